@@ -1,0 +1,12 @@
+# Compiler options of everything in this tree; not passed on to users of the library.
+add_library(thimble_options INTERFACE)
+target_compile_options(thimble_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  $<$<BOOL:${THIMBLE_WARNINGS_AS_ERRORS}>:-Werror>
+  # One rounding per written operation on every instruction set: no silent fused multiply-add.
+  -ffp-contract=off)
+if(THIMBLE_SANITIZE)
+  target_compile_options(thimble_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
+                                                   -fno-omit-frame-pointer)
+  target_link_options(thimble_options INTERFACE -fsanitize=address,undefined)
+endif()

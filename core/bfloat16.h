@@ -1,0 +1,32 @@
+// bfloat16: the upper half of a float32; a storage type, computed in float32.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace thimble {
+
+struct bfloat16 {
+  uint16_t bits = 0;
+
+  bfloat16() = default;
+
+  /// Rounds half to even; a NaN stays a (quiet) NaN.
+  explicit bfloat16(float value) {
+    const auto b = std::bit_cast<uint32_t>(value);
+    const bool nan = (b & 0x7fffffffu) > 0x7f800000u;
+    bits = static_cast<uint16_t>(nan ? (b >> 16) | 0x40u : (b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+  }
+  template <typename T>
+  explicit bfloat16(T value) : bfloat16(static_cast<float>(value)) {}
+
+  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  template <typename T>
+  explicit operator T() const {
+    return static_cast<T>(static_cast<float>(*this));
+  }
+
+  friend bool operator==(bfloat16 a, bfloat16 b) { return static_cast<float>(a) == static_cast<float>(b); }
+};
+
+}  // namespace thimble

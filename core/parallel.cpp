@@ -1,0 +1,175 @@
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <thimble/core/error.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble {
+
+namespace {
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+thread_local bool inside_parallel = false;
+
+struct Job {
+  const detail::RangeBody* body = nullptr;
+  int64_t n = 0;
+  int pieces = 0;
+
+  // Piece i of p covers [i*n/p, (i+1)*n/p).
+  void run(int piece) const {
+    const int64_t base = n / pieces, extra = n % pieces;
+    const int64_t begin = piece * base + std::min<int64_t>(piece, extra);
+    (*body)(begin, begin + base + (piece < extra ? 1 : 0));
+  }
+};
+
+// Workers wait for the next generation of work by spinning for a while, since the next parallel loop of a forward or
+// backward pass comes within microseconds, and then by sleeping, so that an idle program costs nothing.
+class Pool {
+ public:
+  ~Pool() { stop(); }
+
+  void run(const Job& job) {
+    if (static_cast<int>(workers_.size()) < job.pieces - 1) start(job.pieces - 1);
+    job_ = job;
+    unfinished_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+      std::lock_guard lock(mutex_);
+      wake_.notify_all();
+    }
+    run_piece(0);
+    // Past a few thousand spins a worker has probably lost its core: let it have this one.
+    for (int spins = 0; unfinished_.load(std::memory_order_acquire) > 0; ++spins) {
+      if (spins < kSpins) pause();
+      else sched_yield();
+    }
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+  void stop() {
+    if (workers_.empty()) return;
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      wake_.notify_all();
+    }
+    generation_.fetch_add(1);
+    for (std::thread& t : workers_) t.join();
+    workers_.clear();
+    stopping_ = false;
+  }
+
+ private:
+  static constexpr int kSpins = 4000;
+
+  void start(int count) {
+    while (static_cast<int>(workers_.size()) < count) {
+      const int piece = static_cast<int>(workers_.size()) + 1;
+      workers_.emplace_back([this, piece, seen = generation_.load()] { work(piece, seen); });
+    }
+  }
+
+  void work(int piece, uint64_t seen) {
+    inside_parallel = true;
+    while (true) {
+      seen = wait_for_next(seen);
+      if (stopping_) return;
+      run_piece(piece);
+      unfinished_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  uint64_t wait_for_next(uint64_t seen) {
+    for (int spins = 0; spins < kSpins; ++spins) {
+      if (const uint64_t g = generation_.load(std::memory_order_acquire); g != seen) return g;
+      pause();
+    }
+    std::unique_lock lock(mutex_);
+    sleeping_.fetch_add(1, std::memory_order_seq_cst);
+    wake_.wait(lock, [&] { return generation_.load(std::memory_order_seq_cst) != seen || stopping_; });
+    sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+    return generation_.load(std::memory_order_acquire);
+  }
+
+  void run_piece(int piece) {
+    if (piece >= job_.pieces) return;
+    try {
+      job_.run(piece);
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+
+  Job job_;
+  std::exception_ptr error_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int> unfinished_{0};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+};
+
+std::mutex pool_in_use;
+
+Pool& pool() {
+  static Pool pool;
+  return pool;
+}
+
+int available_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{available_cores()};
+  return count;
+}
+
+}  // namespace
+
+int num_threads() { return thread_count().load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+  check(n >= 1 && n <= 1024, "set_num_threads: ", n, " is not between 1 and 1024");
+  std::lock_guard lock(pool_in_use);
+  if (n < num_threads()) pool().stop();
+  thread_count().store(n, std::memory_order_relaxed);
+}
+
+void parallel_for(int64_t n, int64_t grain, detail::RangeBody body) {
+  if (n <= 0) return;
+  const int64_t most = n / std::max<int64_t>(grain, 1);
+  const Job job{&body, n, static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
+  if (job.pieces == 1) return body(0, n);
+  if (!inside_parallel && pool_in_use.try_lock()) {
+    std::lock_guard lock(pool_in_use, std::adopt_lock);
+    inside_parallel = true;
+    struct Leave {
+      ~Leave() { inside_parallel = false; }
+    } leave;
+    pool().run(job);
+    return;
+  }
+  for (int piece = 0; piece < job.pieces; ++piece) job.run(piece);
+}
+
+}  // namespace thimble

@@ -1,0 +1,41 @@
+// The library's one thread pool.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace thimble {
+
+/// Threads that parallel_for uses, the caller included. Initially the number of cores this process may run on.
+int num_threads();
+
+/// Throws ValueError unless 1 <= n <= 1024. Not to be called from inside parallel_for.
+void set_num_threads(int n);
+
+namespace detail {
+/// A reference to a callable void(int64_t begin, int64_t end); unlike std::function it never allocates.
+class RangeBody {
+ public:
+  template <typename F, typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, RangeBody>>>
+  RangeBody(F&& f)
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
+        call_([](void* object, int64_t begin, int64_t end) {
+          (*static_cast<std::remove_reference_t<F>*>(object))(begin, end);
+        }) {}
+  void operator()(int64_t begin, int64_t end) const { call_(object_, begin, end); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, int64_t, int64_t);
+};
+}  // namespace detail
+
+/// Calls body(begin, end) on consecutive pieces that together cover [0, n), one piece a thread, none shorter than
+/// `grain` (except that a short range is one piece). Pieces depend on n, grain and num_threads() alone, so that a result
+/// does not depend on timing. Nested calls, and calls while another thread uses the pool, run their pieces one after the
+/// other. An exception thrown by body is rethrown here after all pieces have ended.
+void parallel_for(int64_t n, int64_t grain, detail::RangeBody body);
+
+}  // namespace thimble
