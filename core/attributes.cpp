@@ -1,0 +1,41 @@
+#include <thimble/core/attributes.h>
+
+namespace thimble {
+
+namespace {
+
+struct Print {
+  std::ostream& out;
+  void operator()(bool v) const { out << (v ? "true" : "false"); }
+  void operator()(const std::string& v) const { out << '"' << v << '"'; }
+  template <typename T>
+  void operator()(const std::vector<T>& v) const {
+    out << '[';
+    for (size_t i = 0; i < v.size(); ++i) out << (i ? "," : "") << v[i];
+    out << ']';
+  }
+  template <typename T>
+  void operator()(const T& v) const {
+    out << v;
+  }
+};
+
+}  // namespace
+
+const Attribute& Attributes::find(const std::string& key) const {
+  const auto it = values_.find(key);
+  check<FormatError>(it != values_.end(), "attribute '", key, "' is missing");
+  return it->second;
+}
+
+std::ostream& operator<<(std::ostream& out, const Attributes& attributes) {
+  const char* separator = "";
+  for (const auto& [key, value] : attributes) {
+    out << separator << key << '=';
+    std::visit(Print{out}, value);
+    separator = ", ";
+  }
+  return out;
+}
+
+}  // namespace thimble

@@ -1,0 +1,133 @@
+#include <unordered_map>
+#include <unordered_set>
+
+#include <thimble/core/autograd.h>
+#include <thimble/core/ops/elementwise.h>
+
+namespace thimble {
+
+namespace {
+
+/// Recording on or off for a scope, whatever it was.
+class RecordingScope {
+ public:
+  explicit RecordingScope(bool on) : before_(set_grad_enabled(on)) {}
+  ~RecordingScope() { set_grad_enabled(before_); }
+  RecordingScope(const RecordingScope&) = delete;
+  RecordingScope& operator=(const RecordingScope&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace
+
+/// One backward pass: walks the nodes from the output in reverse topological order, adding up gradients.
+class Backward {
+ public:
+  Backward(const Tensor& output, const Tensor& out_grad, const BackwardOptions& options) : options_(options) {
+    check<ValueError>(output.defined(), "backward: the tensor is undefined");
+    check<ValueError>(output.requires_grad(), "backward: the tensor does not require gradients");
+    check<ValueError>(!output.node_->freed, kFreed);
+    check<ShapeError>(out_grad.defined() || output.numel() == 1, "backward: a tensor of shape ", output.shape(),
+                      " needs an out_grad; only one of one element does without");
+    check<ShapeError>(!out_grad.defined() || out_grad.shape() == output.shape(), "backward: out_grad of shape ",
+                      out_grad.defined() ? out_grad.shape() : Shape(), " does not fit ", output.shape());
+    order_from(output.node_);
+    grads_[output.node_.get()] = out_grad.defined() ? out_grad : Tensor(NDArray::ones(output.shape(), output.dtype()));
+  }
+
+  /// Calls at(node, gradient) for each node that has one, from the output towards the leaves.
+  template <typename AtNode>
+  void run(AtNode&& at) {
+    RecordingScope scope(options_.create_graph);
+    // As inside layers, a tracer must not see what backward computes.
+    ListenerScope silence;
+    for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
+      const std::shared_ptr<Tensor::Node>& node = *it;
+      const auto found = grads_.find(node.get());
+      if (found == grads_.end()) continue;
+      const Tensor gradient = std::move(found->second);
+      grads_.erase(found);
+      at(*node, gradient);
+      if (node->op) propagate(node, gradient);
+    }
+  }
+
+ private:
+  static constexpr const char* kFreed =
+      "backward: the graph was freed by an earlier backward; pass retain_graph to that one";
+
+  struct ListenerScope {
+    ApplyListener* before = set_apply_listener(nullptr);
+    ~ListenerScope() { set_apply_listener(before); }
+  };
+
+  void propagate(const std::shared_ptr<Tensor::Node>& node, const Tensor& gradient) {
+    Tensor output;
+    output.node_ = node;
+    std::vector<Tensor> input_grads = node->op->gradient(gradient, node->inputs, output);
+    for (size_t i = 0; i < node->inputs.size(); ++i) {
+      const Tensor& input = node->inputs[i];
+      if (!input.requires_grad()) continue;
+      check<ValueError>(i < input_grads.size() && input_grads[i].defined(), node->op->name(),
+                        ": has no gradient for its input ", i);
+      check<ShapeError>(input_grads[i].shape() == input.shape(), node->op->name(), ": gradient of input ", i,
+                        " has shape ", input_grads[i].shape(), ", the input ", input.shape());
+      Tensor& sum = grads_[input.node_.get()];
+      sum = sum.defined() ? sum + input_grads[i] : std::move(input_grads[i]);
+    }
+    if (!options_.retain_graph && !options_.create_graph) {
+      node->op.reset();
+      node->inputs.clear();
+      node->freed = true;
+    }
+  }
+
+  // Depth-first without recursion: a network can be deeper than the stack.
+  void order_from(const std::shared_ptr<Tensor::Node>& root) {
+    std::unordered_set<const Tensor::Node*> seen{root.get()};
+    std::vector<std::pair<std::shared_ptr<Tensor::Node>, size_t>> path{{root, 0}};
+    while (!path.empty()) {
+      auto& [node, next] = path.back();
+      if (next == node->inputs.size()) {
+        order_.push_back(node);
+        path.pop_back();
+        continue;
+      }
+      const std::shared_ptr<Tensor::Node>& input = node->inputs[next++].node_;
+      if (!input->requires_grad || !seen.insert(input.get()).second) continue;
+      check<ValueError>(!input->freed, kFreed);
+      path.emplace_back(input, 0);
+    }
+  }
+
+  BackwardOptions options_;
+  std::vector<std::shared_ptr<Tensor::Node>> order_;
+  std::unordered_map<const Tensor::Node*, Tensor> grads_;
+
+  friend std::vector<Tensor> grad(const Tensor&, const std::vector<Tensor>&, const Tensor&, const BackwardOptions&);
+  friend class Tensor;
+};
+
+void Tensor::backward(const Tensor& out_grad, const BackwardOptions& options) const {
+  Backward(*this, out_grad, options).run([](Node& node, const Tensor& gradient) {
+    if (node.op || node.freed) return;
+    node.grad = node.grad.defined() ? node.grad + gradient : gradient;
+  });
+}
+
+std::vector<Tensor> grad(const Tensor& output, const std::vector<Tensor>& inputs, const Tensor& out_grad,
+                         const BackwardOptions& options) {
+  std::vector<Tensor> result(inputs.size());
+  std::unordered_map<const void*, std::vector<size_t>> wanted;
+  for (size_t i = 0; i < inputs.size(); ++i) wanted[inputs[i].id()].push_back(i);
+  Backward(output, out_grad, options).run([&](auto& node, const Tensor& gradient) {
+    const auto found = wanted.find(&node);
+    if (found == wanted.end()) return;
+    for (size_t i : found->second) result[i] = gradient;
+  });
+  return result;
+}
+
+}  // namespace thimble

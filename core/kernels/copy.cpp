@@ -1,0 +1,56 @@
+#include <cmath>
+#include <limits>
+
+#include <thimble/core/kernels/copy.h>
+#include <thimble/core/kernels/strided.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+// A float outside an integer type's range is undefined behaviour in C++: saturate, and take NaN as 0.
+template <typename To, typename From>
+To convert(From value) {
+  if constexpr (std::is_same_v<From, bfloat16>) {
+    return convert<To>(static_cast<float>(value));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    // 2^digits is the first value above the range, and exact in any floating type.
+    constexpr From above = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * From{2};
+    constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
+    if (std::isnan(value)) return 0;
+    if (value >= above) return std::numeric_limits<To>::max();
+    if (value <= low) return std::numeric_limits<To>::min();
+    return static_cast<To>(value);
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+template <typename From, typename To>
+void copy_typed(const NDArray& from, NDArray& to) {
+  const From* source = from.data<From>();
+  To* target = to.data<To>();
+  const StridedPlan<2> plan(to.shape(), {&from.strides(), &to.strides()});
+  const int64_t s = plan.inner(0), t = plan.inner(1);
+  plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
+    const From* in = source + at[0];
+    To* out = target + at[1];
+    if (s == 1 && t == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = convert<To>(in[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i * t] = convert<To>(in[i * s]);
+    }
+  });
+}
+
+}  // namespace
+
+void copy(const NDArray& from, NDArray& to) {
+  dispatch(from.dtype(), [&](auto from_tag) {
+    dispatch(to.dtype(), [&](auto to_tag) {
+      copy_typed<typename decltype(from_tag)::type, typename decltype(to_tag)::type>(from, to);
+    });
+  });
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,19 @@
+// Aligned memory from a cache keyed by size: a training step asks for the same sizes again and again.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace thimble {
+
+/// Memory of at least `bytes` bytes, aligned to 64, its content undefined; given back to the cache with the last
+/// reference. Throws std::bad_alloc. Safe to call from any thread.
+std::shared_ptr<void> allocate(size_t bytes);
+
+/// Bytes that lie in the cache, unused.
+size_t cached_bytes();
+
+/// Gives all unused memory back to the system.
+void empty_cache();
+
+}  // namespace thimble

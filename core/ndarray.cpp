@@ -1,0 +1,220 @@
+#include <algorithm>
+#include <cstring>
+
+#include <thimble/core/kernels/copy.h>
+#include <thimble/core/memory.h>
+#include <thimble/core/ndarray.h>
+
+namespace thimble {
+
+namespace {
+
+int64_t checked_bytes(const Shape& shape, DType dtype) {
+  int64_t bytes = static_cast<int64_t>(itemsize(dtype));
+  for (int64_t d : shape) {
+    check<ShapeError>(d >= 0, "array: shape ", shape, " has a negative size");
+    check<ShapeError>(!__builtin_mul_overflow(bytes, d, &bytes), "array: shape ", shape, " is too large");
+  }
+  return bytes;
+}
+
+// The strides with which an array of `shape` and `strides` can be seen as `target` (same number of elements) without a
+// copy; false if there are none. Walks both shapes from the end, matching runs of dimensions that are dense in memory.
+bool view_strides(const Shape& shape, const Shape& strides, const Shape& target, Shape& out) {
+  out = Shape::filled(target.ndim(), 0);
+  int t = target.ndim() - 1;
+  int64_t chunk_stride = shape.empty() ? 1 : strides.back();
+  int64_t chunk = 1, seen = 1;
+  for (int d = shape.ndim() - 1; d >= 0; --d) {
+    chunk *= shape[d];
+    const bool ends_chunk = d == 0 || (shape[d - 1] != 1 && strides[d - 1] != chunk * chunk_stride);
+    if (!ends_chunk) continue;
+    while (t >= 0 && (seen < chunk || target[t] == 1)) {
+      out[t] = seen * chunk_stride;
+      seen *= target[t--];
+    }
+    if (seen != chunk) return false;
+    if (d > 0) {
+      chunk_stride = strides[d - 1];
+      chunk = seen = 1;
+    }
+  }
+  while (t >= 0) out[t--] = 1;
+  return true;
+}
+
+}  // namespace
+
+NDArray::NDArray(const Shape& shape, DType dtype)
+    : storage_(allocate(static_cast<size_t>(checked_bytes(shape, dtype)))),
+      data_(storage_.get()),
+      shape_(shape),
+      strides_(contiguous_strides(shape)),
+      dtype_(dtype) {}
+
+NDArray NDArray::full(const Shape& shape, double value, DType dtype) {
+  NDArray out(shape, dtype);
+  out.fill(value);
+  return out;
+}
+
+NDArray NDArray::arange(int64_t n, DType dtype) {
+  NDArray out({n}, dtype);
+  dispatch(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t i = 0; i < n; ++i) out.data<T>()[i] = static_cast<T>(i);
+  });
+  return out;
+}
+
+NDArray NDArray::borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
+  checked_bytes(shape, dtype);
+  NDArray out;
+  out.storage_ = std::shared_ptr<void>(std::move(owner), data);
+  out.data_ = data;
+  out.shape_ = shape;
+  out.strides_ = contiguous_strides(shape);
+  out.dtype_ = dtype;
+  return out;
+}
+
+bool NDArray::is_contiguous() const {
+  int64_t step = 1;
+  for (int i = ndim() - 1; i >= 0; --i) {
+    if (shape_[i] != 1 && strides_[i] != step) return numel() == 0;
+    step *= shape_[i];
+  }
+  return true;
+}
+
+NDArray NDArray::view(const Shape& shape, const Shape& strides, int64_t offset) const {
+  NDArray out = *this;
+  out.shape_ = shape;
+  out.strides_ = strides;
+  out.data_ = static_cast<char*>(data_) + offset * static_cast<int64_t>(itemsize(dtype_));
+  return out;
+}
+
+NDArray NDArray::reshape(const Shape& shape) const {
+  Shape target = shape;
+  int64_t known = 1;
+  int unknown = -1;
+  for (int i = 0; i < shape.ndim(); ++i) {
+    if (shape[i] == -1 && unknown < 0)
+      unknown = i;
+    else
+      check<ShapeError>(shape[i] >= 0, "reshape: shape ", shape, " is not valid");
+    if (shape[i] != -1) known *= shape[i];
+  }
+  if (unknown >= 0) {
+    check<ShapeError>(known != 0 && numel() % known == 0, "reshape: ", shape_, " cannot be reshaped to ", shape);
+    target[unknown] = numel() / known;
+  }
+  check<ShapeError>(target.numel() == numel(), "reshape: ", shape_, " cannot be reshaped to ", shape);
+  if (is_contiguous()) return view(target, contiguous_strides(target), 0);
+  Shape strides;
+  if (numel() > 0 && view_strides(shape_, strides_, target, strides)) return view(target, strides, 0);
+  return contiguous().reshape(target);
+}
+
+NDArray NDArray::transpose(int axis0, int axis1) const {
+  const int a = normalize_axis(axis0, ndim(), "transpose"), b = normalize_axis(axis1, ndim(), "transpose");
+  Shape shape = shape_, strides = strides_;
+  std::swap(shape[a], shape[b]);
+  std::swap(strides[a], strides[b]);
+  return view(shape, strides, 0);
+}
+
+NDArray NDArray::permute(const Shape& axes) const {
+  check<ShapeError>(axes.ndim() == ndim(), "permute: axes ", axes, " do not match shape ", shape_);
+  if (ndim() > 0) normalize_axes(axes, ndim(), "permute");
+  Shape shape = shape_, strides = strides_;
+  for (int i = 0; i < ndim(); ++i) {
+    const int from = normalize_axis(axes[i], ndim(), "permute");
+    shape[i] = shape_[from];
+    strides[i] = strides_[from];
+  }
+  return view(shape, strides, 0);
+}
+
+NDArray NDArray::slice(int axis, int64_t start, int64_t stop, int64_t step) const {
+  const int a = normalize_axis(axis, ndim(), "slice");
+  check<ValueError>(step != 0, "slice: step is 0");
+  const int64_t size = shape_[a], low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
+  auto clip = [&](int64_t i) { return std::clamp(i < 0 ? i + size : i, low, high); };
+  const int64_t first = clip(start), last = clip(stop);
+  const int64_t count = step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
+  Shape shape = shape_, strides = strides_;
+  shape[a] = std::max<int64_t>(count, 0);
+  strides[a] *= step;
+  return view(shape, strides, shape[a] > 0 ? first * strides_[a] : 0);
+}
+
+NDArray NDArray::broadcast_to(const Shape& shape) const {
+  const int extra = shape.ndim() - ndim();
+  check<ShapeError>(extra >= 0, "broadcast_to: ", shape_, " cannot be broadcast to ", shape);
+  Shape strides = Shape::filled(shape.ndim(), 0);
+  for (int i = 0; i < ndim(); ++i) {
+    const int64_t wanted = shape[i + extra];
+    check<ShapeError>(shape_[i] == wanted || shape_[i] == 1, "broadcast_to: ", shape_, " cannot be broadcast to ",
+                      shape);
+    strides[i + extra] = shape_[i] == 1 ? 0 : strides_[i];
+  }
+  for (int64_t d : shape) check<ShapeError>(d >= 0, "broadcast_to: shape ", shape, " has a negative size");
+  return view(shape, strides, 0);
+}
+
+NDArray NDArray::squeeze(int axis) const {
+  const int a = normalize_axis(axis, ndim(), "squeeze");
+  check<ShapeError>(shape_[a] == 1, "squeeze: dimension ", axis, " of ", shape_, " is not 1");
+  Shape shape = shape_, strides = strides_;
+  shape.erase(a);
+  strides.erase(a);
+  return view(shape, strides, 0);
+}
+
+NDArray NDArray::unsqueeze(int axis) const {
+  const int a = normalize_axis(axis, ndim() + 1, "unsqueeze");
+  Shape shape = shape_, strides = strides_;
+  shape.insert(a, 1);
+  strides.insert(a, 1);
+  return view(shape, strides, 0);
+}
+
+NDArray NDArray::contiguous() const { return is_contiguous() ? *this : clone(); }
+
+NDArray NDArray::clone() const {
+  NDArray out(shape_, dtype_);
+  out.copy_from(*this);
+  return out;
+}
+
+NDArray NDArray::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  NDArray out(shape_, dtype);
+  out.copy_from(*this);
+  return out;
+}
+
+void NDArray::fill(double value) {
+  NDArray scalar({}, DType::float64);
+  *scalar.data<double>() = value;
+  copy_from(scalar);
+}
+
+void NDArray::copy_from(const NDArray& source) {
+  const NDArray from = source.broadcast_to(shape_);
+  if (from.dtype() == dtype_ && from.is_contiguous() && is_contiguous()) {
+    if (numel() > 0) std::memmove(data_, from.data_, static_cast<size_t>(nbytes()));
+    return;
+  }
+  kernels::copy(from, *this);
+}
+
+void NDArray::check_type(DType wanted) const {
+  check<DTypeError>(wanted == dtype_, "array: asked for its ", wanted, " elements, it has ", dtype_);
+}
+
+std::string describe(const NDArray& array) { return str(array.dtype(), array.shape()); }
+
+}  // namespace thimble

@@ -1,0 +1,140 @@
+// NDArray: typed, strided, reference-counted memory. No autograd: kernels, observers, optimizers and files work on it.
+//
+//   NDArray a = NDArray::from_vector<float>({1, 2, 3, 4, 5, 6}, {2, 3});
+//   NDArray t = a.transpose(0, 1);      // a view [3,2] of the same memory
+//   std::cout << t << '\n';
+#pragma once
+
+#include <memory>
+#include <ostream>
+#include <string_view>
+#include <vector>
+
+#include <thimble/core/dtype.h>
+#include <thimble/core/shape.h>
+
+namespace thimble {
+
+class NDArray {
+ public:
+  /// An undefined array: defined() is false, and nothing else may be asked of it.
+  NDArray() = default;
+
+  /// A contiguous array whose content is not set. Throws ShapeError for a negative size.
+  explicit NDArray(const Shape& shape, DType dtype = DType::float32);
+
+  static NDArray zeros(const Shape& shape, DType dtype = DType::float32) { return full(shape, 0, dtype); }
+  static NDArray ones(const Shape& shape, DType dtype = DType::float32) { return full(shape, 1, dtype); }
+  static NDArray full(const Shape& shape, double value, DType dtype = DType::float32);
+  /// [0, 1, ..., n-1]
+  static NDArray arange(int64_t n, DType dtype = DType::float32);
+  /// A copy of `values` in row-major order; throws ShapeError unless there are shape.numel() of them.
+  template <typename T>
+  static NDArray from_vector(const std::vector<T>& values, const Shape& shape);
+  template <typename T>
+  static NDArray from_vector(const std::vector<T>& values) {
+    return from_vector(values, {static_cast<int64_t>(values.size())});
+  }
+  /// A contiguous array over memory that somebody else owns (a mapped file); `owner` is kept alive by it and its views.
+  static NDArray borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  int64_t shape(int axis) const { return shape_[axis < 0 ? axis + shape_.ndim() : axis]; }
+  /// Strides in elements; 0 along a broadcast dimension.
+  const Shape& strides() const { return strides_; }
+  int ndim() const { return shape_.ndim(); }
+  int64_t numel() const { return shape_.numel(); }
+  DType dtype() const { return dtype_; }
+  int64_t nbytes() const { return numel() * static_cast<int64_t>(itemsize(dtype_)); }
+  bool is_contiguous() const;
+
+  /// The first element. Throws DTypeError if T is not the array's element type.
+  template <typename T>
+  T* data() {
+    check_type(dtype_of<T>);
+    return static_cast<T*>(data_);
+  }
+  template <typename T>
+  const T* data() const {
+    check_type(dtype_of<T>);
+    return static_cast<const T*>(data_);
+  }
+  void* raw() { return data_; }
+  const void* raw() const { return data_; }
+
+  // Views: they share memory with this array.
+
+  /// One size may be -1. Throws ShapeError if the sizes do not fit. Copies where strides do not allow a view.
+  NDArray reshape(const Shape& shape) const;
+  NDArray transpose(int axis0, int axis1) const;
+  /// axes[i] is the dimension of this array that becomes dimension i.
+  NDArray permute(const Shape& axes) const;
+  /// Elements start, start+step, ... below stop along axis; as in NumPy, negative bounds count from the end and bounds
+  /// beyond it are clipped. step may be any non-zero number.
+  NDArray slice(int axis, int64_t start, int64_t stop, int64_t step = 1) const;
+  NDArray broadcast_to(const Shape& shape) const;
+  NDArray squeeze(int axis) const;
+  NDArray unsqueeze(int axis) const;
+
+  // Copies.
+
+  /// This array if it is contiguous already, else a contiguous copy.
+  NDArray contiguous() const;
+  NDArray clone() const;
+  /// Converted; this array itself if it has the dtype already. Floats to integers truncate toward zero and saturate,
+  /// NaN becomes 0 (where NumPy leaves it undefined); float to bfloat16 rounds half to even.
+  NDArray to(DType dtype) const;
+
+  /// Elements in row-major order, converted to T as by to().
+  template <typename T>
+  std::vector<T> to_vector() const;
+  /// The one element of an array of one; throws ShapeError otherwise.
+  template <typename T>
+  T item() const;
+
+  /// Sets every element.
+  void fill(double value);
+  /// Copies (and converts) `source` into this array's memory, broadcasting it to this shape.
+  void copy_from(const NDArray& source);
+
+  bool shares_memory_with(const NDArray& other) const { return storage_ == other.storage_; }
+
+ private:
+  void check_type(DType wanted) const;
+  NDArray view(const Shape& shape, const Shape& strides, int64_t offset) const;
+
+  std::shared_ptr<void> storage_;
+  void* data_ = nullptr;
+  Shape shape_, strides_;
+  DType dtype_ = DType::float32;
+};
+
+/// Prints as NumPy does, long axes abbreviated: [[1, 2], [3, 4]].
+std::ostream& operator<<(std::ostream& out, const NDArray& array);
+
+/// Shape and dtype alone, "float32[2,3]", for messages.
+std::string describe(const NDArray& array);
+
+template <typename T>
+NDArray NDArray::from_vector(const std::vector<T>& values, const Shape& shape) {
+  check<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: ", values.size(),
+                    " values do not fill shape ", shape);
+  NDArray out(shape, dtype_of<T>);
+  std::copy(values.begin(), values.end(), out.data<T>());
+  return out;
+}
+
+template <typename T>
+std::vector<T> NDArray::to_vector() const {
+  const NDArray same = to(dtype_of<T>).contiguous();
+  return {same.data<T>(), same.data<T>() + same.numel()};
+}
+
+template <typename T>
+T NDArray::item() const {
+  check<ShapeError>(numel() == 1, "item: the array has ", numel(), " elements, not one");
+  return to(dtype_of<T>).template data<T>()[0];
+}
+
+}  // namespace thimble

@@ -1,0 +1,35 @@
+#include <map>
+
+#include <thimble/core/op.h>
+#include <thimble/core/tensor.h>
+
+namespace thimble {
+
+namespace {
+using Registry = std::map<std::string, OpFactory, std::less<>>;
+
+// Made on first use: registrations run before main in no particular order.
+Registry& registry() {
+  static Registry registry;
+  return registry;
+}
+}  // namespace
+
+void register_op(std::string name, OpFactory factory) {
+  check<ValueError>(registry().emplace(name, std::move(factory)).second, "register_op: '", name,
+                    "' is registered twice");
+}
+
+std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes) {
+  const auto it = registry().find(name);
+  check<FormatError>(it != registry().end(), "unknown op '", name, "'");
+  return it->second(attributes);
+}
+
+std::vector<std::string> registered_ops() {
+  std::vector<std::string> names;
+  for (const auto& [name, factory] : registry()) names.push_back(name);
+  return names;
+}
+
+}  // namespace thimble

@@ -1,0 +1,69 @@
+// Op: the needle. It knows how to compute an output, and how to form its inputs' gradients.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/ndarray.h>
+
+namespace thimble {
+
+class Tensor;
+
+/// One application of an operation. Made for each call, so compute() may keep what gradient() will need.
+class Op {
+ public:
+  virtual ~Op() = default;
+
+  /// The name under which register_op() knows it; PyTorch's where PyTorch has the op.
+  virtual std::string_view name() const = 0;
+
+  /// What the op was made with, enough to make it again. Default: nothing.
+  virtual Attributes attributes() const { return {}; }
+
+  /// The output for these inputs. Checks shapes and dtypes and throws ShapeError or DTypeError that begins with name().
+  virtual NDArray compute(std::span<const NDArray> inputs) = 0;
+
+  /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
+  /// ops, so that it can be differentiated again. An entry may be left undefined where inputs[i].requires_grad() is
+  /// false.
+  virtual std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs,
+                                       const Tensor& output) = 0;
+};
+
+/// Applies an op: computes, and remembers op and inputs if gradients are enabled and an input requires them.
+Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);
+
+/// Makes an op from its attributes; throws FormatError for attributes that do not fit.
+using OpFactory = std::function<std::unique_ptr<Op>(const Attributes&)>;
+
+/// Makes `name` known to make_op(). Called at load time, through OpRegistration.
+void register_op(std::string name, OpFactory factory);
+
+/// Throws FormatError for an unknown name.
+std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes);
+
+/// Every registered name, sorted.
+std::vector<std::string> registered_ops();
+
+/// `static const OpRegistration registration{"relu", [](const Attributes&) { return std::make_unique<Relu>(); }};`
+struct OpRegistration {
+  OpRegistration(std::string name, OpFactory factory) { register_op(std::move(name), std::move(factory)); }
+};
+
+/// Sees every op applied on its thread while it is installed; the tracer is one.
+class ApplyListener {
+ public:
+  virtual ~ApplyListener() = default;
+  virtual void on_apply(const Op& op, std::span<const Tensor> inputs, const Tensor& output) = 0;
+};
+
+/// Installs a listener on this thread (nullptr for none) and returns the one before.
+ApplyListener* set_apply_listener(ApplyListener* listener);
+
+}  // namespace thimble

@@ -1,0 +1,10 @@
+// Every op.
+#pragma once
+
+#include <thimble/core/ops/dropout.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/indexing.h>
+#include <thimble/core/ops/loss.h>
+#include <thimble/core/ops/matmul.h>
+#include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/shape.h>

@@ -1,0 +1,106 @@
+#include <array>
+#include <utility>
+
+#include <thimble/core/autograd.h>
+#include <thimble/core/tensor.h>
+
+namespace thimble {
+
+namespace {
+thread_local bool recording = true;
+thread_local ApplyListener* listener = nullptr;
+}  // namespace
+
+// A chain of nodes is freed with a loop: letting each destructor free the next would overflow the stack on a long one.
+Tensor::Node::~Node() {
+  std::vector<Tensor> orphans = std::move(inputs);
+  while (!orphans.empty()) {
+    Tensor last = std::move(orphans.back());
+    orphans.pop_back();
+    if (last.node_.use_count() != 1) continue;
+    for (Tensor& input : last.node_->inputs) orphans.push_back(std::move(input));
+    last.node_->inputs.clear();
+  }
+}
+
+Tensor::Tensor(NDArray data, bool requires_grad) : node_(std::make_shared<Node>()) {
+  check<ValueError>(data.defined(), "tensor: the array is undefined");
+  node_->data = std::move(data);
+  set_requires_grad(requires_grad);
+}
+
+const NDArray& Tensor::data() const {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->data;
+}
+
+NDArray& Tensor::mutable_data() {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->data;
+}
+
+void Tensor::set_data(NDArray data) {
+  check<ShapeError>(data.shape() == shape(), "set_data: shape ", data.shape(), " is not ", shape());
+  check<DTypeError>(data.dtype() == dtype(), "set_data: dtype ", data.dtype(), " is not ", dtype());
+  node_->data = std::move(data);
+}
+
+bool Tensor::requires_grad() const { return node_ && node_->requires_grad; }
+
+void Tensor::set_requires_grad(bool requires_grad) {
+  check<ValueError>(is_leaf(), "set_requires_grad: only a leaf's can be changed");
+  check<DTypeError>(!requires_grad || is_differentiable(dtype()), "requires_grad: ", dtype(), " is not differentiable");
+  node_->requires_grad = requires_grad;
+}
+
+bool Tensor::is_leaf() const { return !node_ || (!node_->op && !node_->freed); }
+
+const Tensor& Tensor::grad() const {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->grad;
+}
+
+void Tensor::set_grad(Tensor grad) {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  check<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad: shape of the gradient is not ", shape());
+  node_->grad = std::move(grad);
+}
+
+const Op* Tensor::op() const { return node_ ? node_->op.get() : nullptr; }
+
+const std::vector<Tensor>& Tensor::inputs() const {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->inputs;
+}
+
+Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
+  std::array<NDArray, 4> few;  // the heap is only for concat and stack
+  std::vector<NDArray> many(inputs.size() > few.size() ? inputs.size() : 0);
+  const std::span<NDArray> arrays = many.empty() ? std::span(few).first(inputs.size()) : std::span(many);
+  bool requires_grad = false;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    check<ValueError>(inputs[i].defined(), op->name(), ": input ", i, " is undefined");
+    arrays[i] = inputs[i].data();
+    requires_grad = requires_grad || inputs[i].requires_grad();
+  }
+  Tensor output(op->compute(arrays));
+  if (listener) listener->on_apply(*op, inputs, output);
+  if (recording && requires_grad) {
+    output.node_->requires_grad = true;
+    output.node_->op = std::move(op);
+    output.node_->inputs = std::move(inputs);
+  }
+  return output;
+}
+
+ApplyListener* set_apply_listener(ApplyListener* next) { return std::exchange(listener, next); }
+
+bool grad_enabled() { return recording; }
+
+bool set_grad_enabled(bool enabled) { return std::exchange(recording, enabled); }
+
+std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {
+  return tensor.defined() ? out << tensor.data() : out << "undefined";
+}
+
+}  // namespace thimble

@@ -1,0 +1,117 @@
+// Tensor: a node of the autograd graph, which remembers the op that made it and that op's inputs.
+//
+//   Tensor w(randn({3}, generator), /*requires_grad=*/true);
+//   Tensor loss = sum(w * w);
+//   loss.backward();                 // w.grad() is 2 w
+#pragma once
+
+#include <memory>
+#include <ostream>
+#include <vector>
+
+#include <thimble/core/ndarray.h>
+#include <thimble/core/op.h>
+
+namespace thimble {
+
+struct BackwardOptions {
+  /// Keep the graph, so that backward can run through it again.
+  bool retain_graph = false;
+  /// Record the gradients' own computation, so that they can be differentiated; implies retain_graph.
+  bool create_graph = false;
+};
+
+/// A handle: copies name the same node. float32 and float64 tensors can require gradients.
+class Tensor {
+ public:
+  /// Undefined: nothing but defined() may be asked of it.
+  Tensor() = default;
+
+  /// A leaf. Throws DTypeError if it shall require gradients and its dtype is not differentiable.
+  Tensor(NDArray data, bool requires_grad = false);
+
+  /// A 0-d tensor.
+  static Tensor scalar(double value, DType dtype = DType::float32) { return NDArray::full({}, value, dtype); }
+
+  bool defined() const { return node_ != nullptr; }
+  const NDArray& data() const;
+  /// The array itself, for optimizers and loaders. Changing it behind a recorded graph makes that graph's gradients
+  /// wrong.
+  NDArray& mutable_data();
+  /// Replaces the array by one of the same shape and dtype; throws ShapeError or DTypeError.
+  void set_data(NDArray data);
+
+  const Shape& shape() const { return data().shape(); }
+  int64_t shape(int axis) const { return data().shape(axis); }
+  int ndim() const { return data().ndim(); }
+  int64_t numel() const { return data().numel(); }
+  DType dtype() const { return data().dtype(); }
+  template <typename T>
+  T item() const {
+    return data().item<T>();
+  }
+
+  bool requires_grad() const;
+  /// Only for leaves; throws ValueError otherwise.
+  void set_requires_grad(bool requires_grad);
+  bool is_leaf() const;
+
+  /// What backward() has added up for this leaf; undefined before.
+  const Tensor& grad() const;
+  void set_grad(Tensor grad);
+
+  /// Adds d(this)/d(leaf) to the grad of every leaf that requires it. Without `out_grad` this must have one element.
+  /// Frees the graph unless told otherwise; a second pass through a freed graph throws ValueError.
+  void backward(const BackwardOptions& options = {}) const { backward(Tensor(), options); }
+  void backward(const Tensor& out_grad, const BackwardOptions& options = {}) const;
+
+  /// The same array outside of the graph.
+  Tensor detach() const { return data(); }
+
+  /// The op that made it and that op's inputs; null and empty for a leaf.
+  const Op* op() const;
+  const std::vector<Tensor>& inputs() const;
+
+  /// Names the node, for maps.
+  const void* id() const { return node_.get(); }
+
+ private:
+  struct Node;
+  friend class Backward;
+  friend Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);
+
+  std::shared_ptr<Node> node_;
+};
+
+std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
+
+/// The gradients of `output` with respect to `inputs` (leaves or not), without touching any grad(). An input that
+/// output does not depend on gets an undefined Tensor. `out_grad` as in Tensor::backward.
+std::vector<Tensor> grad(const Tensor& output, const std::vector<Tensor>& inputs, const Tensor& out_grad = {},
+                         const BackwardOptions& options = {});
+
+/// Whether ops record their inputs on this thread.
+bool grad_enabled();
+/// Switches recording and returns what it was. NoGrad and no_grad() are the usual way.
+bool set_grad_enabled(bool enabled);
+
+/// While it lives, ops on this thread record nothing.
+class NoGrad {
+ public:
+  NoGrad() : before_(set_grad_enabled(false)) {}
+  ~NoGrad() { set_grad_enabled(before_); }
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Calls f with recording off.
+template <typename F>
+decltype(auto) no_grad(F&& f) {
+  NoGrad guard;
+  return f();
+}
+
+}  // namespace thimble
