@@ -78,6 +78,11 @@ NDArray NDArray::borrow(void* data, const Shape& shape, DType dtype, std::shared
   return out;
 }
 
+NDArray NDArray::placeholder(const Shape& shape, DType dtype) {
+  checked_bytes(shape, dtype);
+  return NDArray::zeros({}, dtype).broadcast_to(shape);
+}
+
 bool NDArray::is_contiguous() const {
   int64_t step = 1;
   for (int i = ndim() - 1; i >= 0; --i) {

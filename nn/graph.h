@@ -29,7 +29,7 @@ struct Node {
   std::string name;  ///< unique in the graph; how configurations name layers
   Kind kind = Kind::op;
   std::string target;
-  Attributes attributes;  ///< of an op; a layer has its own
+  Attributes attributes;  ///< of an op; on a layer's node, whose layer has its own, what a pass leaves for a later one
   std::vector<Node*> inputs;
 };
 

@@ -5,19 +5,26 @@
 namespace thimble::nn {
 
 namespace {
-const LayerRegistration registration{"LayerNorm", [](const Attributes& a) {
-                                       return std::make_shared<LayerNorm>(
-                                           Shape(a.get<std::vector<int64_t>>("normalized_shape")),
-                                           LayerNorm::Options{a.get<double>("eps"), a.get<bool>("elementwise_affine")});
-                                     }};
+const LayerRegistration registration{
+    "LayerNorm", [](const Attributes& a) {
+      const Shape shape(a.get<std::vector<int64_t>>("normalized_shape"));
+      const Tensor tensor = a.get<bool>("elementwise_affine") ? Tensor(NDArray::placeholder(shape)) : Tensor();
+      const Tensor other = tensor.defined() ? Tensor(NDArray::placeholder(shape)) : Tensor();
+      return std::make_shared<LayerNorm>(shape, a.get<double>("eps"), tensor, other);
+    }};
 }
 
 LayerNorm::LayerNorm(const Shape& normalized_shape, Options options)
-    : normalized_shape_(normalized_shape), options_(options) {
+    : LayerNorm(normalized_shape, options.eps,
+                options.elementwise_affine ? Tensor(NDArray::ones(normalized_shape)) : Tensor(),
+                options.elementwise_affine ? Tensor(NDArray::zeros(normalized_shape)) : Tensor()) {}
+
+LayerNorm::LayerNorm(const Shape& normalized_shape, double eps, Tensor w, Tensor b)
+    : normalized_shape_(normalized_shape), eps_(eps) {
   check<ValueError>(!normalized_shape.empty(), "LayerNorm: normalized_shape is empty");
-  if (!options.elementwise_affine) return;
-  weight = register_parameter("weight", NDArray::ones(normalized_shape));
-  bias = register_parameter("bias", NDArray::zeros(normalized_shape));
+  if (!w.defined()) return;
+  weight = register_parameter("weight", std::move(w));
+  bias = register_parameter("bias", std::move(b));
 }
 
 Tensor LayerNorm::forward(const Tensor& x) {
@@ -30,14 +37,12 @@ Tensor LayerNorm::forward(const Tensor& x) {
   }
   check<ShapeError>(fits, "layer_norm: input ", x.shape(), " does not end in ", normalized_shape_);
   const Tensor centred = x - mean(x, axes, true);
-  const Tensor normalized = centred / sqrt(mean(centred * centred, axes, true) + options_.eps);
-  return options_.elementwise_affine ? normalized * weight + bias : normalized;
+  const Tensor normalized = centred / sqrt(mean(centred * centred, axes, true) + eps_);
+  return weight.defined() ? normalized * weight + bias : normalized;
 }
 
 Attributes LayerNorm::attributes() const {
-  return {{"normalized_shape", normalized_shape_.to_vector()},
-          {"eps", options_.eps},
-          {"elementwise_affine", options_.elementwise_affine}};
+  return {{"normalized_shape", normalized_shape_.to_vector()}, {"eps", eps_}, {"elementwise_affine", weight.defined()}};
 }
 
 }  // namespace thimble::nn

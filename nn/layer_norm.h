@@ -16,6 +16,8 @@ class LayerNorm : public Module {
 
   explicit LayerNorm(const Shape& normalized_shape, Options options);
   explicit LayerNorm(const Shape& normalized_shape) : LayerNorm(normalized_shape, Options()) {}
+  /// With these tensors; both undefined for no affine part.
+  LayerNorm(const Shape& normalized_shape, double eps, Tensor weight, Tensor bias);
   Tensor forward(const Tensor& x) override;
   std::string type() const override { return "LayerNorm"; }
   Attributes attributes() const override;
@@ -24,7 +26,7 @@ class LayerNorm : public Module {
 
  private:
   Shape normalized_shape_;
-  Options options_;
+  double eps_;
 };
 
 }  // namespace thimble::nn

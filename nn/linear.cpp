@@ -6,12 +6,7 @@ namespace thimble::nn {
 
 namespace {
 
-const LayerRegistration registration{
-    "Linear", [](const Attributes& a) -> std::shared_ptr<Module> {
-      const auto in = a.get<int64_t>("in_features"), out = a.get<int64_t>("out_features");
-      check<FormatError>(in > 0 && out > 0, "Linear: sizes ", in, " and ", out);
-      return std::make_shared<Linear>(NDArray({out, in}), a.get<bool>("bias") ? NDArray({out}) : Tensor());
-    }};
+const LayerRegistration registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};
 
 Shape weight_shape(int64_t in_features, int64_t out_features) {
   check<ValueError>(in_features > 0 && out_features > 0, "Linear: in_features ", in_features, " and out_features ",

@@ -32,4 +32,14 @@ class Linear : public Module {
   Tensor weight, bias;
 };
 
+/// A Linear, or a layer derived from it, with the configuration of attributes() and tensors that are not set yet.
+/// Throws FormatError.
+template <typename T>
+std::shared_ptr<T> make_linear(const Attributes& attributes) {
+  const auto in = attributes.get<int64_t>("in_features"), out = attributes.get<int64_t>("out_features");
+  check<FormatError>(in > 0 && out > 0, "Linear: in_features ", in, " and out_features ", out, " must be at least 1");
+  return std::make_shared<T>(NDArray::placeholder({out, in}),
+                             attributes.get<bool>("bias") ? Tensor(NDArray::placeholder({out})) : Tensor());
+}
+
 }  // namespace thimble::nn

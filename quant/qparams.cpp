@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <thimble/core/kernels/quantize.h>
+#include <thimble/quant/qparams.h>
+
+namespace thimble::quant {
+
+namespace {
+
+void check_spec(const QuantizationSpec& spec) {
+  check<ValueError>(spec.bits >= 2 && spec.bits <= 8, "quantization: ", spec.bits, " bits are not between 2 and 8");
+}
+
+float choose_scale(float low, float high, const QuantizationSpec& spec) {
+  const int32_t steps = spec.scheme == QScheme::affine ? spec.qmax() - spec.qmin() : (spec.qmax() - spec.qmin()) / 2;
+  // In float32 as torch.ao computes it; in double where the width of the range leaves float32.
+  float scale = spec.scheme == QScheme::affine ? (high - low) / static_cast<float>(steps)
+                                               : std::max(-low, high) / static_cast<float>(steps);
+  if (!std::isfinite(scale)) scale = static_cast<float>((double{high} - double{low}) / steps);
+  if (low == 0 && high == 0) return 1;
+  return std::max(scale, std::numeric_limits<float>::min());
+}
+
+int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec) {
+  if (spec.scheme == QScheme::symmetric) return spec.is_signed ? 0 : (spec.qmin() + spec.qmax()) / 2;
+  const float steps = -low / scale;
+  const float rounded =
+      spec.zero_point_rounding == ZeroPointRounding::nearest ? std::nearbyint(steps) : std::trunc(steps);
+  return std::clamp(spec.qmin() + static_cast<int32_t>(rounded), spec.qmin(), spec.qmax());
+}
+
+// A contiguous array seen as [outer, channels, inner] around the axis; per tensor as [1, 1, n].
+struct Blocks {
+  int64_t outer = 1, channels = 1, inner = 1;
+
+  Blocks(const Shape& shape, std::optional<int> axis) {
+    const int at = axis ? normalize_axis(*axis, shape.ndim(), "quantize") : -1;
+    for (int i = 0; i < shape.ndim(); ++i) (i == at ? channels : i < at ? outer : inner) *= shape[i];
+  }
+};
+
+void check_channels(const Blocks& blocks, const QParams& p, const Shape& shape) {
+  check<ShapeError>(static_cast<int64_t>(p.scale.size()) == blocks.channels && p.scale.size() == p.zero_point.size(),
+                    "quantize: ", p.scale.size(), " scales and ", p.zero_point.size(), " zero points for ",
+                    blocks.channels, " channels of ", shape);
+}
+
+}  // namespace
+
+std::string_view name(QScheme scheme) { return scheme == QScheme::affine ? "affine" : "symmetric"; }
+
+QScheme qscheme_from_name(std::string_view name) {
+  if (name == "affine") return QScheme::affine;
+  if (name == "symmetric") return QScheme::symmetric;
+  throw ValueError(str("unknown quantization scheme '", name, "'; it is affine or symmetric"));
+}
+
+int32_t QuantizationSpec::qmin() const {
+  if (is_signed) return -(1 << (bits - 1)) + (scheme == QScheme::symmetric ? 1 : 0);
+  return scheme == QScheme::symmetric ? 1 : 0;
+}
+
+int32_t QuantizationSpec::qmax() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
+
+QuantizationSpec QuantizationSpec::per_channel_weight(int bits) {
+  return {.bits = bits, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0};
+}
+
+QuantizationSpec QuantizationSpec::activation(int bits) { return {.bits = bits}; }
+
+Attributes QuantizationSpec::to_attributes() const {
+  Attributes a{{"bits", int64_t{bits}},
+               {"signed", is_signed},
+               {"scheme", std::string(name(scheme))},
+               {"truncate_zero_point", zero_point_rounding == ZeroPointRounding::truncate}};
+  if (axis) a.set("axis", int64_t{*axis});
+  return a;
+}
+
+QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
+  QuantizationSpec spec;
+  const auto bits = a.get<int64_t>("bits");
+  check<FormatError>(bits >= 2 && bits <= 8, "quantization: ", bits, " bits are not between 2 and 8");
+  spec.bits = static_cast<int>(bits);
+  spec.is_signed = a.get<bool>("signed");
+  spec.scheme = qscheme_from_name(a.get<std::string>("scheme"));
+  if (a.get<bool>("truncate_zero_point", false)) spec.zero_point_rounding = ZeroPointRounding::truncate;
+  if (a.contains("axis")) {
+    const auto axis = a.get<int64_t>("axis");
+    check<FormatError>(axis >= -Shape::kMaxDims && axis < Shape::kMaxDims, "quantization: axis ", axis);
+    spec.axis = static_cast<int>(axis);
+  }
+  return spec;
+}
+
+QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec) {
+  check_spec(spec);
+  check<ValueError>(min.size() == max.size() && !min.empty(), "choose_qparams: ", min.size(), " minima and ",
+                    max.size(), " maxima");
+  QParams out{spec, {}, {}};
+  for (size_t i = 0; i < min.size(); ++i) {
+    check<ValueError>(std::isfinite(min[i]) && std::isfinite(max[i]), "choose_qparams: the range [", min[i], ", ",
+                      max[i], "] is not finite");
+    check<ValueError>(min[i] <= max[i], "choose_qparams: the range [", min[i], ", ", max[i], "] is empty");
+    const float low = std::min(min[i], 0.0f), high = std::max(max[i], 0.0f);
+    out.scale.push_back(choose_scale(low, high, spec));
+    out.zero_point.push_back(choose_zero_point(low, out.scale.back(), spec));
+  }
+  return out;
+}
+
+QParams choose_qparams(float min, float max, const QuantizationSpec& spec) {
+  return choose_qparams(std::vector<float>{min}, std::vector<float>{max}, spec);
+}
+
+QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec) {
+  const Range range = min_max(x, spec.axis);
+  return choose_qparams(range.min, range.max, spec);
+}
+
+Range min_max(const NDArray& x, std::optional<int> axis) {
+  check<ValueError>(x.numel() > 0, "quantization: there are no values to take a range from");
+  const NDArray values = x.contiguous();
+  const float* p = values.data<float>();
+  const Blocks blocks(x.shape(), axis);
+  Range range;
+  range.min.assign(static_cast<size_t>(blocks.channels), std::numeric_limits<float>::infinity());
+  range.max.assign(static_cast<size_t>(blocks.channels), -std::numeric_limits<float>::infinity());
+  bool finite = true;
+  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
+    const auto c = static_cast<size_t>(row % blocks.channels);
+    float low = range.min[c], high = range.max[c];
+    for (int64_t i = 0; i < blocks.inner; ++i) {
+      const float v = p[row * blocks.inner + i];
+      finite = finite && std::isfinite(v);
+      low = std::min(low, v);
+      high = std::max(high, v);
+    }
+    range.min[c] = low;
+    range.max[c] = high;
+  }
+  check<ValueError>(finite, "quantization: the values hold NaN or infinity");
+  return range;
+}
+
+NDArray quantize(const NDArray& x, const QParams& p) {
+  const Blocks blocks(x.shape(), p.spec.axis);
+  check_channels(blocks, p, x.shape());
+  const NDArray values = x.contiguous();
+  NDArray out(x.shape(), p.spec.dtype());
+  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
+    const auto c = static_cast<size_t>(row % blocks.channels);
+    const float* in = values.data<float>() + row * blocks.inner;
+    const kernels::QuantizeParams kp{p.scale[c], p.zero_point[c], p.spec.qmin(), p.spec.qmax()};
+    if (p.spec.is_signed)
+      kernels::quantize(in, blocks.inner, kp, out.data<int8_t>() + row * blocks.inner);
+    else
+      kernels::quantize(in, blocks.inner, kp, out.data<uint8_t>() + row * blocks.inner);
+  }
+  return out;
+}
+
+NDArray dequantize(const NDArray& q, const QParams& p) {
+  const Blocks blocks(q.shape(), p.spec.axis);
+  check_channels(blocks, p, q.shape());
+  check<DTypeError>(q.dtype() == p.spec.dtype(), "dequantize: expects ", p.spec.dtype(), ", got ", q.dtype());
+  const NDArray values = q.contiguous();
+  NDArray out(q.shape());
+  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
+    const auto c = static_cast<size_t>(row % blocks.channels);
+    float* to = out.data<float>() + row * blocks.inner;
+    if (p.spec.is_signed)
+      kernels::dequantize(values.data<int8_t>() + row * blocks.inner, blocks.inner, p.scale[c], p.zero_point[c], to);
+    else
+      kernels::dequantize(values.data<uint8_t>() + row * blocks.inner, blocks.inner, p.scale[c], p.zero_point[c], to);
+  }
+  return out;
+}
+
+}  // namespace thimble::quant

@@ -1,0 +1,87 @@
+// The arithmetic of quantization: q = clamp(round(x / scale) + zero_point, qmin, qmax), x' = scale * (q - zero_point),
+// rounding half to even.
+//
+//   QParams p = quant::choose_qparams(x);            // 8 bits, affine, unsigned, per tensor
+//   NDArray q = quant::quantize(x, p);               // uint8
+//   NDArray y = quant::dequantize(q, p);             // float32, |x - y| <= scale / 2
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/ndarray.h>
+
+namespace thimble::quant {
+
+enum class QScheme {
+  affine,     ///< [min, max], widened to hold 0, is mapped to all of [qmin, qmax]
+  symmetric,  ///< [-max|x|, max|x|]; the zero point is the middle of the range (0 if signed)
+};
+enum class ZeroPointRounding {
+  nearest,   ///< half to even
+  truncate,  ///< toward zero, the convention of some courses
+};
+
+std::string_view name(QScheme scheme);
+/// Throws ValueError for an unknown name.
+QScheme qscheme_from_name(std::string_view name);
+
+/// How values shall be quantized. Throws nothing by itself; choose_qparams checks it.
+struct QuantizationSpec {
+  int bits = 8;  ///< 2 to 8
+  bool is_signed = false;
+  QScheme scheme = QScheme::affine;
+  /// Own parameters for each index along this axis; none: one pair for the whole tensor.
+  std::optional<int> axis;
+  ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
+
+  /// The integers used: 2^bits of them, but one fewer for a symmetric scheme, so that the range is symmetric too.
+  int32_t qmin() const;
+  int32_t qmax() const;
+  /// uint8 or int8: values of fewer bits lie in bytes.
+  DType dtype() const { return is_signed ? DType::int8 : DType::uint8; }
+
+  /// Signed symmetric weights per output channel (axis 0).
+  static QuantizationSpec per_channel_weight(int bits = 8);
+  /// Unsigned affine activations per tensor.
+  static QuantizationSpec activation(int bits = 8);
+
+  Attributes to_attributes() const;
+  /// Throws FormatError.
+  static QuantizationSpec from_attributes(const Attributes& attributes);
+};
+
+/// Scales and zero points: one of each, or one for each index along spec.axis.
+struct QParams {
+  QuantizationSpec spec;
+  std::vector<float> scale;
+  std::vector<int32_t> zero_point;
+};
+
+/// Parameters for values in [min, max]. A range that is the point 0 gets scale 1; scales too small for float32 are
+/// raised to the smallest normal number. Throws ValueError if a bound is not finite, min > max, or bits is not in [2,
+/// 8].
+QParams choose_qparams(float min, float max, const QuantizationSpec& spec = {});
+/// The same for each of several ranges (per channel).
+QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec);
+/// Parameters for the values of x (float32), from its smallest and largest, per tensor or per channel. Throws
+/// ValueError for an empty array or values that are not finite.
+QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec = {});
+
+/// x (float32) as int8 or uint8. Throws ShapeError if the parameters are per channel and their number is not x's size
+/// along the axis. NaN becomes qmin.
+NDArray quantize(const NDArray& x, const QParams& qparams);
+/// q as float32. Throws DTypeError if q's dtype is not the parameters'.
+NDArray dequantize(const NDArray& q, const QParams& qparams);
+
+/// Smallest and largest values of x (float32), for each index along `axis` or over all. Throws ValueError for values
+/// that are not finite or an empty x.
+struct Range {
+  std::vector<float> min, max;
+};
+Range min_max(const NDArray& x, std::optional<int> axis);
+
+}  // namespace thimble::quant

@@ -1,0 +1,42 @@
+// Post-training static quantization of a graph: prepare, calibrate, convert.
+//
+//   nn::Graph prepared = quant::prepare(quant::fuse_conv_bn_relu(graph), quant::QConfigMapping::static_int8());
+//   for (auto& [images, labels] : calibration_data) prepared(images);
+//   nn::Graph int8 = quant::convert(prepared);
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <thimble/nn/graph.h>
+#include <thimble/quant/qconfig.h>
+
+namespace thimble::quant {
+
+/// What became of one layer or op.
+struct LayerReport {
+  std::string name;
+  std::string type;  ///< before conversion
+  int weight_bits = 32;
+  int activation_bits = 32;
+  bool kept_float = true;
+  std::string reason;  ///< why it was kept float; empty if it was not
+};
+using ConversionReport = std::vector<LayerReport>;
+
+/// A copy of the graph, in evaluation mode, with an observer behind each value that an integer layer will read. Throws
+/// ValueError if the mapping names a node that does not exist.
+nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
+
+/// The integer graph of a prepared one that has seen calibration data: integer values flow from integer layer to
+/// integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float. Throws ValueError if
+/// an observer has seen nothing.
+nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
+
+/// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts.
+nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
+                         const QConfigMapping& mapping = QConfigMapping::static_int8(),
+                         ConversionReport* report = nullptr);
+
+}  // namespace thimble::quant

@@ -1,0 +1,62 @@
+#include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/graph_json.h>
+#include <thimble/serialization/safetensors.h>
+
+namespace thimble {
+
+namespace {
+
+constexpr const char* kFormat = "thimble";
+constexpr const char* kVersion = "1.0";
+
+const std::string& metadata_of(const TensorFile& file, const std::string& key) {
+  const auto it = file.metadata.find(key);
+  check<FormatError>(it != file.metadata.end(), "its metadata has no '", key,
+                     "': it is a safetensors file, but not a Thimble model");
+  return it->second;
+}
+
+// A newer minor version loads as long as it uses nothing unknown; a newer major one does not.
+void check_version(const std::string& version) {
+  check<FormatError>(version.starts_with("1."), "it has format version '", version.substr(0, 20),
+                     "', this program reads 1.x");
+}
+
+Checkpoint checkpoint_of(const TensorFile& file) {
+  const std::string& format = metadata_of(file, "format");
+  check<FormatError>(format == kFormat, "its format is '", format.substr(0, 20), "', expected '", kFormat, "'");
+  check_version(metadata_of(file, "format_version"));
+  Checkpoint checkpoint{detail::graph_from_json(metadata_of(file, "graph")),
+                        detail::attributes_from_text(metadata_of(file, "notes"))};
+  checkpoint.graph.load_state(file.tensors);
+  checkpoint.graph.eval();
+  return checkpoint;
+}
+
+}  // namespace
+
+void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes) {
+  graph.verify();
+  std::vector<std::pair<std::string, NDArray>> arrays;
+  for (const auto& [name, tensor] : graph.state()) arrays.emplace_back(name, tensor.data());
+  save_safetensors(path,
+                   {{"format", kFormat},
+                    {"format_version", kVersion},
+                    {"graph", detail::graph_to_json(graph)},
+                    {"notes", detail::attributes_to_text(notes)}},
+                   arrays);
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& path) {
+  const TensorFile file = load_safetensors(path);
+  // Layers and ops judge what they are made of by their own errors; here it is the file that is wrong.
+  try {
+    return checkpoint_of(file);
+  } catch (const Error& e) {
+    throw FormatError(str(path.string(), ": ", e.what()));
+  }
+}
+
+nn::Graph load_model(const std::filesystem::path& path) { return load_checkpoint(path).graph; }
+
+}  // namespace thimble

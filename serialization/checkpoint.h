@@ -1,0 +1,33 @@
+// Checkpoints: a model as one safetensors file that describes itself.
+//
+//   save_model(graph, "net.safetensors");
+//   nn::Graph loaded = load_model("net.safetensors");     // no C++ class of the model needed
+//
+// The file holds the graph's tensors under their qualified names, and in its metadata "format" ("thimble"),
+// "format_version" ("1.0"), "graph" (JSON: the layers with their types and attributes, the nodes, the output) and
+// "notes" (JSON: what the writer wants remembered, such as how inputs are prepared).
+#pragma once
+
+#include <filesystem>
+
+#include <thimble/core/attributes.h>
+#include <thimble/nn/graph.h>
+
+namespace thimble {
+
+/// Writes a graph, float or quantized. The file appears whole or not at all: an old one of this name stays until then.
+/// Throws IOError.
+void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes = {});
+
+/// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
+/// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds.
+nn::Graph load_model(const std::filesystem::path& path);
+
+/// The graph together with what save_model() was given.
+struct Checkpoint {
+  nn::Graph graph;
+  Attributes notes;
+};
+Checkpoint load_checkpoint(const std::filesystem::path& path);
+
+}  // namespace thimble

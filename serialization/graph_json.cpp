@@ -1,0 +1,165 @@
+#include <unordered_map>
+
+#include <nlohmann/json.hpp>
+
+#include <thimble/serialization/attributes_json.h>
+#include <thimble/serialization/graph_json.h>
+
+namespace thimble::detail {
+
+namespace {
+
+using nlohmann::json;
+using nn::Node;
+
+// Files from strangers: far beyond any real graph, and few enough that looking names up one by one takes no time.
+constexpr size_t kMaxNodes = 10000;
+constexpr int kMaxDepth = 16;
+
+json parse(const std::string& text, const char* what) {
+  try {
+    return json::parse(text, [&](int depth, json::parse_event_t, json&) {
+      check<FormatError>(depth <= kMaxDepth, what, ": JSON nested deeper than ", kMaxDepth);
+      return true;
+    });
+  } catch (const json::exception& e) {
+    throw FormatError(str(what, ": not valid JSON (error ", e.id, ")"));
+  }
+}
+
+const json& member(const json& object, const char* key) {
+  check<FormatError>(object.is_object(), "graph: expected an object with a member '", key, "'");
+  const auto it = object.find(key);
+  check<FormatError>(it != object.end(), "graph: the member '", key, "' is missing");
+  return *it;
+}
+
+const std::string& text_member(const json& object, const char* key) {
+  const json& value = member(object, key);
+  check<FormatError>(value.is_string(), "graph: '", key, "' is not a string");
+  return value.get_ref<const std::string&>();
+}
+
+const json& list_member(const json& object, const char* key) {
+  const json& value = member(object, key);
+  check<FormatError>(value.is_array() && value.size() <= kMaxNodes, "graph: '", key, "' is not a list of at most ",
+                     kMaxNodes, " entries");
+  return value;
+}
+
+/// Builds a graph from its JSON; the layers come first.
+class GraphReader {
+ public:
+  nn::Graph read(const json& j) {
+    read_layers(list_member(j, "layers"));
+    for (const json& node : list_member(j, "nodes")) read_node(node);
+    graph_.set_output(node_named(text_member(j, "output")));
+    check<FormatError>(layers_.empty(), "graph: no node calls the layer '",
+                       layers_.empty() ? "" : layers_.begin()->first, "'");
+    graph_.verify();
+    return std::move(graph_);
+  }
+
+ private:
+  void read_layers(const json& list) {
+    for (const json& j : list) {
+      const std::string& name = text_member(j, "name");
+      const auto layer = nn::make_layer(text_member(j, "type"), attributes_from_json(member(j, "attributes")));
+      check<FormatError>(layers_.emplace(name, layer).second, "graph: the layer '", name, "' is given twice");
+    }
+  }
+
+  void read_node(const json& j) {
+    const std::string &name = text_member(j, "name"), &kind = text_member(j, "kind"),
+                      &target = text_member(j, "target");
+    check<FormatError>(!name.empty() && !nodes_.contains(name), "graph: the node name '", name,
+                       "' is empty or given twice");
+    std::vector<Node*> inputs;
+    for (const json& input : list_member(j, "inputs")) {
+      check<FormatError>(input.is_string(), "graph: an input of '", name, "' is not a name");
+      inputs.push_back(node_named(input.get_ref<const std::string&>()));
+    }
+    Attributes attributes = attributes_from_json(member(j, "attributes"));
+    Node* node = nullptr;
+    if (kind == "input")
+      node = graph_.add_input(name);
+    else if (kind == "op")
+      node = graph_.add_op(name, target, std::move(attributes), inputs);
+    else if (kind == "tensor")
+      node = read_tensor(name, attributes);
+    else if (kind == "layer")
+      node = read_call(name, target, inputs, attributes);
+    else
+      throw FormatError(str("graph: node '", name, "' is of unknown kind '", kind, "'"));
+    check<FormatError>(node->name == name, "graph: the name '", name, "' is used twice");
+    nodes_[name] = node;
+  }
+
+  Node* read_call(const std::string& name, const std::string& target, const std::vector<Node*>& inputs,
+                  const Attributes& attributes) {
+    Node* node;
+    if (const auto it = layers_.find(target); it != layers_.end()) {
+      check<FormatError>(name == target, "graph: the first call of layer '", target, "' is named '", name, "'");
+      node = graph_.add_layer(name, it->second, inputs);
+      layers_.erase(it);
+    } else {
+      node = graph_.add_call(name, target, inputs);
+    }
+    node->attributes = attributes;
+    return node;
+  }
+
+  Node* read_tensor(const std::string& name, const Attributes& attributes) {
+    const NDArray placeholder = NDArray::placeholder(Shape(attributes.get<std::vector<int64_t>>("shape")),
+                                                     dtype_from_name(attributes.get<std::string>("dtype")));
+    return graph_.add_tensor(name, Tensor(placeholder, attributes.get<bool>("parameter")));
+  }
+
+  Node* node_named(const std::string& name) const {
+    const auto it = nodes_.find(name);
+    check<FormatError>(it != nodes_.end(), "graph: there is no node '", name, "' before its use");
+    return it->second;
+  }
+
+  nn::Graph graph_;
+  std::unordered_map<std::string, Node*> nodes_;
+  std::unordered_map<std::string, std::shared_ptr<nn::Module>> layers_;  // not called yet
+};
+
+// A tensor's node carries in the file what its array is like.
+Attributes tensor_attributes(const Tensor& tensor) {
+  return {{"shape", tensor.shape().to_vector()},
+          {"dtype", std::string(name(tensor.dtype()))},
+          {"parameter", tensor.requires_grad()}};
+}
+
+}  // namespace
+
+std::string graph_to_json(const nn::Graph& graph) {
+  json layers = json::array(), nodes = json::array();
+  for (const auto& [path, layer] : graph.children())
+    layers.push_back(
+        {{"name", path}, {"type", layer->type()}, {"attributes", attributes_to_json(layer->attributes())}});
+  std::unordered_map<std::string, Tensor> tensors;
+  for (auto& [path, tensor] : graph.state()) tensors.emplace(path, tensor);
+  for (const Node* node : graph.nodes()) {
+    json inputs = json::array();
+    for (const Node* input : node->inputs) inputs.push_back(input->name);
+    const bool is_tensor = node->kind == Node::Kind::tensor;
+    nodes.push_back({{"name", node->name},
+                     {"kind", nn::name(node->kind)},
+                     {"target", node->target},
+                     {"inputs", inputs},
+                     {"attributes",
+                      attributes_to_json(is_tensor ? tensor_attributes(tensors.at(node->target)) : node->attributes)}});
+  }
+  return json{{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}.dump();
+}
+
+nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse(text, "graph")); }
+
+std::string attributes_to_text(const Attributes& attributes) { return attributes_to_json(attributes).dump(); }
+
+Attributes attributes_from_text(const std::string& text) { return attributes_from_json(parse(text, "notes")); }
+
+}  // namespace thimble::detail
