@@ -54,8 +54,6 @@ class GraphReader {
     read_layers(list_member(j, "layers"));
     for (const json& node : list_member(j, "nodes")) read_node(node);
     graph_.set_output(node_named(text_member(j, "output")));
-    check<FormatError>(layers_.empty(), "graph: no node calls the layer '",
-                       layers_.empty() ? "" : layers_.begin()->first, "'");
     graph_.verify();
     return std::move(graph_);
   }
@@ -65,7 +63,7 @@ class GraphReader {
     for (const json& j : list) {
       const std::string& name = text_member(j, "name");
       const auto layer = nn::make_layer(text_member(j, "type"), attributes_from_json(member(j, "attributes")));
-      check<FormatError>(layers_.emplace(name, layer).second, "graph: the layer '", name, "' is given twice");
+      graph_.register_module(name, layer);
     }
   }
 
@@ -88,25 +86,12 @@ class GraphReader {
     else if (kind == "tensor")
       node = read_tensor(name, attributes);
     else if (kind == "layer")
-      node = read_call(name, target, inputs, attributes);
+      node = graph_.add_call(name, target, inputs);
     else
       throw FormatError(str("graph: node '", name, "' is of unknown kind '", kind, "'"));
     check<FormatError>(node->name == name, "graph: the name '", name, "' is used twice");
+    if (kind == "layer") node->attributes = attributes;
     nodes_[name] = node;
-  }
-
-  Node* read_call(const std::string& name, const std::string& target, const std::vector<Node*>& inputs,
-                  const Attributes& attributes) {
-    Node* node;
-    if (const auto it = layers_.find(target); it != layers_.end()) {
-      check<FormatError>(name == target, "graph: the first call of layer '", target, "' is named '", name, "'");
-      node = graph_.add_layer(name, it->second, inputs);
-      layers_.erase(it);
-    } else {
-      node = graph_.add_call(name, target, inputs);
-    }
-    node->attributes = attributes;
-    return node;
   }
 
   Node* read_tensor(const std::string& name, const Attributes& attributes) {
@@ -123,7 +108,6 @@ class GraphReader {
 
   nn::Graph graph_;
   std::unordered_map<std::string, Node*> nodes_;
-  std::unordered_map<std::string, std::shared_ptr<nn::Module>> layers_;  // not called yet
 };
 
 // A tensor's node carries in the file what its array is like.
