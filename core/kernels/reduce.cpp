@@ -1,130 +1,25 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 
 #include <thimble/core/kernels/reduce.h>
+#include <thimble/core/kernels/reduce_run.h>
+#include <thimble/core/kernels/strided_dims.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-// What is reduced: every element goes through map(element, center), and the results are combined.
-template <typename T>
-struct Sum {
-  static T identity() { return 0; }
-  static T map(T x, T) { return x; }
-  static T combine(T a, T b) { return a + b; }
-};
-
-template <typename T>
-struct SquaredDeviations : Sum<T> {
-  static T map(T x, T center) { return (x - center) * (x - center); }
-};
-
-template <typename T>
-struct Exponentials : Sum<T> {
-  static T map(T x, T center) { return std::exp(x - center); }
-};
-
-// The comparisons are written so that NaN on either side wins.
-template <typename T>
-struct Max {
-  static T identity() { return -std::numeric_limits<T>::infinity(); }
-  static T map(T x, T) { return x; }
-  static T combine(T a, T b) { return a > b || a != a ? a : b; }
-};
-
-template <typename T>
-struct Min {
-  static T identity() { return std::numeric_limits<T>::infinity(); }
-  static T map(T x, T) { return x; }
-  static T combine(T a, T b) { return a < b || a != a ? a : b; }
-};
-
 // Elements that are worth handing to another thread.
 constexpr int64_t kGrain = 32768;
-// Runs up to this long are added in one loop, longer ones by halves.
-constexpr int64_t kLeaf = 512;
-// Partial results of one run, enough for the vector registers of any instruction set to work independently.
-constexpr int64_t kLanes = 32;
 // When reduced dimensions lie outside of kept ones, whole rows are added: this many columns at a time, which stay in
 // registers and first-level cache, and this many rows in one loop.
 constexpr int64_t kTileColumns = 256;
 constexpr int64_t kLeafRows = 32;
 
-// Dimensions with their strides, merged where they are dense in one another.
-struct Dims {
-  Shape sizes, strides;
-
-  void add(int64_t size, int64_t stride) {
-    if (size == 1) return;
-    if (!sizes.empty() && strides.back() == stride * size) {
-      sizes.back() *= size;
-      strides.back() = stride;
-      return;
-    }
-    sizes.push_back(size);
-    strides.push_back(stride);
-  }
-
-  // Where element number `flat`, counted in row-major order, lies.
-  int64_t offset(int64_t flat) const {
-    if (sizes.empty()) return 0;
-    int64_t offset = 0;
-    for (int d = sizes.ndim() - 1; d > 0; --d) {
-      offset += flat % sizes[d] * strides[d];
-      flat /= sizes[d];
-    }
-    return offset + flat * strides[0];
-  }
-
-  // Takes the last dimension off: the innermost loop.
-  std::pair<int64_t, int64_t> take_inner() {
-    if (sizes.empty()) return {1, 1};
-    const std::pair<int64_t, int64_t> inner{sizes.back(), strides.back()};
-    sizes.erase(sizes.ndim() - 1);
-    strides.erase(strides.ndim() - 1);
-    return inner;
-  }
-};
-
-template <typename R, typename T>
-T reduce_short_run(const T* x, int64_t n, int64_t stride, T center) {
-  T result = R::identity();
-  for (int64_t i = 0; i < n; ++i) result = R::combine(result, R::map(x[i * stride], center));
-  return result;
-}
-
-// A dense run in kLanes independent chains, which vectorizes, and whose chains are short and so lose few bits.
-template <typename R, typename T>
-T reduce_dense_run(const T* x, int64_t n, T center) {
-  if (n < 2 * kLanes) return reduce_short_run<R>(x, n, 1, center);
-  std::array<T, kLanes> lanes;
-  for (int64_t l = 0; l < kLanes; ++l) lanes[l] = R::map(x[l], center);
-  int64_t i = kLanes;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t l = 0; l < kLanes; ++l) lanes[l] = R::combine(lanes[l], R::map(x[i + l], center));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t l = 0; l < width; ++l) lanes[l] = R::combine(lanes[l], lanes[l + width]);
-  return R::combine(lanes[0], reduce_short_run<R>(x + i, n - i, 1, center));
-}
-
-template <typename R, typename T>
-T reduce_run(const T* x, int64_t n, int64_t stride, T center) {
-  if (stride == 1) {
-    if (n <= 16 * kLeaf) return reduce_dense_run<R>(x, n, center);
-  } else if (n <= kLeaf / 4) {
-    return reduce_short_run<R>(x, n, stride, center);
-  }
-  const int64_t half = n / 2 / kLanes * kLanes;
-  return R::combine(reduce_run<R>(x, half, stride, center), reduce_run<R>(x + half * stride, n - half, stride, center));
-}
-
 // One output: runs number [begin, end) of the reduced dimensions, combined by halves.
 template <typename R, typename T>
-T reduce_runs(const T* x, const Dims& outer, int64_t n, int64_t stride, T center, int64_t begin, int64_t end) {
+T reduce_runs(const T* x, const StridedDims& outer, int64_t n, int64_t stride, T center, int64_t begin, int64_t end) {
   if (end - begin == 1) return reduce_run<R>(x + outer.offset(begin), n, stride, center);
   const int64_t middle = begin + (end - begin) / 2;
   return R::combine(reduce_runs<R>(x, outer, n, stride, center, begin, middle),
@@ -133,7 +28,7 @@ T reduce_runs(const T* x, const Dims& outer, int64_t n, int64_t stride, T center
 
 // A tile of dense outputs: rows [begin, end) of the reduced dimensions, combined by halves.
 template <typename R, typename T>
-void reduce_rows(const T* x, const Dims& reduced, const T* centers, int64_t columns, int64_t begin, int64_t end,
+void reduce_rows(const T* x, const StridedDims& reduced, const T* centers, int64_t columns, int64_t begin, int64_t end,
                  T* out) {
   if (end - begin > kLeafRows) {
     const int64_t middle = begin + (end - begin) / 2;
@@ -168,11 +63,11 @@ T reduce_all_dense(const T* x, int64_t n, T center) {
 }
 
 template <typename R, typename T>
-void reduce(const T* x, const Dims& kept, Dims reduced, const T* centers, T* out) {
+void reduce(const T* x, const StridedDims& kept, StridedDims reduced, const T* centers, T* out) {
   const int64_t outputs = kept.sizes.numel(), terms = reduced.sizes.numel();
   if (outputs == 0) return;
   if (terms == 0) return std::fill_n(out, outputs, R::identity()), void();
-  const auto [n, stride] = Dims(reduced).take_inner();
+  const auto [n, stride] = StridedDims(reduced).take_inner();
   auto center_of = [&](int64_t i) { return centers ? centers[i] : T{0}; };
 
   if (outputs == 1 && terms == n && stride == 1) {
@@ -181,7 +76,7 @@ void reduce(const T* x, const Dims& kept, Dims reduced, const T* centers, T* out
   }
   if (!kept.sizes.empty() && kept.strides.back() == 1 && !(stride == 1 && n > 1)) {
     const int64_t columns = kept.sizes.back(), tiles = (columns + kTileColumns - 1) / kTileColumns;
-    Dims kept_outer = kept;
+    StridedDims kept_outer = kept;
     kept_outer.take_inner();
     const T none[kTileColumns] = {};
     const int64_t tile_terms = terms * std::min(columns, kTileColumns);
@@ -203,7 +98,7 @@ void reduce(const T* x, const Dims& kept, Dims reduced, const T* centers, T* out
 
 template <template <typename> typename R>
 void reduce(const NDArray& x, const Shape& axes, const NDArray* centers, NDArray& out) {
-  Dims kept, reduced;
+  StridedDims kept, reduced;
   for (int d = 0; d < x.ndim(); ++d)
     if (std::find(axes.begin(), axes.end(), d) == axes.end()) kept.add(x.shape(d), x.strides()[d]);
   // Terms may come in any order: that of memory is the fastest.
@@ -220,16 +115,16 @@ void reduce(const NDArray& x, const Shape& axes, const NDArray* centers, NDArray
 
 }  // namespace
 
-void reduce_sum(const NDArray& x, const Shape& axes, NDArray& out) { reduce<Sum>(x, axes, nullptr, out); }
-void reduce_max(const NDArray& x, const Shape& axes, NDArray& out) { reduce<Max>(x, axes, nullptr, out); }
-void reduce_min(const NDArray& x, const Shape& axes, NDArray& out) { reduce<Min>(x, axes, nullptr, out); }
+void reduce_sum(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Sum>(x, axes, nullptr, out); }
+void reduce_max(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Max>(x, axes, nullptr, out); }
+void reduce_min(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Min>(x, axes, nullptr, out); }
 
 void reduce_squared_deviations(const NDArray& x, const Shape& axes, const NDArray& centers, NDArray& out) {
-  reduce<SquaredDeviations>(x, axes, &centers, out);
+  reduce<reducers::SquaredDeviations>(x, axes, &centers, out);
 }
 
 void reduce_exponentials(const NDArray& x, const Shape& axes, const NDArray& centers, NDArray& out) {
-  reduce<Exponentials>(x, axes, &centers, out);
+  reduce<reducers::Exponentials>(x, axes, &centers, out);
 }
 
 }  // namespace thimble::kernels

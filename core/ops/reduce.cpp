@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include <thimble/core/kernels/argmax.h>
 #include <thimble/core/kernels/reduce.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
@@ -295,6 +296,14 @@ Tensor var(const Tensor& x, const Shape& axes, bool keepdim, int64_t correction)
 
 Tensor logsumexp(const Tensor& x, const Shape& axes, bool keepdim) {
   return apply(std::make_unique<LogSumExp>(axes, keepdim), {x});
+}
+
+NDArray argmax(const NDArray& x, int64_t axis) {
+  const int a = normalize_axis(axis, x.ndim(), "argmax");
+  check<ShapeError>(x.shape(a) > 0, "argmax: axis ", axis, " of ", x.shape(), " is empty");
+  NDArray out(reduced_shape(x.shape(), {a}, false), DType::int64);
+  kernels::argmax(x, a, out);
+  return out;
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
