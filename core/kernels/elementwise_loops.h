@@ -53,10 +53,10 @@ inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Unary::pow) return pow_of(x, p0);
   if constexpr (kFunction == Unary::tanh) return tanh_of(x);
   if constexpr (kFunction == Unary::sigmoid) return sigmoid_of(x);
-  if constexpr (kFunction == Unary::relu) return x <= T(0) ? T(0) : x;
+  if constexpr (kFunction == Unary::relu) return x < T(0) ? T(0) : x;
   if constexpr (kFunction == Unary::leaky_relu) {
     const T scaled = x * p0;
-    return x <= T(0) ? scaled : x;
+    return x < T(0) ? scaled : x;
   }
   if constexpr (kFunction == Unary::clamp) {
     const T raised = x < p0 ? p0 : x;
@@ -75,10 +75,6 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Binary::pow) return pow_of(a, b);
   if constexpr (kFunction == Binary::maximum) return (a > b) | (a != a) ? a : b;
   if constexpr (kFunction == Binary::minimum) return (a < b) | (a != a) ? a : b;
-  if constexpr (kFunction == Binary::larger_share) {
-    const T at_most_half = a == b ? T(0.5) : T(1);
-    return a < b ? T(0) : at_most_half;
-  }
   if constexpr (kFunction == Binary::abs_backward) {
     const T not_positive = a < T(0) ? -b : T(0);
     return a > T(0) ? b : not_positive;
@@ -88,7 +84,7 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
     const T scaled = b * p0;
     return a > T(0) ? b : scaled;
   }
-  if constexpr (kFunction == Binary::hardtanh_backward) return (a <= p0) | (a >= p1) ? T(0) : b;
+  if constexpr (kFunction == Binary::hardtanh_backward) return (a > p0) & (a < p1) ? b : T(0);
   if constexpr (kFunction == Binary::clamp_backward) return (a >= p0) & (a <= p1) ? b : T(0);
   if constexpr (kFunction == Binary::tanh_backward) return b * (T(1) - a * a);
   if constexpr (kFunction == Binary::sigmoid_backward) return b * (T(1) - a) * a;
@@ -144,9 +140,10 @@ void compare_row(const T* a, int64_t sa, const T* b, int64_t sb, uint8_t* out, i
 template <typename T>
 void where_row(const uint8_t* condition, int64_t sc, const T* a, int64_t sa, const T* b, int64_t sb, T* __restrict out,
                int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const T u = a[i * sa], v = b[i * sb];
-    out[i] = condition[i * sc] ? u : v;
+  if (sc == 1 && sa == 1 && sb == 1) {
+    for (int64_t i = 0; i < n; ++i) out[i] = condition[i] ? a[i] : b[i];
+  } else {
+    for (int64_t i = 0; i < n; ++i) out[i] = condition[i * sc] ? a[i * sa] : b[i * sb];
   }
 }
 

@@ -35,7 +35,6 @@ enum class Binary {
   pow,
   maximum,
   minimum,
-  larger_share,  // 1 where a > b, 1/2 where they are equal, 0 where a < b; 1 for NaN
   abs_backward,
   relu_backward,
   leaky_relu_backward,  // slope p0 below 0

@@ -41,8 +41,34 @@ class Div : public BinaryOp {
   }
 };
 
+/// The part of g that goes to the larger operand: all of it where larger > smaller or one is NaN, half where they tie.
+Tensor share_of_larger(const Tensor& g, const Tensor& larger, const Tensor& smaller) {
+  const Tensor half_if_tie = where(equal(larger, smaller), 0.5 * g, g);
+  return where(greater(smaller, larger), Tensor::scalar(0, g.dtype()), half_if_tie);
+}
+
+class Maximum : public BinaryOp {
+ public:
+  Maximum() : BinaryOp("maximum", Binary::maximum) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return share_of_larger(g, in[0], in[1]); }),
+            gradient_for(in[1], [&] { return share_of_larger(g, in[1], in[0]); })};
+  }
+};
+
+class Minimum : public BinaryOp {
+ public:
+  Minimum() : BinaryOp("minimum", Binary::minimum) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return share_of_larger(g, in[1], in[0]); }),
+            gradient_for(in[1], [&] { return share_of_larger(g, in[0], in[1]); })};
+  }
+};
+
 const OpRegistration registrations[] = {
-    {"add", make_plain<Add>}, {"sub", make_plain<Sub>}, {"mul", make_plain<Mul>}, {"div", make_plain<Div>}};
+    {"add", make_plain<Add>}, {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
+    {"div", make_plain<Div>}, {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
+};
 
 }  // namespace
 
@@ -50,5 +76,7 @@ Tensor add(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Add
 Tensor sub(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Sub>(), {a, b}); }
 Tensor mul(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Mul>(), {a, b}); }
 Tensor div(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Div>(), {a, b}); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Maximum>(), {a, b}); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Minimum>(), {a, b}); }
 
 }  // namespace thimble
