@@ -4,7 +4,9 @@ target_compile_options(thimble_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
   $<$<BOOL:${THIMBLE_WARNINGS_AS_ERRORS}>:-Werror>
   # One rounding per written operation on every instruction set: no silent fused multiply-add.
-  -ffp-contract=off)
+  -ffp-contract=off
+  # Nobody reads errno or floating-point traps; without this, square roots are not vectorized.
+  -fno-math-errno -fno-trapping-math)
 if(THIMBLE_SANITIZE)
   target_compile_options(thimble_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                                    -fno-omit-frame-pointer)

@@ -20,10 +20,14 @@ void register_op(std::string name, OpFactory factory) {
                     "' is registered twice");
 }
 
-std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes) {
+const OpFactory& op_factory(std::string_view name) {
   const auto it = registry().find(name);
   check<FormatError>(it != registry().end(), "unknown op '", name, "'");
-  return it->second(attributes);
+  return it->second;
+}
+
+std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes) {
+  return op_factory(name)(attributes);
 }
 
 std::vector<std::string> registered_ops() {

@@ -45,7 +45,8 @@ using OpFactory = std::function<std::unique_ptr<Op>(const Attributes&)>;
 /// Makes `name` known to make_op(). Called at load time, through OpRegistration.
 void register_op(std::string name, OpFactory factory);
 
-/// Throws FormatError for an unknown name.
+/// The factory of a registered op, valid for good. Throws FormatError for an unknown name.
+const OpFactory& op_factory(std::string_view name);
 std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes);
 
 /// Every registered name, sorted.

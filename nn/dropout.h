@@ -1,0 +1,20 @@
+// Dropout as a layer: active in training mode only.
+#pragma once
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+class Dropout : public Module {
+ public:
+  /// Throws ValueError for p outside [0, 1].
+  explicit Dropout(double p = 0.5);
+  Tensor forward(const Tensor& x) override;
+  std::string type() const override { return "Dropout"; }
+  Attributes attributes() const override { return {{"p", p_}}; }
+
+ private:
+  double p_;
+};
+
+}  // namespace thimble::nn

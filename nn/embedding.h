@@ -1,0 +1,21 @@
+// Embedding: rows of a table, by index.
+#pragma once
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+/// index [...] (int64 or int32) -> [..., embedding_dim]; weight [num_embeddings, embedding_dim], standard normal at
+/// first.
+class Embedding : public Module {
+ public:
+  Embedding(int64_t num_embeddings, int64_t embedding_dim);
+  explicit Embedding(Tensor weight);
+  Tensor forward(const Tensor& index) override;
+  std::string type() const override { return "Embedding"; }
+  Attributes attributes() const override;
+
+  Tensor weight;
+};
+
+}  // namespace thimble::nn

@@ -1,0 +1,289 @@
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <thimble/nn/graph.h>
+
+namespace thimble::nn {
+
+/// The graph as a list of steps over numbered values.
+struct Graph::Plan {
+  struct Step {
+    Node::Kind kind;
+    std::shared_ptr<Module> layer;
+    const OpFactory* op = nullptr;
+    const Node* node = nullptr;
+    Tensor tensor;
+    std::vector<size_t> inputs;
+    std::vector<size_t> last_uses;  // values that nobody needs after this step
+  };
+  std::vector<Step> steps;
+  size_t output = 0;
+  size_t arguments = 0;
+};
+
+std::string_view name(Node::Kind kind) {
+  constexpr std::string_view kNames[] = {"input", "tensor", "layer", "op"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+std::vector<Node*> Graph::nodes() const {
+  std::vector<Node*> all;
+  for (const auto& node : nodes_) all.push_back(node.get());
+  return all;
+}
+
+std::vector<Node*> Graph::inputs() const {
+  std::vector<Node*> found = nodes();
+  std::erase_if(found, [](const Node* node) { return node->kind != Node::Kind::input; });
+  return found;
+}
+
+Node* Graph::find(std::string_view node_name) const {
+  for (const auto& node : nodes_)
+    if (node->name == node_name) return node.get();
+  return nullptr;
+}
+
+std::vector<Node*> Graph::users(const Node* node) const {
+  std::vector<Node*> found = nodes();
+  std::erase_if(found, [&](const Node* user) { return std::ranges::count(user->inputs, node) == 0; });
+  return found;
+}
+
+std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
+  for (const auto& [path, layer] : children())
+    if (path == target) return layer;
+  throw ValueError(str("graph: there is no layer '", target, "'"));
+}
+
+Module& Graph::layer(const Node* node) const {
+  check<ValueError>(node->kind == Node::Kind::layer, "graph: node '", node->name, "' calls no layer");
+  return *layer_at(node->target);
+}
+
+bool Graph::is_layer(const Node* node, std::string_view type) const {
+  return node->kind == Node::Kind::layer && layer(node).type() == type;
+}
+
+int Graph::calls_of_layer(const Node* node) const {
+  return static_cast<int>(std::ranges::count_if(
+      nodes_, [&](const auto& other) { return other->kind == Node::Kind::layer && other->target == node->target; }));
+}
+
+std::string Graph::unique_name(const std::string& wanted) const {
+  std::string candidate = wanted.empty() ? "node" : wanted;
+  for (int i = 1; find(candidate); ++i) candidate = str(wanted, '_', i);
+  return candidate;
+}
+
+Graph::Nodes::iterator Graph::position(const Node* node) {
+  const auto it = std::ranges::find_if(nodes_, [&](const auto& other) { return other.get() == node; });
+  check<ValueError>(it != nodes_.end(), "graph: a node of another graph was given");
+  return it;
+}
+
+Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
+  for (const Node* input : node->inputs)
+    check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
+  edited();
+  return nodes_.insert(after ? std::next(position(after)) : nodes_.end(), std::move(node))->get();
+}
+
+Node* Graph::add_input(const std::string& wanted_name) {
+  return insert(std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::input, "", {}, {}}), nullptr);
+}
+
+Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attributes attributes,
+                    std::vector<Node*> inputs, const Node* after) {
+  return insert(std::make_unique<Node>(
+                    Node{unique_name(wanted_name), Node::Kind::op, op, std::move(attributes), std::move(inputs)}),
+                after);
+}
+
+Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
+                       const Node* after) {
+  const std::string node_name = unique_name(wanted_name);
+  register_module(node_name, std::move(new_layer));
+  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, node_name, {}, std::move(inputs)}), after);
+}
+
+Node* Graph::add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
+                      const Node* after) {
+  layer_at(target);
+  return insert(
+      std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::layer, target, {}, std::move(inputs)}), after);
+}
+
+Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
+  const std::string node_name = unique_name(wanted_name);
+  if (tensor.requires_grad())
+    register_parameter(node_name, tensor);
+  else
+    register_buffer(node_name, tensor);
+  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::tensor, node_name, {}, {}}), nullptr);
+}
+
+void Graph::set_output(Node* node) {
+  position(node);
+  output_ = node;
+  edited();
+}
+
+void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
+  layer(node);
+  erase_module(node->target);
+  register_module(node->target, std::move(new_layer));
+  edited();
+}
+
+void Graph::replace_uses(Node* old, Node* replacement) {
+  for (const auto& node : nodes_)
+    if (node.get() != replacement) std::ranges::replace(node->inputs, old, replacement);
+  if (output_ == old) output_ = replacement;
+  edited();
+}
+
+void Graph::set_input(Node* node, size_t index, Node* value) {
+  check<ValueError>(index < node->inputs.size(), "graph: '", node->name, "' has no input ", index);
+  node->inputs[index] = value;
+  edited();
+}
+
+void Graph::erase(Node* node) {
+  const auto remaining = users(node);
+  check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
+                    remaining.empty() ? "" : remaining.front()->name, "' uses it");
+  check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
+  if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
+  if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
+  nodes_.erase(position(node));
+  edited();
+}
+
+int Graph::eliminate_dead_nodes() {
+  int removed = 0;
+  const std::vector<Node*> all = nodes();
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    Node* node = *it;
+    if (node == output_ || node->kind == Node::Kind::input || !users(node).empty()) continue;
+    erase(node);
+    ++removed;
+  }
+  return removed;
+}
+
+void Graph::verify() const {
+  check<ValueError>(output_ != nullptr, "graph: it has no output");
+  std::unordered_set<const Node*> seen;
+  std::unordered_set<std::string> names;
+  bool has_input = false;
+  for (const auto& node : nodes_) {
+    check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
+    for (const Node* input : node->inputs)
+      check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");
+    if (node->kind == Node::Kind::op) make_op(node->target, node->attributes);
+    if (node->kind == Node::Kind::layer) layer(node.get());
+    const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
+    check<ValueError>(takes_inputs != node->inputs.empty(), "graph: '", node->name, "' has ", node->inputs.size(),
+                      " inputs, which a node of kind ", nn::name(node->kind), " cannot");
+    has_input = has_input || node->kind == Node::Kind::input;
+    seen.insert(node.get());
+  }
+  check<ValueError>(has_input, "graph: it has no input");
+  check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
+}
+
+Graph Graph::clone() const {
+  Graph copy;
+  std::unordered_map<const Node*, Node*> twin;
+  for (const auto& [path, child] : children()) copy.register_module(path, copy_layer(*child));
+  std::map<std::string, Tensor> tensors;
+  for (auto& [path, tensor] : state()) tensors.emplace(path, tensor);
+  for (const auto& node : nodes_) {
+    std::vector<Node*> twin_inputs;
+    for (const Node* input : node->inputs) twin_inputs.push_back(twin.at(input));
+    Node* added = copy.insert(
+        std::make_unique<Node>(Node{node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}),
+        nullptr);
+    twin[node.get()] = added;
+    if (node->kind != Node::Kind::tensor) continue;
+    const Tensor& tensor = tensors.at(node->target);
+    if (tensor.requires_grad())
+      copy.register_parameter(node->target, tensor.data().clone());
+    else
+      copy.register_buffer(node->target, tensor.data().clone());
+  }
+  if (output_) copy.output_ = twin.at(output_);
+  copy.set_own_mode(training());
+  return copy;
+}
+
+std::shared_ptr<const Graph::Plan> Graph::plan() const {
+  std::lock_guard lock(*plan_mutex_);
+  if (*plan_) return *plan_;
+  verify();
+  auto made = std::make_shared<Plan>();
+  std::unordered_map<const Node*, size_t> number;
+  std::vector<size_t> last_use(nodes_.size());
+  std::map<std::string, Tensor> tensors;
+  for (auto& [path, tensor] : state()) tensors.emplace(path, tensor);
+  for (const auto& node : nodes_) {
+    const size_t index = made->steps.size();
+    number[node.get()] = index;
+    last_use[index] = index;
+    Plan::Step step{node->kind, nullptr, nullptr, node.get(), {}, {}, {}};
+    if (node->kind == Node::Kind::layer) step.layer = layer_at(node->target);
+    if (node->kind == Node::Kind::op) step.op = &op_factory(node->target);
+    if (node->kind == Node::Kind::tensor) step.tensor = tensors.at(node->target);
+    if (node->kind == Node::Kind::input) ++made->arguments;
+    for (const Node* input : node->inputs) {
+      step.inputs.push_back(number.at(input));
+      last_use[number.at(input)] = index;
+    }
+    made->steps.push_back(std::move(step));
+  }
+  made->output = number.at(output_);
+  for (size_t value = 0; value < last_use.size(); ++value)
+    if (value != made->output) made->steps[last_use[value]].last_uses.push_back(value);
+  *plan_ = made;
+  return made;
+}
+
+std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) const {
+  const std::shared_ptr<const Plan> p = plan();
+  check<ValueError>(inputs.size() == p->arguments, "graph: takes ", p->arguments, " inputs, got ", inputs.size());
+  std::vector<Tensor> values(p->steps.size());
+  std::vector<Tensor> arguments;
+  size_t next_input = 0;
+  for (size_t i = 0; i < p->steps.size(); ++i) {
+    const Plan::Step& step = p->steps[i];
+    arguments.clear();
+    for (size_t input : step.inputs) arguments.push_back(values[input]);
+    switch (step.kind) {
+      case Node::Kind::input:
+        values[i] = inputs[next_input++];
+        break;
+      case Node::Kind::tensor:
+        values[i] = step.tensor;
+        break;
+      case Node::Kind::layer:
+        values[i] = step.layer->call(arguments);
+        break;
+      case Node::Kind::op:
+        values[i] = apply((*step.op)(step.node->attributes), arguments);
+        break;
+    }
+    if (!keep_all)
+      for (size_t done : step.last_uses) values[done] = Tensor();
+  }
+  if (!keep_all) return {values[p->output]};
+  return values;
+}
+
+Tensor Graph::forward_all(std::span<const Tensor> inputs) { return run(inputs, false).front(); }
+
+std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return run(inputs, true); }
+
+}  // namespace thimble::nn

@@ -1,0 +1,30 @@
+// LayerNorm (Ba et al. 2016): each sample brought to mean 0 and variance 1 over its last dimensions.
+#pragma once
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+/// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, which must equal normalized_shape; the
+/// variance is the biased one.
+class LayerNorm : public Module {
+ public:
+  struct Options {
+    double eps = 1e-5;
+    bool elementwise_affine = true;
+  };
+
+  explicit LayerNorm(const Shape& normalized_shape, Options options);
+  explicit LayerNorm(const Shape& normalized_shape) : LayerNorm(normalized_shape, Options()) {}
+  Tensor forward(const Tensor& x) override;
+  std::string type() const override { return "LayerNorm"; }
+  Attributes attributes() const override;
+
+  Tensor weight, bias;
+
+ private:
+  Shape normalized_shape_;
+  Options options_;
+};
+
+}  // namespace thimble::nn

@@ -1,0 +1,177 @@
+#include <map>
+#include <unordered_set>
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+namespace {
+
+thread_local CallListener* listener = nullptr;
+
+std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + '.' + name; }
+
+// Rethrows with the module's name in front, so that a message says which layer of a model it is about.
+template <typename F>
+Tensor with_context(const std::string& name, F&& f) {
+  try {
+    return f();
+  } catch (const ShapeError& e) {
+    throw ShapeError(str(name, ": ", e.what()));
+  } catch (const DTypeError& e) {
+    throw DTypeError(str(name, ": ", e.what()));
+  } catch (const ValueError& e) {
+    throw ValueError(str(name, ": ", e.what()));
+  }
+}
+
+std::map<std::string, LayerFactory>& registry() {
+  static std::map<std::string, LayerFactory> registry;
+  return registry;
+}
+
+}  // namespace
+
+CallListener* set_call_listener(CallListener* next) { return std::exchange(listener, next); }
+
+Tensor Module::forward(const Tensor&) { throw ValueError("this module takes several inputs"); }
+
+Tensor Module::forward_all(std::span<const Tensor> inputs) {
+  check<ValueError>(inputs.size() == 1, "takes one input, got ", inputs.size());
+  return forward(inputs[0]);
+}
+
+Tensor Module::call(std::span<const Tensor> inputs) {
+  auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };
+  return name_.empty() ? run() : with_context(name_, run);
+}
+
+void Module::check_name(const std::string& name) const {
+  check<ValueError>(!name.empty(), "register: a name is empty");
+  auto taken = [&](const auto& list) {
+    for (const auto& entry : list)
+      if (entry.first == name) return true;
+    return false;
+  };
+  check<ValueError>(!taken(parameters_) && !taken(buffers_) && !taken(children_), "register: the name '", name,
+                    "' is taken");
+}
+
+Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
+  check_name(name);
+  parameter.set_requires_grad(true);
+  parameters_.emplace_back(name, parameter);
+  return parameter;
+}
+
+Tensor Module::register_buffer(const std::string& name, Tensor buffer) {
+  check_name(name);
+  buffers_.emplace_back(name, buffer);
+  return buffer;
+}
+
+void Module::register_module(const std::string& name, std::shared_ptr<Module> child) {
+  check_name(name);
+  check<ValueError>(child != nullptr, "register_module: '", name, "' is null");
+  child->name_ = name;
+  children_.emplace_back(name, std::move(child));
+}
+
+void Module::erase_module(const std::string& name) {
+  std::erase_if(children_, [&](const auto& child) { return child.first == name; });
+}
+
+void Module::erase_tensor(const std::string& name) {
+  std::erase_if(parameters_, [&](const auto& entry) { return entry.first == name; });
+  std::erase_if(buffers_, [&](const auto& entry) { return entry.first == name; });
+}
+
+template <typename Visit>
+void Module::visit(const std::string& path, Visit&& visit_one) const {
+  visit_one(path, *this);
+  for (const auto& [name, child] : children_) child->visit(join(path, name), visit_one);
+}
+
+NamedTensors Module::collect(NamedTensors Module::*own) const {
+  NamedTensors found;
+  std::unordered_set<const void*> seen;
+  visit("", [&](const std::string& path, const Module& module) {
+    for (const auto& [name, tensor] : module.*own)
+      if (seen.insert(tensor.id()).second) found.emplace_back(join(path, name), tensor);
+  });
+  return found;
+}
+
+NamedTensors Module::named_parameters() const { return collect(&Module::parameters_); }
+NamedTensors Module::named_buffers() const { return collect(&Module::buffers_); }
+
+NamedTensors Module::state() const {
+  NamedTensors all = named_parameters();
+  for (auto& buffer : named_buffers()) all.push_back(std::move(buffer));
+  return all;
+}
+
+std::vector<Tensor> Module::parameters() const {
+  std::vector<Tensor> tensors;
+  for (auto& [name, tensor] : named_parameters()) tensors.push_back(std::move(tensor));
+  return tensors;
+}
+
+int64_t Module::num_parameters() const {
+  int64_t n = 0;
+  for (const auto& [name, tensor] : named_parameters()) n += tensor.numel();
+  return n;
+}
+
+std::vector<std::pair<std::string, const Module*>> Module::named_modules() const {
+  std::vector<std::pair<std::string, const Module*>> found;
+  std::unordered_set<const Module*> seen;
+  visit("", [&](const std::string& path, const Module& module) {
+    if (seen.insert(&module).second) found.emplace_back(path, &module);
+  });
+  return found;
+}
+
+void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+  std::map<std::string, Tensor> tensors;
+  for (auto& [name, tensor] : state()) tensors.emplace(name, tensor);
+  check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
+                    " tensors");
+  for (const auto& [name, array] : arrays) {
+    const auto it = tensors.find(name);
+    check<ValueError>(it != tensors.end(), "load_state: there is no tensor '", name, "' here, or it is given twice");
+    with_context(str("load_state: '", name, "'"), [&] {
+      it->second.set_data(array);
+      return Tensor();
+    });
+    tensors.erase(it);
+  }
+  visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
+}
+
+Module& Module::train(bool training) {
+  visit("", [&](const std::string&, const Module& module) { const_cast<Module&>(module).training_ = training; });
+  return *this;
+}
+
+void register_layer(std::string type, LayerFactory factory) {
+  check<ValueError>(registry().emplace(type, std::move(factory)).second, "register_layer: '", type,
+                    "' is registered twice");
+}
+
+std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes) {
+  const auto it = registry().find(type);
+  check<FormatError>(it != registry().end(), "unknown layer type '", type, "'");
+  return it->second(attributes);
+}
+
+std::shared_ptr<Module> copy_layer(const Module& layer) {
+  std::shared_ptr<Module> copy = make_layer(layer.type(), layer.attributes());
+  std::vector<std::pair<std::string, NDArray>> arrays;
+  for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().clone());
+  copy->load_state(arrays);
+  copy->train(layer.training());
+  return copy;
+}
+
+}  // namespace thimble::nn

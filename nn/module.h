@@ -1,0 +1,166 @@
+// Module: named parameters, buffers and children, and a forward function.
+//
+//   struct Net : nn::Module {
+//     nn::Submodule<nn::Linear> fc1{this, "fc1", 784, 128}, fc2{this, "fc2", 128, 10};
+//     Tensor forward(const Tensor& x) override { return fc2(relu(fc1(x))); }
+//   };
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/tensor.h>
+
+namespace thimble::nn {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// Base of layers, models and graphs. Not copyable: two models that share parameters by accident are a classic mistake.
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  Module(Module&&) = default;
+  Module& operator=(Module&&) = default;
+
+  /// Computes the output; one of these two is overridden. Called through operator().
+  virtual Tensor forward(const Tensor& x);
+  virtual Tensor forward_all(std::span<const Tensor> inputs);
+
+  /// Runs forward; an error's message gets this module's name in front. A tracer sees calls made this way.
+  template <std::same_as<Tensor>... Rest>
+  Tensor operator()(const Tensor& x, const Rest&... rest) {
+    const Tensor inputs[] = {x, rest...};
+    return call(inputs);
+  }
+  Tensor call(std::span<const Tensor> inputs);
+
+  /// The name under which register_layer() knows a leaf layer; empty for containers and users' models, which dissolve
+  /// into their parts when traced.
+  virtual std::string type() const { return {}; }
+  /// The configuration of a leaf layer, enough for make_layer() to build its like.
+  virtual Attributes attributes() const { return {}; }
+  bool is_layer() const { return !type().empty(); }
+
+  /// This module's and its descendants' tensors under qualified names ("block1.conv.weight"), in order of declaration;
+  /// a tensor that is shared is listed once.
+  NamedTensors named_parameters() const;
+  NamedTensors named_buffers() const;
+  /// Parameters and buffers: all that a checkpoint holds.
+  NamedTensors state() const;
+  std::vector<Tensor> parameters() const;
+  int64_t num_parameters() const;
+
+  /// This module under "" and its descendants under qualified names; a shared one is listed once.
+  std::vector<std::pair<std::string, const Module*>> named_modules() const;
+  const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+
+  /// Replaces arrays of state() by name. Throws ValueError for a name that is missing here or there, ShapeError or
+  /// DTypeError for an array that does not fit.
+  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
+
+  /// Sets training or evaluation mode here and below.
+  Module& train(bool training = true);
+  Module& eval() { return train(false); }
+  bool training() const { return training_; }
+  /// The mode of this module alone.
+  void set_own_mode(bool training) { training_ = training; }
+
+  /// The name it was registered under with its parent.
+  const std::string& name() const { return name_; }
+
+  /// Makes `child` a part of this module. Throws ValueError for a name that is taken.
+  void register_module(const std::string& name, std::shared_ptr<Module> child);
+
+ protected:
+  /// Makes a tensor a parameter; returns it, so that a member can be initialized with it.
+  Tensor register_parameter(const std::string& name, Tensor parameter);
+  Tensor register_buffer(const std::string& name, Tensor buffer);
+  void erase_module(const std::string& name);
+  void erase_tensor(const std::string& name);
+
+  /// Called after load_state() has replaced this module's own arrays: a layer that keeps something derived from them
+  /// (packed weights) makes it anew.
+  virtual void state_changed() {}
+
+ private:
+  void check_name(const std::string& name) const;
+  template <typename Visit>
+  void visit(const std::string& path, Visit&& visit_one) const;
+  NamedTensors collect(NamedTensors Module::*own) const;
+
+  std::string name_;
+  NamedTensors parameters_, buffers_;
+  std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
+  bool training_ = true;
+};
+
+/// A child declared in one line as a member: `nn::Submodule<nn::Linear> fc{this, "fc", 128, 10};`. Arguments after the
+/// name go to T's constructor; braces stand for its options.
+template <typename T>
+class Submodule {
+ public:
+  template <typename... Args>
+  Submodule(Module* parent, const std::string& name, Args&&... args)
+      : module_(std::make_shared<T>(std::forward<Args>(args)...)) {
+    parent->register_module(name, module_);
+  }
+  /// Options cannot be deduced from braces, so the last argument may be T::Options.
+  template <typename A, typename B, typename C>
+  requires requires { typename T::Options; }
+  Submodule(Module* parent, const std::string& name, A&& a, B&& b, C&& c, typename T::Options options)
+      : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), options)) {
+    parent->register_module(name, module_);
+  }
+  template <typename A, typename B>
+  requires requires { typename T::Options; }
+  Submodule(Module* parent, const std::string& name, A&& a, B&& b, typename T::Options options)
+      : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), options)) {
+    parent->register_module(name, module_);
+  }
+
+  template <std::same_as<Tensor>... Rest>
+  Tensor operator()(const Tensor& x, const Rest&... rest) {
+    return (*module_)(x, rest...);
+  }
+  T* operator->() const { return module_.get(); }
+  T& operator*() const { return *module_; }
+
+ private:
+  std::shared_ptr<T> module_;
+};
+
+/// Sees module calls on its thread while it is installed; the tracer is one.
+class CallListener {
+ public:
+  virtual ~CallListener() = default;
+  /// Runs the call (module.forward_all(inputs)) and returns its result.
+  virtual Tensor on_call(Module& module, std::span<const Tensor> inputs) = 0;
+};
+
+/// Installs a listener on this thread (nullptr for none) and returns the one before.
+CallListener* set_call_listener(CallListener* listener);
+
+// Leaf layers register under a name, so that files and copies can make them from their attributes.
+
+using LayerFactory = std::function<std::shared_ptr<Module>(const Attributes&)>;
+void register_layer(std::string type, LayerFactory factory);
+/// A layer with this configuration, its tensors not meaningful until load_state(). Throws FormatError for an unknown
+/// type.
+std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes);
+/// A copy of a leaf layer, with its own tensors and the same mode.
+std::shared_ptr<Module> copy_layer(const Module& layer);
+
+struct LayerRegistration {
+  LayerRegistration(std::string type, LayerFactory factory) { register_layer(std::move(type), std::move(factory)); }
+};
+
+}  // namespace thimble::nn

@@ -1,0 +1,18 @@
+// Tracing: from a model, whatever its class, to its module graph.
+#pragma once
+
+#include <thimble/nn/graph.h>
+
+namespace thimble::nn {
+
+/// Runs the model on the example in evaluation mode and records each leaf layer it calls and each op it applies outside
+/// of one; containers and users' models dissolve. The graph owns copies of the layers, in the modes they have in the
+/// model, under the paths they have there ("block1.conv"); an op takes the path of the module that applies it.
+///
+/// The model is run a second time on other values, and the graph on the example. Throws ValueError, saying where, if
+/// the two runs differ in structure (control flow that depends on the values), if a value that depends on the input was
+/// computed outside of Thimble's ops (it would become a constant), or if the graph's output is not the model's.
+Graph trace(Module& model, const Tensor& example);
+Graph trace(Module& model, const std::vector<Tensor>& examples);
+
+}  // namespace thimble::nn
