@@ -104,7 +104,8 @@ NDArray NDArray::reshape(const Shape& shape) const {
       unknown = i;
     else
       check<ShapeError>(shape[i] >= 0, "reshape: shape ", shape, " is not valid");
-    if (shape[i] != -1) known *= shape[i];
+    if (shape[i] != -1)
+      check<ShapeError>(!__builtin_mul_overflow(known, shape[i], &known), "reshape: shape ", shape, " is too large");
   }
   if (unknown >= 0) {
     check<ShapeError>(known != 0 && numel() % known == 0, "reshape: ", shape_, " cannot be reshaped to ", shape);
@@ -143,6 +144,7 @@ NDArray NDArray::slice(int axis, int64_t start, int64_t stop, int64_t step) cons
   const int64_t size = shape_[a], low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
   auto clip = [&](int64_t i) { return std::clamp(i < 0 ? i + size : i, low, high); };
   const int64_t first = clip(start), last = clip(stop);
+  step = std::clamp(step, -size - 1, size + 1);  // beyond the end is beyond the end; sums below must not overflow
   const int64_t count = step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
   Shape shape = shape_, strides = strides_;
   shape[a] = std::max<int64_t>(count, 0);
@@ -160,7 +162,7 @@ NDArray NDArray::broadcast_to(const Shape& shape) const {
                       shape);
     strides[i + extra] = shape_[i] == 1 ? 0 : strides_[i];
   }
-  for (int64_t d : shape) check<ShapeError>(d >= 0, "broadcast_to: shape ", shape, " has a negative size");
+  checked_bytes(shape, dtype_);
   return view(shape, strides, 0);
 }
 

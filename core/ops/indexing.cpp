@@ -1,0 +1,173 @@
+#include <thimble/core/kernels/indexing.h>
+#include <thimble/core/ops/indexing.h>
+#include <thimble/core/ops/shape.h>
+#include <thimble/core/ops/shape_attribute.h>
+
+namespace thimble {
+
+namespace {
+
+// int64 and contiguous, each entry in [0, size).
+NDArray checked_index(const NDArray& index, int64_t size, const char* op) {
+  check<DTypeError>(index.dtype() == DType::int64 || index.dtype() == DType::int32, op,
+                    ": index must be int64 or int32, got ", index.dtype());
+  NDArray checked = index.to(DType::int64).contiguous();
+  const int64_t* values = checked.data<int64_t>();
+  for (int64_t i = 0; i < checked.numel(); ++i)
+    check<ValueError>(values[i] >= 0 && values[i] < size, op, ": index ", values[i], " (entry ", i,
+                      ") is out of range for size ", size);
+  return checked;
+}
+
+/// The transpose of gather: adds each element of grad [index shape] to its place in zeros of `shape`.
+class GatherBackward final : public Op {
+ public:
+  GatherBackward(int64_t axis, const Shape& shape) : axis_(axis), shape_(shape) {}
+  std::string_view name() const override { return "gather_backward"; }
+  Attributes attributes() const override { return {{"axis", axis_}, {"shape", shape_.to_vector()}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray &grad = inputs[0], &index = inputs[1];
+    const int axis = normalize_axis(axis_, shape_.ndim(), "gather_backward");
+    check_gather_shapes(shape_, axis, index.shape(), name());
+    check<ShapeError>(grad.shape() == index.shape(), "gather_backward: gradient ", grad.shape(), " is not of index's ",
+                      index.shape());
+    NDArray out = NDArray::zeros(shape_, grad.dtype());
+    kernels::scatter_add(grad, axis, checked_index(index, shape_[axis], "gather_backward"), out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {gather(out_grad, axis_, inputs[1]), {}};
+  }
+
+  static void check_gather_shapes(const Shape& x, int axis, const Shape& index, std::string_view op) {
+    bool fits = x.ndim() == index.ndim();
+    for (int d = 0; fits && d < x.ndim(); ++d) fits = d == axis || index[d] <= x[d];
+    check<ShapeError>(fits, op, ": index ", index, " does not fit ", x,
+                      ", expected as many dimensions and none larger but axis ", axis);
+  }
+
+ private:
+  int64_t axis_;
+  Shape shape_;
+};
+
+class Gather final : public Op {
+ public:
+  explicit Gather(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "gather"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray &x = inputs[0], &index = inputs[1];
+    const int axis = normalize_axis(axis_, x.ndim(), "gather");
+    GatherBackward::check_gather_shapes(x.shape(), axis, index.shape(), name());
+    NDArray out(index.shape(), x.dtype());
+    kernels::gather(x, axis, checked_index(index, x.shape(axis), "gather"), out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {apply(std::make_unique<GatherBackward>(axis_, inputs[0].shape()), {out_grad, inputs[1]}), {}};
+  }
+
+ private:
+  int64_t axis_;
+};
+
+/// The transpose of index_select: adds slice i of grad to slice index[i] of zeros, which have `size` slices.
+class IndexSelectBackward final : public Op {
+ public:
+  IndexSelectBackward(int64_t axis, int64_t size) : axis_(axis), size_(size) {}
+  std::string_view name() const override { return "index_select_backward"; }
+  Attributes attributes() const override { return {{"axis", axis_}, {"size", size_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray &grad = inputs[0], &index = inputs[1];
+    const int axis = normalize_axis(axis_, grad.ndim(), "index_select_backward");
+    check<ShapeError>(index.shape() == Shape{grad.shape(axis)}, "index_select_backward: index ", index.shape(),
+                      " does not fit gradient ", grad.shape(), " along axis ", axis_);
+    Shape shape = grad.shape();
+    shape[axis] = size_;
+    NDArray out = NDArray::zeros(shape, grad.dtype());
+    kernels::index_add(grad.contiguous(), axis, checked_index(index, size_, "index_select_backward"), out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {index_select(out_grad, axis_, inputs[1]), {}};
+  }
+
+ private:
+  int64_t axis_, size_;
+};
+
+class IndexSelect final : public Op {
+ public:
+  explicit IndexSelect(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "index_select"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray &x = inputs[0], &index = inputs[1];
+    const int axis = normalize_axis(axis_, x.ndim(), "index_select");
+    check<ShapeError>(index.ndim() == 1, "index_select: index must have 1 dimension, got ", index.shape());
+    Shape shape = x.shape();
+    shape[axis] = index.numel();
+    NDArray out(shape, x.dtype());
+    kernels::index_select(x.contiguous(), axis, checked_index(index, x.shape(axis), "index_select"), out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    const int64_t size = inputs[0].shape(normalize_axis(axis_, inputs[0].ndim(), "index_select"));
+    return {apply(std::make_unique<IndexSelectBackward>(axis_, size), {out_grad, inputs[1]}), {}};
+  }
+
+ private:
+  int64_t axis_;
+};
+
+class Embedding final : public Op {
+ public:
+  std::string_view name() const override { return "embedding"; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray &index = inputs[0], &weight = inputs[1];
+    check<ShapeError>(weight.ndim() == 2, "embedding: weight must be [num_embeddings, dim], got ", weight.shape());
+    Shape shape = index.shape();
+    shape.push_back(weight.shape(1));
+    NDArray out({index.numel(), weight.shape(1)}, weight.dtype());
+    const NDArray rows = checked_index(index, weight.shape(0), "embedding").reshape({index.numel()});
+    kernels::index_select(weight.contiguous(), 0, rows, out);
+    return out.reshape(shape);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    const Tensor &index = inputs[0], &weight = inputs[1];
+    const Tensor rows = reshape(out_grad, {index.numel(), weight.shape(1)});
+    auto backward = std::make_unique<IndexSelectBackward>(0, weight.shape(0));
+    return {{}, apply(std::move(backward), {rows, reshape(index, {index.numel()})})};
+  }
+};
+
+const OpRegistration registrations[] = {
+    {"gather", [](const Attributes& a) { return std::make_unique<Gather>(a.get<int64_t>("axis")); }},
+    {"gather_backward",
+     [](const Attributes& a) {
+       return std::make_unique<GatherBackward>(a.get<int64_t>("axis"), shape_attribute(a, "shape"));
+     }},
+    {"index_select", [](const Attributes& a) { return std::make_unique<IndexSelect>(a.get<int64_t>("axis")); }},
+    {"index_select_backward",
+     [](const Attributes& a) {
+       return std::make_unique<IndexSelectBackward>(a.get<int64_t>("axis"), a.get<int64_t>("size"));
+     }},
+    {"embedding", [](const Attributes&) { return std::make_unique<Embedding>(); }},
+};
+
+}  // namespace
+
+Tensor gather(const Tensor& x, int64_t axis, const Tensor& index) {
+  return apply(std::make_unique<Gather>(axis), {x, index});
+}
+
+Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
+  return apply(std::make_unique<IndexSelect>(axis), {x, index});
+}
+
+Tensor embedding(const Tensor& index, const Tensor& weight) {
+  return apply(std::make_unique<Embedding>(), {index, weight});
+}
+
+}  // namespace thimble

@@ -1,0 +1,391 @@
+#include <algorithm>
+
+#include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/shape.h>
+#include <thimble/core/ops/shape_attribute.h>
+
+namespace thimble {
+
+namespace {
+
+class Reshape final : public Op {
+ public:
+  explicit Reshape(const Shape& shape) : shape_(shape) {}
+  std::string_view name() const override { return "reshape"; }
+  // As given, -1 included: a traced graph then works for other batch sizes.
+  Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
+  NDArray compute(std::span<const NDArray> inputs) override { return inputs[0].reshape(shape_); }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {reshape(out_grad, inputs[0].shape())};
+  }
+
+ private:
+  Shape shape_;
+};
+
+class Transpose final : public Op {
+ public:
+  Transpose(int64_t axis0, int64_t axis1) : axis0_(axis0), axis1_(axis1) {}
+  std::string_view name() const override { return "transpose"; }
+  Attributes attributes() const override { return {{"axis0", axis0_}, {"axis1", axis1_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const int ndim = inputs[0].ndim();
+    return inputs[0].transpose(normalize_axis(axis0_, ndim, "transpose"), normalize_axis(axis1_, ndim, "transpose"));
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {transpose(out_grad, axis0_, axis1_)};
+  }
+
+ private:
+  int64_t axis0_, axis1_;
+};
+
+class Permute final : public Op {
+ public:
+  explicit Permute(const Shape& axes) : axes_(axes) {}
+  std::string_view name() const override { return "permute"; }
+  Attributes attributes() const override { return {{"axes", axes_.to_vector()}}; }
+  NDArray compute(std::span<const NDArray> inputs) override { return inputs[0].permute(axes_); }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    Shape inverse = axes_;
+    for (int i = 0; i < axes_.ndim(); ++i) inverse[normalize_axis(axes_[i], axes_.ndim(), "permute")] = i;
+    return {permute(out_grad, inverse)};
+  }
+
+ private:
+  Shape axes_;
+};
+
+/// start:stop:step along an axis.
+struct SliceRange {
+  int64_t axis, start, stop, step;
+
+  static SliceRange from(const Attributes& a) {
+    return {a.get<int64_t>("axis"), a.get<int64_t>("start"), a.get<int64_t>("stop"), a.get<int64_t>("step")};
+  }
+  Attributes attributes() const { return {{"axis", axis}, {"start", start}, {"stop", stop}, {"step", step}}; }
+  NDArray of(const NDArray& x, const char* op) const {
+    return x.slice(normalize_axis(axis, x.ndim(), op), start, stop, step);
+  }
+  Tensor of(const Tensor& x) const { return slice(x, axis, start, stop, step); }
+};
+
+/// The transpose of slicing: the elements in their places in an array of zeros.
+class SliceBackward final : public Op {
+ public:
+  SliceBackward(const SliceRange& range, const Shape& shape) : range_(range), shape_(shape) {}
+  std::string_view name() const override { return "slice_backward"; }
+  Attributes attributes() const override {
+    Attributes a = range_.attributes();
+    a.set("shape", shape_.to_vector());
+    return a;
+  }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    NDArray out = NDArray::zeros(shape_, inputs[0].dtype());
+    NDArray part = range_.of(out, "slice_backward");
+    check<ShapeError>(part.shape() == inputs[0].shape(), "slice_backward: gradient ", inputs[0].shape(), " is not ",
+                      part.shape());
+    part.copy_from(inputs[0]);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {range_.of(out_grad)};
+  }
+
+ private:
+  SliceRange range_;
+  Shape shape_;
+};
+
+class Slice final : public Op {
+ public:
+  explicit Slice(const SliceRange& range) : range_(range) {}
+  std::string_view name() const override { return "slice"; }
+  Attributes attributes() const override { return range_.attributes(); }
+  NDArray compute(std::span<const NDArray> inputs) override { return range_.of(inputs[0], "slice"); }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {apply(std::make_unique<SliceBackward>(range_, inputs[0].shape()), {out_grad})};
+  }
+
+ private:
+  SliceRange range_;
+};
+
+class Concat final : public Op {
+ public:
+  explicit Concat(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "concat"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check<ShapeError>(!inputs.empty(), "concat: expects at least one tensor");
+    const NDArray& first = inputs[0];
+    const int axis = normalize_axis(axis_, first.ndim(), "concat");
+    Shape shape = first.shape();
+    for (size_t i = 1; i < inputs.size(); ++i) {
+      Shape expected = first.shape();
+      check<DTypeError>(inputs[i].dtype() == first.dtype(), "concat: tensor ", i, " is ", inputs[i].dtype(),
+                        ", tensor 0 is ", first.dtype());
+      if (inputs[i].ndim() == first.ndim()) expected[axis] = inputs[i].shape(axis);
+      check<ShapeError>(inputs[i].shape() == expected, "concat: tensor ", i, " of shape ", inputs[i].shape(),
+                        " does not fit ", first.shape(), " along axis ", axis_);
+      shape[axis] += inputs[i].shape(axis);
+    }
+    NDArray out(shape, first.dtype());
+    int64_t at = 0;
+    for (const NDArray& input : inputs) {
+      const int64_t end = at + input.shape(axis);
+      out.slice(axis, at, end).copy_from(input);
+      at = end;
+    }
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    std::vector<Tensor> grads(inputs.size());
+    const int axis = normalize_axis(axis_, out_grad.ndim(), "concat");
+    int64_t at = 0;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const int64_t end = at + inputs[i].shape(axis);
+      if (inputs[i].requires_grad()) grads[i] = slice(out_grad, axis, at, end);
+      at = end;
+    }
+    return grads;
+  }
+
+ private:
+  int64_t axis_;
+};
+
+class Stack final : public Op {
+ public:
+  explicit Stack(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "stack"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check<ShapeError>(!inputs.empty(), "stack: expects at least one tensor");
+    const NDArray& first = inputs[0];
+    for (size_t i = 1; i < inputs.size(); ++i) {
+      check<DTypeError>(inputs[i].dtype() == first.dtype(), "stack: tensor ", i, " is ", inputs[i].dtype(),
+                        ", tensor 0 is ", first.dtype());
+      check<ShapeError>(inputs[i].shape() == first.shape(), "stack: tensor ", i, " of shape ", inputs[i].shape(),
+                        " is not of tensor 0's shape ", first.shape());
+    }
+    const int axis = normalize_axis(axis_, first.ndim() + 1, "stack");
+    Shape shape = first.shape();
+    shape.insert(axis, static_cast<int64_t>(inputs.size()));
+    NDArray out(shape, first.dtype());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      out.slice(axis, at, at + 1).copy_from(inputs[i].unsqueeze(axis));
+    }
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    std::vector<Tensor> grads(inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      if (inputs[i].requires_grad()) grads[i] = squeeze(slice(out_grad, axis_, at, at + 1), axis_);
+    }
+    return grads;
+  }
+
+ private:
+  int64_t axis_;
+};
+
+class BroadcastTo final : public Op {
+ public:
+  explicit BroadcastTo(const Shape& shape) : shape_(shape) {}
+  std::string_view name() const override { return "broadcast_to"; }
+  Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray& x = inputs[0];
+    Shape shape = shape_;
+    const int extra = shape.ndim() - x.ndim();
+    for (int i = std::max(extra, 0); i < shape.ndim(); ++i)
+      if (shape[i] == -1) shape[i] = x.shape(i - extra);
+    return x.broadcast_to(shape);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {sum_to(out_grad, inputs[0].shape())};
+  }
+
+ private:
+  Shape shape_;
+};
+
+class Squeeze final : public Op {
+ public:
+  explicit Squeeze(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "squeeze"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    return inputs[0].squeeze(normalize_axis(axis_, inputs[0].ndim(), "squeeze"));
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {unsqueeze(out_grad, axis_)};
+  }
+
+ private:
+  int64_t axis_;
+};
+
+class Unsqueeze final : public Op {
+ public:
+  explicit Unsqueeze(int64_t axis) : axis_(axis) {}
+  std::string_view name() const override { return "unsqueeze"; }
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    return inputs[0].unsqueeze(normalize_axis(axis_, inputs[0].ndim() + 1, "unsqueeze"));
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {squeeze(out_grad, axis_)};
+  }
+
+ private:
+  int64_t axis_;
+};
+
+class Flatten final : public Op {
+ public:
+  Flatten(int64_t start_dim, int64_t end_dim) : start_dim_(start_dim), end_dim_(end_dim) {}
+  std::string_view name() const override { return "flatten"; }
+  Attributes attributes() const override { return {{"start_dim", start_dim_}, {"end_dim", end_dim_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray& x = inputs[0];
+    const int ndim = std::max(x.ndim(), 1);  // a scalar becomes [1], as in PyTorch
+    const int start = normalize_axis(start_dim_, ndim, "flatten"), end = normalize_axis(end_dim_, ndim, "flatten");
+    check<ShapeError>(start <= end, "flatten: start_dim ", start_dim_, " comes after end_dim ", end_dim_, " in shape ",
+                      x.shape());
+    Shape shape;
+    int64_t merged = 1;
+    for (int i = 0; i < x.ndim(); ++i) {
+      if (i == start) shape.push_back(1);
+      if (i < start || i > end)
+        shape.push_back(x.shape(i));
+      else
+        shape[start] = merged *= x.shape(i);
+    }
+    return x.reshape(x.ndim() == 0 ? Shape{1} : shape);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {reshape(out_grad, inputs[0].shape())};
+  }
+
+ private:
+  int64_t start_dim_, end_dim_;
+};
+
+class Pad final : public Op {
+ public:
+  Pad(std::vector<int64_t> padding, double value) : padding_(std::move(padding)), value_(value) {}
+  std::string_view name() const override { return "pad"; }
+  Attributes attributes() const override { return {{"padding", padding_}, {"value", value_}}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray& x = inputs[0];
+    check<ShapeError>(padding_.size() % 2 == 0 && pairs() <= x.ndim(), "pad: ", padding_.size(),
+                      " numbers of padding do not fit shape ", x.shape(), ", expected {before, after} of at most ",
+                      x.ndim(), " axes");
+    Shape shape = x.shape();
+    for (int i = 0; i < pairs(); ++i) {
+      int64_t& size = shape[x.ndim() - 1 - i];
+      check<ValueError>(before(i) >= 0 && after(i) >= 0, "pad: padding {", before(i), ",", after(i), "} is negative");
+      check<ShapeError>(
+          !__builtin_add_overflow(size, before(i), &size) && !__builtin_add_overflow(size, after(i), &size),
+          "pad: padding {", before(i), ",", after(i), "} is too large");
+    }
+    NDArray out = NDArray::full(shape, value_, x.dtype());
+    NDArray middle = out;
+    for (int i = 0; i < pairs(); ++i) {
+      const int axis = x.ndim() - 1 - i;
+      middle = middle.slice(axis, before(i), before(i) + x.shape(axis));
+    }
+    middle.copy_from(x);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    const Tensor& x = inputs[0];
+    Tensor grad = out_grad;
+    for (int i = 0; i < pairs(); ++i) {
+      const int axis = x.ndim() - 1 - i;
+      if (before(i) > 0 || after(i) > 0) grad = slice(grad, axis, before(i), before(i) + x.shape(axis));
+    }
+    return {grad};
+  }
+
+ private:
+  int pairs() const { return static_cast<int>(std::min<size_t>(padding_.size() / 2, Shape::kMaxDims + 1)); }
+  int64_t before(int i) const { return padding_[static_cast<size_t>(2 * i)]; }
+  int64_t after(int i) const { return padding_[static_cast<size_t>(2 * i + 1)]; }
+
+  std::vector<int64_t> padding_;
+  double value_;
+};
+
+template <typename AxisOp>
+std::unique_ptr<Op> make_axis_op(const Attributes& a) {
+  return std::make_unique<AxisOp>(a.get<int64_t>("axis"));
+}
+
+const OpRegistration registrations[] = {
+    {"reshape", [](const Attributes& a) { return std::make_unique<Reshape>(shape_attribute(a, "shape")); }},
+    {"transpose",
+     [](const Attributes& a) { return std::make_unique<Transpose>(a.get<int64_t>("axis0"), a.get<int64_t>("axis1")); }},
+    {"permute", [](const Attributes& a) { return std::make_unique<Permute>(shape_attribute(a, "axes")); }},
+    {"slice", [](const Attributes& a) { return std::make_unique<Slice>(SliceRange::from(a)); }},
+    {"slice_backward",
+     [](const Attributes& a) {
+       return std::make_unique<SliceBackward>(SliceRange::from(a), shape_attribute(a, "shape"));
+     }},
+    {"concat", make_axis_op<Concat>},
+    {"stack", make_axis_op<Stack>},
+    {"broadcast_to", [](const Attributes& a) { return std::make_unique<BroadcastTo>(shape_attribute(a, "shape")); }},
+    {"squeeze", make_axis_op<Squeeze>},
+    {"unsqueeze", make_axis_op<Unsqueeze>},
+    {"flatten",
+     [](const Attributes& a) {
+       return std::make_unique<Flatten>(a.get<int64_t>("start_dim"), a.get<int64_t>("end_dim"));
+     }},
+    {"pad",
+     [](const Attributes& a) {
+       return std::make_unique<Pad>(a.get<std::vector<int64_t>>("padding"), a.get<double>("value"));
+     }},
+};
+
+}  // namespace
+
+Tensor reshape(const Tensor& x, const Shape& shape) { return apply(std::make_unique<Reshape>(shape), {x}); }
+
+Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
+  return apply(std::make_unique<Transpose>(axis0, axis1), {x});
+}
+
+Tensor permute(const Tensor& x, const Shape& axes) { return apply(std::make_unique<Permute>(axes), {x}); }
+
+Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t stop, int64_t step) {
+  return apply(std::make_unique<Slice>(SliceRange{axis, start, stop, step}), {x});
+}
+
+// std::apply would be found as well.
+Tensor concat(const std::vector<Tensor>& tensors, int64_t axis) {
+  return thimble::apply(std::make_unique<Concat>(axis), tensors);
+}
+
+Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
+  return thimble::apply(std::make_unique<Stack>(axis), tensors);
+}
+
+Tensor broadcast_to(const Tensor& x, const Shape& shape) { return apply(std::make_unique<BroadcastTo>(shape), {x}); }
+
+Tensor squeeze(const Tensor& x, int64_t axis) { return apply(std::make_unique<Squeeze>(axis), {x}); }
+
+Tensor unsqueeze(const Tensor& x, int64_t axis) { return apply(std::make_unique<Unsqueeze>(axis), {x}); }
+
+Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
+  return apply(std::make_unique<Flatten>(start_dim, end_dim), {x});
+}
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value) {
+  return apply(std::make_unique<Pad>(padding, value), {x});
+}
+
+}  // namespace thimble
