@@ -32,7 +32,7 @@ Shape contiguous_strides(const Shape& shape) {
   return strides;
 }
 
-Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op) {
+Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op) {
   Shape out = Shape::filled(std::max(a.ndim(), b.ndim()), 1);
   for (int i = 1; i <= out.ndim(); ++i) {
     const int64_t x = i <= a.ndim() ? a[a.ndim() - i] : 1;

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <ostream>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <thimble/core/error.h>
@@ -71,7 +72,7 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape);
 Shape contiguous_strides(const Shape& shape);
 
 /// NumPy's broadcast of two shapes; throws ShapeError that names `op` where they do not fit.
-Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op);
+Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op);
 
 /// An axis in [-ndim, ndim) as one in [0, ndim); throws ShapeError that names `op`.
 int normalize_axis(int64_t axis, int ndim, const char* op);

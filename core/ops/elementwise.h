@@ -40,7 +40,7 @@ Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinit
 /// a where condition is not 0, else b; condition is uint8, and broadcasts with a and b.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// Comparisons give uint8 arrays of 0 and 1, outside of the graph.
+/// Comparisons give uint8 arrays of 0 and 1, through which no gradient flows; with NaN they are 0.
 Tensor greater(const Tensor& a, const Tensor& b);
 Tensor greater_equal(const Tensor& a, const Tensor& b);
 Tensor equal(const Tensor& a, const Tensor& b);

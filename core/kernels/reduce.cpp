@@ -1,0 +1,130 @@
+#include <algorithm>
+#include <array>
+
+#include <thimble/core/kernels/reduce.h>
+#include <thimble/core/kernels/reduce_run.h>
+#include <thimble/core/kernels/strided_dims.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+// Elements that are worth handing to another thread.
+constexpr int64_t kGrain = 32768;
+// When reduced dimensions lie outside of kept ones, whole rows are added: this many columns at a time, which stay in
+// registers and first-level cache, and this many rows in one loop.
+constexpr int64_t kTileColumns = 256;
+constexpr int64_t kLeafRows = 32;
+
+// One output: runs number [begin, end) of the reduced dimensions, combined by halves.
+template <typename R, typename T>
+T reduce_runs(const T* x, const StridedDims& outer, int64_t n, int64_t stride, T center, int64_t begin, int64_t end) {
+  if (end - begin == 1) return reduce_run<R>(x + outer.offset(begin), n, stride, center);
+  const int64_t middle = begin + (end - begin) / 2;
+  return R::combine(reduce_runs<R>(x, outer, n, stride, center, begin, middle),
+                    reduce_runs<R>(x, outer, n, stride, center, middle, end));
+}
+
+// A tile of dense outputs: rows [begin, end) of the reduced dimensions, combined by halves.
+template <typename R, typename T>
+void reduce_rows(const T* x, const StridedDims& reduced, const T* centers, int64_t columns, int64_t begin, int64_t end,
+                 T* out) {
+  if (end - begin > kLeafRows) {
+    const int64_t middle = begin + (end - begin) / 2;
+    std::array<T, kTileColumns> second;
+    reduce_rows<R>(x, reduced, centers, columns, begin, middle, out);
+    reduce_rows<R>(x, reduced, centers, columns, middle, end, second.data());
+    for (int64_t j = 0; j < columns; ++j) out[j] = R::combine(out[j], second[j]);
+    return;
+  }
+  std::fill_n(out, columns, R::identity());
+  for (int64_t r = begin; r < end; ++r) {
+    const T* row = x + reduced.offset(r);
+    for (int64_t j = 0; j < columns; ++j) out[j] = R::combine(out[j], R::map(row[j], centers[j]));
+  }
+}
+
+// Everything reduced to one number: equal parts in parallel, then the parts.
+template <typename R, typename T>
+T reduce_all_dense(const T* x, int64_t n, T center) {
+  const int64_t parts = n / kGrain;
+  if (parts < 2) return reduce_run<R>(x, n, 1, center);
+  NDArray results({parts}, dtype_of<T>);
+  T* result = results.data<T>();
+  parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      result[p] = reduce_run<R>(x + p * kGrain, p + 1 < parts ? kGrain : n - p * kGrain, 1, center);
+  });
+  struct Combine : R {
+    static T map(T value, T) { return value; }
+  };
+  return reduce_run<Combine>(result, parts, 1, T{0});
+}
+
+template <typename R, typename T>
+void reduce(const T* x, const StridedDims& kept, StridedDims reduced, const T* centers, T* out) {
+  const int64_t outputs = kept.sizes.numel(), terms = reduced.sizes.numel();
+  if (outputs == 0) return;
+  if (terms == 0) return std::fill_n(out, outputs, R::identity()), void();
+  const auto [n, stride] = StridedDims(reduced).take_inner();
+  auto center_of = [&](int64_t i) { return centers ? centers[i] : T{0}; };
+
+  if (outputs == 1 && terms == n && stride == 1) {
+    out[0] = reduce_all_dense<R>(x, n, center_of(0));
+    return;
+  }
+  if (!kept.sizes.empty() && kept.strides.back() == 1 && !(stride == 1 && n > 1)) {
+    const int64_t columns = kept.sizes.back(), tiles = (columns + kTileColumns - 1) / kTileColumns;
+    StridedDims kept_outer = kept;
+    kept_outer.take_inner();
+    const T none[kTileColumns] = {};
+    const int64_t tile_terms = terms * std::min(columns, kTileColumns);
+    parallel_for(outputs / columns * tiles, std::max<int64_t>(1, kGrain / tile_terms), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t row = t / tiles, column = t % tiles * kTileColumns, i = row * columns + column;
+        reduce_rows<R>(x + kept_outer.offset(row) + column, reduced, centers ? centers + i : none,
+                       std::min(kTileColumns, columns - column), 0, terms, out + i);
+      }
+    });
+    return;
+  }
+  reduced.take_inner();
+  parallel_for(outputs, std::max<int64_t>(1, kGrain / terms), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = reduce_runs<R>(x + kept.offset(i), reduced, n, stride, center_of(i), 0, terms / n);
+  });
+}
+
+template <template <typename> typename R>
+void reduce(const NDArray& x, const Shape& axes, const NDArray* centers, NDArray& out) {
+  StridedDims kept, reduced;
+  for (int d = 0; d < x.ndim(); ++d)
+    if (std::find(axes.begin(), axes.end(), d) == axes.end()) kept.add(x.shape(d), x.strides()[d]);
+  // Terms may come in any order: that of memory is the fastest.
+  Shape by_stride = axes;
+  std::stable_sort(by_stride.begin(), by_stride.end(), [&](int64_t a, int64_t b) {
+    return x.strides()[static_cast<int>(a)] > x.strides()[static_cast<int>(b)];
+  });
+  for (int64_t d : by_stride) reduced.add(x.shape(static_cast<int>(d)), x.strides()[static_cast<int>(d)]);
+  dispatch_float(x.dtype(), "reduce", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    reduce<R<T>, T>(x.data<T>(), kept, reduced, centers ? centers->data<T>() : nullptr, out.data<T>());
+  });
+}
+
+}  // namespace
+
+void reduce_sum(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Sum>(x, axes, nullptr, out); }
+void reduce_max(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Max>(x, axes, nullptr, out); }
+void reduce_min(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Min>(x, axes, nullptr, out); }
+
+void reduce_squared_deviations(const NDArray& x, const Shape& axes, const NDArray& centers, NDArray& out) {
+  reduce<reducers::SquaredDeviations>(x, axes, &centers, out);
+}
+
+void reduce_exponentials(const NDArray& x, const Shape& axes, const NDArray& centers, NDArray& out) {
+  reduce<reducers::Exponentials>(x, axes, &centers, out);
+}
+
+}  // namespace thimble::kernels

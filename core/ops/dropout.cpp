@@ -1,0 +1,71 @@
+#include <thimble/core/ops/dropout.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble {
+
+namespace {
+
+// Random numbers that are worth handing to another thread.
+constexpr int64_t kGrain = 16384;
+
+class Dropout final : public Op {
+ public:
+  /// Without a generator it draws from the default one of the thread that computes.
+  explicit Dropout(double p, Generator* generator = nullptr) : p_(p), generator_(generator) {
+    check<ValueError>(p >= 0 && p <= 1, "dropout: p must lie in [0, 1], got ", p);
+  }
+
+  std::string_view name() const override { return "dropout"; }
+  Attributes attributes() const override { return {{"p", p_}}; }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const NDArray x = inputs[0].contiguous();
+    mask_ = NDArray(x.shape(), x.dtype());
+    NDArray out(x.shape(), x.dtype());
+    dispatch_float(x.dtype(), "dropout", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      drop(x.data<T>(), mask_.data<T>(), out.data<T>(), x.numel());
+    });
+    return out;
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {out_grad * Tensor(mask_)};
+  }
+
+ private:
+  // Element i takes the generator's i-th number from here, whichever thread it falls to.
+  template <typename T>
+  void drop(const T* x, T* mask, T* out, int64_t n) {
+    Generator& generator = generator_ ? *generator_ : default_generator();
+    const Generator::State start = generator.state();
+    const T scale = p_ < 1 ? static_cast<T>(1 / (1 - p_)) : T{0};
+    parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+      Generator own = generator;
+      own.set_state({start.key, start.position + static_cast<uint64_t>(begin)});
+      for (int64_t i = begin; i < end; ++i) {
+        mask[i] = own.uniform() < p_ ? T{0} : scale;
+        out[i] = mask[i] == 0 ? T{0} : x[i] * scale;  // a dropped infinity is 0, not NaN
+      }
+    });
+    generator.set_state({start.key, start.position + static_cast<uint64_t>(n)});
+  }
+
+  double p_;
+  Generator* generator_;
+  NDArray mask_;  // 0, or what the kept elements are scaled by
+};
+
+const OpRegistration registration{"dropout", [](const Attributes& attributes) {
+                                    return std::make_unique<Dropout>(attributes.get<double>("p", 0.5));
+                                  }};
+
+}  // namespace
+
+Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
+  auto op = std::make_unique<Dropout>(p, &generator);
+  return training ? apply(std::move(op), {x}) : x;
+}
+
+}  // namespace thimble

@@ -1,0 +1,82 @@
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/elementwise_op.h>
+
+namespace thimble {
+
+namespace {
+
+using kernels::Binary;
+using Inputs = std::span<const Tensor>;
+
+class Add : public BinaryOp {
+ public:
+  Add() : BinaryOp("add", Binary::add) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return g; }), gradient_for(in[1], [&] { return g; })};
+  }
+};
+
+class Sub : public BinaryOp {
+ public:
+  Sub() : BinaryOp("sub", Binary::sub) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return g; }), gradient_for(in[1], [&] { return -g; })};
+  }
+};
+
+class Mul : public BinaryOp {
+ public:
+  Mul() : BinaryOp("mul", Binary::mul) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return g * in[1]; }), gradient_for(in[1], [&] { return g * in[0]; })};
+  }
+};
+
+class Div : public BinaryOp {
+ public:
+  Div() : BinaryOp("div", Binary::div) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor& quotient) override {
+    return {gradient_for(in[0], [&] { return g / in[1]; }),
+            gradient_for(in[1], [&] { return -g * (quotient / in[1]); })};
+  }
+};
+
+/// The part of g that goes to the larger operand: all of it where larger > smaller or one is NaN, half where they tie.
+Tensor share_of_larger(const Tensor& g, const Tensor& larger, const Tensor& smaller) {
+  const Tensor half_if_tie = where(equal(larger, smaller), 0.5 * g, g);
+  return where(greater(smaller, larger), Tensor::scalar(0, g.dtype()), half_if_tie);
+}
+
+class Maximum : public BinaryOp {
+ public:
+  Maximum() : BinaryOp("maximum", Binary::maximum) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return share_of_larger(g, in[0], in[1]); }),
+            gradient_for(in[1], [&] { return share_of_larger(g, in[1], in[0]); })};
+  }
+};
+
+class Minimum : public BinaryOp {
+ public:
+  Minimum() : BinaryOp("minimum", Binary::minimum) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {gradient_for(in[0], [&] { return share_of_larger(g, in[1], in[0]); }),
+            gradient_for(in[1], [&] { return share_of_larger(g, in[0], in[1]); })};
+  }
+};
+
+const OpRegistration registrations[] = {
+    {"add", make_plain<Add>}, {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
+    {"div", make_plain<Div>}, {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
+};
+
+}  // namespace
+
+Tensor add(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Add>(), {a, b}); }
+Tensor sub(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Sub>(), {a, b}); }
+Tensor mul(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Mul>(), {a, b}); }
+Tensor div(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Div>(), {a, b}); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Maximum>(), {a, b}); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Minimum>(), {a, b}); }
+
+}  // namespace thimble

@@ -1,0 +1,64 @@
+// Bases of the elementwise ops: an op adds its name, its kernel and its gradient. Internal to core.
+#pragma once
+
+#include <array>
+
+#include <thimble/core/kernels/elementwise.h>
+#include <thimble/core/tensor.h>
+
+namespace thimble {
+
+/// One kernel pass over one array.
+class UnaryOp : public Op {
+ public:
+  /// p0 and p1 are the kernel's parameters. `name` must live as long as the op.
+  explicit UnaryOp(std::string_view name, kernels::Unary kernel, double p0 = 0, double p1 = 0)
+      : name_(name), kernel_(kernel), p0_(p0), p1_(p1) {}
+
+  std::string_view name() const override { return name_; }
+  NDArray compute(std::span<const NDArray> inputs) override;
+
+ private:
+  std::string_view name_;
+  kernels::Unary kernel_;
+  double p0_, p1_;
+};
+
+/// One kernel pass over two arrays, broadcast together.
+class BinaryOp : public Op {
+ public:
+  explicit BinaryOp(std::string_view name, kernels::Binary kernel, double p0 = 0, double p1 = 0)
+      : name_(name), kernel_(kernel), p0_(p0), p1_(p1) {}
+
+  std::string_view name() const override { return name_; }
+  NDArray compute(std::span<const NDArray> inputs) override;
+
+ private:
+  std::string_view name_;
+  kernels::Binary kernel_;
+  double p0_, p1_;
+};
+
+/// Checks that there are `count` inputs, all of the last one's dtype and that float32 or float64, except for the first
+/// `untyped` of them; returns the shape they broadcast to. Messages begin with `op`.
+Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t count, size_t untyped = 0);
+
+/// The gradient of a broadcast input, from `full`, a callable that gives it in the output's shape; not computed if the
+/// input needs none.
+Tensor broadcast_gradient(const Tensor& input, const Tensor& full);
+template <typename F>
+Tensor gradient_for(const Tensor& input, F&& full) {
+  return input.requires_grad() ? broadcast_gradient(input, full()) : Tensor();
+}
+
+/// g * f'(v) in one pass, where f' is the derivative behind one of the *_backward kernels. v and g have one shape.
+/// Differentiable in both.
+Tensor elementwise_backward(kernels::Binary kernel, const Tensor& v, const Tensor& g, double p0 = 0, double p1 = 0);
+
+/// The factory of an op without attributes.
+template <typename T>
+std::unique_ptr<Op> make_plain(const Attributes&) {
+  return std::make_unique<T>();
+}
+
+}  // namespace thimble

@@ -1,0 +1,62 @@
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/elementwise_op.h>
+
+namespace thimble {
+
+namespace {
+
+using kernels::Binary;
+using kernels::Unary;
+using Inputs = std::span<const Tensor>;
+
+/// base^exponent for a number; as an attribute, not an input, it stays visible in a traced graph.
+class PowScalar : public UnaryOp {
+ public:
+  // Squares are by far the most common powers, and the C library's pow is slow.
+  explicit PowScalar(double exponent)
+      : UnaryOp("pow", exponent == 2 ? Unary::square : Unary::pow, exponent), exponent_(exponent) {}
+  Attributes attributes() const override { return {{"exponent", exponent_}}; }
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    const Tensor& base = in[0];
+    if (exponent_ == 0) return {Tensor(NDArray::zeros(base.shape(), base.dtype()))};
+    if (exponent_ == 2) return {g * (2.0 * base)};
+    return {g * (exponent_ * pow(base, exponent_ - 1))};
+  }
+
+ private:
+  double exponent_;
+};
+
+/// base^exponent. Where a factor of 0 meets infinity the gradient is 0, as in PyTorch; to keep NaN out of the second
+/// derivatives too, such a base is replaced by 1 before it can make infinity.
+class Pow : public BinaryOp {
+ public:
+  Pow() : BinaryOp("pow", Binary::pow) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor& power) override {
+    const Tensor &base = in[0], &exponent = in[1];
+    const Tensor zero = Tensor::scalar(0, g.dtype()), one = Tensor::scalar(1, g.dtype());
+    auto to_base = [&] {  // exponent * base^(exponent - 1), for exponent 0 at base 0 or NaN
+      const Tensor regular = where(greater(abs(base), zero), base, one);
+      return g * (exponent * pow(where(equal(exponent, zero), regular, base), exponent - 1.0));
+    };
+    auto to_exponent = [&] {  // base^exponent * log(base), for base 0 and exponent >= 0
+      const Tensor regular = where(greater_equal(exponent, zero), one, base);
+      return g * (power * log(where(equal(base, zero), regular, base)));
+    };
+    return {gradient_for(base, to_base), gradient_for(exponent, to_exponent)};
+  }
+};
+
+std::unique_ptr<Op> make_pow(const Attributes& attributes) {
+  if (attributes.contains("exponent")) return std::make_unique<PowScalar>(attributes.get<double>("exponent"));
+  return std::make_unique<Pow>();
+}
+
+const OpRegistration registration{"pow", make_pow};
+
+}  // namespace
+
+Tensor pow(const Tensor& base, const Tensor& exponent) { return apply(std::make_unique<Pow>(), {base, exponent}); }
+Tensor pow(const Tensor& base, double exponent) { return apply(std::make_unique<PowScalar>(exponent), {base}); }
+
+}  // namespace thimble

@@ -1,0 +1,72 @@
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/elementwise_op.h>
+
+namespace thimble {
+
+namespace {
+
+using kernels::Compare;
+using Inputs = std::span<const Tensor>;
+
+class Where : public Op {
+ public:
+  std::string_view name() const override { return "where"; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    NDArray out(check_elementwise(name(), inputs, 3, 1), inputs[1].dtype());
+    check<DTypeError>(inputs[0].dtype() == DType::uint8, "where: expects a uint8 condition, got ", inputs[0].dtype());
+    kernels::where(inputs[0], inputs[1], inputs[2], out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    const Tensor zero = Tensor::scalar(0, g.dtype());
+    return {Tensor(), gradient_for(in[1], [&] { return where(in[0], g, zero); }),
+            gradient_for(in[2], [&] { return where(in[0], zero, g); })};
+  }
+};
+
+/// A comparison: applied like any op, so that a tracer sees them, but never recorded for backward.
+class Comparison : public Op {
+ public:
+  explicit Comparison(Compare kernel) : kernel_(kernel) {}
+  std::string_view name() const override { return kNames[static_cast<size_t>(kernel_)]; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    NDArray out(check_elementwise(name(), inputs, 2), DType::uint8);
+    kernels::compare(kernel_, inputs[0], inputs[1], out);
+    return out;
+  }
+  std::vector<Tensor> gradient(const Tensor&, Inputs, const Tensor&) override {
+    throw ValueError(str(name(), ": is not differentiable"));
+  }
+
+ private:
+  static constexpr std::string_view kNames[] = {"greater", "greater_equal", "equal"};
+  Compare kernel_;
+};
+
+template <Compare kKernel>
+std::unique_ptr<Op> make_comparison(const Attributes&) {
+  return std::make_unique<Comparison>(kKernel);
+}
+
+Tensor compare(Compare kernel, const Tensor& a, const Tensor& b) {
+  NoGrad guard;
+  return apply(std::make_unique<Comparison>(kernel), {a, b});
+}
+
+const OpRegistration registrations[] = {
+    {"where", make_plain<Where>},
+    {"greater", make_comparison<Compare::greater>},
+    {"greater_equal", make_comparison<Compare::greater_equal>},
+    {"equal", make_comparison<Compare::equal>},
+};
+
+}  // namespace
+
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return apply(std::make_unique<Where>(), {condition, a, b});
+}
+Tensor greater(const Tensor& a, const Tensor& b) { return compare(Compare::greater, a, b); }
+Tensor greater_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, a, b); }
+Tensor equal(const Tensor& a, const Tensor& b) { return compare(Compare::equal, a, b); }
+
+}  // namespace thimble

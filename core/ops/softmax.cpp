@@ -1,0 +1,84 @@
+#include <thimble/core/kernels/softmax.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/reduce.h>
+
+namespace thimble {
+
+namespace {
+
+// Softmax and log_softmax: an output of x's shape, normalized along one axis.
+class AlongAxis : public Op {
+ public:
+  explicit AlongAxis(int64_t axis) : axis_(axis) {}
+
+  Attributes attributes() const override { return {{"axis", axis_}}; }
+
+  // The kernels want the axis last and dense; another one is moved there and back.
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const int axis = normalize_axis(axis_, inputs[0].ndim(), std::string(name()).c_str());
+    const NDArray x = inputs[0].transpose(axis, -1).contiguous();
+    NDArray out(x.shape(), x.dtype());
+    if (x.numel() > 0) normalize(x, x.numel() / x.shape(-1), out);
+    return out.transpose(axis, -1).contiguous();
+  }
+
+ protected:
+  int64_t axis_;
+
+ private:
+  // Each of the rows that x, contiguous, consists of.
+  virtual void normalize(const NDArray& x, int64_t rows, NDArray& out) const = 0;
+};
+
+class Softmax final : public AlongAxis {
+ public:
+  using AlongAxis::AlongAxis;
+  std::string_view name() const override { return "softmax"; }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor& output) override {
+    const Tensor weighted = out_grad * output;
+    return {weighted - output * sum(weighted, {axis_}, true)};
+  }
+
+ private:
+  void normalize(const NDArray& x, int64_t rows, NDArray& out) const override {
+    dispatch_float(x.dtype(), "softmax", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::softmax(x.data<T>(), rows, x.shape(-1), out.data<T>());
+    });
+  }
+};
+
+class LogSoftmax final : public AlongAxis {
+ public:
+  using AlongAxis::AlongAxis;
+  std::string_view name() const override { return "log_softmax"; }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor& output) override {
+    return {out_grad - exp(output) * sum(out_grad, {axis_}, true)};
+  }
+
+ private:
+  void normalize(const NDArray& x, int64_t rows, NDArray& out) const override {
+    dispatch_float(x.dtype(), "log_softmax", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::log_softmax(x.data<T>(), rows, x.shape(-1), out.data<T>());
+    });
+  }
+};
+
+template <typename T>
+std::unique_ptr<Op> from_attributes(const Attributes& attributes) {
+  return std::make_unique<T>(attributes.get<int64_t>("axis", -1));
+}
+
+const OpRegistration softmax_registration{"softmax", from_attributes<Softmax>};
+const OpRegistration log_softmax_registration{"log_softmax", from_attributes<LogSoftmax>};
+
+}  // namespace
+
+Tensor softmax(const Tensor& x, int64_t axis) { return apply(std::make_unique<Softmax>(axis), {x}); }
+
+Tensor log_softmax(const Tensor& x, int64_t axis) { return apply(std::make_unique<LogSoftmax>(axis), {x}); }
+
+}  // namespace thimble
