@@ -1,0 +1,48 @@
+// Writing a file such that a crash, a full disk or a second writer leaves either the old file or the new one, whole.
+//
+//   AtomicFile file("model.safetensors");
+//   file.write(bytes.data(), bytes.size());
+//   file.commit();
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+
+#include <thimble/serialization/file_descriptor.h>
+
+namespace thimble {
+
+/// Collects what is written in a temporary file (".thimble-*.tmp") in the target's folder, which commit() puts in the
+/// target's place. A symbolic link is followed and stays; the permissions of an existing target are kept. A target that
+/// cannot be replaced, a device or a pipe such as /dev/stdout, is written to directly.
+///
+/// All members throw IOError "cannot write 'path': reason", after which the target is what it was before and the
+/// temporary file is gone. (A limit on file sizes, ulimit -f, is reported so only where SIGXFSZ is ignored: by default
+/// that signal ends the program.)
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& target);
+  /// Without commit(), removes the temporary file and leaves the target as it was.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  /// Appends `size` bytes. Not buffered: few large writes are faster than many small ones.
+  void write(const void* data, size_t size);
+
+  /// Flushes to disk and renames. No more may be written afterwards.
+  void commit();
+
+ private:
+  void create_temporary(unsigned mode);
+  void check_open() const;
+  [[noreturn]] void fail(int error);
+  void discard() noexcept;
+
+  std::filesystem::path path_;       // as the caller named it, for messages
+  std::filesystem::path target_;     // behind symbolic links
+  std::filesystem::path temporary_;  // empty if the target is written to directly, and after commit()
+  detail::FileDescriptor fd_;
+};
+
+}  // namespace thimble

@@ -1,0 +1,34 @@
+// A whole file as memory, read from disk page by page when touched.
+//
+//   auto file = std::make_shared<MappedFile>("weights.bin");
+//   NDArray w = NDArray::borrow(file->data(), {10, 20}, DType::float32, file);  // keeps the mapping alive
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+
+namespace thimble {
+
+/// The content of a regular file. The memory may be written to: pages that are written become private copies, and the
+/// file never changes, so weights that borrow it can be trained in place. The file may be replaced by another of its
+/// name (as AtomicFile does), but must not be shortened while it is mapped: touching a page that is gone ends the
+/// program with SIGBUS.
+class MappedFile {
+ public:
+  /// Throws IOError that names the path and the reason if the file cannot be opened or mapped, or is not a regular
+  /// file.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  /// Aligned to a page; null if the file is empty.
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace thimble

@@ -1,0 +1,123 @@
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <numeric>
+
+#include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/float16.h>
+#include <thimble/serialization/io_error.h>
+#include <thimble/serialization/mapped_file.h>
+#include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/safetensors_header.h>
+#include <thimble/serialization/text.h>
+
+namespace thimble {
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and is mapped as it is");
+
+using detail::SafetensorsHeader;
+using detail::TensorRecord;
+
+constexpr size_t kLengthBytes = 8;
+
+// The order of the data: widest first, so that each tensor begins at a multiple of its element size without holes.
+std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
+  std::vector<size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::sort(order, [&](size_t a, size_t b) {
+    const size_t width_a = tensors[a].type->itemsize, width_b = tensors[b].type->itemsize;
+    return width_a != width_b ? width_a > width_b : tensors[a].name < tensors[b].name;
+  });
+  return order;
+}
+
+NDArray convert_float16(const std::byte* data, const Shape& shape) {
+  NDArray out(shape, DType::float32);
+  float* values = out.data<float>();
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, data + 2 * i, sizeof bits);
+    values[i] = float16_to_float(bits);
+  }
+  return out;
+}
+
+NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
+  data += tensor.begin;
+  const DType dtype = tensor.type->dtype;
+  if (tensor.type->itemsize != itemsize(dtype)) return convert_float16(data, tensor.shape);
+  if (reinterpret_cast<uintptr_t>(data) % itemsize(dtype) == 0) {
+    return NDArray::borrow(data, tensor.shape, dtype, file);
+  }
+  NDArray out(tensor.shape, dtype);
+  std::memcpy(out.raw(), data, static_cast<size_t>(out.nbytes()));
+  return out;
+}
+
+TensorFile read(const std::shared_ptr<MappedFile>& file) {
+  check<FormatError>(file->size() >= kLengthBytes, "the file has ", file->size(), " bytes, expected at least ",
+                     kLengthBytes, " (the length of the header)");
+  uint64_t length = 0;
+  std::memcpy(&length, file->data(), kLengthBytes);
+  const uint64_t rest = file->size() - kLengthBytes;
+  check<FormatError>(length <= detail::kMaxHeaderBytes, "the header is said to have ", length,
+                     " bytes, expected at most ", detail::kMaxHeaderBytes, "; this is not a safetensors file");
+  check<FormatError>(length <= rest, "the header is said to have ", length, " bytes, but only ", rest,
+                     " follow; the file is cut short");
+  std::byte* text = file->data() + kLengthBytes;
+  SafetensorsHeader header =
+      detail::parse_safetensors_header({reinterpret_cast<const char*>(text), length}, rest - length);
+  TensorFile out{std::move(header.metadata), {}};
+  out.tensors.reserve(header.tensors.size());
+  for (TensorRecord& tensor : header.tensors) {
+    NDArray array = read_tensor(tensor, text + length, file);
+    out.tensors.emplace_back(std::move(tensor.name), std::move(array));
+  }
+  return out;
+}
+
+}  // namespace
+
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
+                      const std::vector<std::pair<std::string, NDArray>>& tensors) {
+  SafetensorsHeader header{metadata, {}};
+  for (const auto& [name, array] : tensors) {
+    check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
+    header.tensors.push_back({name, &detail::stored_type(array.dtype()), array.shape(), 0, 0});
+  }
+  const std::vector<size_t> order = data_order(header.tensors);
+  uint64_t offset = 0;
+  for (const size_t i : order) {
+    header.tensors[i].begin = offset;
+    header.tensors[i].end = offset += static_cast<uint64_t>(tensors[i].second.nbytes());
+  }
+  const std::string text = format_safetensors_header(header);
+  const uint64_t length = text.size();
+
+  AtomicFile file(path);
+  file.write(&length, kLengthBytes);
+  file.write(text.data(), text.size());
+  for (const size_t i : order) {
+    const NDArray dense = tensors[i].second.contiguous();
+    file.write(dense.raw(), static_cast<size_t>(dense.nbytes()));
+  }
+  file.commit();
+}
+
+TensorFile load_safetensors(const std::filesystem::path& path) {
+  try {
+    return read(std::make_shared<MappedFile>(path));
+  } catch (const IOError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
+  } catch (const std::exception& error) {
+    throw FormatError(str(detail::quote_path(path), ": ", error.what()));
+  }
+}
+
+}  // namespace thimble

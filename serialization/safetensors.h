@@ -1,0 +1,40 @@
+// Named tensors in a file that programs in many languages can read: https://github.com/huggingface/safetensors
+//
+//   save_safetensors("net.safetensors", {{"author", "me"}}, {{"weight", w}, {"bias", b}});
+//   TensorFile file = load_safetensors("net.safetensors");
+//   NDArray w = file.tensors[0].second;
+//
+// The file: the length of the header (8 bytes, little-endian), the header (JSON), and the tensors' bytes.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <thimble/core/ndarray.h>
+
+namespace thimble {
+
+struct TensorFile {
+  std::map<std::string, std::string> metadata;
+  std::vector<std::pair<std::string, NDArray>> tensors;  // in the order of the header
+};
+
+/// Writes tensors of any dtype and shape (strided ones are made contiguous, one at a time). The header lists them in
+/// the order given; the data begins at a multiple of 64 bytes and holds the widest dtypes first, then by name, so that
+/// every tensor is aligned for its dtype. The file appears under its name only when it is complete; until then, and
+/// after any error, the old file of that name stays. Throws IOError, or ValueError for a name that is repeated, is
+/// "__metadata__" or is not UTF-8, and for an undefined array.
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
+                      const std::vector<std::pair<std::string, NDArray>>& tensors);
+
+/// Maps the file: the arrays borrow its memory, which is read from disk when touched, and may be written to without
+/// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied. F16
+/// is converted to float32, BOOL is read as uint8. Throws IOError, or FormatError that names the file, the tensor and
+/// what was expected, for a file that is damaged or has a dtype that Thimble lacks; never anything that is not an
+/// Error.
+TensorFile load_safetensors(const std::filesystem::path& path);
+
+}  // namespace thimble

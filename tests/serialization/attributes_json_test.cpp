@@ -1,0 +1,107 @@
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <tests/serialization/files.h>
+
+#include <thimble/serialization/attributes_json.h>
+
+namespace thimble::detail {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Through text, as in a file.
+Attributes round_trip(const Attributes& attributes) {
+  return attributes_from_json(json::parse(attributes_to_json(attributes).dump()));
+}
+
+TEST(AttributesJson, KeepsEveryValueAndItsType) {
+  const Attributes attributes{
+      {"yes", true},
+      {"no", false},
+      {"zero", int64_t{0}},
+      {"least", std::numeric_limits<int64_t>::min()},
+      {"most", std::numeric_limits<int64_t>::max()},
+      {"two", 2.0},
+      {"minus_zero", -0.0},
+      {"huge", 1e300},
+      {"least_double", std::numeric_limits<double>::denorm_min()},
+      {"infinity", kInfinity},
+      {"minus_infinity", -kInfinity},
+      {"text", std::string("caf\u00e9 \"quoted\"\n\\")},
+      {"no_text", std::string()},
+      {"text_inf", std::string("inf")},
+      {"integers", std::vector<int64_t>{1, -2, 3}},
+      {"no_integers", std::vector<int64_t>{}},
+      {"doubles", std::vector<double>{1, 2.5, -kInfinity}},
+      {"whole_doubles", std::vector<double>{1, 2}},
+      {"no_doubles", std::vector<double>{}},
+      {"", int64_t{1}},
+  };
+  const Attributes back = round_trip(attributes);
+  EXPECT_EQ(back, attributes);
+  EXPECT_TRUE(std::signbit(back.get<double>("minus_zero")));
+  EXPECT_EQ(round_trip({}), Attributes());
+}
+
+TEST(AttributesJson, ReadsBackTheSameDoubleBits) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20000; ++i) {
+    const auto value = std::bit_cast<double>(random());
+    if (std::isnan(value)) continue;
+    const Attributes back = round_trip({{"x", value}, {"list", std::vector<double>{value, 1}}});
+    ASSERT_EQ(std::bit_cast<uint64_t>(back.get<double>("x")), std::bit_cast<uint64_t>(value));
+    ASSERT_EQ(back.get<std::vector<double>>("list")[0], value);
+  }
+}
+
+TEST(AttributesJson, RefusesWhatItCouldNotReadBack) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(message_of<ValueError>([&] {
+              attributes_to_json({{"eps", nan}});
+            }),
+            "attribute 'eps' is NaN and cannot be saved");
+  EXPECT_THROW(attributes_to_json({{"list", std::vector<double>{1, nan}}}), ValueError);
+  EXPECT_THAT(message_of<ValueError>([] {
+                attributes_to_json({{"name", std::string("\xff")}});
+              }),
+              HasSubstr("'\\xff' is not UTF-8"));
+  EXPECT_THROW(attributes_to_json({{"\xff", true}}), ValueError);
+}
+
+TEST(AttributesJson, NamesTheAttributeThatIsWrong) {
+  const struct {
+    const char* json;
+    const char* message;
+  } cases[] = {
+      {"[]", "attributes are array, expected an object"},
+      {"null", "attributes are null, expected an object"},
+      {R"({"a":null})", "attribute 'a' is null, expected a boolean, a number, a string or a list of numbers"},
+      {R"({"a":{}})", "attribute 'a' is object"},
+      {R"({"a":{"double":"nan"}})", "attribute 'a' is object"},
+      {R"({"a":{"double":1}})", "attribute 'a' is object"},
+      {R"({"a":{"double":"inf","b":1}})", "attribute 'a' is object"},
+      {R"({"a":9223372036854775808})", "attribute 'a': 9223372036854775808 is too large"},
+      {R"({"a":[1,9223372036854775808]})", "attribute 'a': 9223372036854775808 is too large"},
+      {R"({"a":[1,"x"]})", "attribute 'a' is string"},
+      {R"({"a":[true]})", "attribute 'a' is boolean"},
+      {R"({"a":[[1]]})", "attribute 'a' is array"},
+  };
+  for (const auto& c : cases)
+    EXPECT_THAT(message_of<FormatError>([&] { attributes_from_json(json::parse(c.json)); }), HasSubstr(c.message));
+}
+
+TEST(AttributesJson, ReadsAMixedListAsDoubles) {
+  EXPECT_EQ(attributes_from_json(json::parse(R"({"a":[1,2.5]})")).get<std::vector<double>>("a"),
+            (std::vector<double>{1, 2.5}));
+}
+
+}  // namespace
+}  // namespace thimble::detail
