@@ -1,0 +1,161 @@
+// The loops of int8_gemm(), the same for every instruction set. Included by each int8_gemm_<isa>.cpp, which says what a
+// vector V is; in an anonymous namespace, so that each has its own copy, compiled for its instruction set.
+//
+// V is 16 output channels wide (one panel) and has
+//   kRows, kPanels     size of the register tile; kPanelsOfOneRow: its width when there is one row
+//   Sums, Weights, Activations
+//   zero(), weights(const int8_t*)            64 bytes: [16 channels][4]
+//   activations(const uint8_t*)               4 bytes, for all channels
+//   add_products(Sums&, Activations, Weights) sums[c] += sum over i of activations[i] * weights[c][i]
+//   store(int32_t*, Sums)
+//   finish(const int32_t* sums, const int32_t* bias, const float* multiplier, task, uint8_t* or float* out)
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include <thimble/core/kernels/int8_gemm_task.h>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int kPanel = 16;
+
+// Output channels of one panel: where their bias and multipliers are. The last panel may be partly filled; its
+// constants are then copied, to have 16 to read.
+struct Channels {
+  const int32_t* bias;
+  const float* multiplier;
+  int64_t first, count;
+  int32_t bias_copy[kPanel];
+  float multiplier_copy[kPanel];
+
+  Channels(const Int8GemmTask& t, int64_t panel)
+      : bias(t.bias + panel * kPanel),
+        multiplier(t.multiplier + panel * kPanel),
+        first(panel * kPanel),
+        count(t.n - first < kPanel ? t.n - first : kPanel) {
+    if (count == kPanel) return;
+    for (int i = 0; i < kPanel; ++i) {
+      bias_copy[i] = i < count ? bias[i] : 0;
+      multiplier_copy[i] = i < count ? multiplier[i] : 0;
+    }
+    bias = bias_copy;
+    multiplier = multiplier_copy;
+  }
+};
+
+// Sends the sums of `rows` rows of one panel through the epilogue. Consecutive rows of sums are `stride` apart.
+template <typename V, typename Out>
+void finish(const Int8GemmTask& t, int64_t panel, int64_t row, int64_t rows, const int32_t* sums, int64_t stride) {
+  const Channels channels(t, panel);
+  Out* out = static_cast<Out*>(t.out) + row * t.ldc + channels.first;
+  for (int64_t r = 0; r < rows; ++r, sums += stride, out += t.ldc) {
+    if (channels.count == kPanel) {
+      V::finish(sums, channels.bias, channels.multiplier, t, out);
+    } else {
+      Out full[kPanel];
+      V::finish(sums, channels.bias, channels.multiplier, t, full);
+      std::memcpy(out, full, static_cast<size_t>(channels.count) * sizeof(Out));
+    }
+  }
+}
+
+// One group of 4 input features of an R x P register tile.
+template <typename V, int R, int P, typename Load>
+[[gnu::always_inline]] inline void add_group(typename V::Sums (&sums)[R][P], const int8_t* weights, int64_t stride,
+                                             Load load) {
+  typename V::Weights w[P];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) w[p] = V::weights(weights + p * stride);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const typename V::Activations a = load(r);
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) V::add_products(sums[r][p], a, w[p]);
+  }
+}
+
+// out[R][P][16] = sums over k input features. Rows come as pointers, so they may lie anywhere.
+template <typename V, int R, int P>
+void multiply(const uint8_t* const* rows, int64_t k, const int8_t* weights, int64_t stride, int32_t* out) {
+  const uint8_t* row[R];
+  typename V::Sums sums[R][P];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    row[r] = rows[r];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) sums[r][p] = V::zero();
+  }
+  int64_t i = 0;
+  for (; i + 4 <= k; i += 4, weights += 64)
+    add_group<V>(sums, weights, stride, [&](int r) { return V::activations(row[r] + i); });
+  if (i < k) {
+    add_group<V>(sums, weights, stride, [&](int r) {
+      uint8_t last[4] = {};
+      for (int64_t j = i; j < k; ++j) last[j - i] = row[r][j];
+      return V::activations(last);
+    });
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) V::store(out + (r * P + p) * kPanel, sums[r][p]);
+  }
+}
+
+// multiply() for a number of rows known only when running, at most R.
+template <typename V, int R, int P>
+void multiply_rows(int64_t count, const uint8_t* const* rows, int64_t k, const int8_t* weights, int64_t stride,
+                   int32_t* out) {
+  if (count == R) return multiply<V, R, P>(rows, k, weights, stride, out);
+  if constexpr (R > 1) multiply_rows<V, R - 1, P>(count, rows, k, weights, stride, out);
+}
+
+// Panels [panel, panel + P) of the range's rows.
+template <typename V, typename Out, int R, int P>
+void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64_t panel) {
+  const int8_t* weights = t.weights + panel * t.panel_stride;
+  for (int64_t row = row_begin; row < row_end; row += R) {
+    const int64_t count = row_end - row < R ? row_end - row : R;
+    const uint8_t* rows[R];
+    for (int64_t r = 0; r < count; ++r) rows[r] = t.a + (row + r) * t.lda;
+    alignas(64) int32_t sums[R * P * kPanel];
+    multiply_rows<V, R, P>(count, rows, t.k, weights, t.panel_stride, sums);
+    for (int p = 0; p < P; ++p) finish<V, Out>(t, panel + p, row, count, sums + p * kPanel, P * kPanel);
+  }
+}
+
+template <typename V, typename Out, int R, int P>
+void run_tiles(const Int8GemmTask& t, const Int8GemmRange& range) {
+  // The rows of a block stay in the second level cache while all panels pass over them.
+  constexpr int64_t kBlockBytes = 512 * 1024;
+  const int64_t rows_per_block = (kBlockBytes / (t.k + 1) / R + 1) * R;
+  for (int64_t row = range.row_begin; row < range.row_end; row += rows_per_block) {
+    const int64_t row_end = range.row_end - row < rows_per_block ? range.row_end : row + rows_per_block;
+    int64_t panel = range.panel_begin;
+    for (; panel + P <= range.panel_end; panel += P) run_panels<V, Out, R, P>(t, row, row_end, panel);
+    for (; panel < range.panel_end; ++panel) run_panels<V, Out, R, 1>(t, row, row_end, panel);
+  }
+}
+
+template <typename V, typename Out>
+void run_range(const Int8GemmTask& t, const Int8GemmRange& range) {
+  if (range.row_end - range.row_begin == 1) {
+    run_tiles<V, Out, 1, V::kPanelsOfOneRow>(t, range);
+  } else {
+    run_tiles<V, Out, V::kRows, V::kPanels>(t, range);
+  }
+}
+
+template <typename V>
+void run_task(const Int8GemmTask& t, const Int8GemmRange& range) {
+  if (t.float_out) {
+    run_range<V, float>(t, range);
+  } else {
+    run_range<V, uint8_t>(t, range);
+  }
+}
+
+}  // namespace
+}  // namespace thimble::kernels
