@@ -27,10 +27,8 @@ struct Vector {
     };
     return {{widen(load(p)), widen(load(p + 32))}};
   }
-  static Activations activations(const uint8_t* p) {
-    int32_t four;
-    std::memcpy(&four, p, sizeof(four));
-    const __m256i a = _mm256_set1_epi32(four);
+  static Activations activations(uint32_t four) {
+    const __m256i a = _mm256_set1_epi32(static_cast<int32_t>(four));
     return {_mm256_and_si256(a, _mm256_set1_epi16(255)), _mm256_srli_epi16(a, 8)};
   }
   static void add_products(Sums& sums, const Activations& a, const Weights& w) {

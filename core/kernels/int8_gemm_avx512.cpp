@@ -17,10 +17,8 @@ struct Vector : Avx512Vector {
     const __m512i w = _mm512_load_si512(p);
     return {_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), _mm512_srai_epi16(w, 8)};
   }
-  static Activations activations(const uint8_t* p) {
-    int32_t four;
-    std::memcpy(&four, p, sizeof(four));
-    const __m512i a = _mm512_set1_epi32(four);
+  static Activations activations(uint32_t four) {
+    const __m512i a = _mm512_set1_epi32(static_cast<int32_t>(four));
     return {_mm512_and_si512(a, _mm512_set1_epi16(255)), _mm512_srli_epi16(a, 8)};
   }
   static void add_products(Sums& sums, const Activations& a, const Weights& w) {

@@ -5,7 +5,7 @@
 //   kRows, kPanels     size of the register tile; kPanelsOfOneRow: its width when there is one row
 //   Sums, Weights, Activations
 //   zero(), weights(const int8_t*)            64 bytes: [16 channels][4]
-//   activations(const uint8_t*)               4 bytes, for all channels
+//   activations(uint32_t)                     4 bytes, for all channels
 //   add_products(Sums&, Activations, Weights) sums[c] += sum over i of activations[i] * weights[c][i]
 //   store(int32_t*, Sums)
 //   finish(const int32_t* sums, const int32_t* bias, const float* multiplier, task, uint8_t* or float* out)
@@ -21,44 +21,61 @@ namespace {
 
 constexpr int kPanel = 16;
 
-// Output channels of one panel: where their bias and multipliers are. The last panel may be partly filled; its
-// constants are then copied, to have 16 to read.
-struct Channels {
-  const int32_t* bias;
-  const float* multiplier;
-  int64_t first, count;
-  int32_t bias_copy[kPanel];
-  float multiplier_copy[kPanel];
-
-  Channels(const Int8GemmTask& t, int64_t panel)
-      : bias(t.bias + panel * kPanel),
-        multiplier(t.multiplier + panel * kPanel),
-        first(panel * kPanel),
-        count(t.n - first < kPanel ? t.n - first : kPanel) {
-    if (count == kPanel) return;
-    for (int i = 0; i < kPanel; ++i) {
-      bias_copy[i] = i < count ? bias[i] : 0;
-      multiplier_copy[i] = i < count ? multiplier[i] : 0;
+// Where the constants of a panel's output channels are. The last panel may be partly filled: its constants are copied,
+// to have 16 to read.
+class Channels {
+ public:
+  explicit Channels(const Int8GemmTask& t) : t_(t), partial_(t.n / kPanel) {
+    for (int64_t c = partial_ * kPanel, i = 0; i < kPanel; ++i, ++c) {
+      bias_[i] = c < t.n ? t.bias[c] : 0;
+      multiplier_[i] = c < t.n ? t.multiplier[c] : 0;
     }
-    bias = bias_copy;
-    multiplier = multiplier_copy;
   }
+  const int32_t* bias(int64_t panel) const { return panel == partial_ ? bias_ : t_.bias + panel * kPanel; }
+  const float* multiplier(int64_t panel) const {
+    return panel == partial_ ? multiplier_ : t_.multiplier + panel * kPanel;
+  }
+  int64_t count(int64_t panel) const { return panel == partial_ ? t_.n % kPanel : kPanel; }
+  const Int8GemmTask& task() const { return t_; }
+
+ private:
+  const Int8GemmTask& t_;
+  int64_t partial_;
+  int32_t bias_[kPanel];
+  float multiplier_[kPanel];
 };
 
-// Sends the sums of `rows` rows of one panel through the epilogue. Consecutive rows of sums are `stride` apart.
-template <typename V, typename Out>
-void finish(const Int8GemmTask& t, int64_t panel, int64_t row, int64_t rows, const int32_t* sums, int64_t stride) {
-  const Channels channels(t, panel);
-  Out* out = static_cast<Out*>(t.out) + row * t.ldc + channels.first;
-  for (int64_t r = 0; r < rows; ++r, sums += stride, out += t.ldc) {
-    if (channels.count == kPanel) {
-      V::finish(sums, channels.bias, channels.multiplier, t, out);
+// Sends sums[P][16] of one row through the epilogue.
+template <typename V, typename Out, int P>
+[[gnu::always_inline]] inline void finish_row(const Channels& channels, int64_t row, int64_t panel,
+                                              const int32_t* sums) {
+  const Int8GemmTask& t = channels.task();
+  Out* out = static_cast<Out*>(t.out) + row * t.ldc + panel * kPanel;
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p, ++panel, sums += kPanel, out += kPanel) {
+    if (channels.count(panel) == kPanel) {
+      V::finish(sums, channels.bias(panel), channels.multiplier(panel), t, out);
     } else {
       Out full[kPanel];
-      V::finish(sums, channels.bias, channels.multiplier, t, full);
-      std::memcpy(out, full, static_cast<size_t>(channels.count) * sizeof(Out));
+      V::finish(sums, channels.bias(panel), channels.multiplier(panel), t, full);
+      std::memcpy(out, full, static_cast<size_t>(channels.count(panel)) * sizeof(Out));
     }
   }
+}
+
+// The first n <= 4 bytes at p, followed by zeros, in memory order.
+[[gnu::always_inline]] inline uint32_t load_bytes(const uint8_t* p, int64_t n) {
+  uint8_t bytes[4] = {};
+  if (n > 3) {
+    std::memcpy(bytes, p, 4);
+  } else {
+    bytes[0] = p[0];
+    if (n > 1) bytes[1] = p[1];
+    if (n > 2) bytes[2] = p[2];
+  }
+  uint32_t four;
+  std::memcpy(&four, bytes, 4);
+  return four;
 }
 
 // One group of 4 input features of an R x P register tile.
@@ -89,14 +106,8 @@ void multiply(const uint8_t* const* rows, int64_t k, const int8_t* weights, int6
   }
   int64_t i = 0;
   for (; i + 4 <= k; i += 4, weights += 64)
-    add_group<V>(sums, weights, stride, [&](int r) { return V::activations(row[r] + i); });
-  if (i < k) {
-    add_group<V>(sums, weights, stride, [&](int r) {
-      uint8_t last[4] = {};
-      for (int64_t j = i; j < k; ++j) last[j - i] = row[r][j];
-      return V::activations(last);
-    });
-  }
+    add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, 4)); });
+  if (i < k) add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, k - i)); });
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -112,9 +123,10 @@ void multiply_rows(int64_t count, const uint8_t* const* rows, int64_t k, const i
   if constexpr (R > 1) multiply_rows<V, R - 1, P>(count, rows, k, weights, stride, out);
 }
 
-// Panels [panel, panel + P) of the range's rows.
+// Panels [panel, panel + P) of rows [row_begin, row_end).
 template <typename V, typename Out, int R, int P>
-void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64_t panel) {
+void run_panels(const Channels& channels, int64_t row_begin, int64_t row_end, int64_t panel) {
+  const Int8GemmTask& t = channels.task();
   const int8_t* weights = t.weights + panel * t.panel_stride;
   for (int64_t row = row_begin; row < row_end; row += R) {
     const int64_t count = row_end - row < R ? row_end - row : R;
@@ -122,38 +134,39 @@ void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64
     for (int64_t r = 0; r < count; ++r) rows[r] = t.a + (row + r) * t.lda;
     alignas(64) int32_t sums[R * P * kPanel];
     multiply_rows<V, R, P>(count, rows, t.k, weights, t.panel_stride, sums);
-    for (int p = 0; p < P; ++p) finish<V, Out>(t, panel + p, row, count, sums + p * kPanel, P * kPanel);
+    for (int64_t r = 0; r < count; ++r) finish_row<V, Out, P>(channels, row + r, panel, sums + r * P * kPanel);
   }
 }
 
 template <typename V, typename Out, int R, int P>
-void run_tiles(const Int8GemmTask& t, const Int8GemmRange& range) {
+void run_tiles(const Channels& channels, const Int8GemmRange& range) {
   // The rows of a block stay in the second level cache while all panels pass over them.
   constexpr int64_t kBlockBytes = 512 * 1024;
-  const int64_t rows_per_block = (kBlockBytes / (t.k + 1) / R + 1) * R;
+  const int64_t rows_per_block = (kBlockBytes / (channels.task().k + 1) / R + 1) * R;
   for (int64_t row = range.row_begin; row < range.row_end; row += rows_per_block) {
     const int64_t row_end = range.row_end - row < rows_per_block ? range.row_end : row + rows_per_block;
     int64_t panel = range.panel_begin;
-    for (; panel + P <= range.panel_end; panel += P) run_panels<V, Out, R, P>(t, row, row_end, panel);
-    for (; panel < range.panel_end; ++panel) run_panels<V, Out, R, 1>(t, row, row_end, panel);
+    for (; panel + P <= range.panel_end; panel += P) run_panels<V, Out, R, P>(channels, row, row_end, panel);
+    for (; panel < range.panel_end; ++panel) run_panels<V, Out, R, 1>(channels, row, row_end, panel);
   }
 }
 
 template <typename V, typename Out>
-void run_range(const Int8GemmTask& t, const Int8GemmRange& range) {
+void run_range(const Channels& channels, const Int8GemmRange& range) {
   if (range.row_end - range.row_begin == 1) {
-    run_tiles<V, Out, 1, V::kPanelsOfOneRow>(t, range);
+    run_tiles<V, Out, 1, V::kPanelsOfOneRow>(channels, range);
   } else {
-    run_tiles<V, Out, V::kRows, V::kPanels>(t, range);
+    run_tiles<V, Out, V::kRows, V::kPanels>(channels, range);
   }
 }
 
 template <typename V>
 void run_task(const Int8GemmTask& t, const Int8GemmRange& range) {
+  const Channels channels(t);
   if (t.float_out) {
-    run_range<V, float>(t, range);
+    run_range<V, float>(channels, range);
   } else {
-    run_range<V, uint8_t>(t, range);
+    run_range<V, uint8_t>(channels, range);
   }
 }
 

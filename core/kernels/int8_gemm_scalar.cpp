@@ -14,12 +14,12 @@ struct Vector {
 
   static Sums zero() { return {}; }
   static Weights weights(const int8_t* p) { return p; }
-  static Activations activations(const uint8_t* p) {
-    return p[0] | uint32_t{p[1]} << 8 | uint32_t{p[2]} << 16 | uint32_t{p[3]} << 24;
-  }
-  static void add_products(Sums& sums, Activations a, Weights w) {
+  static Activations activations(uint32_t four) { return four; }
+  static void add_products(Sums& sums, Activations four, Weights w) {
+    uint8_t a[4];
+    std::memcpy(a, &four, 4);
     for (int c = 0; c < kPanel; ++c) {
-      for (int i = 0; i < 4; ++i) sums.of[c] += static_cast<int32_t>(a >> (8 * i) & 255) * w[4 * c + i];
+      for (int i = 0; i < 4; ++i) sums.of[c] += a[i] * w[4 * c + i];
     }
   }
   static void store(int32_t* out, const Sums& sums) { std::memcpy(out, sums.of, sizeof(sums)); }
