@@ -31,7 +31,7 @@ struct Vector {
     const __m256i a = _mm256_set1_epi32(static_cast<int32_t>(four));
     return {_mm256_and_si256(a, _mm256_set1_epi16(255)), _mm256_srli_epi16(a, 8)};
   }
-  static void add_products(Sums& sums, const Activations& a, const Weights& w) {
+  static Sums add_products(Sums sums, const Activations& a, const Weights& w) {
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
       const Pairs& pairs = w.half[h];
@@ -39,6 +39,7 @@ struct Vector {
           _mm256_add_epi32(_mm256_madd_epi16(a.even, pairs.even), _mm256_madd_epi16(a.odd, pairs.odd));
       sums.half[h] = _mm256_add_epi32(sums.half[h], products);
     }
+    return sums;
   }
   static void store(int32_t* out, const Sums& sums) {
     for (int h = 0; h < 2; ++h) _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8 * h), sums.half[h]);

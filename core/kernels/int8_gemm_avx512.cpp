@@ -21,9 +21,9 @@ struct Vector : Avx512Vector {
     const __m512i a = _mm512_set1_epi32(static_cast<int32_t>(four));
     return {_mm512_and_si512(a, _mm512_set1_epi16(255)), _mm512_srli_epi16(a, 8)};
   }
-  static void add_products(Sums& sums, const Activations& a, const Weights& w) {
+  static Sums add_products(Sums sums, const Activations& a, const Weights& w) {
     const __m512i products = _mm512_add_epi32(_mm512_madd_epi16(a.even, w.even), _mm512_madd_epi16(a.odd, w.odd));
-    sums = _mm512_add_epi32(sums, products);
+    return _mm512_add_epi32(sums, products);
   }
 };
 

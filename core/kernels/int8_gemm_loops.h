@@ -6,7 +6,7 @@
 //   Sums, Weights, Activations
 //   zero(), weights(const int8_t*)            64 bytes: [16 channels][4]
 //   activations(uint32_t)                     4 bytes, for all channels
-//   add_products(Sums&, Activations, Weights) sums[c] += sum over i of activations[i] * weights[c][i]
+//   add_products(Sums, Activations, Weights)  sums[c] + sum over i of activations[i] * weights[c][i]
 //   store(int32_t*, Sums)
 //   finish(const int32_t* sums, const int32_t* bias, const float* multiplier, task, uint8_t* or float* out)
 #pragma once
@@ -89,7 +89,7 @@ template <typename V, int R, int P, typename Load>
   for (int r = 0; r < R; ++r) {
     const typename V::Activations a = load(r);
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) V::add_products(sums[r][p], a, w[p]);
+    for (int p = 0; p < P; ++p) sums[r][p] = V::add_products(sums[r][p], a, w[p]);
   }
 }
 

@@ -15,12 +15,13 @@ struct Vector {
   static Sums zero() { return {}; }
   static Weights weights(const int8_t* p) { return p; }
   static Activations activations(uint32_t four) { return four; }
-  static void add_products(Sums& sums, Activations four, Weights w) {
+  static Sums add_products(Sums sums, Activations four, Weights w) {
     uint8_t a[4];
     std::memcpy(a, &four, 4);
     for (int c = 0; c < kPanel; ++c) {
       for (int i = 0; i < 4; ++i) sums.of[c] += a[i] * w[4 * c + i];
     }
+    return sums;
   }
   static void store(int32_t* out, const Sums& sums) { std::memcpy(out, sums.of, sizeof(sums)); }
 

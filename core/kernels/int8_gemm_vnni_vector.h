@@ -14,8 +14,9 @@ struct VnniVector : Avx512Vector {
   static Weights weights(const int8_t* p) { return _mm512_load_si512(p); }
   static Activations activations(uint32_t four) { return _mm512_set1_epi32(static_cast<int32_t>(four)); }
   // Assembly, because g++ 12 surrounds the intrinsic with register copies that cost most of its speed.
-  static void add_products(Sums& sums, Activations a, Weights w) {
+  static Sums add_products(Sums sums, Activations a, Weights w) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(w));
+    return sums;
   }
 };
 
