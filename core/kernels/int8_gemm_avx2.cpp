@@ -7,7 +7,7 @@ namespace {
 
 // A panel is two vectors of 8 channels. As with AVX-512, bytes are widened to 16 bits: vpmaddubsw would saturate.
 struct Vector {
-  static constexpr int kRows = 4, kPanels = 1, kPanelsOfOneRow = 2;
+  static constexpr int kRows = 4, kPanels = 1, kFewRows = 1, kManyPanels = 2;
   struct Sums {
     __m256i half[2];
   };
@@ -45,24 +45,39 @@ struct Vector {
     for (int h = 0; h < 2; ++h) _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8 * h), sums.half[h]);
   }
 
-  static __m256 scaled(const int32_t* sums, const int32_t* bias, const float* multiplier, float low) {
-    const __m256i sum = _mm256_add_epi32(load(sums), load(bias));
-    return _mm256_max_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(multiplier)), _mm256_set1_ps(low));
+  struct Scale {
+    __m256i bias[2];
+    __m256 multiplier[2];
+    int count;
+    Scale() = default;
+    Scale(const int32_t* b, const float* m, int count_)
+        : bias{load(b), load(b + 8)}, multiplier{_mm256_loadu_ps(m), _mm256_loadu_ps(m + 8)}, count(count_) {}
+  };
+  struct Limits {
+    __m256 low, high;
+    __m256i zero_point;
+    explicit Limits(const Int8GemmTask& t)
+        : low(_mm256_set1_ps(t.low)), high(_mm256_set1_ps(t.high)), zero_point(_mm256_set1_epi32(t.zero_point)) {}
+  };
+  static __m256 scaled(const int32_t* sums, const Scale& s, const Limits& l, int half) {
+    const __m256i sum = _mm256_add_epi32(load(sums + 8 * half), s.bias[half]);
+    return _mm256_max_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), s.multiplier[half]), l.low);
   }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     float* out) {
-    for (int c = 0; c < kPanel; c += 8) _mm256_storeu_ps(out + c, scaled(sums + c, bias + c, multiplier + c, t.low));
+  static __m128i quantized(const int32_t* sums, const Scale& s, const Limits& l, int half) {
+    const __m256i q = _mm256_cvtps_epi32(_mm256_min_ps(scaled(sums, s, l, half), l.high));
+    const __m256i shifted = _mm256_add_epi32(q, l.zero_point);
+    return _mm_packs_epi32(_mm256_castsi256_si128(shifted), _mm256_extracti128_si256(shifted, 1));
   }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     uint8_t* out) {
-    __m128i words[2];
-    for (int h = 0; h < 2; ++h) {
-      const int c = 8 * h;
-      const __m256 v = _mm256_min_ps(scaled(sums + c, bias + c, multiplier + c, t.low), _mm256_set1_ps(t.high));
-      const __m256i q = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(t.zero_point));
-      words[h] = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    }
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(words[0], words[1]));
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
+    alignas(32) float results[kPanel];
+    for (int half = 0; half < 2; ++half) _mm256_store_ps(results + 8 * half, scaled(sums, s, l, half));
+    store_first(s.count, results, out);
+  }
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {
+    alignas(16) uint8_t results[kPanel];
+    const __m128i bytes = _mm_packus_epi16(quantized(sums, s, l, 0), quantized(sums, s, l, 1));
+    _mm_store_si128(reinterpret_cast<__m128i*>(results), bytes);
+    store_first(s.count, results, out);
   }
 };
 

@@ -6,7 +6,7 @@ namespace {
 // Bytes are widened to 16 bits, even and odd ones apart, and multiplied in pairs: vpmaddubsw would be one instruction,
 // but it saturates its 16-bit sums.
 struct Vector : Avx512Vector {
-  static constexpr int kRows = 8, kPanels = 2, kPanelsOfOneRow = 4;
+  static constexpr int kRows = 8, kPanels = 2, kFewRows = 2, kManyPanels = 4;
   struct Pairs {
     __m512i even, odd;
   };

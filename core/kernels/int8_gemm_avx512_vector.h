@@ -14,19 +14,32 @@ struct Avx512Vector {
   static Sums zero() { return _mm512_setzero_si512(); }
   static void store(int32_t* out, Sums sums) { _mm512_store_si512(out, sums); }
 
-  static __m512 scaled(const int32_t* sums, const int32_t* bias, const float* multiplier, float low) {
-    const __m512i sum = _mm512_add_epi32(_mm512_load_si512(sums), _mm512_loadu_si512(bias));
-    return _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multiplier)), _mm512_set1_ps(low));
+  struct Scale {
+    __m512i bias;
+    __m512 multiplier;
+    __mmask16 existing;
+    Scale() = default;
+    Scale(const int32_t* b, const float* m, int count)
+        : bias(_mm512_loadu_si512(b)),
+          multiplier(_mm512_loadu_ps(m)),
+          existing(static_cast<__mmask16>((1u << count) - 1)) {}
+  };
+  struct Limits {
+    __m512 low, high;
+    __m512i zero_point;
+    explicit Limits(const Int8GemmTask& t)
+        : low(_mm512_set1_ps(t.low)), high(_mm512_set1_ps(t.high)), zero_point(_mm512_set1_epi32(t.zero_point)) {}
+  };
+  static __m512 scaled(const int32_t* sums, const Scale& s, const Limits& l) {
+    const __m512i sum = _mm512_add_epi32(_mm512_load_si512(sums), s.bias);
+    return _mm512_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), s.multiplier), l.low);
   }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     float* out) {
-    _mm512_storeu_ps(out, scaled(sums, bias, multiplier, t.low));
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
+    _mm512_mask_storeu_ps(out, s.existing, scaled(sums, s, l));
   }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     uint8_t* out) {
-    const __m512 v = _mm512_min_ps(scaled(sums, bias, multiplier, t.low), _mm512_set1_ps(t.high));
-    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(t.zero_point));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(q));
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {
+    const __m512i q = _mm512_cvtps_epi32(_mm512_min_ps(scaled(sums, s, l), l.high));
+    _mm_mask_storeu_epi8(out, s.existing, _mm512_cvtepi32_epi8(_mm512_add_epi32(q, l.zero_point)));
   }
 };
 

@@ -2,13 +2,16 @@
 // vector V is; in an anonymous namespace, so that each has its own copy, compiled for its instruction set.
 //
 // V is 16 output channels wide (one panel) and has
-//   kRows, kPanels     size of the register tile; kPanelsOfOneRow: its width when there is one row
+//   kRows, kPanels         size of the register tile
+//   kFewRows, kManyPanels  the same when there are at most kFewRows rows
 //   Sums, Weights, Activations
-//   zero(), weights(const int8_t*)            64 bytes: [16 channels][4]
+//   zero(), store(int32_t*, Sums)
+//   weights(const int8_t*)                    64 bytes: [16 channels][4]
 //   activations(uint32_t)                     4 bytes, for all channels
 //   add_products(Sums, Activations, Weights)  sums[c] + sum over i of activations[i] * weights[c][i]
-//   store(int32_t*, Sums)
-//   finish(const int32_t* sums, const int32_t* bias, const float* multiplier, task, uint8_t* or float* out)
+//   Scale(bias, multiplier, count)            the constants of a panel, of which count channels exist
+//   Limits(task)                              the clamp and the zero point
+//   finish(const int32_t* sums, Scale, Limits, uint8_t* or float* out)  writes count results
 #pragma once
 
 #include <cstdint>
@@ -21,47 +24,51 @@ namespace {
 
 constexpr int kPanel = 16;
 
-// Where the constants of a panel's output channels are. The last panel may be partly filled: its constants are copied,
-// to have 16 to read.
-class Channels {
- public:
-  explicit Channels(const Int8GemmTask& t) : t_(t), partial_(t.n / kPanel) {
-    for (int64_t c = partial_ * kPanel, i = 0; i < kPanel; ++i, ++c) {
-      bias_[i] = c < t.n ? t.bias[c] : 0;
-      multiplier_[i] = c < t.n ? t.multiplier[c] : 0;
-    }
-  }
-  const int32_t* bias(int64_t panel) const { return panel == partial_ ? bias_ : t_.bias + panel * kPanel; }
-  const float* multiplier(int64_t panel) const {
-    return panel == partial_ ? multiplier_ : t_.multiplier + panel * kPanel;
-  }
-  int64_t count(int64_t panel) const { return panel == partial_ ? t_.n % kPanel : kPanel; }
-  const Int8GemmTask& task() const { return t_; }
-
- private:
-  const Int8GemmTask& t_;
-  int64_t partial_;
-  int32_t bias_[kPanel];
-  float multiplier_[kPanel];
-};
-
-// Sends sums[P][16] of one row through the epilogue.
-template <typename V, typename Out, int P>
-[[gnu::always_inline]] inline void finish_row(const Channels& channels, int64_t row, int64_t panel,
-                                              const int32_t* sums) {
-  const Int8GemmTask& t = channels.task();
-  Out* out = static_cast<Out*>(t.out) + row * t.ldc + panel * kPanel;
-#pragma GCC unroll 16
-  for (int p = 0; p < P; ++p, ++panel, sums += kPanel, out += kPanel) {
-    if (channels.count(panel) == kPanel) {
-      V::finish(sums, channels.bias(panel), channels.multiplier(panel), t, out);
-    } else {
-      Out full[kPanel];
-      V::finish(sums, channels.bias(panel), channels.multiplier(panel), t, full);
-      std::memcpy(out, full, static_cast<size_t>(channels.count(panel)) * sizeof(Out));
-    }
+// For vectors without masked stores: the first count of 16 results.
+template <typename Out>
+[[gnu::always_inline]] inline void store_first(int count, const Out* results, Out* out) {
+  if (count == kPanel) {
+    std::memcpy(out, results, kPanel * sizeof(Out));
+  } else {
+    for (int c = 0; c < count; ++c) out[c] = results[c];
   }
 }
+
+// The epilogue of P panels from `panel` on.
+template <typename V, typename Out, int P>
+class Epilogue {
+ public:
+  Epilogue(const Int8GemmTask& t, int64_t panel)
+      : limits_(t), out_(static_cast<Out*>(t.out) + panel * kPanel), ldc_(t.ldc) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) scales_[p] = scale_of(t, panel + p);
+  }
+
+  // Sends sums[P][16] of one row on its way.
+  [[gnu::always_inline]] void finish(int64_t row, const int32_t* sums) const {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) V::finish(sums + p * kPanel, scales_[p], limits_, out_ + row * ldc_ + p * kPanel);
+  }
+
+ private:
+  // The last panel may be partly filled: its constants are copied, to have 16 to read.
+  static typename V::Scale scale_of(const Int8GemmTask& t, int64_t panel) {
+    const int64_t first = panel * kPanel, count = t.n - first;
+    if (count >= kPanel) return {t.bias + first, t.multiplier + first, kPanel};
+    int32_t bias[kPanel] = {};
+    float multiplier[kPanel] = {};
+    for (int64_t c = 0; c < count; ++c) {
+      bias[c] = t.bias[first + c];
+      multiplier[c] = t.multiplier[first + c];
+    }
+    return {bias, multiplier, static_cast<int>(count)};
+  }
+
+  typename V::Limits limits_;
+  typename V::Scale scales_[P];
+  Out* out_;
+  int64_t ldc_;
+};
 
 // The first n <= 4 bytes at p, followed by zeros, in memory order.
 [[gnu::always_inline]] inline uint32_t load_bytes(const uint8_t* p, int64_t n) {
@@ -125,48 +132,47 @@ void multiply_rows(int64_t count, const uint8_t* const* rows, int64_t k, const i
 
 // Panels [panel, panel + P) of rows [row_begin, row_end).
 template <typename V, typename Out, int R, int P>
-void run_panels(const Channels& channels, int64_t row_begin, int64_t row_end, int64_t panel) {
-  const Int8GemmTask& t = channels.task();
+void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64_t panel) {
   const int8_t* weights = t.weights + panel * t.panel_stride;
+  const Epilogue<V, Out, P> epilogue(t, panel);
   for (int64_t row = row_begin; row < row_end; row += R) {
     const int64_t count = row_end - row < R ? row_end - row : R;
     const uint8_t* rows[R];
     for (int64_t r = 0; r < count; ++r) rows[r] = t.a + (row + r) * t.lda;
     alignas(64) int32_t sums[R * P * kPanel];
     multiply_rows<V, R, P>(count, rows, t.k, weights, t.panel_stride, sums);
-    for (int64_t r = 0; r < count; ++r) finish_row<V, Out, P>(channels, row + r, panel, sums + r * P * kPanel);
+    for (int64_t r = 0; r < count; ++r) epilogue.finish(row + r, sums + r * P * kPanel);
   }
 }
 
 template <typename V, typename Out, int R, int P>
-void run_tiles(const Channels& channels, const Int8GemmRange& range) {
+void run_tiles(const Int8GemmTask& t, const Int8GemmRange& range) {
   // The rows of a block stay in the second level cache while all panels pass over them.
   constexpr int64_t kBlockBytes = 512 * 1024;
-  const int64_t rows_per_block = (kBlockBytes / (channels.task().k + 1) / R + 1) * R;
+  const int64_t rows_per_block = (kBlockBytes / (t.k + 1) / R + 1) * R;
   for (int64_t row = range.row_begin; row < range.row_end; row += rows_per_block) {
     const int64_t row_end = range.row_end - row < rows_per_block ? range.row_end : row + rows_per_block;
     int64_t panel = range.panel_begin;
-    for (; panel + P <= range.panel_end; panel += P) run_panels<V, Out, R, P>(channels, row, row_end, panel);
-    for (; panel < range.panel_end; ++panel) run_panels<V, Out, R, 1>(channels, row, row_end, panel);
+    for (; panel + P <= range.panel_end; panel += P) run_panels<V, Out, R, P>(t, row, row_end, panel);
+    for (; panel < range.panel_end; ++panel) run_panels<V, Out, R, 1>(t, row, row_end, panel);
   }
 }
 
 template <typename V, typename Out>
-void run_range(const Channels& channels, const Int8GemmRange& range) {
-  if (range.row_end - range.row_begin == 1) {
-    run_tiles<V, Out, 1, V::kPanelsOfOneRow>(channels, range);
+void run_range(const Int8GemmTask& t, const Int8GemmRange& range) {
+  if (range.row_end - range.row_begin <= V::kFewRows) {
+    run_tiles<V, Out, V::kFewRows, V::kManyPanels>(t, range);
   } else {
-    run_tiles<V, Out, V::kRows, V::kPanels>(channels, range);
+    run_tiles<V, Out, V::kRows, V::kPanels>(t, range);
   }
 }
 
 template <typename V>
 void run_task(const Int8GemmTask& t, const Int8GemmRange& range) {
-  const Channels channels(t);
   if (t.float_out) {
-    run_range<V, float>(channels, range);
+    run_range<V, float>(t, range);
   } else {
-    run_range<V, uint8_t>(channels, range);
+    run_range<V, uint8_t>(t, range);
   }
 }
 

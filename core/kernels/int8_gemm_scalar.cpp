@@ -5,7 +5,7 @@ namespace thimble::kernels {
 namespace {
 
 struct Vector {
-  static constexpr int kRows = 2, kPanels = 1, kPanelsOfOneRow = 1;
+  static constexpr int kRows = 2, kPanels = 1, kFewRows = 1, kManyPanels = 1;
   struct Sums {
     int32_t of[kPanel];
   };
@@ -25,28 +25,41 @@ struct Vector {
   }
   static void store(int32_t* out, const Sums& sums) { std::memcpy(out, sums.of, sizeof(sums)); }
 
-  // The sum wraps around like the vector instructions do.
-  static float scaled(int32_t sum, int32_t bias, float multiplier) {
-    return static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(bias))) *
-           multiplier;
-  }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     float* out) {
-    for (int c = 0; c < kPanel; ++c) {
-      const float v = scaled(sums[c], bias[c], multiplier[c]);
-      out[c] = v > t.low ? v : t.low;
+  struct Scale {
+    int32_t bias[kPanel];
+    float multiplier[kPanel];
+    int count;
+    Scale() = default;
+    Scale(const int32_t* b, const float* m, int count_) : count(count_) {
+      std::memcpy(bias, b, sizeof(bias));
+      std::memcpy(multiplier, m, sizeof(multiplier));
     }
+  };
+  struct Limits {
+    float low, high;
+    int32_t zero_point;
+    explicit Limits(const Int8GemmTask& t) : low(t.low), high(t.high), zero_point(t.zero_point) {}
+  };
+  // The sum wraps around like the vector instructions do.
+  static float scaled(const int32_t* sums, const Scale& s, const Limits& l, int c) {
+    const auto sum = static_cast<int32_t>(static_cast<uint32_t>(sums[c]) + static_cast<uint32_t>(s.bias[c]));
+    const float v = static_cast<float>(sum) * s.multiplier[c];
+    return v > l.low ? v : l.low;
   }
-  static void finish(const int32_t* sums, const int32_t* bias, const float* multiplier, const Int8GemmTask& t,
-                     uint8_t* out) {
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
+    float results[kPanel];
+    for (int c = 0; c < kPanel; ++c) results[c] = scaled(sums, s, l, c);
+    store_first(s.count, results, out);
+  }
+  static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {
     // Adding and subtracting 1.5 * 2^23 rounds half to even, as long as the magnitude is below 2^22: it is clamped.
     constexpr float kRound = 12582912.0f;
+    uint8_t results[kPanel];
     for (int c = 0; c < kPanel; ++c) {
-      float v = scaled(sums[c], bias[c], multiplier[c]);
-      v = v > t.low ? v : t.low;
-      v = v < t.high ? v : t.high;
-      out[c] = static_cast<uint8_t>(static_cast<int32_t>((v + kRound) - kRound) + t.zero_point);
+      const float v = scaled(sums, s, l, c), clamped = v < l.high ? v : l.high;
+      results[c] = static_cast<uint8_t>(static_cast<int32_t>((clamped + kRound) - kRound) + l.zero_point);
     }
+    store_first(s.count, results, out);
   }
 };
 

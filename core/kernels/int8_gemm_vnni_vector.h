@@ -7,7 +7,7 @@ namespace thimble::kernels {
 namespace {
 
 struct VnniVector : Avx512Vector {
-  static constexpr int kRows = 12, kPanels = 2, kPanelsOfOneRow = 4;
+  static constexpr int kRows = 12, kPanels = 2, kFewRows = 4, kManyPanels = 4;
   using Weights = __m512i;
   using Activations = __m512i;
 
