@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <limits>
+
+#include <thimble/core/error.h>
+#include <thimble/core/isa.h>
+#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/kernels/int8_gemm_task.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+using Kernel = void (*)(const Int8GemmTask&, const Int8GemmRange&);
+
+Kernel kernel_of(Isa isa) {
+#if defined(__x86_64__)
+  switch (isa) {
+    case Isa::amx:
+      return int8_gemm_amx;
+    case Isa::avx512_vnni:
+      return int8_gemm_avx512_vnni;
+    case Isa::avx512:
+      return int8_gemm_avx512;
+    case Isa::avx2:
+      return int8_gemm_avx2;
+    case Isa::scalar:
+      break;
+  }
+#else
+  static_cast<void>(isa);
+#endif
+  return int8_gemm_scalar;
+}
+
+// Handing work to another thread takes a microsecond or two, so a piece should last some. The time is estimated from
+// the multiply-adds and from the weights, which batch 1 does little more than read.
+int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
+  constexpr double kNanosPerMultiplyAdd = 1.0 / 500, kNanosPerByte = 1.0 / 50, kNanosPerPiece = 3000;
+  const double nanos = multiply_adds * kNanosPerMultiplyAdd + weight_bytes * kNanosPerByte;
+  return static_cast<int64_t>(std::max(1.0, kNanosPerPiece * units / std::max(nanos, 1.0)));
+}
+
+// Splits the larger operand, so that each thread reads little of what the others read: the panels of the weights (which
+// then stay in that thread's cache from call to call), or the rows of the input.
+void run(const Int8GemmTask& task, int64_t m) {
+  constexpr int64_t kRowsPerUnit = 32, kPanelsPerUnit = 2;
+  const Kernel kernel = kernel_of(active_isa());
+  const int64_t panels = ceil_div(task.n, PackedInt8Weights::kPanel);
+  const double weight_bytes = static_cast<double>(task.n) * static_cast<double>(task.k);
+  const double multiply_adds = weight_bytes * static_cast<double>(m);
+  const int64_t row_units = ceil_div(m, kRowsPerUnit), panel_units = ceil_div(panels, kPanelsPerUnit);
+  if (task.n >= m && panel_units > 1) {
+    const int64_t grain = grain_of(static_cast<double>(panel_units), multiply_adds, weight_bytes);
+    parallel_for(panel_units, grain, [&](int64_t begin, int64_t end) {
+      kernel(task, {0, m, begin * kPanelsPerUnit, std::min(end * kPanelsPerUnit, panels)});
+    });
+  } else {
+    const int64_t grain = grain_of(static_cast<double>(row_units), multiply_adds, 0);
+    parallel_for(row_units, grain, [&](int64_t begin, int64_t end) {
+      kernel(task, {begin * kRowsPerUnit, std::min(end * kRowsPerUnit, m), 0, panels});
+    });
+  }
+}
+
+Int8GemmTask task_of(const uint8_t* a, int64_t lda, const PackedInt8Weights& w, const Int8Epilogue& e) {
+  return {.a = a,
+          .lda = lda,
+          .k = w.k(),
+          .weights = w.data(),
+          .panel_stride = w.panel_stride(),
+          .n = w.n(),
+          .bias = e.bias,
+          .multiplier = e.multiplier,
+          .low = 0,
+          .high = 0,
+          .zero_point = e.zero_point,
+          .out = nullptr,
+          .ldc = 0,
+          .float_out = false};
+}
+
+}  // namespace
+
+uint8_t* int8_gemm_scratch(int64_t bytes) {
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  thread_local std::vector<Line> lines;
+  const auto needed = static_cast<size_t>(ceil_div(bytes, sizeof(Line)));
+  if (lines.size() < needed) lines.resize(needed);
+  return lines.data()->bytes;
+}
+
+PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k) : n_(n), k_(k) {
+  check(n >= 0 && k >= 0 && k <= kMaxK, "PackedInt8Weights: [", n, ", ", k, "] is not within [any, ", kMaxK, "]");
+  const int64_t bytes = panels() * panel_stride() + kSlack;
+  data_.reset(static_cast<int8_t*>(::operator new[](static_cast<size_t>(bytes), kAlignment)));
+  std::fill_n(data_.get(), bytes, int8_t{0});
+  sums_.resize(static_cast<size_t>(n));
+  for (int64_t row = 0; row < n; ++row) {
+    int8_t* panel = data_.get() + row / kPanel * panel_stride() + row % kPanel * 4;
+    const int8_t* from = weights + row * k;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i) {
+      panel[i / 4 * kPanel * 4 + i % 4] = from[i];
+      sum += from[i];
+    }
+    sums_[static_cast<size_t>(row)] = sum;
+  }
+}
+
+std::vector<int32_t> fold_zero_point(const PackedInt8Weights& w, std::span<const int32_t> bias, int32_t zero_point) {
+  const std::span<const int32_t> sums = w.channel_sums();
+  check<ShapeError>(bias.empty() || bias.size() == sums.size(), "fold_zero_point: bias has ", bias.size(),
+                    " elements, weights have ", sums.size(), " output channels");
+  std::vector<int32_t> folded(sums.size());
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const int64_t value = (bias.empty() ? 0 : bias[i]) - int64_t{zero_point} * sums[i];
+    check(value >= std::numeric_limits<int32_t>::min() && value <= std::numeric_limits<int32_t>::max(),
+          "fold_zero_point: bias of output channel ", i, " becomes ", value, ", which does not fit int32");
+    folded[i] = static_cast<int32_t>(value);
+  }
+  return folded;
+}
+
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
+               uint8_t* out, int64_t ldc) {
+  Int8GemmTask task = task_of(a, lda, w, epilogue);
+  task.low = static_cast<float>(epilogue.low - epilogue.zero_point);
+  task.high = static_cast<float>(epilogue.high - epilogue.zero_point);
+  task.out = out;
+  task.ldc = ldc;
+  run(task, m);
+}
+
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
+               float* out, int64_t ldc) {
+  Int8GemmTask task = task_of(a, lda, w, epilogue);
+  task.low = epilogue.relu ? 0 : -std::numeric_limits<float>::infinity();
+  task.float_out = true;
+  task.out = out;
+  task.ldc = ldc;
+  run(task, m);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,79 @@
+// Integer matrix multiplication with a fused epilogue: the kernel under every int8 Linear (and convolution).
+//
+//   PackedInt8Weights w(weight, out_features, in_features);            // once
+//   auto bias = fold_zero_point(w, int32_bias, input_zero_point);      // once
+//   int8_gemm(x, lda, m, w, {.bias = bias.data(), .multiplier = scales, .zero_point = 3, .low = 3}, out, ldc);
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <vector>
+
+namespace thimble::kernels {
+
+/// Weights [n, k] (out_features x in_features) reordered for the dot product instructions. One layout serves every
+/// instruction set: panels of 16 output channels, each [ceil(k / 4)][16][4], zero padded. Channel p * 16 + c, element
+/// 4 * g + i lies at data()[p * panel_stride() + (g * 16 + c) * 4 + i].
+class PackedInt8Weights {
+ public:
+  static constexpr int kPanel = 16;
+  /// The longest sum that cannot leave int32: 65536 * 255 * 128 < 2^31.
+  static constexpr int64_t kMaxK = 65536;
+
+  /// Packs row-major weights. Throws ValueError for negative sizes or k > kMaxK.
+  PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k);
+  PackedInt8Weights(PackedInt8Weights&&) noexcept = default;
+  PackedInt8Weights& operator=(PackedInt8Weights&&) noexcept = default;
+
+  int64_t n() const { return n_; }
+  int64_t k() const { return k_; }
+  int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
+  /// Bytes from one panel to the next, a multiple of 64.
+  int64_t panel_stride() const { return (k_ + 3) / 4 * 64; }
+  /// 64-byte aligned; kSlack readable bytes follow the last panel.
+  const int8_t* data() const { return data_.get(); }
+  /// Sum of each output channel's weights, [n].
+  std::span<const int32_t> channel_sums() const { return sums_; }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  /// A tile load reads 16 groups at a time, also at the end of the last panel.
+  static constexpr int64_t kSlack = 1024;
+  struct Free {
+    void operator()(int8_t* p) const { ::operator delete[](p, kAlignment); }
+  };
+
+  int64_t n_, k_;
+  std::unique_ptr<int8_t[], Free> data_;
+  std::vector<int32_t> sums_;
+};
+
+/// What happens to each int32 sum on its way out, with v = float(sum + bias[n]) * multiplier[n]:
+/// - to uint8: round_half_even(clamp(v, low - zero_point, high - zero_point)) + zero_point;
+/// - to float: relu ? max(v, 0) : v.
+/// bias and multiplier are [n]; bias holds the zero point correction of the inputs already (fold_zero_point).
+/// A ReLU before quantization is low = zero_point. sum + bias must fit int32.
+struct Int8Epilogue {
+  const int32_t* bias = nullptr;
+  const float* multiplier = nullptr;
+  int32_t zero_point = 0;
+  int32_t low = 0;
+  int32_t high = 255;
+  bool relu = false;
+};
+
+/// bias[n] - zero_point * sum_k w[n, k]: makes sums over raw uint8 inputs into sums over (input - zero_point).
+/// An empty bias counts as zeros. Throws ShapeError unless bias is empty or [n], ValueError if a result leaves int32.
+std::vector<int32_t> fold_zero_point(const PackedInt8Weights& w, std::span<const int32_t> bias, int32_t zero_point);
+
+/// out[m, n] = epilogue(a[m, k] * w^T), rows of a and out lda and ldc elements apart. Sums are exact, and every
+/// instruction set, thread count and split of m gives the same bits. Arguments are not checked; m may be 0.
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
+               uint8_t* out, int64_t ldc);
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
+               float* out, int64_t ldc);
+
+}  // namespace thimble::kernels

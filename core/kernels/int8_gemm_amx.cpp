@@ -1,0 +1,219 @@
+// Tiles of 16 rows by 64 input features times 64 by 16 output channels. The packed layout of the weights is the tile
+// layout already: 16 consecutive groups of a panel are a tile.
+#include <thimble/core/kernels/int8_gemm_vnni_vector.h>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int64_t kTileRows = 16, kRowBytes = 64, kTileBytes = kTileRows * kRowBytes, kBlockRows = 2 * kTileRows;
+
+// Tile registers: sums in 0 to 3, rows in 4 and 5, weights in 6 and 7.
+constexpr int kSums = 0, kRows = 4, kWeights = 6;
+
+// The tile instructions, by hand because the compilers' intrinsics do not say that they read and write memory.
+template <int Tile>
+void tile_zero() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(Tile));
+}
+template <int Tile>
+void tile_load(const void* p, int64_t stride) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(Tile));
+}
+// For what is read once: asks not to displace the rest of the first level cache.
+template <int Tile>
+void tile_stream(const void* p) {
+  asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(kRowBytes), "i"(Tile));
+}
+template <int Tile>
+void tile_store(int32_t* p, int64_t stride) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
+}
+// Adds the products of uint8 rows and int8 weights to the sums.
+template <int Sums, int Rows, int Weights>
+void tile_multiply() {
+  asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Rows), "i"(Weights));
+}
+
+// Sets the shape of the tiles for `count` <= 32 rows; the second 16 have tiles of their own.
+void configure(int64_t count) {
+  struct alignas(64) {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  } config = {};
+  const int64_t second = count > kTileRows ? count - kTileRows : kTileRows,
+                first = count > kTileRows ? kTileRows : count;
+  const int64_t rows[8] = {first, first, second, second, first, second, kTileRows, kTileRows};
+  config.palette = 1;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = kRowBytes;
+    config.rows[tile] = static_cast<uint8_t>(rows[tile]);
+  }
+  asm volatile("ldtilecfg %0" ::"m"(config));
+}
+
+// 32 rows of input as tiles: where they lie if they fill whole tiles and cache lines, otherwise as a padded copy, since
+// tiles that straddle cache lines load at half the speed. Padding with zeros makes it not matter what weights it meets.
+class Rows {
+ public:
+  explicit Rows(const Int8GemmTask& t) : t_(t), tiles_((t.k + kRowBytes - 1) / kRowBytes) {
+    in_place_ = (reinterpret_cast<uintptr_t>(t.a) | static_cast<uintptr_t>(t.lda | t.k)) % kRowBytes == 0;
+    if (in_place_) {
+      stride_ = t.lda;
+      step_ = kRowBytes;
+      second_ = kTileRows * t.lda;
+    } else {
+      copy_ = int8_gemm_scratch(2 * tiles_ * kTileBytes);
+      stride_ = kRowBytes;
+      step_ = kTileBytes;
+      second_ = tiles_ * kTileBytes;
+    }
+  }
+
+  void load(int64_t row, int64_t count) {
+    const uint8_t* from = t_.a + row * t_.lda;
+    if (in_place_) {
+      data_ = from;
+      return;
+    }
+    data_ = copy_;
+    for (int64_t r = 0; r < count; ++r, from += t_.lda)
+      copy_row(from, copy_ + r / kTileRows * second_ + r % kTileRows * kRowBytes);
+    asm volatile("" ::"r"(copy_) : "memory");  // tile loads do not tell the compiler that they read this
+  }
+  int64_t tiles() const { return tiles_; }    // along the input features
+  int64_t step() const { return step_; }      // from one to the next, in bytes
+  int64_t stride() const { return stride_; }  // from row to row of a tile
+  const uint8_t* first() const { return data_; }
+  const uint8_t* second() const { return data_ + second_; }
+
+ private:
+  void copy_row(const uint8_t* from, uint8_t* to) const {
+    int64_t left = t_.k;
+    for (; left >= kRowBytes; left -= kRowBytes, from += kRowBytes, to += kTileBytes)
+      _mm512_store_si512(to, _mm512_loadu_si512(from));
+    if (left > 0) _mm512_store_si512(to, _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - left), from));
+  }
+
+  const Int8GemmTask& t_;
+  int64_t tiles_, stride_, step_, second_;
+  bool in_place_;
+  uint8_t* copy_ = nullptr;
+  const uint8_t* data_ = nullptr;
+};
+
+// Multiplies blocks of 32 rows and P panels, one after the other. While a block is multiplied, the sums of the one
+// before go through the epilogue, some rows after each step: vector instructions run beside tile instructions.
+template <typename Out, int P>
+class Pipeline {
+ public:
+  explicit Pipeline(const Int8GemmTask& t) : t_(t) {}
+
+  // M is the number of tiles that `count` rows take.
+  template <int M>
+  void multiply(const Rows& rows, int64_t row, int64_t count, int64_t panel) {
+    const int8_t* weights = t_.weights + panel * t_.panel_stride;
+    const int64_t step = rows.step(), stride = rows.stride(), panel_stride = t_.panel_stride;
+    const uint8_t *first = rows.first(), *second = rows.second();
+    const Block before = blocks_[current_];
+    const Epilogue<VnniVector, Out, P> epilogue(t_, before.panel);
+    const int64_t rows_per_step = kBlockRows / (rows.tiles() + 1) + 1;
+    int64_t finished = 0;
+    tile_zero<0>();
+    tile_zero<1>();
+    tile_zero<2>();
+    tile_zero<3>();
+    for (int64_t i = 0; i < rows.tiles(); ++i, first += step, second += step, weights += kTileBytes) {
+      tile_load<kRows>(first, stride);
+      tile_stream<kWeights>(weights);
+      tile_multiply<kSums, kRows, kWeights>();
+      if constexpr (P == 2) {
+        tile_stream<kWeights + 1>(weights + panel_stride);
+        tile_multiply<kSums + 1, kRows, kWeights + 1>();
+      }
+      if constexpr (M == 2) {
+        tile_load<kRows + 1>(second, stride);
+        tile_multiply<kSums + 2, kRows + 1, kWeights>();
+        if constexpr (P == 2) tile_multiply<kSums + 3, kRows + 1, kWeights + 1>();
+      }
+      finished = finish(epilogue, before, finished, finished + rows_per_step);
+    }
+    finish(epilogue, before, finished, before.count);
+
+    current_ ^= 1;
+    blocks_[current_] = {row, count, panel, sums_[current_]};
+    int32_t *upper = sums_[current_], *lower = upper + kTileRows * P * kPanel;
+    constexpr int64_t kStride = P * kPanel * sizeof(int32_t);
+    tile_store<kSums>(upper, kStride);
+    if constexpr (P == 2) tile_store<kSums + 1>(upper + kPanel, kStride);
+    if constexpr (M == 2) tile_store<kSums + 2>(lower, kStride);
+    if constexpr (M == 2 && P == 2) tile_store<kSums + 3>(lower + kPanel, kStride);
+  }
+
+  // To be called after the last block.
+  void flush() const {
+    const Block& last = blocks_[current_];
+    finish(Epilogue<VnniVector, Out, P>(t_, last.panel), last, 0, last.count);
+  }
+
+ private:
+  struct Block {
+    int64_t row, count, panel;
+    const int32_t* sums;
+  };
+
+  [[gnu::always_inline]] static int64_t finish(const Epilogue<VnniVector, Out, P>& epilogue, const Block& block,
+                                               int64_t begin, int64_t end) {
+    if (end > block.count) end = block.count;
+    for (; begin < end; ++begin) epilogue.finish(block.row + begin, block.sums + begin * P * kPanel);
+    return begin;
+  }
+
+  const Int8GemmTask& t_;
+  alignas(64) int32_t sums_[2][kBlockRows * P * kPanel];
+  Block blocks_[2] = {};
+  int current_ = 0;
+};
+
+template <typename Out>
+void run_amx(const Int8GemmTask& t, const Int8GemmRange& range) {
+  // The weights of a block stay in the second level cache while all rows pass over them.
+  constexpr int64_t kBlockBytes = 1024 * 1024;
+  const int64_t panels_per_block = (kBlockBytes / (t.panel_stride + 1) / 2 + 1) * 2;
+  Rows rows(t);
+  Pipeline<Out, 2> pairs(t);
+  Pipeline<Out, 1> singles(t);
+  int64_t configured = 0;
+  for (int64_t begin = range.panel_begin; begin < range.panel_end; begin += panels_per_block) {
+    const int64_t end = range.panel_end - begin < panels_per_block ? range.panel_end : begin + panels_per_block;
+    for (int64_t row = range.row_begin; row < range.row_end; row += kBlockRows) {
+      const int64_t count = range.row_end - row < kBlockRows ? range.row_end - row : kBlockRows;
+      if (count != configured) configure(configured = count);
+      rows.load(row, count);
+      int64_t panel = begin;
+      if (count > kTileRows) {
+        for (; panel + 2 <= end; panel += 2) pairs.template multiply<2>(rows, row, count, panel);
+        if (panel < end) singles.template multiply<2>(rows, row, count, panel);
+      } else {
+        for (; panel + 2 <= end; panel += 2) pairs.template multiply<1>(rows, row, count, panel);
+        if (panel < end) singles.template multiply<1>(rows, row, count, panel);
+      }
+    }
+  }
+  pairs.flush();
+  singles.flush();
+  asm volatile("tilerelease");
+}
+
+}  // namespace
+
+void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range) {
+  if (range.row_end - range.row_begin == 1) return run_task<VnniVector>(task, range);
+  if (task.float_out) {
+    run_amx<float>(task, range);
+  } else {
+    run_amx<uint8_t>(task, range);
+  }
+}
+
+}  // namespace thimble::kernels

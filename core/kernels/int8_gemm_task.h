@@ -1,0 +1,39 @@
+// What int8_gemm() hands to the code of one instruction set. Plain data only: these files are compiled with different
+// instruction sets, so they must share no inline function (see cmake/ThimbleKernels.cmake).
+#pragma once
+
+#include <cstdint>
+
+namespace thimble::kernels {
+
+struct Int8GemmTask {
+  const uint8_t* a;
+  int64_t lda;
+  int64_t k;
+  const int8_t* weights;  // packed, see PackedInt8Weights
+  int64_t panel_stride;
+  int64_t n;
+  const int32_t* bias;
+  const float* multiplier;
+  float low, high;  // what uint8 results are clamped to before the zero point is added; for float results, the ReLU
+  int32_t zero_point;
+  void* out;  // uint8_t or float
+  int64_t ldc;
+  bool float_out;
+};
+
+/// Rows and panels (of 16 output channels) to compute.
+struct Int8GemmRange {
+  int64_t row_begin, row_end, panel_begin, panel_end;
+};
+
+/// Memory of this thread for packing rows, 64-byte aligned, valid until its next call.
+uint8_t* int8_gemm_scratch(int64_t bytes);
+
+void int8_gemm_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_gemm_avx512_vnni(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range);
+
+}  // namespace thimble::kernels
