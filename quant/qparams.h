@@ -35,7 +35,7 @@ struct QuantizationSpec {
   bool is_signed = false;
   QScheme scheme = QScheme::affine;
   /// Own parameters for each index along this axis; none: one pair for the whole tensor.
-  std::optional<int> axis;
+  std::optional<int> axis = std::nullopt;
   ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
 
   /// The integers used: 2^bits of them, but one fewer for a symmetric scheme, so that the range is symmetric too.

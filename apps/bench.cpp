@@ -1,0 +1,63 @@
+// thimble bench
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/latency.h"
+#include "apps/notes.h"
+#include "apps/text_table.h"
+
+namespace thimble::apps {
+
+namespace {
+
+struct Options {
+  Common common;
+  std::string model;
+  std::vector<int64_t> batch_sizes{1, 64};
+  int runs = 5;
+};
+
+void run(const Options& o) {
+  o.common.apply();
+  LoadedModel loaded = load(o.model);
+  nlohmann::json results = nlohmann::json::array();
+  TextTable table({"batch size", "mean (us)", "std (us)", "median (us)", "images/s"});
+  for (int64_t batch_size : o.batch_sizes) {
+    const Latency l = measure_latency(loaded.graph, loaded.notes.input_shape, batch_size, o.runs);
+    const double images_per_second = static_cast<double>(batch_size) / l.median_us * 1e6;
+    table.add({std::to_string(batch_size), fixed(l.mean_us, 1), fixed(l.std_us, 1), fixed(l.median_us, 1),
+               with_commas(static_cast<int64_t>(images_per_second))});
+    results.push_back({{"batch_size", batch_size},
+                       {"mean_us", l.mean_us},
+                       {"std_us", l.std_us},
+                       {"median_us", l.median_us},
+                       {"images_per_second", images_per_second}});
+  }
+  const double first_answer_ms = measure_first_answer_ms(o.model);
+  o.common.out() << o.model << " (" << dtype_of(loaded.graph) << ")\n"
+                 << table.str() << "process start to first answer: " << fixed(first_answer_ms, 1) << " ms\n";
+  o.common.write_json({{"results", results}, {"first_answer_ms", first_answer_ms}});
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "Latency of a model's inference");
+  o->common.add_to(*command);
+  command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
+  command->add_option("--batch-size", o->batch_sizes, "Batch sizes, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--runs", o->runs, "Timed runs")->capture_default_str()->check(CLI::Range(1, 10000));
+  command->callback([o] { run(*o); });
+
+  auto model = std::make_shared<std::string>();
+  CLI::App* first_answer = app.add_subcommand("first-answer", "Load a model and answer once (bench times this)");
+  first_answer->group("");  // not listed
+  first_answer->add_option("model", *model, "Checkpoint")->required();
+  first_answer->callback([model] { answer_once(*model); });
+}
+
+}  // namespace thimble::apps

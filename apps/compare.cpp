@@ -1,0 +1,93 @@
+// thimble compare
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/datasets.h"
+#include "apps/latency.h"
+#include "apps/notes.h"
+#include "apps/progress_bar.h"
+#include "apps/text_table.h"
+#include <thimble/nn/evaluate.h>
+
+namespace thimble::apps {
+
+namespace {
+
+struct Options {
+  Common common;
+  std::vector<std::string> models;
+  std::string data;
+  int runs = 5;
+};
+
+struct Row {
+  std::string model, dtype, method;
+  uintmax_t size_bytes = 0;
+  int64_t parameters = 0;
+  double accuracy = 0;
+  Latency b1, b64;
+};
+
+Row measure(const std::string& model, const Options& o) {
+  LoadedModel loaded = load(model);
+  const auto test = open_dataset(loaded.notes.dataset, o.data, data::Split::test, loaded.notes.preprocessing);
+  return {model,
+          dtype_of(loaded.graph),
+          loaded.notes.method,
+          std::filesystem::file_size(model),
+          loaded.notes.parameters,
+          accuracy(loaded.graph, *test),
+          measure_latency(loaded.graph, loaded.notes.input_shape, 1, o.runs),
+          measure_latency(loaded.graph, loaded.notes.input_shape, 64, o.runs)};
+}
+
+std::string capitalized(std::string word) {
+  word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
+  return word;
+}
+
+std::string latency_text(const Latency& l) { return fixed(l.mean_us, 1) + " ± " + fixed(l.std_us, 1); }
+
+void run(const Options& o) {
+  o.common.apply();
+  TextTable table(
+      {"model", "dtype", "size (MB)", "parameters", "accuracy (%)", "batch 1 (us)", "batch 64 (us)", "file"});
+  nlohmann::json rows = nlohmann::json::array();
+  ProgressBar bar("measuring", static_cast<int64_t>(o.models.size()));
+  for (const std::string& model : o.models) {
+    bar.update(static_cast<int64_t>(rows.size()), model);
+    const Row r = measure(model, o);
+    table.add({capitalized(r.method), r.dtype, fixed(static_cast<double>(r.size_bytes) / 1e6, 3),
+               with_commas(r.parameters), fixed(100 * r.accuracy, 2), latency_text(r.b1), latency_text(r.b64),
+               r.model});
+    rows.push_back({{"model", r.model},
+                    {"dtype", r.dtype},
+                    {"method", r.method},
+                    {"size_bytes", r.size_bytes},
+                    {"parameters", r.parameters},
+                    {"accuracy", r.accuracy},
+                    {"latency_b1_us", r.b1.mean_us},
+                    {"latency_b1_std_us", r.b1.std_us},
+                    {"latency_b64_us", r.b64.mean_us},
+                    {"latency_b64_std_us", r.b64.std_us}});
+  }
+  bar.finish();
+  o.common.out() << table.str();
+  o.common.write_json({{"rows", rows}});
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("compare", "Size, accuracy and latency of models, a row each");
+  o->common.add_to(*command);
+  command->add_option("models", o->models, "Checkpoints")->required()->type_name("MODEL...");
+  command->add_option("--data", o->data, "Folder of the dataset's files");
+  command->add_option("--runs", o->runs, "Timed runs")->capture_default_str()->check(CLI::Range(1, 10000));
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,41 @@
+#include "apps/datasets.h"
+
+namespace thimble::apps {
+
+namespace {
+
+template <typename T>
+std::unique_ptr<data::MNIST> open(const std::string& folder, data::Split split, const data::Preprocessing& p) {
+  return std::make_unique<T>(folder, split, p);
+}
+
+struct Entry {
+  std::string name, folder;
+  decltype(&open<data::MNIST>) open;
+};
+
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> entries{{"mnist", "data/mnist", open<data::MNIST>},
+                                          {"fashion-mnist", data::FashionMNIST::kFolder, open<data::FashionMNIST>}};
+  return entries;
+}
+
+}  // namespace
+
+const std::vector<std::string>& dataset_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Entry& entry : entries()) all.push_back(entry.name);
+    return all;
+  }();
+  return names;
+}
+
+std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
+                                          const data::Preprocessing& preprocessing) {
+  for (const Entry& entry : entries())
+    if (entry.name == name) return entry.open(folder.empty() ? entry.folder : folder, split, preprocessing);
+  throw ValueError(str("unknown dataset '", name, "'; there are: mnist, fashion-mnist"));
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,20 @@
+// The datasets the program knows by name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <thimble/nn/data/mnist.h>
+
+namespace thimble::apps {
+
+/// "mnist", "fashion-mnist".
+const std::vector<std::string>& dataset_names();
+
+/// Opens a dataset; an empty folder means the dataset's usual one. Throws ValueError for an unknown name, and what
+/// data::MNIST throws.
+std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
+                                          const data::Preprocessing& preprocessing);
+
+}  // namespace thimble::apps

@@ -1,0 +1,46 @@
+// thimble eval
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/datasets.h"
+#include "apps/notes.h"
+#include "apps/text_table.h"
+#include <thimble/nn/evaluate.h>
+
+namespace thimble::apps {
+
+namespace {
+
+struct Options {
+  Common common;
+  std::string model, dataset, data;
+  int64_t batch_size = 256;
+};
+
+void run(const Options& o) {
+  o.common.apply();
+  LoadedModel loaded = load(o.model);
+  const std::string dataset = o.dataset.empty() ? loaded.notes.dataset : o.dataset;
+  const auto test = open_dataset(dataset, o.data, data::Split::test, loaded.notes.preprocessing);
+  const Evaluation result = evaluate(loaded.graph, *test, o.batch_size);
+  o.common.out() << o.model << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2) << " %, loss "
+                 << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
+  o.common.write_json({{"accuracy", result.accuracy}, {"loss", result.loss}, {"images", result.images}});
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a model on a test set");
+  o->common.add_to(*command);
+  command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
+  command->add_option("--dataset", o->dataset, "Dataset [what the model was trained on]");
+  command->add_option("--data", o->data, "Folder of the dataset's files");
+  command->add_option("--batch-size", o->batch_size, "Images at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace thimble::apps

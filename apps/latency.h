@@ -1,0 +1,24 @@
+// Latency of inference.
+#pragma once
+
+#include <string>
+
+#include <thimble/nn/graph.h>
+
+namespace thimble::apps {
+
+/// Microseconds a call, over runs that each repeat the call for long enough to be timed.
+struct Latency {
+  double mean_us = 0, std_us = 0, median_us = 0;
+};
+
+/// Runs the graph on random inputs [batch_size, input_shape...] in [0, 1).
+Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs);
+
+/// Milliseconds from the start of a fresh process to a model's first answer; the median of a few such processes.
+double measure_first_answer_ms(const std::string& model);
+
+/// What such a process does: loads the model, answers once, and says so.
+void answer_once(const std::string& model);
+
+}  // namespace thimble::apps

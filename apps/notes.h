@@ -1,0 +1,35 @@
+// What the program remembers in a checkpoint besides the model.
+#pragma once
+
+#include <string>
+
+#include <thimble/nn/data/preprocessing.h>
+#include <thimble/serialization/checkpoint.h>
+
+namespace thimble::apps {
+
+struct Notes {
+  std::string model;                ///< "mlp"
+  std::string dataset;              ///< what it was trained on
+  std::string method = "baseline";  ///< or how it was quantized: "static"
+  int64_t parameters = 0;           ///< of the float model
+  data::Preprocessing preprocessing;
+  Shape input_shape;  ///< without the batch
+
+  Attributes to_attributes() const;
+  /// Throws FormatError.
+  static Notes from_attributes(const Attributes& attributes);
+};
+
+struct LoadedModel {
+  nn::Graph graph;
+  Notes notes;
+};
+
+/// A checkpoint that this program wrote. Throws IOError, FormatError.
+LoadedModel load(const std::string& path);
+
+/// "int8" if any layer is quantized, else "float32".
+std::string dtype_of(const nn::Graph& graph);
+
+}  // namespace thimble::apps

@@ -1,0 +1,34 @@
+// A progress bar on a terminal; nothing in a pipe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace thimble::apps {
+
+class ProgressBar {
+ public:
+  /// Draws to standard error if that is a terminal.
+  ProgressBar(std::string title, int64_t total);
+  ~ProgressBar() { finish(); }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  bool visible() const { return visible_; }
+  /// Draws the state at `done` of total with some text behind it; at most ten times a second.
+  void update(int64_t done, const std::string& text);
+  /// Removes the bar.
+  void finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::string title_;
+  int64_t total_;
+  bool visible_;
+  bool drawn_ = false;
+  Clock::time_point start_ = Clock::now(), last_{};
+};
+
+}  // namespace thimble::apps

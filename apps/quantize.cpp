@@ -1,0 +1,99 @@
+// thimble quantize
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/datasets.h"
+#include "apps/notes.h"
+#include "apps/progress_bar.h"
+#include "apps/text_table.h"
+#include <thimble/nn/data/dataloader.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble::apps {
+
+namespace {
+
+struct Options {
+  Common common;
+  std::string model, method = "static", observer = "minmax", data, out;
+  int64_t calibration_images = 512;
+  int weight_bits = 8, activation_bits = 8;
+};
+
+quant::QConfigMapping mapping_for(const Options& o) {
+  check(o.method == "static", "unknown method '", o.method, "'; there is: static");
+  quant::QConfig config;
+  config.weight.bits = o.weight_bits;
+  config.activation.bits = o.activation_bits;
+  config.observer = o.observer;
+  return quant::QConfigMapping().set_global(config);
+}
+
+void print_layers(std::ostream& out, const quant::ConversionReport& report) {
+  TextTable table({"layer", "type", "weights", "activations", "note"});
+  for (const quant::LayerReport& layer : report)
+    table.add({layer.name, layer.type, std::to_string(layer.weight_bits) + " bits",
+               std::to_string(layer.activation_bits) + " bits", layer.kept_float ? "float: " + layer.reason : ""});
+  out << table.str();
+}
+
+void run(const Options& o) {
+  o.common.apply();
+  const quant::QConfigMapping mapping = mapping_for(o);
+  LoadedModel loaded = load(o.model);
+  check(loaded.notes.method == "baseline", o.model, " is quantized already; give the float model");
+  const auto train = open_dataset(loaded.notes.dataset, o.data, data::Split::train, loaded.notes.preprocessing);
+  auto calibrate = [&](nn::Graph& prepared) {
+    data::DataLoader loader(*train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
+    ProgressBar bar("calibrating", loader.size());
+    int64_t batches = 0;
+    for (auto& [images, labels] : loader) {
+      prepared(images);
+      bar.update(++batches, "");
+    }
+  };
+  quant::ConversionReport report;
+  const nn::Graph quantized = quant::quantize_model(loaded.graph, calibrate, mapping, &report);
+  loaded.notes.method = o.method;
+  save_model(quantized, o.out, loaded.notes.to_attributes());
+
+  const auto size = std::filesystem::file_size(o.out);
+  print_layers(o.common.out(), report);
+  o.common.out() << "saved " << o.out << ": " << with_commas(static_cast<int64_t>(size)) << " bytes, "
+                 << fixed(static_cast<double>(size) / static_cast<double>(std::filesystem::file_size(o.model)), 3)
+                 << " of " << o.model << '\n';
+  nlohmann::json layers = nlohmann::json::array();
+  for (const quant::LayerReport& layer : report)
+    layers.push_back({{"name", layer.name},
+                      {"type", layer.type},
+                      {"weight_bits", layer.weight_bits},
+                      {"activation_bits", layer.activation_bits},
+                      {"kept_float", layer.kept_float},
+                      {"reason", layer.reason}});
+  o.common.write_json({{"method", o.method}, {"layers", layers}, {"out", o.out}, {"size_bytes", size}});
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("quantize", "Fuse and quantize a model, calibrating on training images");
+  o->common.add_to(*command);
+  command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
+  command->add_option("--method", o->method, "static: integer weights and activations, scales fixed by calibration")
+      ->capture_default_str();
+  command->add_option("--weight-bits", o->weight_bits, "Bits of the weights, 2 to 8")->capture_default_str();
+  command->add_option("--activation-bits", o->activation_bits, "Bits of the activations, 2 to 8")
+      ->capture_default_str();
+  command->add_option("--observer", o->observer, "How activations' ranges are chosen: minmax")->capture_default_str();
+  command->add_option("--calibration-images", o->calibration_images, "Training images to calibrate on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000000));
+  command->add_option("--data", o->data, "Folder of the dataset's files");
+  command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,153 @@
+// thimble train
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/datasets.h"
+#include "apps/models.h"
+#include "apps/notes.h"
+#include "apps/progress_bar.h"
+#include "apps/text_table.h"
+#include <thimble/core/ops/loss.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/evaluate.h>
+#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/trace.h>
+
+namespace thimble::apps {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  Common common;
+  ModelOptions model;
+  std::string dataset = "mnist", data, out;
+  std::string optimizer = "adam";
+  int64_t epochs = 2, batch_size = 64;
+  uint64_t seed = 1;
+  double lr = 1e-3, momentum = 0.9, weight_decay = 0;
+};
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<Tensor> parameters) {
+  const optim::AdamOptions adam{.lr = o.lr, .weight_decay = o.weight_decay};
+  if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(parameters), adam);
+  if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(parameters), adam);
+  check(o.optimizer == "sgd", "unknown optimizer '", o.optimizer, "'; there are: adam, adamw, sgd");
+  return std::make_unique<optim::SGD>(
+      std::move(parameters), optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay});
+}
+
+struct EpochResult {
+  double loss = 0, accuracy = 0, seconds = 0;
+  int64_t images = 0;
+
+  double images_per_second() const { return static_cast<double>(images) / seconds; }
+};
+
+EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
+                        const std::string& title) {
+  const auto start = Clock::now();
+  ProgressBar bar(title, loader.size());
+  EpochResult result;
+  double loss_sum = 0;
+  int64_t correct = 0, step = 0;
+  for (auto& [images, labels] : loader) {
+    const Tensor logits = model(images);
+    const Tensor loss = cross_entropy(logits, labels);
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+    loss_sum += loss.item<double>() * static_cast<double>(labels.shape(0));
+    correct += count_correct(logits.data(), labels.data());
+    result.images += labels.shape(0);
+    result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (bar.visible())
+      bar.update(++step, "loss " + fixed(loss_sum / static_cast<double>(result.images), 4) + "  accuracy " +
+                             fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2) +
+                             "%  " + with_commas(static_cast<int64_t>(result.images_per_second())) + " images/s");
+  }
+  result.loss = loss_sum / static_cast<double>(result.images);
+  result.accuracy = static_cast<double>(correct) / static_cast<double>(result.images);
+  check(std::isfinite(result.loss), "the training loss is ", result.loss, ": try a smaller --lr");
+  return result;
+}
+
+void check_writable(const std::string& path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  check<IOError>(std::filesystem::is_directory(folder), "cannot write '", path, "': there is no folder '",
+                 folder.string(), "'");
+}
+
+void run(const Options& o) {
+  o.common.apply();
+  check_writable(o.out);  // before the work, not after it
+  const data::Preprocessing preprocessing = preprocessing_for(o.model);
+  const auto train = open_dataset(o.dataset, o.data, data::Split::train, preprocessing);
+  const auto test = open_dataset(o.dataset, o.data, data::Split::test, preprocessing);
+  manual_seed(o.seed);
+  const auto model = make_model(o.model, train->image_shape());
+  const auto optimizer = make_optimizer(o, model->parameters());
+  data::DataLoader loader(*train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
+
+  const Notes notes{o.model.name, o.dataset, "baseline", model->num_parameters(), preprocessing, train->image_shape()};
+  std::ostream& out = o.common.out();
+  out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
+      << with_commas(train->size()) << " training images\n";
+  nlohmann::json epochs = nlohmann::json::array();
+  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
+    const std::string title = str("epoch ", epoch, "/", o.epochs);
+    model->train();
+    const EpochResult result = train_epoch(*model, *optimizer, loader, title);
+    const Evaluation evaluation = evaluate(*model, *test);
+    out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
+        << fixed(100 * evaluation.accuracy, 2) << " %, " << fixed(result.seconds, 1) << " s, "
+        << with_commas(static_cast<int64_t>(result.images_per_second())) << " images/s\n"
+        << std::flush;
+    epochs.push_back({{"epoch", epoch},
+                      {"train_loss", result.loss},
+                      {"train_accuracy", result.accuracy},
+                      {"test_accuracy", evaluation.accuracy},
+                      {"test_loss", evaluation.loss},
+                      {"images_per_second", result.images_per_second()},
+                      {"seconds", result.seconds}});
+  }
+  save_model(nn::trace(model->eval(), train->example()), o.out, notes.to_attributes());
+  out << "saved " << o.out << '\n';
+  o.common.write_json({{"model", o.model.name}, {"parameters", notes.parameters}, {"epochs", epochs}, {"out", o.out}});
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Train a model from scratch, evaluate it after each epoch, save it");
+  o->common.add_to(*command);
+  command->add_option("--dataset", o->dataset, "Dataset: mnist, fashion-mnist")->capture_default_str();
+  command->add_option("--data", o->data,
+                      "Folder of the dataset's files [data/mnist, or where Debian's package puts Fashion-MNIST]");
+  command->add_option("--model", o->model.name, "Model: mlp")->capture_default_str();
+  command->add_option("--hidden", o->model.hidden, "mlp: width of the hidden layers")->capture_default_str();
+  command->add_option("--layers", o->model.layers, "mlp: number of hidden layers")->capture_default_str();
+  command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")->capture_default_str();
+  command->add_option("--epochs", o->epochs, "Passes over the training images")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000000));
+  command->add_option("--batch-size", o->batch_size, "Images a step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--lr", o->lr, "Learning rate")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->add_option("--optimizer", o->optimizer, "adam, adamw or sgd")->capture_default_str();
+  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str();
+  command->add_option("--weight-decay", o->weight_decay, "Weight decay")->capture_default_str();
+  command->add_option("--seed", o->seed, "Of initialization and order; the same seed and threads give the same bits")
+      ->capture_default_str();
+  command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace thimble::apps
