@@ -1,0 +1,84 @@
+// DataLoader: a dataset in batches, shuffled by seed, prepared ahead by a thread.
+//
+//   data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .seed = 1});
+//   for (int epoch = 0; epoch < 3; ++epoch)
+//     for (auto& [images, labels] : loader) ...
+#pragma once
+
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include <thimble/nn/data/dataset.h>
+
+namespace thimble::data {
+
+struct DataLoaderOptions {
+  int64_t batch_size = 1;
+  bool shuffle = false;
+  uint64_t seed = 0;       ///< of the shuffled order
+  bool drop_last = false;  ///< leave out a last batch that is not full
+  int64_t limit = -1;      ///< use only the first so many examples of each epoch's order; -1: all
+  int prefetch = 2;        ///< batches prepared ahead; 0: none, and no thread
+};
+
+/// Each begin() is one epoch. An epoch's order depends on the seed, the epoch's number and the dataset's size alone.
+class DataLoader {
+  class Epoch;
+
+ public:
+  /// The dataset must outlive the loader and its iterators. Throws ValueError for options out of range.
+  explicit DataLoader(const Dataset& dataset, const DataLoaderOptions& options = {});
+  explicit DataLoader(const Dataset&&, const DataLoaderOptions& = {}) = delete;
+
+  /// An input iterator that owns its epoch: letting go of it ends the epoch's thread. What the dataset throws is thrown
+  /// by begin() or ++, at the batch that it concerns; the iteration is over then.
+  class Iterator {
+   public:
+    using value_type = Batch;
+    using difference_type = std::ptrdiff_t;
+
+    Iterator(Iterator&&) noexcept;
+    Iterator& operator=(Iterator&&) noexcept;
+    ~Iterator();
+
+    Batch& operator*() { return batch_; }
+    Batch* operator->() { return &batch_; }
+    Iterator& operator++();
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& it, std::default_sentinel_t) { return !it.epoch_; }
+
+   private:
+    friend class DataLoader;
+    explicit Iterator(std::unique_ptr<Epoch> epoch);
+
+    std::unique_ptr<Epoch> epoch_;  // null at the end
+    Batch batch_;
+  };
+
+  /// Starts the epoch epoch(), and moves epoch() on by one.
+  Iterator begin();
+  std::default_sentinel_t end() const { return {}; }
+
+  /// Batches in an epoch.
+  int64_t size() const;
+
+  /// The number of the epoch that the next begin() starts; 0 at first.
+  int64_t epoch() const { return epoch_; }
+  /// Throws ValueError for a negative number.
+  void set_epoch(int64_t epoch);
+  /// Lets the next begin() leave out its epoch's first `batches` batches, as a run that goes on from the middle does.
+  /// Throws ValueError for a negative number.
+  void skip(int64_t batches);
+
+ private:
+  std::vector<int64_t> order() const;
+
+  const Dataset& dataset_;
+  DataLoaderOptions options_;
+  int64_t examples_;  // in an epoch
+  int64_t epoch_ = 0;
+  int64_t skip_ = 0;
+};
+
+}  // namespace thimble::data

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include <thimble/nn/data/idx.h>
+#include <thimble/nn/data/mnist.h>
+
+namespace thimble::data {
+
+namespace {
+
+constexpr int kClasses = 10;
+
+// The path of the plain or the compressed file.
+std::string find_file(const std::string& folder, const std::string& name, const std::string& remedy) {
+  for (const char* suffix : {"", ".gz"}) {
+    const std::filesystem::path path = std::filesystem::path(folder) / (name + suffix);
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  throw IOError(str("'", name, "' is not in '", folder, "', plain or .gz: ", remedy));
+}
+
+}  // namespace
+
+MNIST::MNIST(const std::string& folder, Split split, const Preprocessing& preprocessing, const std::string& remedy)
+    : preprocessing_(preprocessing) {
+  const std::string prefix = split == Split::train ? "train" : "t10k";
+  const std::string images = find_file(folder, prefix + "-images-idx3-ubyte", remedy);
+  const std::string labels = find_file(folder, prefix + "-labels-idx1-ubyte", remedy);
+  images_ = read_idx(images);
+  check<FormatError>(images_.dtype() == DType::uint8 && images_.ndim() == 3 && images_.numel() > 0, "'", images,
+                     "': holds ", describe(images_), ", expected images uint8[n,height,width]");
+  labels_ = read_idx(labels);
+  check<FormatError>(labels_.dtype() == DType::uint8 && labels_.ndim() == 1, "'", labels, "': holds ",
+                     describe(labels_), ", expected labels uint8[n]");
+  check<FormatError>(images_.shape(0) == labels_.numel(), "'", labels, "': holds ", labels_.numel(), " labels for the ",
+                     images_.shape(0), " images in '", images, "'");
+  for (int64_t i = 0; i < labels_.numel(); ++i) {
+    const int label = labels_.data<uint8_t>()[i];
+    check<FormatError>(label < kClasses, "'", labels, "': label ", i, " is ", label, ", expected less than ", kClasses);
+  }
+  image_shape_ = preprocessing_.output_shape(images_.shape(1), images_.shape(2));
+  for (size_t pixel = 0; pixel < value_of_pixel_.size(); ++pixel)
+    value_of_pixel_[pixel] =
+        static_cast<float>((static_cast<double>(pixel) / 255 - preprocessing_.mean) / preprocessing_.std);
+}
+
+void MNIST::fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const {
+  const int64_t picture = images_.shape(1) * images_.shape(2);
+  const auto channel = static_cast<size_t>(image_shape_.numel() / preprocessing_.channels);
+  float* out = images.data();
+  for (size_t i = 0; i < indices.size(); ++i) {
+    labels[i] = labels_.data<uint8_t>()[indices[i]];
+    const float* first = out;
+    write_channel(images_.data<uint8_t>() + indices[i] * picture, out);
+    out += channel;
+    for (int64_t c = 1; c < preprocessing_.channels; ++c, out += channel)
+      std::memcpy(out, first, channel * sizeof(float));
+  }
+}
+
+void MNIST::write_channel(const uint8_t* pixels, float* out) const {
+  const int64_t height = images_.shape(1), width = images_.shape(2), pad = preprocessing_.pad;
+  const int64_t h = preprocessing_.crop ? preprocessing_.crop : height;
+  const int64_t w = preprocessing_.crop ? preprocessing_.crop : width;
+  const float black = value_of_pixel_[0];
+  pixels += (height - h) / 2 * width + (width - w) / 2;
+  out = std::fill_n(out, pad * (w + 2 * pad), black);
+  for (int64_t y = 0; y < h; ++y, pixels += width) {
+    out = std::fill_n(out, pad, black);
+    for (int64_t x = 0; x < w; ++x) out[x] = value_of_pixel_[pixels[x]];
+    out = std::fill_n(out + w, pad, black);
+  }
+  std::fill_n(out, pad * (w + 2 * pad), black);
+}
+
+}  // namespace thimble::data

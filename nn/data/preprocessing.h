@@ -1,0 +1,30 @@
+// How the pixels of a picture become a model's input.
+#pragma once
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/shape.h>
+
+namespace thimble::data {
+
+/// Stored with a model, so that whoever runs it need not be told. Applied in the order of the members. By default
+/// pixels are only scaled to [0, 1].
+struct Preprocessing {
+  int64_t crop = 0;      ///< keep the central crop x crop pixels; 0: all
+  int64_t pad = 0;       ///< black pixels (0) added on every side
+  int64_t channels = 1;  ///< the grey picture is repeated over this many channels
+  bool flatten = false;  ///< one vector instead of [channels, height, width]
+  double mean = 0;       ///< value = (pixel / 255 - mean) / std
+  double std = 1;
+
+  /// [channels, h, w] or [channels * h * w] for a picture of height x width. Throws ValueError for settings out of
+  /// range.
+  Shape output_shape(int64_t height, int64_t width) const;
+
+  Attributes to_attributes() const;
+  /// What is missing takes its default. Throws FormatError for a wrong type or a setting out of range.
+  static Preprocessing from_attributes(const Attributes& attributes);
+
+  friend bool operator==(const Preprocessing&, const Preprocessing&) = default;
+};
+
+}  // namespace thimble::data

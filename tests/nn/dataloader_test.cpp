@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thimble/core/memory.h>
+#include <thimble/nn/data/dataloader.h>
+
+namespace thimble::data {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+/// Image i is [i, i + 0.5], its label i; example `bad` throws.
+class Counting : public Dataset {
+ public:
+  explicit Counting(int64_t n, int64_t bad = -1) : n_(n), bad_(bad) {}
+  int64_t size() const override { return n_; }
+  Shape image_shape() const override { return {2}; }
+  int64_t batches_made() const { return batches_made_; }
+
+ private:
+  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const override {
+    for (size_t i = 0; i < indices.size(); ++i) {
+      check<IOError>(indices[i] != bad_, "example ", bad_, " is bad");
+      images[2 * i] = static_cast<float>(indices[i]);
+      images[2 * i + 1] = static_cast<float>(indices[i]) + 0.5f;
+      labels[i] = indices[i];
+    }
+    ++batches_made_;
+  }
+
+  int64_t n_, bad_;
+  mutable std::atomic<int64_t> batches_made_ = 0;
+};
+
+using Batches = std::vector<std::vector<int64_t>>;
+
+// The labels of each batch of one epoch; checks that the images belong to them.
+Batches run(DataLoader& loader) {
+  Batches seen;
+  for (auto& [images, labels] : loader) {
+    seen.push_back(labels.data().to_vector<int64_t>());
+    EXPECT_EQ(images.shape(), (Shape{labels.numel(), 2}));
+    for (int64_t i = 0; i < labels.numel(); ++i)
+      EXPECT_EQ(images.data().data<float>()[2 * i + 1], static_cast<float>(seen.back()[static_cast<size_t>(i)]) + 0.5f);
+  }
+  return seen;
+}
+
+Batches run(DataLoader&& loader) { return run(loader); }
+
+std::vector<int64_t> joined(const Batches& batches) {
+  std::vector<int64_t> all;
+  for (const auto& batch : batches) all.insert(all.end(), batch.begin(), batch.end());
+  return all;
+}
+
+std::vector<int64_t> first_numbers(int64_t n) {
+  std::vector<int64_t> v(static_cast<size_t>(n));
+  std::iota(v.begin(), v.end(), 0);
+  return v;
+}
+
+TEST(DataLoader, CoversEachExampleOnceInBatchesOfTheSizeAskedFor) {
+  for (int64_t n : {0, 1, 5, 12, 13}) {
+    const Counting data(n);
+    for (int64_t batch_size : {1, 3, 4, 100}) {
+      for (bool shuffle : {false, true}) {
+        for (bool drop_last : {false, true}) {
+          DataLoader loader(data, {.batch_size = batch_size, .shuffle = shuffle, .seed = 3, .drop_last = drop_last});
+          const Batches batches = run(loader);
+          EXPECT_EQ(static_cast<int64_t>(batches.size()), loader.size());
+          EXPECT_EQ(loader.size(), drop_last ? n / batch_size : (n + batch_size - 1) / batch_size);
+          for (size_t b = 0; b + 1 < batches.size(); ++b)
+            EXPECT_EQ(static_cast<int64_t>(batches[b].size()), batch_size);
+          std::vector<int64_t> all = joined(batches);
+          EXPECT_EQ(static_cast<int64_t>(all.size()), drop_last ? n - n % batch_size : n);
+          if (!shuffle) {
+            EXPECT_EQ(all, first_numbers(static_cast<int64_t>(all.size())));
+          }
+          EXPECT_EQ(std::set<int64_t>(all.begin(), all.end()).size(), all.size());
+        }
+      }
+    }
+  }
+}
+
+TEST(DataLoader, GivesTheSameBatchesWhateverIsPrefetched) {
+  const Counting data(101);
+  Batches first;
+  for (int prefetch : {0, 1, 2, 7, 1000}) {
+    const Batches batches = run(DataLoader(data, {.batch_size = 8, .shuffle = true, .seed = 5, .prefetch = prefetch}));
+    if (first.empty()) first = batches;
+    EXPECT_EQ(batches, first) << "prefetch " << prefetch;
+  }
+}
+
+TEST(DataLoader, ShufflesBySeedAndEpoch) {
+  const Counting data(50);
+  auto epochs = [&](uint64_t seed) {
+    DataLoader loader(data, {.batch_size = 50, .shuffle = true, .seed = seed});
+    return Batches{joined(run(loader)), joined(run(loader)), joined(run(loader))};
+  };
+  const Batches a = epochs(1), b = epochs(2);
+  EXPECT_EQ(a, epochs(1));
+  std::set<std::vector<int64_t>> orders(a.begin(), a.end());
+  orders.insert(b.begin(), b.end());
+  orders.insert(first_numbers(50));
+  EXPECT_EQ(orders.size(), 7u);
+}
+
+TEST(DataLoader, GoesOnFromTheMiddleOfAnEpoch) {
+  const Counting data(30);
+  const DataLoaderOptions options{.batch_size = 4, .shuffle = true, .seed = 9};
+  DataLoader straight(data, options);
+  run(straight);
+  EXPECT_EQ(straight.epoch(), 1);
+  const Batches second = run(straight), third = run(straight);
+
+  DataLoader resumed(data, options);
+  resumed.set_epoch(1);
+  resumed.skip(3);
+  EXPECT_EQ(run(resumed), Batches(second.begin() + 3, second.end()));
+  EXPECT_EQ(run(resumed), third);
+  resumed.skip(1000);
+  EXPECT_TRUE(run(resumed).empty());
+}
+
+TEST(DataLoader, LimitTakesTheFirstOfTheOrder) {
+  const Counting data(40);
+  EXPECT_EQ(run(DataLoader(data, {.batch_size = 4, .limit = 6})), (Batches{{0, 1, 2, 3}, {4, 5}}));
+  EXPECT_TRUE(run(DataLoader(data, {.limit = 0})).empty());
+  EXPECT_EQ(run(DataLoader(data, {.limit = 1000})).size(), 40u);
+  const auto whole = joined(run(DataLoader(data, {.shuffle = true, .seed = 4})));
+  const auto part = joined(run(DataLoader(data, {.shuffle = true, .seed = 4, .limit = 11})));
+  EXPECT_EQ(part, std::vector<int64_t>(whole.begin(), whole.begin() + 11));
+}
+
+TEST(DataLoader, AbandonedIterationsEndTheirThread) {
+  const Counting data(1000);
+  for (int prefetch : {0, 1, 3}) {
+    for (int round = 0; round < 50; ++round) {
+      DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch});
+      int seen = 0;
+      for (auto& batch : loader) {
+        EXPECT_EQ(batch.labels.numel(), 2);
+        if (seen++ == round % 5) break;
+      }
+      loader.begin();  // let go of at once
+      auto it = loader.begin();
+      it = loader.begin();
+      EXPECT_EQ(it->labels.data().data<int64_t>()[1], 1);
+    }
+  }
+}
+
+TEST(DataLoader, PreparesNoMoreThanItMay) {
+  const Counting data(100);
+  DataLoader loader(data, {.prefetch = 3});
+  int64_t seen = 0;
+  for ([[maybe_unused]] auto& batch : loader) {
+    ++seen;
+    EXPECT_LE(data.batches_made(), seen + 3);
+  }
+  EXPECT_EQ(data.batches_made(), 100);
+}
+
+TEST(DataLoader, ThrowsWhatTheDatasetThrowsAtItsBatch) {
+  const Counting data(20, 9);
+  for (int prefetch : {0, 1, 4}) {
+    DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch});
+    Batches seen;
+    EXPECT_THAT(
+        [&] {
+          for (auto& batch : loader) seen.push_back(batch.labels.data().to_vector<int64_t>());
+        },
+        ThrowsMessage<IOError>(HasSubstr("example 9 is bad")));
+    EXPECT_EQ(joined(seen), first_numbers(8));
+  }
+}
+
+TEST(DataLoader, BodiesThatThrowLeaveItUsable) {
+  const Counting data(20);
+  DataLoader loader(data, {.batch_size = 2});
+  EXPECT_THROW(
+      {
+        for ([[maybe_unused]] auto& batch : loader) throw ValueError("body");
+      },
+      ValueError);
+  EXPECT_EQ(joined(run(loader)), first_numbers(20));
+}
+
+TEST(DataLoader, KeepsToTheCachedMemory) {
+  const Counting data(64);
+  DataLoader loader(data, {.batch_size = 2, .prefetch = 2});
+  // An upper bound of what lives at once: the batches in the ring, the one being made, the one in use.
+  std::vector<Batch> alive;
+  for (int i = 0; i < 4; ++i) alive.push_back(data.batch(std::vector<int64_t>{0, 1}));
+  alive.clear();
+  const size_t before = cached_bytes();
+  run(loader);
+  EXPECT_EQ(cached_bytes(), before);
+}
+
+TEST(DataLoader, RejectsBadOptions) {
+  const Counting data(3);
+  EXPECT_THROW(DataLoader(data, {.batch_size = 0}), ValueError);
+  EXPECT_THROW(DataLoader(data, {.limit = -2}), ValueError);
+  EXPECT_THROW(DataLoader(data, {.prefetch = -1}), ValueError);
+  DataLoader loader(data);
+  EXPECT_THROW(loader.set_epoch(-1), ValueError);
+  EXPECT_THROW(loader.skip(-1), ValueError);
+}
+
+}  // namespace
+}  // namespace thimble::data

@@ -1,0 +1,64 @@
+// Writing IDX files and other bytes into a temporary folder.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+#include <zlib.h>
+
+namespace thimble::data {
+
+/// A folder of its own for each test, removed afterwards.
+class TemporaryFolder : public testing::Test {
+ protected:
+  TemporaryFolder() {
+    const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = std::filesystem::temp_directory_path() /
+              (std::string(test.test_suite_name()) + '.' + test.name() + '.' + std::to_string(getpid()));
+    std::filesystem::create_directories(folder_);
+  }
+  ~TemporaryFolder() override { std::filesystem::remove_all(folder_); }
+
+  std::string folder() const { return folder_.string(); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  /// Writes a file and returns its path.
+  std::string write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path(name), std::ios::binary) << bytes;
+    return path(name);
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+inline std::string big_endian(uint32_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+  return bytes;
+}
+
+inline std::string idx_header(int type, const std::vector<uint32_t>& dims) {
+  std::string bytes{0, 0, static_cast<char>(type), static_cast<char>(dims.size())};
+  for (uint32_t d : dims) bytes += big_endian(d);
+  return bytes;
+}
+
+inline std::string gzip(const std::string& bytes) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 9, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(deflateBound(&stream, bytes.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+}  // namespace thimble::data
