@@ -48,7 +48,7 @@ struct Min {
 // Dense runs are divided among this many independent chains, enough for the vector registers of any instruction set.
 inline constexpr int64_t kLanes = 32;
 // Chains up to this long are worked through in one loop, longer ones by halves.
-inline constexpr int64_t kChain = 256;
+inline constexpr int64_t kChain = 64;
 
 template <typename R, typename T>
 T reduce_short_run(const T* x, int64_t n, int64_t stride, T center) {
