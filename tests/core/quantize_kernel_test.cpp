@@ -97,6 +97,8 @@ TEST_F(QuantizeKernel, DividesTrulyAtTheEdgesOfRounding) {
       const float edge = static_cast<float>(i) / 2 * scale;
       for (float v : {edge, std::nextafter(edge, kInf), std::nextafter(edge, -kInf)}) x.push_back(v);
     }
+    // With values between the edges, so that some stretches hold one edge and others none.
+    for (size_t i = 0, n = x.size(); i < 20 * n; ++i) x.push_back(i % 97 == 0 ? x[i % n] : scale * 0.3f);
     ASSERT_NO_FATAL_FAILURE(expect_quantized<uint8_t>(x, {scale, 128, 0, 255}));
     ASSERT_NO_FATAL_FAILURE(expect_quantized<int8_t>(x, {scale, 0, -128, 127}));
   }
