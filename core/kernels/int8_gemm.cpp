@@ -35,11 +35,28 @@ Kernel kernel_of(Isa isa) {
   return int8_gemm_scalar;
 }
 
+// Multiply-adds per nanosecond and core, roughly and on the low side.
+double speed_of(Isa isa) {
+  switch (isa) {
+    case Isa::amx:
+      return 1000;
+    case Isa::avx512_vnni:
+      return 250;
+    case Isa::avx512:
+      return 50;
+    case Isa::avx2:
+      return 35;
+    case Isa::scalar:
+      break;
+  }
+  return 5;
+}
+
 // Handing work to another thread takes a microsecond or two, so a piece should last some. The time is estimated from
 // the multiply-adds and from the weights, which batch 1 does little more than read.
 int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
-  constexpr double kNanosPerMultiplyAdd = 1.0 / 500, kNanosPerByte = 1.0 / 50, kNanosPerPiece = 3000;
-  const double nanos = multiply_adds * kNanosPerMultiplyAdd + weight_bytes * kNanosPerByte;
+  constexpr double kNanosPerByte = 1.0 / 50, kNanosPerPiece = 3000;
+  const double nanos = multiply_adds / speed_of(active_isa()) + weight_bytes * kNanosPerByte;
   return static_cast<int64_t>(std::max(1.0, kNanosPerPiece * units / std::max(nanos, 1.0)));
 }
 

@@ -1,0 +1,54 @@
+#include <thimble/core/isa.h>
+#include <thimble/core/kernels/quantize.h>
+#include <thimble/core/kernels/quantize_kernels.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+const QuantizeKernels& kernels() {
+#if defined(__x86_64__)
+  if (active_isa() >= Isa::avx512) return quantize_avx512;
+  if (active_isa() == Isa::avx2) return quantize_avx2;
+#endif
+  return quantize_scalar;
+}
+
+// Elements that take a thread some microseconds.
+constexpr int64_t kGrain = 32 * 1024;
+
+template <typename Q>
+void quantize_with(void (*kernel)(const float*, int64_t, const QuantizeConstants&, Q*), const float* x, int64_t n,
+                   const QuantizeArgs& args, Q* out) {
+  const QuantizeConstants constants{args.scale, static_cast<float>(args.low - args.zero_point),
+                                    static_cast<float>(args.high - args.zero_point), args.zero_point};
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) { kernel(x + begin, end - begin, constants, out + begin); });
+}
+
+template <typename Q>
+void dequantize_with(void (*kernel)(const Q*, int64_t, float, int32_t, float*), const Q* q, int64_t n, float scale,
+                     int32_t zero_point, float* out) {
+  parallel_for(n, kGrain,
+               [&](int64_t begin, int64_t end) { kernel(q + begin, end - begin, scale, zero_point, out + begin); });
+}
+
+}  // namespace
+
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, uint8_t* out) {
+  quantize_with(kernels().to_uint8, x, n, args, out);
+}
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, int8_t* out) {
+  quantize_with(kernels().to_int8, x, n, args, out);
+}
+void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_uint8, q, n, scale, zero_point, out);
+}
+void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_int8, q, n, scale, zero_point, out);
+}
+void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_int32, q, n, scale, zero_point, out);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,27 @@
+// Conversion between float32 and quantized integers, per tensor: q = clamp(round(x / scale) + zero_point, low, high)
+// and x' = scale * (q - zero_point).
+#pragma once
+
+#include <cstdint>
+
+namespace thimble::kernels {
+
+struct QuantizeArgs {
+  float scale = 1;
+  int32_t zero_point = 0;
+  int32_t low = 0;  // smallest and largest result; for fewer than 8 bits, or a ReLU, less than the type's range
+  int32_t high = 255;
+};
+
+/// out[i] = clamp(round_half_even(x[i] / scale) + zero_point, low, high), with a true division. NaN gives low;
+/// infinities clamp. Every instruction set and thread count gives the same results. low, high and zero_point must be
+/// values of the output type; scale must be positive. Arguments are not checked.
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, uint8_t* out);
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, int8_t* out);
+
+/// out[i] = scale * float(q[i] - zero_point). The difference must fit int32.
+void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+
+}  // namespace thimble::kernels

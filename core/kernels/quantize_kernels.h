@@ -1,0 +1,24 @@
+// What quantize() and dequantize() call on one thread, for each instruction set. Plain data only, see int8_gemm_task.h.
+#pragma once
+
+#include <cstdint>
+
+namespace thimble::kernels {
+
+/// low and high are what x / scale is clamped to, before the zero point is added.
+struct QuantizeConstants {
+  float scale, low, high;
+  int32_t zero_point;
+};
+
+struct QuantizeKernels {
+  void (*to_uint8)(const float* x, int64_t n, const QuantizeConstants& c, uint8_t* out);
+  void (*to_int8)(const float* x, int64_t n, const QuantizeConstants& c, int8_t* out);
+  void (*from_uint8)(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+  void (*from_int8)(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+  void (*from_int32)(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+};
+
+extern const QuantizeKernels quantize_scalar, quantize_avx2, quantize_avx512;
+
+}  // namespace thimble::kernels
