@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <thimble/core/error.h>
 #include <thimble/core/parallel.h>
 #include <thimble/serialization/atomic_file.h>
 

@@ -153,11 +153,11 @@ NDArray quantize(const NDArray& x, const QParams& p) {
   for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
     const auto c = static_cast<size_t>(row % blocks.channels);
     const float* in = values.data<float>() + row * blocks.inner;
-    const kernels::QuantizeParams kp{p.scale[c], p.zero_point[c], p.spec.qmin(), p.spec.qmax()};
+    const kernels::QuantizeArgs args{p.scale[c], p.zero_point[c], p.spec.qmin(), p.spec.qmax()};
     if (p.spec.is_signed)
-      kernels::quantize(in, blocks.inner, kp, out.data<int8_t>() + row * blocks.inner);
+      kernels::quantize(in, blocks.inner, args, out.data<int8_t>() + row * blocks.inner);
     else
-      kernels::quantize(in, blocks.inner, kp, out.data<uint8_t>() + row * blocks.inner);
+      kernels::quantize(in, blocks.inner, args, out.data<uint8_t>() + row * blocks.inner);
   }
   return out;
 }
