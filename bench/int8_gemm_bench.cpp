@@ -1,5 +1,8 @@
 // Integer GEMM on the layers of two multilayer perceptrons, in GOP/s (a multiply-add is two operations), on every
 // instruction set and one or two threads. "all" runs the three layers one after the other, as a model does.
+#include <cstring>
+#include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -14,12 +17,24 @@
 namespace thimble::kernels {
 namespace {
 
+// Activations start on a cache line, as those of tensors do.
+struct Free {
+  void operator()(uint8_t* p) const { ::operator delete (p, std::align_val_t{64}); }
+};
+using Bytes = std::unique_ptr<uint8_t, Free>;
+
+Bytes make_bytes(int64_t size) {
+  Bytes bytes(static_cast<uint8_t*>(::operator new (static_cast<size_t>(size), std::align_val_t{64})));
+  std::memset(bytes.get(), 100, static_cast<size_t>(size));
+  return bytes;
+}
+
 struct Layer {
   int64_t n, k;
   PackedInt8Weights weights;
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
-  std::vector<uint8_t> out;
+  Bytes out;
 };
 
 Layer make_layer(int64_t n, int64_t k, int64_t m) {
@@ -32,7 +47,7 @@ Layer make_layer(int64_t n, int64_t k, int64_t m) {
           PackedInt8Weights(w.data(), n, k),
           std::vector<int32_t>(size, 5),
           std::vector<float>(size, 1e-4f),
-          std::vector<uint8_t>(static_cast<size_t>(m * n))};
+          make_bytes(m * n)};
 }
 
 void run_layers(benchmark::State& state, const std::vector<int64_t>& widths, int64_t m, Isa isa, int threads) {
@@ -44,12 +59,12 @@ void run_layers(benchmark::State& state, const std::vector<int64_t>& widths, int
     layers.push_back(make_layer(widths[i], widths[i - 1], m));
     operations += 2 * m * widths[i] * widths[i - 1];
   }
-  const std::vector<uint8_t> input(static_cast<size_t>(m * widths[0]), 100);
+  const Bytes input = make_bytes(m * widths[0]);
   for ([[maybe_unused]] auto _ : state) {
-    const uint8_t* x = input.data();
+    const uint8_t* x = input.get();
     for (Layer& l : layers) {
-      int8_gemm(x, l.k, m, l.weights, {.bias = l.bias.data(), .multiplier = l.multiplier.data()}, l.out.data(), l.n);
-      x = l.out.data();
+      int8_gemm(x, l.k, m, l.weights, {.bias = l.bias.data(), .multiplier = l.multiplier.data()}, l.out.get(), l.n);
+      x = l.out.get();
     }
     benchmark::DoNotOptimize(x);
   }

@@ -96,8 +96,9 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::check_open() const {
-  check<IOError>(fd_.is_open(), "cannot write ", detail::quote_path(path_),
-                 ": it is already committed, or an earlier write failed");
+  if (fd_.is_open()) return;
+  throw IOError(
+      str("cannot write ", detail::quote_path(path_), ": it is already committed, or an earlier write failed"));
 }
 
 void AtomicFile::fail(int error) {

@@ -17,8 +17,9 @@ namespace thimble {
 /// cannot be replaced, a device or a pipe such as /dev/stdout, is written to directly.
 ///
 /// All members throw IOError "cannot write 'path': reason", after which the target is what it was before and the
-/// temporary file is gone. (A limit on file sizes, ulimit -f, is reported so only where SIGXFSZ is ignored: by default
-/// that signal ends the program.)
+/// temporary file is gone; only where the rename went well but could not be flushed, "cannot flush the folder of
+/// 'path'", the new file is in place. (A limit on file sizes, ulimit -f, is reported so only where SIGXFSZ is ignored:
+/// by default that signal ends the program.)
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& target);

@@ -53,7 +53,7 @@ class Epilogue {
  private:
   // The last panel may be partly filled: its constants are copied, to have 16 to read.
   static typename V::Scale scale_of(const Int8GemmTask& t, int64_t panel) {
-    const int64_t first = panel * kPanel, count = t.n - first;
+    const int64_t first = panel * kPanel, count = first < t.n ? t.n - first : 0;
     if (count >= kPanel) return {t.bias + first, t.multiplier + first, kPanel};
     int32_t bias[kPanel] = {};
     float multiplier[kPanel] = {};

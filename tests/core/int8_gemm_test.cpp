@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -16,13 +19,22 @@ namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
+// Vectors that start on a cache line, as tensors do.
+template <typename T>
+struct CacheLineAllocator {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
+  bool operator==(const CacheLineAllocator&) const = default;
+};
+
 enum class Values { random, extreme };
 
 // A random product, with its answer from the definition. Outputs and inputs are strided, with guard values between
 // rows.
 struct Problem {
-  int64_t m, n, k, lda, ldc;
-  std::vector<uint8_t> a;
+  int64_t m, n, k, lda, ldc, offset;
+  std::vector<uint8_t, CacheLineAllocator<uint8_t>> storage;
   std::vector<int8_t> w;
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
@@ -30,15 +42,15 @@ struct Problem {
   bool relu;
 
   Problem(int64_t m_, int64_t n_, int64_t k_, std::mt19937& rng, Values values = Values::random)
-      : m(m_), n(n_), k(k_), lda(k + rng() % 3), ldc(n + rng() % 3) {
+      : m(m_), n(n_), k(k_), lda(k + rng() % 3 * (k % 64 == 0 ? 64 : 1)), ldc(n + rng() % 3), offset(rng() % 2) {
     // Exactly as many bytes as the last row needs, so that a sanitizer sees any read past them.
-    a.resize(m == 0 ? 0 : at((m - 1) * lda + k));
+    storage.resize(at(offset + (m == 0 ? 0 : (m - 1) * lda + k)));
     w.resize(at(n * k));
     bias.resize(at(n));
     multiplier.resize(at(n));
     const int8_t extremes[] = {-128, -127, 127};
     const int8_t extreme = extremes[rng() % 3];
-    for (auto& v : a) v = values == Values::extreme ? 255 : static_cast<uint8_t>(rng());
+    for (auto& v : storage) v = values == Values::extreme ? 255 : static_cast<uint8_t>(rng());
     for (auto& v : w) v = values == Values::extreme ? extreme : static_cast<int8_t>(rng());
     for (auto& v : bias) v = static_cast<int32_t>(rng() % 20001) - 10000;
     // Of a size that sends results to both ends of the range and between.
@@ -52,9 +64,11 @@ struct Problem {
     relu = rng() % 2;
   }
 
+  const uint8_t* a() const { return storage.data() + offset; }
+
   float scaled(int64_t row, int64_t channel) const {
     int64_t sum = bias[at(channel)];
-    for (int64_t i = 0; i < k; ++i) sum += (int64_t{a[at(row * lda + i)]} - input_zero_point) * w[at(channel * k + i)];
+    for (int64_t i = 0; i < k; ++i) sum += (int64_t{a()[row * lda + i]} - input_zero_point) * w[at(channel * k + i)];
     return static_cast<float>(static_cast<int32_t>(sum)) * multiplier[at(channel)];
   }
   void expected(int64_t row, int64_t channel, uint8_t& out) const {
@@ -106,10 +120,10 @@ class Int8Gemm : public testing::Test {
         set_num_threads(threads);
         SCOPED_TRACE(str(name(isa), ", ", threads, " threads, m ", p.m, ", n ", p.n, ", k ", p.k, ", lda ", p.lda));
         std::vector<uint8_t> got_bytes = p.blank<uint8_t>();
-        int8_gemm(p.a.data(), p.lda, p.m, w, epilogue, got_bytes.data(), p.ldc);
+        int8_gemm(p.a(), p.lda, p.m, w, epilogue, got_bytes.data(), p.ldc);
         ASSERT_TRUE(same_bits(got_bytes, bytes));
         std::vector<float> got_floats = p.blank<float>();
-        int8_gemm(p.a.data(), p.lda, p.m, w, epilogue, got_floats.data(), p.ldc);
+        int8_gemm(p.a(), p.lda, p.m, w, epilogue, got_floats.data(), p.ldc);
         ASSERT_TRUE(same_bits(got_floats, floats));
       }
     }
@@ -141,14 +155,24 @@ TEST_F(Int8Gemm, IsExactForLargeSizes) {
                                {1, 10, 1024},
                                {2, 33, 4099},
                                {700, 20, 1100},
-                               {33, 1040, 64}})
+                               {33, 1040, 64},
+                               {35, 1050, 1100}})
     ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, n, k, rng_)));
 }
 
+TEST_F(Int8Gemm, IsExactForRowsOfWholeCacheLines) {
+  for (int64_t k : {64, 128, 192, 320}) {
+    for (int64_t m = 1; m <= 65; m += 8) {
+      for (int64_t n : {16, 48, 61}) ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, n, k, rng_)));
+    }
+  }
+}
+
 TEST_F(Int8Gemm, DoesNotSaturateOrOverflowOnExtremeValues) {
-  for (int64_t k : {1, 2, 3, 4, 5, 63, 64, 65, 1000, 65536}) {
+  for (int64_t k : {1, 2, 3, 4, 5, 63, 64, 65, 1000}) {
     for (int64_t m : {1, 5, 18, 33}) ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, 18, k, rng_, Values::extreme)));
   }
+  for (int64_t m : {1, 3}) expect_exact(Problem(m, 2, PackedInt8Weights::kMaxK, rng_, Values::extreme));
 }
 
 TEST_F(Int8Gemm, RowsComputedSeparatelyGiveTheSameBits) {
@@ -158,10 +182,10 @@ TEST_F(Int8Gemm, RowsComputedSeparatelyGiveTheSameBits) {
   for (Isa isa : available_isas()) {
     set_isa(isa);
     std::vector<uint8_t> whole = p.blank<uint8_t>(), parts = p.blank<uint8_t>();
-    int8_gemm(p.a.data(), p.lda, p.m, w, epilogue, whole.data(), p.ldc);
+    int8_gemm(p.a(), p.lda, p.m, w, epilogue, whole.data(), p.ldc);
     for (int64_t row = 0, rows = 1; row < p.m; row += rows, ++rows) {
       const int64_t count = std::min(rows, p.m - row);
-      int8_gemm(p.a.data() + row * p.lda, p.lda, count, w, epilogue, parts.data() + row * p.ldc, p.ldc);
+      int8_gemm(p.a() + row * p.lda, p.lda, count, w, epilogue, parts.data() + row * p.ldc, p.ldc);
     }
     EXPECT_TRUE(same_bits(whole, parts)) << name(isa);
   }
