@@ -1,0 +1,150 @@
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thimble/core/ops.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/graph.h>
+#include <thimble/nn/linear.h>
+
+namespace thimble::nn {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// input -> fc -> relu -> add(relu, input)
+class GraphTest : public testing::Test {
+ protected:
+  GraphTest() {
+    manual_seed(1);
+    input = graph.add_input("input");
+    fc = graph.add_layer("fc", std::make_shared<Linear>(4, 4), {input});
+    act = graph.add_op("relu", "relu", {}, {fc});
+    out = graph.add_op("add", "add", {}, {act, input});
+    graph.set_output(out);
+  }
+
+  std::vector<float> run(Graph& g) { return g(x).data().to_vector<float>(); }
+
+  Graph graph;
+  Node *input, *fc, *act, *out;
+  Tensor x{NDArray::from_vector<float>({1, -2, 3, 0.5, 0, 1, -1, 4}, {2, 4})};
+};
+
+TEST_F(GraphTest, RunsItsNodes) {
+  const auto* layer = graph.layer_as<Linear>(fc);
+  const Tensor expected = relu(linear(x, layer->weight, layer->bias)) + x;
+  EXPECT_EQ(run(graph), expected.data().to_vector<float>());
+  EXPECT_EQ(graph.run_all(std::vector<Tensor>{x}).size(), 4u);
+}
+
+TEST_F(GraphTest, KnowsUsersAndNames) {
+  EXPECT_THAT(graph.users(input), ElementsAre(fc, out));
+  EXPECT_THAT(graph.users(out), ElementsAre());
+  EXPECT_EQ(graph.find("fc"), fc);
+  EXPECT_EQ(graph.find("missing"), nullptr);
+  EXPECT_EQ(graph.add_op("relu", "relu", {}, {input})->name, "relu_1");
+}
+
+TEST_F(GraphTest, ClonesDeeply) {
+  Graph copy = graph.clone();
+  const auto before = run(graph);
+  EXPECT_EQ(run(copy), before);
+  for (auto& p : copy.parameters()) p.mutable_data().fill(0);
+  copy.erase(copy.add_op("extra", "tanh", {}, {copy.find("fc")}));
+  EXPECT_EQ(run(graph), before);
+  EXPECT_NE(run(copy), before);
+}
+
+TEST_F(GraphTest, Edits) {
+  Node* tanh_node = graph.add_op("tanh", "tanh", {}, {fc}, fc);
+  graph.set_input(act, 0, tanh_node);
+  EXPECT_EQ(run(graph), (relu(tanh(graph.layer(fc)(x))) + x).data().to_vector<float>());
+  graph.replace_uses(out, act);
+  EXPECT_EQ(graph.output(), act);
+  EXPECT_EQ(graph.eliminate_dead_nodes(), 1);
+  EXPECT_EQ(graph.find("add"), nullptr);
+  EXPECT_EQ(run(graph), relu(tanh(graph.layer(fc)(x))).data().to_vector<float>());
+  graph.replace_layer(fc, std::make_shared<Linear>(NDArray::zeros({4, 4}), Tensor()));
+  EXPECT_EQ(run(graph), std::vector<float>(8, 0.0f));
+}
+
+TEST_F(GraphTest, EraseTakesTheLayerAlong) {
+  graph.set_output(input);
+  graph.eliminate_dead_nodes();
+  EXPECT_EQ(graph.nodes().size(), 1u);
+  EXPECT_EQ(graph.num_parameters(), 0);
+}
+
+TEST_F(GraphTest, RefusesToEraseWhatIsUsed) {
+  EXPECT_THROW(graph.erase(fc), ValueError);
+  EXPECT_THROW(graph.erase(out), ValueError);
+}
+
+TEST_F(GraphTest, VerifyFindsWhatIsWrong) {
+  graph.verify();
+  auto expect_wrong = [](const Graph& g, const std::string& text) {
+    try {
+      g.verify();
+      FAIL() << "accepted, expected: " << text;
+    } catch (const Error& e) {
+      EXPECT_THAT(e.what(), HasSubstr(text));
+    }
+  };
+  Graph late = graph.clone();
+  late.set_input(late.find("relu"), 0, late.find("add"));
+  expect_wrong(late, "'relu' stands before its input 'add'");
+  Graph twice = graph.clone();
+  twice.find("relu")->name = "fc";
+  expect_wrong(twice, "'fc' is used twice");
+  Graph unknown = graph.clone();
+  unknown.find("relu")->target = "transmogrify";
+  expect_wrong(unknown, "transmogrify");
+  Graph empty;
+  expect_wrong(empty, "no output");
+  Graph no_layer = graph.clone();
+  no_layer.find("fc")->target = "gone";
+  expect_wrong(no_layer, "no layer 'gone'");
+}
+
+TEST_F(GraphTest, ErrorsInAStepNameTheLayer) {
+  try {
+    graph(Tensor(NDArray::zeros({2, 5})));
+    FAIL() << "a wrong shape was accepted";
+  } catch (const ShapeError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("fc: linear"));
+  }
+  EXPECT_THROW(graph(x, x), ValueError);
+}
+
+TEST_F(GraphTest, Prints) {
+  EXPECT_EQ(graph.table(),
+            "name   kind   type    inputs       attributes\n"
+            "input  input\n"
+            "fc     layer  Linear  input        bias=true, in_features=4, out_features=4\n"
+            "relu   op     relu    fc\n"
+            "add    op     add     relu, input\n"
+            "output: add\n");
+  EXPECT_THAT(graph.dot(), HasSubstr("\"fc\" -> \"relu\";"));
+  EXPECT_THAT(graph.dot(), HasSubstr("\"fc\" [label=\"fc: Linear\"]"));
+}
+
+TEST_F(GraphTest, CanBeCalledFromSeveralThreads) {
+  graph.eval();
+  const auto expected = run(graph);
+  Graph fresh = graph.clone();  // not planned yet
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4, 0);
+  for (size_t t = 0; t < wrong.size(); ++t)
+    threads.emplace_back([&, t] {
+      const NoGrad guard;
+      for (int i = 0; i < 200; ++i) wrong[t] += run(fresh) != expected;
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
+}  // namespace
+}  // namespace thimble::nn

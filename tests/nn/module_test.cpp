@@ -1,0 +1,161 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thimble/nn/activation.h>
+#include <thimble/nn/container.h>
+#include <thimble/nn/dropout.h>
+#include <thimble/nn/embedding.h>
+#include <thimble/nn/layer_norm.h>
+#include <thimble/nn/linear.h>
+
+namespace thimble::nn {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+struct Block : Module {
+  Submodule<Linear> fc{this, "fc", 3, 3, {.bias = false}};
+  Tensor forward(const Tensor& x) override { return relu(fc(x)); }
+};
+
+struct Net : Module {
+  Submodule<Block> block1{this, "block1"}, block2{this, "block2"};
+  Submodule<Linear> head{this, "head", 3, 2};
+  Tensor scale = register_parameter("scale", NDArray::ones({1}));
+  Tensor forward(const Tensor& x) override { return head(block2(block1(x))) * scale; }
+};
+
+std::vector<std::string> names(const NamedTensors& tensors) {
+  std::vector<std::string> all;
+  for (const auto& [name, tensor] : tensors) all.push_back(name);
+  return all;
+}
+
+TEST(Module, ListsParametersUnderQualifiedNames) {
+  Net net;
+  EXPECT_THAT(names(net.named_parameters()),
+              ElementsAre("scale", "block1.fc.weight", "block2.fc.weight", "head.weight", "head.bias"));
+  EXPECT_EQ(net.num_parameters(), 1 + 9 + 9 + 6 + 2);
+  for (const Tensor& p : net.parameters()) EXPECT_TRUE(p.requires_grad());
+}
+
+TEST(Module, ListsASharedModuleOnce) {
+  auto shared = std::make_shared<Linear>(2, 2);
+  Sequential net;
+  net.add(shared).add(shared);
+  EXPECT_THAT(names(net.named_parameters()), ElementsAre("0.weight", "0.bias"));
+  EXPECT_EQ(net.named_modules().size(), 2u);
+}
+
+TEST(Module, RejectsNamesThatAreTaken) {
+  Net net;
+  EXPECT_THROW(net.register_module("head", std::make_shared<ReLU>()), ValueError);
+  EXPECT_THROW(net.register_module("scale", std::make_shared<ReLU>()), ValueError);
+  EXPECT_THROW(net.register_module("other", nullptr), ValueError);
+}
+
+TEST(Module, TrainAndEvalReachAllDescendants) {
+  Net net;
+  net.eval();
+  for (const auto& [path, module] : net.named_modules()) EXPECT_FALSE(module->training()) << path;
+  net.train();
+  for (const auto& [path, module] : net.named_modules()) EXPECT_TRUE(module->training()) << path;
+}
+
+TEST(Module, ErrorsNameTheLayerAndTheNumbers) {
+  Net net;
+  try {
+    net(Tensor(NDArray::zeros({4, 5})));
+    FAIL() << "a wrong shape was accepted";
+  } catch (const ShapeError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("block1: fc: linear"));
+    EXPECT_THAT(e.what(), HasSubstr("[4,5]"));
+    EXPECT_THAT(e.what(), HasSubstr("[3,3]"));
+  }
+}
+
+TEST(Module, LoadStateReplacesByNameAndChecks) {
+  Net a, b;
+  std::vector<std::pair<std::string, NDArray>> arrays;
+  for (const auto& [name, tensor] : a.state()) arrays.emplace_back(name, tensor.data().clone());
+  b.load_state(arrays);
+  const Tensor x(NDArray::ones({2, 3}));
+  EXPECT_EQ(a(x).data().to_vector<float>(), b(x).data().to_vector<float>());
+
+  auto wrong = arrays;
+  wrong.back().second = NDArray::zeros({7});
+  EXPECT_THROW(b.load_state(wrong), ShapeError);
+  wrong.back() = {"head.bias", NDArray::zeros({2}, DType::float64)};
+  EXPECT_THROW(b.load_state(wrong), DTypeError);
+  wrong.back() = {"tail.bias", NDArray::zeros({2})};
+  EXPECT_THROW(b.load_state(wrong), ValueError);
+  wrong.pop_back();
+  EXPECT_THROW(b.load_state(wrong), ValueError);
+}
+
+TEST(Layers, LinearIsTheFormula) {
+  const Linear layer(Tensor(NDArray::from_vector<float>({1, 2, 3, 4, 5, 6}, {2, 3})),
+                     Tensor(NDArray::from_vector<float>({10, 20})));
+  Linear copy(layer.weight, layer.bias);
+  EXPECT_EQ(copy(Tensor(NDArray::from_vector<float>({1, 0, -1}, {1, 3}))).data().to_vector<float>(),
+            (std::vector<float>{8, 18}));
+  EXPECT_THROW(Linear(0, 3), ValueError);
+  EXPECT_THROW(Linear(3, -1), ValueError);
+}
+
+TEST(Layers, LayerNormNormalizesTheLastDimensions) {
+  LayerNorm layer({2, 2}, {.eps = 0});
+  const Tensor y = layer(Tensor(NDArray::from_vector<float>({1, 3, 1, 3, 0, 0, 0, 8}, {2, 2, 2})));
+  const auto v = y.data().to_vector<float>();
+  EXPECT_FLOAT_EQ(v[0], -1);
+  EXPECT_FLOAT_EQ(v[1], 1);
+  EXPECT_NEAR(v[4], -2 / std::sqrt(12.0), 1e-6);
+  EXPECT_NEAR(v[7], 6 / std::sqrt(12.0), 1e-6);
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({2, 3}))), ShapeError);
+}
+
+TEST(Layers, DropoutActsInTrainingOnly) {
+  manual_seed(3);
+  Dropout layer(0.5);
+  const Tensor x(NDArray::ones({1000}));
+  int64_t zeros = 0;
+  for (float v : layer(x).data().to_vector<float>()) {
+    zeros += v == 0;
+    EXPECT_TRUE(v == 0 || v == 2);
+  }
+  EXPECT_GT(zeros, 400);
+  EXPECT_LT(zeros, 600);
+  layer.eval();
+  EXPECT_EQ(layer(x).data().to_vector<float>(), x.data().to_vector<float>());
+  EXPECT_THROW(Dropout(1.5), ValueError);
+}
+
+TEST(Layers, EmbeddingPicksRows) {
+  Embedding layer(Tensor(NDArray::from_vector<float>({1, 2, 3, 4, 5, 6}, {3, 2})));
+  EXPECT_EQ(layer(Tensor(NDArray::from_vector<int64_t>({2, 0}))).data().to_vector<float>(),
+            (std::vector<float>{5, 6, 1, 2}));
+  EXPECT_THROW(layer(Tensor(NDArray::from_vector<int64_t>({3}))), ValueError);
+}
+
+TEST(Layers, CopiesAreIndependentAndKeepTheMode) {
+  for (const std::shared_ptr<Module>& layer : std::initializer_list<std::shared_ptr<Module>>{
+           std::make_shared<Linear>(3, 2), std::make_shared<Linear>(3, 2, Linear::Options{.bias = false}),
+           std::make_shared<LayerNorm>(Shape{3}),
+           std::make_shared<LayerNorm>(Shape{3}, LayerNorm::Options{1e-3, false}), std::make_shared<Dropout>(0.25)}) {
+    layer->eval();
+    const auto copy = copy_layer(*layer);
+    EXPECT_EQ(copy->type(), layer->type());
+    EXPECT_EQ(copy->attributes(), layer->attributes());
+    EXPECT_FALSE(copy->training());
+    const Tensor x(NDArray::from_vector<float>({0.5, -1, 2}, {1, 3}));
+    EXPECT_EQ((*copy)(x).data().to_vector<float>(), (*layer)(x).data().to_vector<float>());
+    for (auto& [name, tensor] : copy->state()) tensor.mutable_data().fill(0);
+    for (const auto& [name, tensor] : layer->state())
+      EXPECT_FALSE(name == "weight" && tensor.data().to_vector<float>()[0] == 0) << layer->type();
+  }
+  EXPECT_THROW(make_layer("Transmogrifier", {}), FormatError);
+}
+
+}  // namespace
+}  // namespace thimble::nn
