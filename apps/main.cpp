@@ -1,4 +1,5 @@
 // The thimble program: train, quantize, evaluate and compare models from the command line.
+#include <csignal>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -26,6 +27,9 @@ int fail(const std::string& message, int status) {
 
 int main(int argc, char** argv) {
   using namespace thimble;
+  // Files that grow too large and readers that go away are errors to report, not reasons to vanish.
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
   app.require_subcommand(1);
   app.footer(kExamples);

@@ -140,8 +140,8 @@ void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arra
   for (const auto& [name, array] : arrays) {
     const auto it = tensors.find(name);
     check<ValueError>(it != tensors.end(), "load_state: there is no tensor '", name, "' here, or it is given twice");
-    with_context(str("load_state: '", name, "'"), [&] {
-      it->second.set_data(array);
+    with_context(str("load_state: '", name, "'"), [&, &value = array] {
+      it->second.set_data(value);
       return Tensor();
     });
     tensors.erase(it);

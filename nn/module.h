@@ -103,6 +103,22 @@ class Module {
   bool training_ = true;
 };
 
+namespace detail {
+struct NoOptions {};
+template <typename T>
+struct OptionsOfImpl {
+  using type = NoOptions;
+};
+template <typename T>
+requires requires { typename T::Options; }
+struct OptionsOfImpl<T> {
+  using type = typename T::Options;
+};
+/// T::Options, or an empty type if there is none.
+template <typename T>
+using OptionsOf = typename OptionsOfImpl<T>::type;
+}  // namespace detail
+
 /// A child declared in one line as a member: `nn::Submodule<nn::Linear> fc{this, "fc", 128, 10};`. Arguments after the
 /// name go to T's constructor; braces stand for its options.
 template <typename T>
@@ -115,14 +131,12 @@ class Submodule {
   }
   /// Options cannot be deduced from braces, so the last argument may be T::Options.
   template <typename A, typename B, typename C>
-  requires requires { typename T::Options; }
-  Submodule(Module* parent, const std::string& name, A&& a, B&& b, C&& c, typename T::Options options)
+  Submodule(Module* parent, const std::string& name, A&& a, B&& b, C&& c, detail::OptionsOf<T> options)
       : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), options)) {
     parent->register_module(name, module_);
   }
   template <typename A, typename B>
-  requires requires { typename T::Options; }
-  Submodule(Module* parent, const std::string& name, A&& a, B&& b, typename T::Options options)
+  Submodule(Module* parent, const std::string& name, A&& a, B&& b, detail::OptionsOf<T> options)
       : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), options)) {
     parent->register_module(name, module_);
   }

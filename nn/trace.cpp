@@ -50,7 +50,7 @@ class Tracer : public ApplyListener, public CallListener {
         set_call_listener(call);
       }
     } restore{before_apply, before_call};
-    const Tensor output = model_.forward_all(inputs);
+    const Tensor output = model_.is_layer() ? call_layer(model_, "", inputs) : model_.forward_all(inputs);
     const auto found = event_of_.find(output.id());
     check<ValueError>(found != event_of_.end() && record_.events[found->second].from_input,
                       "trace: the model's output was computed outside of Thimble's ops");

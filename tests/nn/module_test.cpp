@@ -1,6 +1,9 @@
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thimble/core/random.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
 #include <thimble/nn/dropout.h>
