@@ -81,7 +81,7 @@ uint32_t Generator::next_uint32() {
 }
 
 void Generator::fill(uint32_t* words, int64_t n) {
-  constexpr size_t kBlocks = 16;
+  constexpr size_t kBlocks = 32;  // fewer would be unrolled before they can be vectorized
   constexpr int64_t kWords = 4 * kBlocks;
   for (; n > 0 && state_.position % 4 != 0; --n) *words++ = next_uint32();
   for (; n >= kWords; n -= kWords, words += kWords) {

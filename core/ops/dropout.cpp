@@ -65,8 +65,9 @@ class Dropout final : public Op {
     const T scale = p_ < 1 ? static_cast<T>(1 / (1 - p_)) : T{0};
     for (int64_t i = 0; i < n; ++i) {
       const bool keep = words[i] >> 8 >= threshold;
+      const T scaled = x[i] * scale;  // read in any case, so that the loop has no branches
       mask[i] = keep ? scale : T{0};
-      out[i] = keep ? x[i] * scale : T{0};  // not x * mask: a dropped infinity is 0, not NaN
+      out[i] = keep ? scaled : T{0};  // not x * mask: a dropped infinity is 0, not NaN
     }
   }
 
