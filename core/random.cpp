@@ -8,21 +8,43 @@ namespace thimble {
 
 namespace {
 
-std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint32_t key0, uint32_t key1) {
+// kBlocks counters side by side: word w of block b is words[w][b]. The compiler makes vector code of more than one.
+template <size_t kBlocks>
+using Blocks = std::array<std::array<uint32_t, kBlocks>, 4>;
+
+template <size_t kBlocks>
+void philox(Blocks<kBlocks>& c, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * counter[0], p1 = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(p1),
-               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ key1, static_cast<uint32_t>(p0)};
+    for (size_t b = 0; b < kBlocks; ++b) {
+      const uint64_t p0 = uint64_t{0xD2511F53} * c[0][b], p1 = uint64_t{0xCD9E8D57} * c[2][b];
+      c[0][b] = static_cast<uint32_t>(p1 >> 32) ^ c[1][b] ^ key0;
+      c[1][b] = static_cast<uint32_t>(p1);
+      c[2][b] = static_cast<uint32_t>(p0 >> 32) ^ c[3][b] ^ key1;
+      c[3][b] = static_cast<uint32_t>(p0);
+    }
     key0 += 0x9E3779B9;
     key1 += 0xBB67AE85;
   }
-  return counter;
 }
 
-// The counter's upper half tells apart a stream's numbers from the keys that are derived from it.
+// Consecutive blocks from number `index` on. The counter's upper half tells apart a stream's numbers from the keys that
+// are derived from it.
+template <size_t kBlocks>
+Blocks<kBlocks> blocks_at(uint64_t key, uint64_t index, uint32_t purpose) {
+  Blocks<kBlocks> c;
+  for (size_t b = 0; b < kBlocks; ++b) {
+    c[0][b] = static_cast<uint32_t>(index + b);
+    c[1][b] = static_cast<uint32_t>((index + b) >> 32);
+    c[2][b] = purpose;
+    c[3][b] = 0;
+  }
+  philox(c, static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
+  return c;
+}
+
 std::array<uint32_t, 4> block_at(uint64_t key, uint64_t index, uint32_t purpose) {
-  return philox({static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), purpose, 0},
-                static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
+  const Blocks<1> c = blocks_at<1>(key, index, purpose);
+  return {c[0][0], c[1][0], c[2][0], c[3][0]};
 }
 
 template <typename Draw>
@@ -56,6 +78,19 @@ uint32_t Generator::next_uint32() {
   }
   ++state_.position;
   return block_[word];
+}
+
+void Generator::fill(uint32_t* words, int64_t n) {
+  constexpr size_t kBlocks = 32;  // fewer would be unrolled before they can be vectorized
+  constexpr int64_t kWords = 4 * kBlocks;
+  for (; n > 0 && state_.position % 4 != 0; --n) *words++ = next_uint32();
+  for (; n >= kWords; n -= kWords, words += kWords) {
+    const Blocks<kBlocks> c = blocks_at<kBlocks>(state_.key, state_.position / 4, 0);
+    for (size_t b = 0; b < kBlocks; ++b)
+      for (size_t w = 0; w < 4; ++w) words[4 * b + w] = c[w][b];
+    state_.position += static_cast<uint64_t>(kWords);
+  }
+  for (; n > 0; --n) *words++ = next_uint32();
 }
 
 uint64_t Generator::below(uint64_t n) {

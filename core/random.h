@@ -31,6 +31,8 @@ class Generator {
   void set_state(const State& state);
 
   uint32_t next_uint32();
+  /// Fills `words` with the numbers that n calls of next_uint32() would give, several at a time.
+  void fill(uint32_t* words, int64_t n);
   /// Uniform over [0, n); throws ValueError for n = 0.
   uint64_t below(uint64_t n);
   /// Uniform over [0, 1).

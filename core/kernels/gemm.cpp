@@ -113,13 +113,14 @@ void multiply(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* 
   use_one_blas_thread();
   if (m == 1) return gemv(b.transposed(), a.data, a.col_stride, bias, 1, c, threads);
   if (n == 1) return gemv(a, b.data, b.row_stride, bias, 0, c, threads);
-  // Each thread packs its part of the divided operand and all of the other: divide the larger one.
-  if (n >= m) {
-    for_tiles(n, kMinFlopsPerThread / (2 * m * k), threads,
-              [&](int64_t begin, int64_t end) { multiply_block(a, b, bias, c, 0, m, begin, end); });
-  } else {
+  // Each thread packs its part of the divided operand and all of the other, so the larger one is divided; of two equal
+  // ones the rows, since whole rows of c are written fastest.
+  if (m >= n) {
     for_tiles(m, kMinFlopsPerThread / (2 * n * k), threads,
               [&](int64_t begin, int64_t end) { multiply_block(a, b, bias, c, begin, end, 0, n); });
+  } else {
+    for_tiles(n, kMinFlopsPerThread / (2 * m * k), threads,
+              [&](int64_t begin, int64_t end) { multiply_block(a, b, bias, c, 0, m, begin, end); });
   }
 }
 

@@ -11,7 +11,7 @@ namespace thimble::kernels {
 namespace {
 
 // Elements that are worth handing to another thread.
-constexpr int64_t kGrain = 32768;
+constexpr int64_t kGrain = 65536;
 // When reduced dimensions lie outside of kept ones, whole rows are added: this many columns at a time, which stay in
 // registers and first-level cache, and this many rows in one loop.
 constexpr int64_t kTileColumns = 256;
@@ -19,11 +19,11 @@ constexpr int64_t kLeafRows = 32;
 
 // One output: runs number [begin, end) of the reduced dimensions, combined by halves.
 template <typename R, typename T>
-T reduce_runs(const T* x, const StridedDims& outer, int64_t n, int64_t stride, T center, int64_t begin, int64_t end) {
-  if (end - begin == 1) return reduce_run<R>(x + outer.offset(begin), n, stride, center);
+T reduce_runs(const T* x, const StridedDims& outer, StridedDims::Loop run, T center, int64_t begin, int64_t end) {
+  if (end - begin == 1) return reduce_run<R>(x + outer.offset(begin), run.size, run.stride, center);
   const int64_t middle = begin + (end - begin) / 2;
-  return R::combine(reduce_runs<R>(x, outer, n, stride, center, begin, middle),
-                    reduce_runs<R>(x, outer, n, stride, center, middle, end));
+  return R::combine(reduce_runs<R>(x, outer, run, center, begin, middle),
+                    reduce_runs<R>(x, outer, run, center, middle, end));
 }
 
 // A tile of dense outputs: rows [begin, end) of the reduced dimensions, combined by halves.
@@ -62,38 +62,47 @@ T reduce_all_dense(const T* x, int64_t n, T center) {
   return reduce_run<Combine>(result, parts, 1, T{0});
 }
 
+// Each output by itself, from runs of the innermost reduced dimension.
 template <typename R, typename T>
-void reduce(const T* x, const StridedDims& kept, StridedDims reduced, const T* centers, T* out) {
-  const int64_t outputs = kept.sizes.numel(), terms = reduced.sizes.numel();
-  if (outputs == 0) return;
-  if (terms == 0) return std::fill_n(out, outputs, R::identity()), void();
-  const auto [n, stride] = StridedDims(reduced).take_inner();
-  auto center_of = [&](int64_t i) { return centers ? centers[i] : T{0}; };
-
-  if (outputs == 1 && terms == n && stride == 1) {
-    out[0] = reduce_all_dense<R>(x, n, center_of(0));
-    return;
-  }
-  if (!kept.sizes.empty() && kept.strides.back() == 1 && !(stride == 1 && n > 1)) {
-    const int64_t columns = kept.sizes.back(), tiles = (columns + kTileColumns - 1) / kTileColumns;
-    StridedDims kept_outer = kept;
-    kept_outer.take_inner();
-    const T none[kTileColumns] = {};
-    const int64_t tile_terms = terms * std::min(columns, kTileColumns);
-    parallel_for(outputs / columns * tiles, std::max<int64_t>(1, kGrain / tile_terms), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t row = t / tiles, column = t % tiles * kTileColumns, i = row * columns + column;
-        reduce_rows<R>(x + kept_outer.offset(row) + column, reduced, centers ? centers + i : none,
-                       std::min(kTileColumns, columns - column), 0, terms, out + i);
-      }
-    });
-    return;
-  }
-  reduced.take_inner();
-  parallel_for(outputs, std::max<int64_t>(1, kGrain / terms), [&](int64_t begin, int64_t end) {
+void reduce_each(const T* x, const StridedDims& kept, StridedDims reduced, const T* centers, T* out) {
+  const int64_t terms = reduced.sizes.numel();
+  const StridedDims::Loop run = reduced.take_inner();
+  parallel_for(kept.sizes.numel(), std::max<int64_t>(1, kGrain / terms), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      out[i] = reduce_runs<R>(x + kept.offset(i), reduced, n, stride, center_of(i), 0, terms / n);
+      out[i] = reduce_runs<R>(x + kept.offset(i), reduced, run, centers ? centers[i] : T{0}, 0, terms / run.size);
   });
+}
+
+// Outputs that lie side by side in x, a tile at a time.
+template <typename R, typename T>
+void reduce_columns(const T* x, StridedDims kept, const StridedDims& reduced, const T* centers, T* out) {
+  const int64_t terms = reduced.sizes.numel(), columns = kept.take_inner().size;
+  const int64_t tiles = (columns + kTileColumns - 1) / kTileColumns;
+  const int64_t grain = kGrain / (terms * std::min(columns, kTileColumns));
+  const T no_centers[kTileColumns] = {};
+  parallel_for(kept.sizes.numel() * tiles, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t row = t / tiles, column = t % tiles * kTileColumns, i = row * columns + column;
+      reduce_rows<R>(x + kept.offset(row) + column, reduced, centers ? centers + i : no_centers,
+                     std::min(kTileColumns, columns - column), 0, terms, out + i);
+    }
+  });
+}
+
+template <typename R, typename T>
+void reduce(const T* x, const StridedDims& kept, const StridedDims& reduced, const T* centers, T* out) {
+  const int64_t outputs = kept.sizes.numel(), terms = reduced.sizes.numel();
+  const StridedDims::Loop run = StridedDims(reduced).take_inner();
+  const bool dense_runs = run.stride == 1 && run.size > 1;
+  if (outputs == 0 || terms == 0) {
+    std::fill_n(out, outputs, R::identity());
+  } else if (outputs == 1 && dense_runs && run.size == terms) {
+    out[0] = reduce_all_dense<R>(x, terms, centers ? centers[0] : T{0});
+  } else if (!dense_runs && !kept.sizes.empty() && kept.strides.back() == 1) {
+    reduce_columns<R>(x, kept, reduced, centers, out);
+  } else {
+    reduce_each<R>(x, kept, reduced, centers, out);
+  }
 }
 
 template <template <typename> typename R>

@@ -1,8 +1,6 @@
 // Dimensions of a strided array as a reduction sees them.
 #pragma once
 
-#include <utility>
-
 #include <thimble/core/shape.h>
 
 namespace thimble::kernels {
@@ -33,10 +31,14 @@ struct StridedDims {
     return offset + flat * strides[0];
   }
 
+  struct Loop {
+    int64_t size = 1, stride = 1;
+  };
+
   /// Takes the last dimension off: the innermost loop.
-  std::pair<int64_t, int64_t> take_inner() {
-    if (sizes.empty()) return {1, 1};
-    const std::pair<int64_t, int64_t> inner{sizes.back(), strides.back()};
+  Loop take_inner() {
+    if (sizes.empty()) return {};
+    const Loop inner{sizes.back(), strides.back()};
     sizes.erase(sizes.ndim() - 1);
     strides.erase(strides.ndim() - 1);
     return inner;

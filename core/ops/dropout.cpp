@@ -1,3 +1,8 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+
 #include <thimble/core/ops/dropout.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/parallel.h>
@@ -40,16 +45,30 @@ class Dropout final : public Op {
   void drop(const T* x, T* mask, T* out, int64_t n) {
     Generator& generator = generator_ ? *generator_ : default_generator();
     const Generator::State start = generator.state();
-    const T scale = p_ < 1 ? static_cast<T>(1 / (1 - p_)) : T{0};
     parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-      Generator own = generator;
+      Generator own(start.key);
       own.set_state({start.key, start.position + static_cast<uint64_t>(begin)});
-      for (int64_t i = begin; i < end; ++i) {
-        mask[i] = own.uniform() < p_ ? T{0} : scale;
-        out[i] = mask[i] == 0 ? T{0} : x[i] * scale;  // a dropped infinity is 0, not NaN
+      std::array<uint32_t, 512> words;
+      for (int64_t i = begin; i < end; i += std::ssize(words)) {
+        const int64_t count = std::min<int64_t>(std::ssize(words), end - i);
+        own.fill(words.data(), count);
+        apply_mask(words.data(), x + i, mask + i, out + i, count);
       }
     });
     generator.set_state({start.key, start.position + static_cast<uint64_t>(n)});
+  }
+
+  // Drops where the word, as a uniform number of 24 bits, is below p.
+  template <typename T>
+  void apply_mask(const uint32_t* words, const T* x, T* mask, T* out, int64_t n) const {
+    const auto threshold = static_cast<uint32_t>(std::ceil(p_ * 0x1p24));
+    const T scale = p_ < 1 ? static_cast<T>(1 / (1 - p_)) : T{0};
+    for (int64_t i = 0; i < n; ++i) {
+      const bool keep = words[i] >> 8 >= threshold;
+      const T scaled = x[i] * scale;  // read in any case, so that the loop has no branches
+      mask[i] = keep ? scale : T{0};
+      out[i] = keep ? scaled : T{0};  // not x * mask: a dropped infinity is 0, not NaN
+    }
   }
 
   double p_;
