@@ -192,7 +192,8 @@ TEST(ShapeOps, BroadcastToRepeats) {
       {{}, {3}},          {{1}, {4}},       {{3}, {2, 3}},          {{2, 1}, {2, 3}},
       {{1, 1}, {2, 3}},   {{2, 3}, {2, 3}}, {{1, 2, 1}, {3, 2, 4}}, {{1}, {0}},
       {{2, 1}, {0, 2, 3}}};
-  for (const auto& [from, to] : cases) {
+  for (const auto& sizes : cases) {
+    const Shape &from = sizes.first, &to = sizes.second;
     for (const NDArray& x : randn_layouts(from, generator)) {
       const Tensor out = broadcast_to(x, to);
       EXPECT_TRUE(out.data().shares_memory_with(x));
