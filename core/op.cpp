@@ -15,6 +15,12 @@ Registry& registry() {
 }
 }  // namespace
 
+void check_num_inputs(const Op& op, size_t count) {
+  const InputCount expected = op.num_inputs();
+  check<ValueError>(count >= expected.least && count <= expected.most, op.name(), ": takes ", expected.least,
+                    expected.most > expected.least ? " or more" : "", " inputs, got ", count);
+}
+
 void register_op(std::string name, OpFactory factory) {
   check<ValueError>(registry().emplace(name, std::move(factory)).second, "register_op: '", name,
                     "' is registered twice");

@@ -1,6 +1,7 @@
 // Op: the needle. It knows how to compute an output, and how to form its inputs' gradients.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,6 +16,12 @@ namespace thimble {
 
 class Tensor;
 
+/// How many inputs an op takes, bounds included.
+struct InputCount {
+  size_t least = 1, most = 1;
+  static constexpr size_t kAny = SIZE_MAX;
+};
+
 /// One application of an operation. Made for each call, so compute() may keep what gradient() will need.
 class Op {
  public:
@@ -23,10 +30,13 @@ class Op {
   /// The name under which register_op() knows it; PyTorch's where PyTorch has the op.
   virtual std::string_view name() const = 0;
 
+  virtual InputCount num_inputs() const { return {}; }
+
   /// What the op was made with, enough to make it again. Default: nothing.
   virtual Attributes attributes() const { return {}; }
 
-  /// The output for these inputs. Checks shapes and dtypes and throws ShapeError or DTypeError that begins with name().
+  /// The output for these inputs, as many as num_inputs() says. Checks shapes and dtypes and throws ShapeError or
+  /// DTypeError that begins with name().
   virtual NDArray compute(std::span<const NDArray> inputs) = 0;
 
   /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
@@ -35,6 +45,9 @@ class Op {
   virtual std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs,
                                        const Tensor& output) = 0;
 };
+
+/// Throws ValueError unless the op takes `count` inputs.
+void check_num_inputs(const Op& op, size_t count);
 
 /// Applies an op: computes, and remembers op and inputs if gradients are enabled and an input requires them.
 Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);

@@ -74,6 +74,7 @@ const std::vector<Tensor>& Tensor::inputs() const {
 }
 
 Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
+  check_num_inputs(*op, inputs.size());
   std::array<NDArray, 4> few;  // the heap is only for concat and stack
   std::vector<NDArray> many(inputs.size() > few.size() ? inputs.size() : 0);
   const std::span<NDArray> arrays = many.empty() ? std::span(few).first(inputs.size()) : std::span(many);

@@ -183,7 +183,7 @@ void Graph::verify() const {
     check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
     for (const Node* input : node->inputs)
       check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");
-    if (node->kind == Node::Kind::op) make_op(node->target, node->attributes);
+    if (node->kind == Node::Kind::op) check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
     if (node->kind == Node::Kind::layer) layer(node.get());
     const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
     check<ValueError>(takes_inputs != node->inputs.empty(), "graph: '", node->name, "' has ", node->inputs.size(),

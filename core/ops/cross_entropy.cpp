@@ -68,6 +68,7 @@ class NllLoss final : public Op {
   explicit NllLoss(Reduction reduction) : reduction_(reduction) {}
 
   std::string_view name() const override { return "nll_loss"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"reduction", std::string(thimble::name(reduction_))}}; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
@@ -100,6 +101,7 @@ class CrossEntropy final : public Op {
   }
 
   std::string_view name() const override { return "cross_entropy"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override {
     return {{"reduction", std::string(thimble::name(options_.reduction))},
             {"label_smoothing", options_.label_smoothing}};

@@ -31,6 +31,7 @@ class BinaryOp : public Op {
       : name_(name), kernel_(kernel), p0_(p0), p1_(p1) {}
 
   std::string_view name() const override { return name_; }
+  InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override;
 
  private:

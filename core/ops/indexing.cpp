@@ -24,6 +24,7 @@ class GatherBackward final : public Op {
  public:
   GatherBackward(int64_t axis, const Shape& shape) : axis_(axis), shape_(shape) {}
   std::string_view name() const override { return "gather_backward"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"axis", axis_}, {"shape", shape_.to_vector()}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &grad = inputs[0], &index = inputs[1];
@@ -55,6 +56,7 @@ class Gather final : public Op {
  public:
   explicit Gather(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "gather"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &x = inputs[0], &index = inputs[1];
@@ -77,6 +79,7 @@ class IndexSelectBackward final : public Op {
  public:
   IndexSelectBackward(int64_t axis, int64_t size) : axis_(axis), size_(size) {}
   std::string_view name() const override { return "index_select_backward"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"axis", axis_}, {"size", size_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &grad = inputs[0], &index = inputs[1];
@@ -101,6 +104,7 @@ class IndexSelect final : public Op {
  public:
   explicit IndexSelect(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "index_select"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &x = inputs[0], &index = inputs[1];
@@ -124,6 +128,7 @@ class IndexSelect final : public Op {
 class Embedding final : public Op {
  public:
   std::string_view name() const override { return "embedding"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &index = inputs[0], &weight = inputs[1];
     check<ShapeError>(weight.ndim() == 2, "embedding: weight must be [num_embeddings, dim], got ", weight.shape());

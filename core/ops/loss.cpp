@@ -46,6 +46,7 @@ class MseLoss final : public Op {
   explicit MseLoss(Reduction reduction) : reduction_(reduction) {}
 
   std::string_view name() const override { return "mse_loss"; }
+  InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override { return {{"reduction", std::string(thimble::name(reduction_))}}; }
 
   NDArray compute(std::span<const NDArray> inputs) override {

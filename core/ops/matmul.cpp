@@ -74,6 +74,7 @@ Tensor reshaped(const Tensor& x, const Shape& shape) { return x.shape() == shape
 class MatMul final : public Op {
  public:
   std::string_view name() const override { return "matmul"; }
+  InputCount num_inputs() const override { return {2, 2}; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
     check_same_float_dtype(inputs, "matmul");
@@ -130,6 +131,7 @@ class MatMul final : public Op {
 class Linear final : public Op {
  public:
   std::string_view name() const override { return "linear"; }
+  InputCount num_inputs() const override { return {2, 3}; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
     check_same_float_dtype(inputs, "linear");

@@ -115,6 +115,7 @@ class Concat final : public Op {
  public:
   explicit Concat(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "concat"; }
+  InputCount num_inputs() const override { return {1, InputCount::kAny}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     check<ShapeError>(!inputs.empty(), "concat: expects at least one tensor");
@@ -159,6 +160,7 @@ class Stack final : public Op {
  public:
   explicit Stack(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "stack"; }
+  InputCount num_inputs() const override { return {1, InputCount::kAny}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     check<ShapeError>(!inputs.empty(), "stack: expects at least one tensor");
