@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -170,7 +171,9 @@ TEST(NDArrayViews, TransposeAndPermuteMoveTheIndices) {
   EXPECT_EQ(t.shape(), (Shape{4, 3, 2}));
   EXPECT_EQ(p.shape(), (Shape{4, 2, 3}));
   for_each_index(x.shape(), [&](const Shape& i) {
-    const Shape in_t{i[2], i[1], i[0]}, in_p{i[2], i[0], i[1]};
+    Shape in_t = i, in_p = i;
+    std::swap(in_t[0], in_t[2]);
+    std::rotate(in_p.begin(), in_p.end() - 1, in_p.end());
     EXPECT_EQ(at(t, in_t), at(x, i));
     EXPECT_EQ(at(p, in_p), at(x, i));
   });
