@@ -26,10 +26,8 @@ function(thimble_kernel_options target)
     string(TOUPPER ${isa} isa)
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${THIMBLE_${isa}_FLAGS}")
   endforeach()
-  # Loops over raw pointers are worth the third level of optimization. Nobody reads errno or the floating-point flags
-  # after one; keeping them right would keep sqrt and selections from being vectorized. Results do not change.
+  # Loops over raw pointers are worth the third level of optimization.
   set(kernel_sources ${sources})
   list(FILTER kernel_sources INCLUDE REGEX "kernels/.*\\.cpp$")
-  set_property(SOURCE ${kernel_sources} APPEND PROPERTY COMPILE_OPTIONS -fno-math-errno -fno-trapping-math)
   set_property(SOURCE ${kernel_sources} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>)
 endfunction()

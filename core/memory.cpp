@@ -1,4 +1,5 @@
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -109,6 +110,7 @@ Cache& cache() {
 }  // namespace
 
 std::shared_ptr<void> allocate(size_t bytes) {
+  if (bytes > PTRDIFF_MAX) throw std::bad_alloc();  // no object is so large, and rounding up could overflow
   const size_t size = size_class(bytes);
   return {cache().take(size), [size](void* p) { cache().give_back(p, size); }};
 }

@@ -13,9 +13,11 @@ int64_t checked_bytes(const Shape& shape, DType dtype) {
   int64_t bytes = static_cast<int64_t>(itemsize(dtype));
   for (int64_t d : shape) {
     check<ShapeError>(d >= 0, "array: shape ", shape, " has a negative size");
-    check<ShapeError>(!__builtin_mul_overflow(bytes, d, &bytes), "array: shape ", shape, " is too large");
+    // Even with a size of 0 among them the others must fit: strides are their products.
+    check<ShapeError>(!__builtin_mul_overflow(bytes, std::max<int64_t>(d, 1), &bytes), "array: shape ", shape,
+                      " is too large");
   }
-  return bytes;
+  return shape.numel() == 0 ? 0 : bytes;
 }
 
 // The strides with which an array of `shape` and `strides` can be seen as `target` (same number of elements) without a

@@ -73,8 +73,8 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Binary::mul) return a * b;
   if constexpr (kFunction == Binary::div) return a / b;
   if constexpr (kFunction == Binary::pow) return pow_of(a, b);
-  if constexpr (kFunction == Binary::maximum) return (a > b) | (a != a) ? a : b;
-  if constexpr (kFunction == Binary::minimum) return (a < b) | (a != a) ? a : b;
+  if constexpr (kFunction == Binary::maximum) return ((a > b) | (a != a)) ? a : b;
+  if constexpr (kFunction == Binary::minimum) return ((a < b) | (a != a)) ? a : b;
   if constexpr (kFunction == Binary::abs_backward) {
     const T not_positive = a < T(0) ? -b : T(0);
     return a > T(0) ? b : not_positive;
@@ -84,8 +84,8 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
     const T scaled = b * p0;
     return a > T(0) ? b : scaled;
   }
-  if constexpr (kFunction == Binary::hardtanh_backward) return (a > p0) & (a < p1) ? b : T(0);
-  if constexpr (kFunction == Binary::clamp_backward) return (a >= p0) & (a <= p1) ? b : T(0);
+  if constexpr (kFunction == Binary::hardtanh_backward) return ((a > p0) & (a < p1)) ? b : T(0);
+  if constexpr (kFunction == Binary::clamp_backward) return ((a >= p0) & (a <= p1)) ? b : T(0);
   if constexpr (kFunction == Binary::tanh_backward) return b * (T(1) - a * a);
   if constexpr (kFunction == Binary::sigmoid_backward) return b * (T(1) - a) * a;
   if constexpr (kFunction == Binary::gelu_backward) return b * (normal_cdf(a) + a * normal_pdf(a));
