@@ -58,10 +58,11 @@ const std::vector<Expected> kExpected = {
       -0.12496206771824711, 0.343250744058359}}};
 
 TEST(CrossEntropy, GivesPyTorchsValuesAndGradients) {
-  for (const auto& [smoothing, losses, grads] : kExpected) {
+  for (const Expected& expected : kExpected) {
+    const std::vector<double>&losses = expected.losses, &grads = expected.grad;
     double total = 0;
     for (double l : losses) total += l;
-    const auto with = [&](Reduction r) { return CrossEntropyOptions{r, smoothing}; };
+    const auto with = [&](Reduction r) { return CrossEntropyOptions{r, expected.smoothing}; };
     expect_near(cross_entropy(kLogits, kTarget, with(Reduction::none)), losses);
     expect_near(cross_entropy(kLogits, kTarget, with(Reduction::sum)), {total});
     expect_near(cross_entropy(kLogits, kTarget, with(Reduction::mean)), {total / 3});

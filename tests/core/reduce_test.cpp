@@ -374,8 +374,9 @@ TEST(SumTo, UndoesBroadcasting) {
       {{}, {}},         {{2, 3}, {}},        {{2, 3}, {3}},      {{2, 3}, {1, 3}}, {{2, 3}, {2, 1}},
       {{2, 3}, {1, 1}}, {{4, 2, 3}, {2, 1}}, {{2, 3}, {2, 3}},   {{0, 3}, {1, 3}}, {{0, 3}, {3}},
       {{1, 3}, {3}},    {{0, 3}, {0, 1}},    {{5, 1, 4}, {1, 4}}};
-  for (const auto& [full, shape] : cases)
-    for (const NDArray& x : randn_layouts(full, generator)) {
+  for (const auto& pair : cases)
+    for (const NDArray& x : randn_layouts(pair.first, generator)) {
+      const Shape &full = pair.first, &shape = pair.second;
       SCOPED_TRACE(str(full, " to ", shape));
       const NDArray out = sum_to(x, shape).data();
       ASSERT_EQ(out.shape(), shape);
