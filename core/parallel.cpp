@@ -1,12 +1,13 @@
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <list>
 #include <mutex>
 #include <thread>
-#include <vector>
+#include <utility>
+
+#include <sched.h>
 
 #include <thimble/core/error.h>
 #include <thimble/core/parallel.h>
@@ -36,8 +37,12 @@ struct Job {
   }
 };
 
-// Workers wait for the next generation of work by spinning for a while, since the next parallel loop of a forward or
-// backward pass comes within microseconds, and then by sleeping, so that an idle program costs nothing.
+// Each parallel loop is a generation. Worker i takes piece i, so that data stays in its core's cache from loop to loop;
+// but a piece whose worker has not come by the time the caller is done with its own (the worker sleeps, or its core is
+// busy with another program) is taken by the caller.
+//
+// Workers wait for the next generation by spinning for a while, since the next loop of a forward or backward pass comes
+// within microseconds, and then by sleeping, so that an idle program costs nothing.
 class Pool {
  public:
   ~Pool() { stop(); }
@@ -46,16 +51,19 @@ class Pool {
     if (static_cast<int>(workers_.size()) < job.pieces - 1) start(job.pieces - 1);
     job_ = job;
     unfinished_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_seq_cst);
+    const uint64_t generation = generation_.fetch_add(1, std::memory_order_seq_cst) + 1;
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
       std::lock_guard lock(mutex_);
       wake_.notify_all();
     }
     run_piece(0);
+    for (Worker& worker : workers_) take(worker, generation);
     // Past a few thousand spins a worker has probably lost its core: let it have this one.
     for (int spins = 0; unfinished_.load(std::memory_order_acquire) > 0; ++spins) {
-      if (spins < kSpins) pause();
-      else sched_yield();
+      if (spins < kSpins)
+        pause();
+      else
+        sched_yield();
     }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
@@ -68,7 +76,7 @@ class Pool {
       wake_.notify_all();
     }
     generation_.fetch_add(1);
-    for (std::thread& t : workers_) t.join();
+    for (Worker& worker : workers_) worker.thread.join();
     workers_.clear();
     stopping_ = false;
   }
@@ -76,21 +84,39 @@ class Pool {
  private:
   static constexpr int kSpins = 4000;
 
+  struct Worker {
+    int piece;
+    // The generation whose piece was taken last. Who moves it on, worker or caller, runs that piece; a worker that
+    // comes too late cannot, and so never looks at a job that is over.
+    std::atomic<uint64_t> taken;
+    std::thread thread;
+
+    Worker(int its_piece, uint64_t generation) : piece(its_piece), taken(generation) {}
+  };
+
   void start(int count) {
     while (static_cast<int>(workers_.size()) < count) {
-      const int piece = static_cast<int>(workers_.size()) + 1;
-      workers_.emplace_back([this, piece, seen = generation_.load()] { work(piece, seen); });
+      Worker& worker = workers_.emplace_back(static_cast<int>(workers_.size()) + 1, generation_.load());
+      worker.thread = std::thread([this, &worker] { work(worker); });
     }
   }
 
-  void work(int piece, uint64_t seen) {
+  void work(Worker& worker) {
     inside_parallel = true;
+    uint64_t seen = worker.taken.load();
     while (true) {
       seen = wait_for_next(seen);
       if (stopping_) return;
-      run_piece(piece);
-      unfinished_.fetch_sub(1, std::memory_order_release);
+      take(worker, seen);
     }
+  }
+
+  // Runs the worker's piece of this generation, unless that was taken already.
+  void take(Worker& worker, uint64_t generation) {
+    uint64_t before = generation - 1;
+    if (!worker.taken.compare_exchange_strong(before, generation, std::memory_order_acq_rel)) return;
+    run_piece(worker.piece);
+    unfinished_.fetch_sub(1, std::memory_order_release);
   }
 
   uint64_t wait_for_next(uint64_t seen) {
@@ -123,7 +149,7 @@ class Pool {
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::vector<std::thread> workers_;
+  std::list<Worker> workers_;  // a list, because workers do not move
 };
 
 std::mutex pool_in_use;

@@ -1,4 +1,5 @@
 #include <thimble/core/isa.h>
+#include <thimble/core/kernels/flush_denormals.h>
 #include <thimble/core/kernels/optimizer.h>
 
 namespace thimble::kernels {
@@ -16,10 +17,14 @@ const OptimizerTable& table() {
 }  // namespace
 
 void adam(const AdamStep& step, const float* grad, float* param, float* m, float* v, int64_t n) {
+  // The moments of a weight that no longer gets gradients (its pixel is always black) decay until they are denormal,
+  // and stay so for good: the step would become many times slower as training goes on.
+  const FlushDenormals flush;
   table().adam_loop(step, grad, param, m, v, n);
 }
 
 void sgd(const SgdStep& step, const float* grad, float* param, float* velocity, int64_t n) {
+  const FlushDenormals flush;
   table().sgd_loop(step, grad, param, velocity, n);
 }
 

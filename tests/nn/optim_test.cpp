@@ -29,7 +29,8 @@ std::vector<double> three_steps(Options options) {
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& expected) {
   ASSERT_EQ(got.size(), expected.size());
-  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 3e-6 * std::max(1.0, std::abs(expected[i]))) << i;
+  for (size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], expected[i], 3e-6 * std::max(1.0, std::abs(expected[i]))) << i;
 }
 
 TEST(Optimizers, AgreeWithPyTorch) {
