@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <thimble/core/kernels/quantize.h>
 #include <thimble/quant/quantized_linear.h>
@@ -50,7 +51,16 @@ const nn::LayerRegistration registrations[] = {
 };
 
 // How large a quantized bias may be, so that it and any sum of k products fit int32.
-double bias_limit(int64_t k) { return 2147483647.0 - static_cast<double>(k) * 255 * 127; }
+int64_t bias_limit(int64_t k) { return std::numeric_limits<int32_t>::max() - k * 255 * 128; }
+
+// The scale of a channel's weights, given the one that suits the weights alone: it is the bias's scale too. A bias that
+// dwarfs its weights could leave int32, so the scale gets coarser; where all weights are zero, any scale suits them,
+// and the finest keeps the bias exact.
+float channel_scale(float for_weights, bool all_zero, float bias, float input_scale, int64_t k) {
+  const double least = std::abs(double{bias}) / (double{input_scale} * static_cast<double>(bias_limit(k)) * 0.999);
+  const float finest = std::max(static_cast<float>(least), std::numeric_limits<float>::min());
+  return all_zero && bias != 0 ? finest : std::max(for_weights, finest);
+}
 
 }  // namespace
 
@@ -82,14 +92,13 @@ std::shared_ptr<QuantizedLinear> QuantizedLinear::from_float(const nn::Linear& l
                     "QuantizedLinear: weights must be signed, symmetric and per output channel (axis 0)");
   auto layer = std::make_shared<QuantizedLinear>(Config{in, out, input, output, weight_spec.bits, relu});
   const NDArray weight = linear.weight.data();
-  QParams p = choose_qparams(weight, weight_spec);
+  const Range range = min_max(weight, weight_spec.axis);
+  QParams p = choose_qparams(range.min, range.max, weight_spec);
   const auto bias = linear.bias.defined() ? linear.bias.data().to_vector<float>() : std::vector<float>(p.scale.size());
   NDArray quantized_bias({out}, DType::int32);
   for (size_t c = 0; c < p.scale.size(); ++c) {
     check<ValueError>(std::isfinite(bias[c]), "QuantizedLinear: bias ", c, " is not finite");
-    // A bias that dwarfs its channel's weights could leave int32: such a channel gets a coarser scale.
-    const double least = std::abs(double{bias[c]}) / (double{input.scale} * bias_limit(in) * 0.999);
-    p.scale[c] = std::max(p.scale[c], static_cast<float>(least));
+    p.scale[c] = channel_scale(p.scale[c], range.min[c] == 0 && range.max[c] == 0, bias[c], input.scale, in);
     quantized_bias.data<int32_t>()[c] =
         static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input.scale} * double{p.scale[c]})));
   }
@@ -100,13 +109,21 @@ std::shared_ptr<QuantizedLinear> QuantizedLinear::from_float(const nn::Linear& l
 
 void QuantizedLinear::state_changed() {
   const NDArray weight = weight_.data().contiguous();
+  const auto bias = bias_.data().to_vector<int32_t>();
+  const int64_t limit = bias_limit(config_.in_features);
+  for (const int64_t b : bias)
+    check<ValueError>(std::abs(b) <= limit, "QuantizedLinear: bias ", b, " is not in [-", limit, ", ", limit,
+                      "], sums could leave int32");
   packed_.emplace(weight.data<int8_t>(), config_.out_features, config_.in_features);
-  folded_bias_ = kernels::fold_zero_point(*packed_, bias_.data().to_vector<int32_t>(), config_.input.zero_point);
+  folded_bias_ = kernels::fold_zero_point(*packed_, bias, config_.input.zero_point);
   multiplier_ = weight_scale_.data().to_vector<float>();
   for (float& m : multiplier_) {
     check<ValueError>(std::isfinite(m) && m > 0, "QuantizedLinear: weight scale ", m, " is not positive and finite");
     const double output_scale = config_.output ? double{config_.output->scale} : 1.0;
-    m = static_cast<float>(double{config_.input.scale} * double{m} / output_scale);
+    const double multiplier = double{config_.input.scale} * double{m} / output_scale;
+    check<ValueError>(multiplier <= std::numeric_limits<float>::max(), "QuantizedLinear: scales of input, weight and ",
+                      "output multiply to ", multiplier, ", which float32 cannot hold");
+    m = static_cast<float>(multiplier);
   }
 }
 

@@ -28,8 +28,8 @@ class QuantizedLinear : public nn::Module {
  public:
   struct Config {
     int64_t in_features = 0, out_features = 0;
-    TensorQParams input;
-    std::optional<TensorQParams> output;
+    TensorQParams input = {};
+    std::optional<TensorQParams> output = std::nullopt;
     int weight_bits = 8;
     bool relu = false;
   };
