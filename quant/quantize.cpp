@@ -161,6 +161,17 @@ void check_names(const Graph& graph, const QConfigMapping& mapping) {
                       "', which the graph does not have");
 }
 
+// Integer layers take activations unsigned and per tensor, weights signed, symmetric and per output channel.
+void check_config(const std::string& layer, const QConfig& config) {
+  const QuantizationSpec &a = config.activation, &w = config.weight;
+  check<ValueError>(a.bits >= 2 && a.bits <= 8 && w.bits >= 2 && w.bits <= 8, "prepare: the configuration of '", layer,
+                    "' asks for ", w.bits, "-bit weights and ", a.bits, "-bit activations, possible are 2 to 8 bits");
+  check<ValueError>(!a.is_signed && !a.axis, "prepare: the configuration of '", layer,
+                    "' asks for activations that are not unsigned per tensor");
+  check<ValueError>(w.is_signed && w.scheme == QScheme::symmetric && w.axis == 0, "prepare: the configuration of '",
+                    layer, "' asks for weights that are not signed, symmetric and per output channel (axis 0)");
+}
+
 }  // namespace
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
@@ -172,6 +183,7 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
     if (!has_integer_form(prepared, node) || prepared.calls_of_layer(node) != 1) continue;
     const auto config = mapping.find(node->name, prepared.layer(node).type());
     if (!config) continue;
+    check_config(node->name, *config);
     node->attributes.set(kWeightBits, int64_t{config->weight.bits});
     Node* value = source_of(prepared, node->inputs[0]);
     if (observer_of(prepared, value) || !observed.insert(value).second) continue;

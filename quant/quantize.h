@@ -26,7 +26,7 @@ struct LayerReport {
 using ConversionReport = std::vector<LayerReport>;
 
 /// A copy of the graph, in evaluation mode, with an observer behind each value that an integer layer will read. Throws
-/// ValueError if the mapping names a node that does not exist.
+/// ValueError if the mapping names a node that does not exist or asks for what integer layers cannot do.
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// The integer graph of a prepared one that has seen calibration data: integer values flow from integer layer to
