@@ -41,10 +41,16 @@ struct Blocks {
   }
 };
 
-void check_channels(const Blocks& blocks, const QParams& p, const Shape& shape) {
+void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const Shape& shape) {
+  check_spec(p.spec);
   check<ShapeError>(static_cast<int64_t>(p.scale.size()) == blocks.channels && p.scale.size() == p.zero_point.size(),
-                    "quantize: ", p.scale.size(), " scales and ", p.zero_point.size(), " zero points for ",
-                    blocks.channels, " channels of ", shape);
+                    op, ": ", p.scale.size(), " scales and ", p.zero_point.size(), " zero points for ", blocks.channels,
+                    " channels of ", shape);
+  for (const float scale : p.scale)
+    check<ValueError>(std::isfinite(scale) && scale > 0, op, ": scale ", scale, " is not positive and finite");
+  for (const int32_t zero_point : p.zero_point)
+    check<ValueError>(zero_point >= p.spec.qmin() && zero_point <= p.spec.qmax(), op, ": zero point ", zero_point,
+                      " is not in [", p.spec.qmin(), ", ", p.spec.qmax(), "]");
 }
 
 }  // namespace
@@ -147,7 +153,7 @@ Range min_max(const NDArray& x, std::optional<int> axis) {
 
 NDArray quantize(const NDArray& x, const QParams& p) {
   const Blocks blocks(x.shape(), p.spec.axis);
-  check_channels(blocks, p, x.shape());
+  check_qparams("quantize", blocks, p, x.shape());
   const NDArray values = x.contiguous();
   NDArray out(x.shape(), p.spec.dtype());
   for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
@@ -164,7 +170,7 @@ NDArray quantize(const NDArray& x, const QParams& p) {
 
 NDArray dequantize(const NDArray& q, const QParams& p) {
   const Blocks blocks(q.shape(), p.spec.axis);
-  check_channels(blocks, p, q.shape());
+  check_qparams("dequantize", blocks, p, q.shape());
   check<DTypeError>(q.dtype() == p.spec.dtype(), "dequantize: expects ", p.spec.dtype(), ", got ", q.dtype());
   const NDArray values = q.contiguous();
   NDArray out(q.shape());

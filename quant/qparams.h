@@ -72,9 +72,10 @@ QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& 
 QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec = {});
 
 /// x (float32) as int8 or uint8. Throws ShapeError if the parameters are per channel and their number is not x's size
-/// along the axis. NaN becomes qmin.
+/// along the axis, ValueError for a scale that is not positive and finite or a zero point out of range. NaN becomes
+/// qmin.
 NDArray quantize(const NDArray& x, const QParams& qparams);
-/// q as float32. Throws DTypeError if q's dtype is not the parameters'.
+/// q as float32. Throws DTypeError if q's dtype is not the parameters', and as quantize().
 NDArray dequantize(const NDArray& q, const QParams& qparams);
 
 /// Smallest and largest values of x (float32), for each index along `axis` or over all. Throws ValueError for values
