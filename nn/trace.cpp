@@ -170,6 +170,15 @@ void check_same_structure(const Record& a, const Record& b) {
                     "trace: what the model computes depends on its input's values");
 }
 
+// A layer's own tensors are called <layer>.<tensor>. One that an op uses too becomes a tensor of the graph besides, and
+// needs another name.
+std::string tensor_name(const std::string& wanted, const Record& record) {
+  for (const Record::Event& event : record.events)
+    if (event.kind == Node::Kind::layer && wanted.starts_with(event.target + '.'))
+      return event.target + '_' + wanted.substr(event.target.size() + 1);
+  return wanted;
+}
+
 Graph build(const Record& record, const Module& model) {
   std::unordered_map<std::string, const Module*> modules;
   for (const auto& [path, module] : model.named_modules()) modules[path] = module;
@@ -182,7 +191,8 @@ Graph build(const Record& record, const Module& model) {
     if (event.kind == Node::Kind::input) {
       nodes.push_back(graph.add_input(event.name));
     } else if (event.kind == Node::Kind::tensor) {
-      nodes.push_back(graph.add_tensor(event.name, Tensor(event.value.data().clone(), event.value.requires_grad())));
+      nodes.push_back(graph.add_tensor(tensor_name(event.name, record),
+                                       Tensor(event.value.data().clone(), event.value.requires_grad())));
     } else if (event.kind == Node::Kind::op) {
       nodes.push_back(graph.add_op(event.name, event.target, event.attributes, inputs));
     } else if (node_of_layer.contains(event.target)) {
