@@ -1,6 +1,10 @@
+#include <new>
+
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/graph_json.h>
+#include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/text.h>
 
 namespace thimble {
 
@@ -49,11 +53,15 @@ void save_model(const nn::Graph& graph, const std::filesystem::path& path, const
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
   const TensorFile file = load_safetensors(path);
-  // Layers and ops judge what they are made of by their own errors; here it is the file that is wrong.
+  // Layers and ops judge what they are made of by their own errors; here it is the file that is wrong. Their messages
+  // hold names from the file, whatever those are.
+  constexpr size_t kLongest = 1000;
   try {
     return checkpoint_of(file);
   } catch (const Error& e) {
-    throw FormatError(str(path.string(), ": ", e.what()));
+    throw FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest)));
+  } catch (const std::bad_alloc&) {
+    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
   }
 }
 

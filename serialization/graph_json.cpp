@@ -84,20 +84,25 @@ class GraphReader {
     else if (kind == "op")
       node = graph_.add_op(name, target, std::move(attributes), inputs);
     else if (kind == "tensor")
-      node = read_tensor(name, attributes);
+      node = read_tensor(name, target, attributes);
     else if (kind == "layer")
       node = graph_.add_call(name, target, inputs);
     else
       throw FormatError(str("graph: node '", name, "' is of unknown kind '", kind, "'"));
+    check<FormatError>(node->inputs == inputs, "graph: node '", name, "' of kind '", kind, "' has inputs");
     check<FormatError>(node->name == name, "graph: the name '", name, "' is used twice");
     if (kind == "layer") node->attributes = attributes;
     nodes_[name] = node;
   }
 
-  Node* read_tensor(const std::string& name, const Attributes& attributes) {
+  // The tensor is kept under the target; a node that was renamed since has another name.
+  Node* read_tensor(const std::string& name, const std::string& target, const Attributes& attributes) {
     const NDArray placeholder = NDArray::placeholder(Shape(attributes.get<std::vector<int64_t>>("shape")),
                                                      dtype_from_name(attributes.get<std::string>("dtype")));
-    return graph_.add_tensor(name, Tensor(placeholder, attributes.get<bool>("parameter")));
+    Node* node = graph_.add_tensor(target, Tensor(placeholder, attributes.get<bool>("parameter")));
+    check<FormatError>(node->target == target, "graph: the name of tensor '", target, "' is empty or taken");
+    node->name = name;
+    return node;
   }
 
   Node* node_named(const std::string& name) const {

@@ -1,3 +1,4 @@
+#include <thimble/core/error.h>
 #include <thimble/serialization/text.h>
 
 namespace thimble::detail {
@@ -51,14 +52,14 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string quote(std::string_view text, size_t limit) {
-  std::string out = "'";
+std::string printable(std::string_view text, size_t limit) {
+  std::string out;
   size_t used = 0;
   while (!text.empty()) {
     const size_t length = character_length(text);
     const std::string_view character = text.substr(0, length == 0 ? 1 : length);
     used += character.size();
-    if (used > limit) return out + "...'";
+    if (used > limit) return out + "...";
     if (length == 0 || is_control(character)) {
       append_escaped(out, character);
     } else {
@@ -66,7 +67,9 @@ std::string quote(std::string_view text, size_t limit) {
     }
     text.remove_prefix(character.size());
   }
-  return out + "'";
+  return out;
 }
+
+std::string quote(std::string_view text, size_t limit) { return str('\'', printable(text, limit), '\''); }
 
 }  // namespace thimble::detail

@@ -10,8 +10,11 @@ namespace thimble::detail {
 /// True if `text` is well-formed UTF-8 (Unicode, table 3-7).
 bool is_utf8(std::string_view text);
 
-/// `text` in single quotes, on one line and safe to print: control characters and bytes that are not UTF-8 are escaped,
-/// and what goes beyond `limit` bytes is cut off and replaced by "...".
+/// `text` on one line and safe to print: control characters and bytes that are not UTF-8 are escaped, and what goes
+/// beyond `limit` bytes is cut off and replaced by "...".
+std::string printable(std::string_view text, size_t limit);
+
+/// The same in single quotes.
 std::string quote(std::string_view text, size_t limit = 80);
 
 }  // namespace thimble::detail
