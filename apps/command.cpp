@@ -26,7 +26,8 @@ std::ostream& Common::out() const { return json_ == "-" ? std::cerr : std::cout;
 
 void Common::write_json(const nlohmann::json& result) const {
   if (json_.empty()) return;
-  const std::string text = result.dump(2) + '\n';
+  // File names need not be UTF-8, JSON must.
+  const std::string text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
   if (json_ == "-") {
     std::cout << text << std::flush;
     check<IOError>(std::cout.good(), "cannot write the JSON result to standard output");

@@ -48,7 +48,7 @@ std::string capitalized(std::string word) {
   return word;
 }
 
-std::string latency_text(const Latency& l) { return fixed(l.mean_us, 1) + " ± " + fixed(l.std_us, 1); }
+std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " ± ", fixed(l.std_us, 1)); }
 
 void run(const Options& o) {
   o.common.apply();

@@ -1,8 +1,11 @@
 // The thimble program: train, quantize, evaluate and compare models from the command line.
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "apps/command.h"
 #include <thimble/core/error.h>
@@ -18,9 +21,25 @@ Examples:
   thimble compare mlp.safetensors mlp.int8.safetensors
 Every subcommand explains itself: thimble train --help)";
 
-int fail(const std::string& message, int status) {
+// One line, whatever file names and arguments hold.
+int fail(std::string message, int status) {
+  std::ranges::replace_if(
+      message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
   std::cerr << "thimble: " << message << '\n';
   return status;
+}
+
+// CLI11 says of an unknown subcommand that one is missing.
+std::string usage_error(const CLI::App& app, const CLI::Error& error) {
+  const std::vector<std::string> rest = app.remaining();
+  const bool unknown = app.get_subcommands().empty() && !rest.empty();
+  return thimble::str(unknown ? thimble::str("there is no subcommand '", rest.front(), "'") : error.what(),
+                      " (see thimble --help)");
+}
+
+void flush_output() {
+  std::cout.flush();
+  thimble::check<thimble::IOError>(std::cout.good(), "cannot write to standard output");
 }
 
 }  // namespace
@@ -41,12 +60,15 @@ int main(int argc, char** argv) {
   apps::add_inspect(app);
   // Subcommands run while the command line is parsed, after all of it was understood.
   try {
-    app.parse(argc, argv);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& e) {
+      app.exit(e);  // prints what --help asks for
+    }
+    flush_output();
     return 0;
-  } catch (const CLI::Success& e) {
-    return app.exit(e);  // --help
   } catch (const CLI::Error& e) {
-    return fail(std::string(e.what()) + " (see thimble --help)", kUsage);
+    return fail(usage_error(app, e), kUsage);
   } catch (const Error& e) {
     return fail(e.what(), kFailure);
   } catch (const std::bad_alloc&) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apps/text_table.h"
+#include <thimble/core/error.h>
 
 namespace thimble::apps {
 
@@ -35,12 +36,12 @@ void ProgressBar::update(int64_t done, const std::string& text) {
   last_ = now;
   const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total_));
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  const std::string left = part > 0 ? "  " + minutes(elapsed * (1 - part) / part) + " left" : "";
+  const std::string left = part > 0 ? str("  ", minutes(elapsed * (1 - part) / part), " left") : "";
   constexpr int kCells = 24;
   const int full = static_cast<int>(part * kCells);
-  std::string line = title_ + " [" + std::string(static_cast<size_t>(full), '#') +
-                     std::string(static_cast<size_t>(kCells - full), '.') + "] " + fixed(100 * part, 0) + "%  " + text +
-                     left;
+  std::string line =
+      str(title_, " [", std::string(static_cast<size_t>(full), '#'),
+          std::string(static_cast<size_t>(kCells - full), '.'), "] ", fixed(100 * part, 0), "%  ", text, left);
   // A line that wraps could not be drawn over.
   line.resize(std::min(line.size(), terminal_width() - 1));
   std::cerr << "\r\x1b[K" << line << std::flush;

@@ -35,7 +35,7 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
   TextTable table({"layer", "type", "weights", "activations", "note"});
   for (const quant::LayerReport& layer : report)
     table.add({layer.name, layer.type, std::to_string(layer.weight_bits) + " bits",
-               std::to_string(layer.activation_bits) + " bits", layer.kept_float ? "float: " + layer.reason : ""});
+               std::to_string(layer.activation_bits) + " bits", layer.kept_float ? str("float: ", layer.reason) : ""});
   out << table.str();
 }
 

@@ -23,7 +23,8 @@ std::string TextTable::str() const {
     std::string line, rule;
     for (size_t c = 0; c < rows_[r].size(); ++c) {
       const std::string blanks(widths[c] - width(rows_[r][c]), ' ');
-      line += (c == 0 ? rows_[r][c] + blanks : "  " + blanks + rows_[r][c]);
+      if (c > 0) line += "  ";
+      line += c == 0 ? rows_[r][c] + blanks : blanks + rows_[r][c];
       rule += std::string(widths[c] + (c ? 2 : 0), '-');
     }
     line.erase(line.find_last_not_of(' ') + 1);
@@ -42,7 +43,7 @@ std::string fixed(double value, int digits) {
 std::string with_commas(int64_t value) {
   std::string digits = std::to_string(value);
   for (auto i = static_cast<int64_t>(digits.size()) - 3; i > (value < 0 ? 1 : 0); i -= 3)
-    digits.insert(static_cast<size_t>(i), ",");
+    digits.insert(static_cast<size_t>(i), 1, ',');
   return digits;
 }
 

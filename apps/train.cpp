@@ -66,9 +66,9 @@ EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::Da
     result.images += labels.shape(0);
     result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (bar.visible())
-      bar.update(++step, "loss " + fixed(loss_sum / static_cast<double>(result.images), 4) + "  accuracy " +
-                             fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2) +
-                             "%  " + with_commas(static_cast<int64_t>(result.images_per_second())) + " images/s");
+      bar.update(++step, str("loss ", fixed(loss_sum / static_cast<double>(result.images), 4), "  accuracy ",
+                             fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2), "%  ",
+                             with_commas(static_cast<int64_t>(result.images_per_second())), " images/s"));
   }
   result.loss = loss_sum / static_cast<double>(result.images);
   result.accuracy = static_cast<double>(correct) / static_cast<double>(result.images);
