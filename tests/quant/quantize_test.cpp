@@ -1,0 +1,485 @@
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/quant/reference.h"
+#include <thimble/core/ops.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/activation.h>
+#include <thimble/nn/container.h>
+#include <thimble/nn/trace.h>
+#include <thimble/quant/observer.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble::quant {
+namespace {
+
+using nn::Graph;
+using nn::Node;
+using testing::HasSubstr;
+
+template <typename F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const ValueError& e) {
+    return e.what();
+  }
+  ADD_FAILURE() << "no ValueError";
+  return "";
+}
+
+struct Converted {
+  Graph graph;
+  ConversionReport report;
+
+  const LayerReport& layer(const std::string& name) const {
+    for (const LayerReport& entry : report)
+      if (entry.name == name) return entry;
+    ADD_FAILURE() << "no report of " << name;
+    static const LayerReport none;
+    return none;
+  }
+  int count(std::string_view type) const {
+    int found = 0;
+    for (const Node* node : graph.nodes()) found += graph.is_layer(node, type) || graph.is_op(node, type);
+    return found;
+  }
+};
+
+class QuantizeTest : public testing::Test {
+ protected:
+  Graph traced(nn::Module& model, const Shape& shape = {16, 8}) {
+    manual_seed(1);
+    for (Tensor p : model.parameters()) p.mutable_data().copy_from(random_normal(p.shape(), rng, 0.5f));
+    data = random_normal(shape, rng);
+    return nn::trace(model.eval(), Tensor(data));
+  }
+
+  Converted quantized(const Graph& graph, const QConfigMapping& mapping = QConfigMapping::static_int8()) {
+    const std::string before = graph.table();
+    const auto arrays = arrays_of(graph);
+    Converted result;
+    result.graph = quantize_model(
+        graph, [&](Graph& prepared) { prepared(Tensor(data)); }, mapping, &result.report);
+    EXPECT_EQ(graph.table(), before) << "the input graph was changed";
+    for (const auto& [name, array] : arrays_of(graph))
+      EXPECT_EQ(array.to_vector<float>(), arrays.at(name).to_vector<float>());
+    return result;
+  }
+
+  // Signal to quantization noise, in dB.
+  double sqnr(const Graph& graph, Converted& result) {
+    Graph original = graph.clone();
+    original.eval();
+    const auto y = original(Tensor(data)).data().to_vector<double>();
+    const auto q = result.graph(Tensor(data)).data().to_vector<double>();
+    EXPECT_EQ(y.size(), q.size());
+    double signal = 0, noise = 1e-30;
+    for (size_t i = 0; i < y.size(); ++i) {
+      signal += y[i] * y[i];
+      noise += (y[i] - q[i]) * (y[i] - q[i]);
+    }
+    return 10 * std::log10(signal / noise);
+  }
+
+  // Runs the graph node by node: every integer layer against the nested loops, and every value that an integer layer
+  // reads is uint8.
+  void expect_integers(Graph& graph) {
+    const std::vector<Node*> nodes = graph.nodes();
+    const std::vector<Tensor> values = graph.run_all(std::vector<Tensor>{data});
+    std::map<const Node*, Tensor> value_of;
+    for (size_t i = 0; i < nodes.size(); ++i) value_of[nodes[i]] = values[i];
+    for (const Node* node : nodes) {
+      const auto* layer = graph.layer_as<QuantizedLinear>(node);
+      if (!layer) continue;
+      const Tensor x = value_of[node->inputs[0]];
+      ASSERT_EQ(x.dtype(), DType::uint8) << node->name;
+      EXPECT_EQ(value_of[node].data().to_vector<float>(), reference_linear(*layer, x.data().to_vector<uint8_t>()))
+          << node->name;
+    }
+    EXPECT_EQ(value_of[graph.output()].dtype(), DType::float32);
+  }
+
+  // The same bits on every machine and however the batch is split.
+  void expect_deterministic(Graph& graph) {
+    const auto expected = graph(Tensor(data)).data().to_vector<float>();
+    on_every_machine([&] {
+      EXPECT_EQ(graph(Tensor(data)).data().to_vector<float>(), expected);
+      for (const int64_t split : {1, 3, 7}) {
+        std::vector<float> pieces;
+        for (int64_t at = 0; at < data.shape(0); at += split)
+          for (const float v : graph(Tensor(data.slice(0, at, at + split))).data().to_vector<float>())
+            pieces.push_back(v);
+        EXPECT_EQ(pieces, expected) << "batches of " << split;
+      }
+    });
+  }
+
+  std::mt19937 rng{1};
+  NDArray data;
+};
+
+TEST_F(QuantizeTest, AnMlpIsIntegerFromEndToEnd) {
+  nn::Sequential model(nn::Linear(8, 40), nn::ReLU(), nn::Linear(40, 33), nn::ReLU(), nn::Linear(33, 5));
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 3);
+  EXPECT_EQ(result.count("Quantize"), 1);
+  EXPECT_EQ(result.count("Dequantize"), 0);
+  EXPECT_EQ(result.count("relu"), 0);
+  EXPECT_EQ(result.graph.nodes().size(), 5u) << result.graph.table();
+  ASSERT_EQ(result.report.size(), 3u);
+  for (const LayerReport& layer : result.report) {
+    EXPECT_FALSE(layer.kept_float);
+    EXPECT_EQ(layer.reason, "");
+    EXPECT_EQ(layer.weight_bits, 8);
+    EXPECT_EQ(layer.activation_bits, 8);
+  }
+  EXPECT_EQ(result.layer("0").type, "LinearReLU");
+  EXPECT_GT(sqnr(graph, result), 30);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+// The whole way once more by hand, from the float weights: ranges, scales, integers, answer.
+TEST_F(QuantizeTest, AnMlpIsExactlyWhatTheArithmeticSays) {
+  for (const int bits : {8, 4}) {
+    nn::Sequential model(nn::Linear(8, 12), nn::ReLU(), nn::Linear(12, 5));
+    const Graph graph = traced(model, {20, 8});
+    QConfig config;
+    config.weight.bits = bits;
+    config.activation.bits = bits;
+    Converted result = quantized(graph, QConfigMapping().set_global(config));
+    const auto got = result.graph(Tensor(data)).data().to_vector<float>();
+
+    const auto qmax = static_cast<float>((1 << bits) - 1), wmax = static_cast<float>((1 << (bits - 1)) - 1);
+    auto arrays = arrays_of(graph);
+    Tensor h = data;
+    std::vector<int32_t> q;
+    for (const bool first : {true, false}) {
+      const std::string name = first ? "0." : "2.";
+      const NDArray weight = arrays.at(name + "weight"), bias = arrays.at(name + "bias");
+      const auto in = static_cast<size_t>(weight.shape(1)), out = static_cast<size_t>(weight.shape(0));
+      auto range_of = [](const Tensor& t) {
+        float min = 0, max = 0;
+        for (const float v : t.data().to_vector<float>()) min = std::min(min, v), max = std::max(max, v);
+        return std::pair(min, max);
+      };
+      const auto [min, max] = range_of(h);
+      const float sx = (max - min) / qmax;
+      const auto zx = static_cast<int32_t>(std::nearbyint(-min / sx));
+      if (first)
+        for (const float v : data.to_vector<float>())
+          q.push_back(static_cast<int32_t>(std::clamp(std::nearbyint(v / sx) + static_cast<float>(zx), 0.0f, qmax)));
+      if (first) h = relu(linear(h, weight, bias));
+      const float sy = range_of(h).second / qmax;  // of the hidden layer, whose smallest value is 0
+      const auto w = weight.to_vector<float>(), b = bias.to_vector<float>();
+      std::vector<float> y;
+      for (size_t row = 0; row < q.size() / in; ++row)
+        for (size_t o = 0; o < out; ++o) {
+          float most = 0;
+          for (size_t i = 0; i < in; ++i) most = std::max(most, std::abs(w[o * in + i]));
+          const float sw = most / wmax;
+          auto sum = static_cast<int32_t>(std::nearbyint(double{b[o]} / (double{sx} * double{sw})));
+          for (size_t i = 0; i < in; ++i)
+            sum += (q[row * in + i] - zx) * static_cast<int32_t>(std::nearbyint(w[o * in + i] / sw));
+          const double output_scale = first ? double{sy} : 1.0;
+          const auto multiplier = static_cast<float>(double{sx} * double{sw} / output_scale);
+          y.push_back(static_cast<float>(sum) * multiplier);
+        }
+      if (!first) {
+        EXPECT_EQ(got, y);
+        continue;
+      }
+      q.clear();
+      for (const float v : y) q.push_back(static_cast<int32_t>(std::clamp(std::nearbyint(v), 0.0f, qmax)));
+    }
+  }
+}
+
+TEST_F(QuantizeTest, AResidualAdditionStaysFloat) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 8}, fc2{this, "fc2", 8, 8}, fc3{this, "fc3", 8, 3};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = relu(fc1(x));
+      return fc3(relu(fc2(h) + h));
+    }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 3);
+  EXPECT_EQ(result.count("add"), 1);
+  EXPECT_TRUE(result.layer("add").kept_float);
+  EXPECT_EQ(result.layer("add").reason, "it has no integer form");
+  EXPECT_EQ(result.count("relu"), 1);
+  EXPECT_EQ(result.count("Dequantize"), 1) << "of the shortcut";
+  EXPECT_FALSE(result.layer("fc2").kept_float);
+  EXPECT_GT(sqnr(graph, result), 28);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, AnOpWithoutAnIntegerFormStaysFloatAndIsReported) {
+  nn::Sequential model(nn::Linear(8, 16), nn::GELU(), nn::Linear(16, 4));
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("gelu"), 1);
+  const LayerReport& gelu = result.layer("1");
+  EXPECT_TRUE(gelu.kept_float);
+  EXPECT_EQ(gelu.type, "gelu");
+  EXPECT_EQ(gelu.weight_bits, 32);
+  EXPECT_EQ(gelu.reason, "it has no integer form");
+  EXPECT_EQ(result.report.size(), 3u);
+  EXPECT_EQ(result.count("Quantize"), 2);
+  EXPECT_GT(sqnr(graph, result), 30);
+  expect_integers(result.graph);
+}
+
+TEST_F(QuantizeTest, OpsThatMoveElementsPassIntegersOn) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 12}, fc2{this, "fc2", 6, 4};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = relu(fc1(flatten(x, 1)));
+      return fc2(transpose(reshape(h, {-1, 6, 2}), 1, 2));
+    }
+  } model;
+  const Graph graph = traced(model, {16, 2, 4});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 2);
+  EXPECT_EQ(result.count("Quantize"), 1) << result.graph.table();
+  EXPECT_EQ(result.count("Dequantize"), 0) << result.graph.table();
+  const std::vector<Node*> nodes = result.graph.nodes();
+  const auto values = result.graph.run_all(std::vector<Tensor>{data});
+  int moved = 0;
+  for (size_t i = 0; i < nodes.size(); ++i)
+    if (nodes[i]->kind == Node::Kind::op) {
+      EXPECT_EQ(values[i].dtype(), DType::uint8) << nodes[i]->name;
+      ++moved;
+    }
+  EXPECT_EQ(moved, 3);
+  EXPECT_GT(sqnr(graph, result), 30);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, ALayerCalledTwiceStaysFloat) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> shared{this, "shared", 8, 8}, fc{this, "fc", 8, 3};
+    Tensor forward(const Tensor& x) override { return fc(relu(shared(relu(shared(x))))); }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("Linear"), 2);
+  EXPECT_EQ(result.count("QuantizedLinear"), 1);
+  for (const char* name : {"shared", "shared_1"}) {
+    EXPECT_TRUE(result.layer(name).kept_float);
+    EXPECT_EQ(result.layer(name).reason, "its layer is called more than once");
+  }
+  EXPECT_GT(sqnr(graph, result), 30);
+}
+
+TEST_F(QuantizeTest, TheConfigurationKeepsLayersFloatByNameAndByType) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph graph = traced(model);
+  Converted by_name = quantized(graph, QConfigMapping::static_int8().set_name("2", std::nullopt));
+  EXPECT_EQ(by_name.count("QuantizedLinear"), 2);
+  EXPECT_EQ(by_name.layer("2").reason, "its configuration keeps it float");
+  EXPECT_EQ(by_name.count("LinearReLU"), 1);
+  expect_integers(by_name.graph);
+  Converted by_type = quantized(graph, QConfigMapping::static_int8().set_type("LinearReLU", std::nullopt));
+  EXPECT_EQ(by_type.count("QuantizedLinear"), 1);
+  EXPECT_FALSE(by_type.layer("4").kept_float);
+  // A name counts more than a type, a type more than the global configuration.
+  Converted both = quantized(graph, QConfigMapping().set_type("LinearReLU", QConfig()).set_name("0", std::nullopt));
+  EXPECT_TRUE(both.layer("0").kept_float);
+  EXPECT_FALSE(both.layer("2").kept_float);
+  EXPECT_TRUE(both.layer("4").kept_float);
+  Converted nothing = quantized(graph, QConfigMapping());
+  EXPECT_EQ(nothing.count("QuantizedLinear") + nothing.count("Quantize") + nothing.count("MinMaxObserver"), 0);
+  EXPECT_EQ(sqnr(graph, nothing) > 200, true) << "a graph that stays float was changed";
+}
+
+TEST_F(QuantizeTest, EachLayerGetsItsOwnBits) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph graph = traced(model);
+  QConfig four;
+  four.weight.bits = 4;
+  four.activation.bits = 6;
+  Converted result = quantized(graph, QConfigMapping::static_int8().set_name("2", four));
+  EXPECT_EQ(result.layer("0").weight_bits, 8);
+  EXPECT_EQ(result.layer("0").activation_bits, 8);
+  EXPECT_EQ(result.layer("2").weight_bits, 4);
+  EXPECT_EQ(result.layer("2").activation_bits, 6);
+  const NDArray weight = arrays_of(result.graph).at("2.weight");
+  for (const int v : weight.to_vector<int32_t>()) EXPECT_LE(std::abs(v), 7);
+  expect_integers(result.graph);
+}
+
+TEST_F(QuantizeTest, FewerBitsMeanMoreNoise) {
+  nn::Sequential model(nn::Linear(8, 30), nn::ReLU(), nn::Linear(30, 6));
+  const Graph graph = traced(model, {200, 8});
+  double before = -1e9;
+  for (int bits = 2; bits <= 8; ++bits) {
+    QConfig config;
+    config.weight.bits = bits;
+    config.activation.bits = bits;
+    Converted result = quantized(graph, QConfigMapping().set_global(config));
+    const double now = sqnr(graph, result);
+    EXPECT_GT(now, before + 2) << bits << " bits";
+    expect_integers(result.graph);
+    before = now;
+  }
+}
+
+TEST_F(QuantizeTest, AValueMayBeReadByIntegerAndFloatNodes) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 8}, fc2{this, "fc2", 8, 8}, fc3{this, "fc3", 8, 8};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = fc1(x);
+      return fc2(h) + fc3(h) * gelu(h) + x;
+    }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 3);
+  EXPECT_EQ(result.count("Quantize"), 1) << "one for the input";
+  EXPECT_EQ(result.count("Dequantize"), 1) << "one for gelu, of what fc1 gives";
+  EXPECT_GT(sqnr(graph, result), 28);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, AnIntegerValueMayBeTheOutput) {
+  Graph graph;
+  Node* input = graph.add_input("input");
+  Node* fc1 = graph.add_layer("fc1", std::make_shared<nn::Linear>(8, 8), {input});
+  Node* fc2 = graph.add_layer("fc2", std::make_shared<nn::Linear>(8, 8), {fc1});
+  graph.add_op("add", "add", {}, {fc2, fc1});
+  graph.set_output(fc1);
+  data = random_normal({16, 8}, rng);
+  Converted result = quantized(graph);
+  EXPECT_GT(sqnr(graph, result), 30);
+}
+
+TEST_F(QuantizeTest, SeveralInputs) {
+  Graph graph;
+  Node* a = graph.add_input("a");
+  Node* b = graph.add_input("b");
+  Node* fc1 = graph.add_layer("fc1", std::make_shared<nn::Linear>(8, 4), {a});
+  Node* fc2 = graph.add_layer("fc2", std::make_shared<nn::Linear>(6, 4), {b});
+  graph.set_output(graph.add_op("add", "add", {}, {fc1, fc2}));
+  const Tensor x = random_normal({5, 8}, rng), y = random_normal({5, 6}, rng);
+  Graph result = quantize_model(graph, [&](Graph& prepared) { prepared(x, y); });
+  const auto expected = graph(x, y).data().to_vector<float>(), got = result(x, y).data().to_vector<float>();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 0.1);
+}
+
+TEST_F(QuantizeTest, APreparedGraphComputesWhatTheFloatGraphDoes) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  Graph graph = traced(model);
+  Graph prepared = prepare(graph, QConfigMapping::static_int8());
+  EXPECT_EQ(prepared(Tensor(data)).data().to_vector<float>(), graph(Tensor(data)).data().to_vector<float>());
+  EXPECT_FALSE(prepared.training());
+  // convert() leaves it as it is: it can go on being calibrated.
+  const std::string before = prepared.table();
+  Graph first = convert(prepared);
+  EXPECT_EQ(prepared.table(), before);
+  NDArray wider = data.clone();
+  for (int64_t i = 0; i < wider.numel(); ++i) wider.data<float>()[i] *= 100;
+  prepared(Tensor(wider));
+  Graph second = convert(prepared);
+  EXPECT_NE(first(Tensor(data)).data().to_vector<float>(), second(Tensor(data)).data().to_vector<float>());
+}
+
+TEST_F(QuantizeTest, UnknownNamesAreRefused) {
+  nn::Sequential model(nn::Linear(8, 9));
+  const Graph graph = traced(model);
+  EXPECT_THAT(error_of([&] { prepare(graph, QConfigMapping::static_int8().set_name("fc9", std::nullopt)); }),
+              HasSubstr("'fc9'"));
+  QConfig config;
+  config.observer = "crystal ball";
+  EXPECT_THAT(error_of([&] { prepare(graph, QConfigMapping().set_global(config)); }), HasSubstr("crystal ball"));
+}
+
+TEST_F(QuantizeTest, ConfigurationsThatNoIntegerLayerHasAreRefused) {
+  nn::Sequential model(nn::Linear(8, 9));
+  const Graph graph = traced(model);
+  auto expect_refused = [&](auto change) {
+    QConfig config;
+    change(config);
+    EXPECT_THAT(error_of([&] { prepare(graph, QConfigMapping().set_global(config)); }),
+                HasSubstr("prepare: the configuration of '0' asks for"));
+  };
+  for (const int bits : {-1, 0, 1, 9, 16}) {
+    expect_refused([&](QConfig& c) { c.weight.bits = bits; });
+    expect_refused([&](QConfig& c) { c.activation.bits = bits; });
+  }
+  expect_refused([](QConfig& c) { c.activation.is_signed = true; });
+  expect_refused([](QConfig& c) { c.activation.axis = 1; });
+  expect_refused([](QConfig& c) { c.weight.is_signed = false; });
+  expect_refused([](QConfig& c) { c.weight.scheme = QScheme::affine; });
+  expect_refused([](QConfig& c) { c.weight.axis = std::nullopt; });
+  expect_refused([](QConfig& c) { c.weight.axis = 1; });
+}
+
+TEST_F(QuantizeTest, CalibrationIsAsked) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph graph = traced(model);
+  const Graph prepared = prepare(graph, QConfigMapping::static_int8());
+  EXPECT_THAT(error_of([&] { convert(prepared); }), HasSubstr("'input.observer' has seen no values"));
+  EXPECT_THROW(quantize_model(graph, [](Graph&) {}), ValueError);
+}
+
+TEST_F(QuantizeTest, CalibrationDataMustBeFinite) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph graph = traced(model);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    NDArray x = data.clone();
+    x.data<float>()[17] = bad;
+    const std::string message = error_of([&] { quantize_model(graph, [&](Graph& prepared) { prepared(Tensor(x)); }); });
+    EXPECT_THAT(message, HasSubstr("input.observer"));
+    EXPECT_THAT(message, HasSubstr("NaN or infinity"));
+  }
+}
+
+// Random chains of what the library has, whatever comes out must run, be close and be deterministic.
+TEST_F(QuantizeTest, RandomGraphsConvert) {
+  for (int trial = 0; trial < 60; ++trial) {
+    Graph graph;
+    std::vector<Node*> values{graph.add_input("input")};
+    for (int i = 0; i < 8; ++i) {
+      Node* a = values[rng() % values.size()];
+      Node* b = values[rng() % values.size()];
+      switch (rng() % 6) {
+        case 0:
+        case 1:
+          values.push_back(graph.add_layer(
+              "fc", std::make_shared<nn::Linear>(random_normal({8, 8}, rng, 0.4f), random_normal({8}, rng)), {a}));
+          break;
+        case 2:
+          values.push_back(graph.add_op("relu", "relu", {}, {a}));
+          break;
+        case 3:
+          values.push_back(graph.add_op("add", "add", {}, {a, b}));
+          break;
+        case 4:
+          values.push_back(graph.add_op("tanh", "tanh", {}, {a}));
+          break;
+        default:
+          values.push_back(graph.add_op("reshape", "reshape", {{"shape", std::vector<int64_t>{-1, 8}}}, {a}));
+      }
+    }
+    graph.set_output(values.back());
+    SCOPED_TRACE(graph.table());
+    data = random_normal({6, 8}, rng);
+    Converted result = quantized(graph);
+    EXPECT_GT(sqnr(graph, result), 20) << result.graph.table();
+    const auto got = result.graph(Tensor(data)).data().to_vector<float>();
+    on_every_machine([&] { EXPECT_EQ(result.graph(Tensor(data)).data().to_vector<float>(), got); });
+  }
+}
+
+}  // namespace
+}  // namespace thimble::quant
