@@ -1,0 +1,283 @@
+#include "tests/apps/program.h"
+
+namespace thimble::apps {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+void expect_keys(const json& object, const std::vector<std::string>& keys) {
+  ASSERT_TRUE(object.is_object()) << object;
+  for (const std::string& key : keys) EXPECT_TRUE(object.contains(key)) << key << " is missing in " << object;
+}
+
+TEST_F(ProgramTest, GoesTheWholeWay) {
+  const json trained = json_of(training("m.st"));
+  expect_keys(trained, {"model", "parameters", "epochs", "out"});
+  EXPECT_EQ(trained["model"], "mlp");
+  EXPECT_EQ(trained["parameters"], 144 * 16 + 16 + 16 * 10 + 10);
+  EXPECT_EQ(trained["out"], "m.st");
+  ASSERT_EQ(trained["epochs"].size(), 3u);
+  for (const json& epoch : trained["epochs"])
+    expect_keys(epoch, {"epoch", "train_loss", "test_accuracy", "images_per_second", "seconds"});
+  EXPECT_EQ(trained["epochs"][2]["epoch"], 3);
+  EXPECT_LT(trained["epochs"][2]["train_loss"], trained["epochs"][0]["train_loss"]);
+
+  const json evaluated = json_of({"eval", "m.st", "--data", "data"});
+  expect_keys(evaluated, {"accuracy", "loss", "images"});
+  EXPECT_EQ(evaluated["images"], 50);
+  EXPECT_EQ(evaluated["accuracy"], trained["epochs"][2]["test_accuracy"]);
+  EXPECT_GT(evaluated["accuracy"], 0.9);
+
+  const json quantized = json_of({"quantize", "m.st", "--method", "static", "--data", "data", "--out", "q.st"});
+  expect_keys(quantized, {"method", "layers", "out", "size_bytes"});
+  EXPECT_EQ(quantized["method"], "static");
+  EXPECT_EQ(quantized["size_bytes"], std::filesystem::file_size(folder / "q.st"));
+  ASSERT_EQ(quantized["layers"].size(), 2u);
+  for (const json& layer : quantized["layers"]) {
+    expect_keys(layer, {"name", "type", "weight_bits", "activation_bits", "kept_float", "reason"});
+    EXPECT_EQ(layer["weight_bits"], 8);
+    EXPECT_EQ(layer["kept_float"], false);
+  }
+  const json integer = json_of({"eval", "q.st", "--data", "data"});
+  EXPECT_NEAR(integer["accuracy"].get<double>(), evaluated["accuracy"].get<double>(), 0.05);
+  EXPECT_NEAR(integer["loss"].get<double>(), evaluated["loss"].get<double>(), 0.1);
+
+  const json timed = json_of({"bench", "q.st", "--batch-size", "1,7", "--runs", "2"});
+  expect_keys(timed, {"results", "first_answer_ms"});
+  EXPECT_GT(timed["first_answer_ms"], 0.0);
+  ASSERT_EQ(timed["results"].size(), 2u);
+  EXPECT_EQ(timed["results"][1]["batch_size"], 7);
+  for (const json& result : timed["results"]) {
+    expect_keys(result, {"batch_size", "mean_us", "std_us", "median_us", "images_per_second"});
+    EXPECT_GT(result["mean_us"], 0.0);
+  }
+
+  const json compared = json_of({"compare", "m.st", "q.st", "--data", "data", "--runs", "1"});
+  ASSERT_EQ(compared.at("rows").size(), 2u);
+  for (const json& row : compared["rows"])
+    expect_keys(row, {"model", "dtype", "method", "size_bytes", "parameters", "accuracy", "latency_b1_us",
+                      "latency_b1_std_us", "latency_b64_us", "latency_b64_std_us"});
+  EXPECT_EQ(compared["rows"][0]["dtype"], "float32");
+  EXPECT_EQ(compared["rows"][1]["dtype"], "int8");
+  EXPECT_EQ(compared["rows"][1]["method"], "static");
+  EXPECT_EQ(compared["rows"][0]["accuracy"], evaluated["accuracy"]);
+  EXPECT_EQ(compared["rows"][1]["accuracy"], integer["accuracy"]);
+  EXPECT_EQ(compared["rows"][0]["parameters"], trained["parameters"]);
+
+  const json inspected = json_of({"inspect", "q.st"});
+  expect_keys(inspected, {"nodes", "tensors", "metadata"});
+  EXPECT_EQ(inspected["nodes"].size(), 4u);  // input, quantize, two layers
+  EXPECT_EQ(inspected["nodes"][1]["type"], "Quantize");
+  EXPECT_TRUE(inspected["nodes"][1]["attributes"].contains("scale"));
+  EXPECT_EQ(inspected["metadata"]["format"], "thimble");
+  for (const json& tensor : inspected["tensors"]) expect_keys(tensor, {"name", "dtype", "shape", "bytes"});
+  expect_files({"m.st", "q.st"});
+}
+
+TEST_F(ProgramTest, SpeaksToPeopleOnStandardOutput) {
+  train("m.st");
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           training("m.st"),
+           {"eval", "m.st", "--data", "data"},
+           {"quantize", "m.st", "--data", "data", "--out", "q.st"},
+           {"inspect", "m.st"},
+       }) {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.status, 0);
+    EXPECT_NE(result.out, "") << arguments[0];
+    EXPECT_EQ(result.err, "") << arguments[0];
+  }
+}
+
+TEST_F(ProgramTest, WritesJsonToAFile) {
+  train("m.st");
+  const Result result = run({"eval", "m.st", "--data", "data", "--json", "r.json"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("accuracy"));
+  expect_keys(json::parse(bytes("r.json")), {"accuracy", "loss", "images"});
+  expect_failure({"eval", "m.st", "--data", "data", "--json", "no/r.json"}, 1, "no/r.json");
+  expect_files({"m.st", "r.json"});
+}
+
+TEST_F(ProgramTest, TheSameSeedGivesTheSameBits) {
+  for (const char* optimizer : {"adam", "adamw", "sgd"}) {
+    ASSERT_EQ(run(training("a.st", {"--optimizer", optimizer, "--seed", "5"})).status, 0);
+    ASSERT_EQ(run(training("b.st", {"--optimizer", optimizer, "--seed", "5"})).status, 0);
+    ASSERT_EQ(run(training("c.st", {"--optimizer", optimizer, "--seed", "6"})).status, 0);
+    EXPECT_TRUE(bytes("a.st") == bytes("b.st")) << optimizer;
+    EXPECT_FALSE(bytes("a.st") == bytes("c.st")) << optimizer;
+  }
+  quantize("a.st", "qa.st");
+  quantize("a.st", "qb.st");
+  EXPECT_TRUE(bytes("qa.st") == bytes("qb.st"));
+}
+
+TEST_F(ProgramTest, CropsAndReadsCompressedFiles) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "data")) {
+    write_bytes(entry.path().string() + ".gz", data::gzip(read_bytes(entry.path())));
+    std::filesystem::remove(entry.path());
+  }
+  EXPECT_EQ(json_of(training("m.st", {"--crop", "10"}))["parameters"], 100 * 16 + 16 + 16 * 10 + 10);
+  expect_keys(json_of({"eval", "m.st", "--data", "data"}), {"accuracy"});
+}
+
+TEST_F(ProgramTest, HelpSucceeds) {
+  EXPECT_THAT(run({"--help"}).out, HasSubstr("quantize"));
+  for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect"}) {
+    const Result result = run({command, "--help"});
+    EXPECT_EQ(result.status, 0);
+    EXPECT_THAT(result.out, HasSubstr("--threads"));
+    EXPECT_THAT(result.out, HasSubstr("--json"));
+    EXPECT_EQ(result.err, "");
+  }
+}
+
+TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
+  expect_failure(std::vector<std::string>{}, 2, "subcommand");
+  expect_failure({"conquer"}, 2, "'conquer'");
+  expect_failure({"conquer", "--out", "m.st"}, 2, "'conquer'");
+  expect_failure({"train"}, 2, "--out");
+  expect_failure({"quantize", "m.st"}, 2, "--out");
+  expect_failure({"eval"}, 2, "model");
+  expect_failure({"compare"}, 2, "models");
+  expect_failure({"eval", "m.st", "--no-such-option"}, 2, "--no-such-option");
+  for (const char* threads : {"0", "-1", "many", "100000", ""})
+    expect_failure({"eval", "m.st", "--threads", threads}, 2, "--threads");
+  expect_failure({"train", "--out", "m.st", "--batch-size", "0"}, 2, "--batch-size");
+  expect_failure({"train", "--out", "m.st", "--epochs", "-1"}, 2, "--epochs");
+  expect_failure({"train", "--out", "m.st", "--lr", "-1"}, 2, "--lr");
+  expect_failure({"train", "--out", "m.st", "--seed", "x"}, 2, "--seed");
+  expect_failure({"bench", "m.st", "--runs", "0"}, 2, "--runs");
+  expect_failure({"bench", "m.st", "--batch-size", "1,0"}, 2, "--batch-size");
+  expect_failure({"quantize", "m.st", "--out", "q.st", "--calibration-images", "0"}, 2, "--calibration-images");
+  expect_failure({"two\nlines"}, 2, "two lines");
+  expect_files({});
+}
+
+TEST_F(ProgramTest, UnknownNamesAreSaid) {
+  train("m.st");
+  auto expect_unknown = [&](const std::vector<std::string>& arguments, const std::string& name) {
+    const Result result = run(arguments);
+    EXPECT_TRUE(result.status == 1 || result.status == 2) << result.status;
+    expect_failure(result, result.status, name);
+  };
+  expect_unknown(training("n.st", {"--optimizer", "guess"}), "guess");
+  expect_unknown({"train", "--dataset", "emnist9", "--data", "data", "--out", "n.st"}, "emnist9");
+  expect_unknown({"train", "--model", "gpt", "--data", "data", "--out", "n.st"}, "gpt");
+  expect_unknown({"eval", "m.st", "--dataset", "emnist9", "--data", "data"}, "emnist9");
+  expect_unknown({"quantize", "m.st", "--data", "data", "--method", "magic", "--out", "q.st"}, "magic");
+  expect_unknown({"quantize", "m.st", "--data", "data", "--observer", "crystal", "--out", "q.st"}, "crystal");
+  for (const char* bits : {"-1", "0", "1", "9", "32"})
+    for (const char* option : {"--weight-bits", "--activation-bits"})
+      expect_unknown({"quantize", "m.st", "--data", "data", option, bits, "--out", "q.st"}, "bits");
+  expect_unknown(training("n.st", {"--crop", "99"}), "99");
+  expect_unknown(training("n.st", {"--crop", "-3"}), "-3");
+  expect_failure({"train", "--data", "data", "--hidden", "0", "--out", "n.st"}, 1, "--hidden");
+  expect_failure({"quantize", "m.st", "--data", "data", "--weight-bits", "9", "--out", "q.st"}, 1, "9");
+  expect_files({"m.st"});
+}
+
+TEST_F(ProgramTest, BadDatasetsAreSaid) {
+  train("m.st");
+  expect_failure({"train", "--data", "nowhere", "--out", "n.st"}, 1, "nowhere");
+  expect_failure({"eval", "m.st", "--data", "nowhere"}, 1, "fetch-mnist");
+  const auto images = folder / "data" / "t10k-images-idx3-ubyte", labels = folder / "data" / "t10k-labels-idx1-ubyte";
+  const std::string good_images = read_bytes(images), good_labels = read_bytes(labels);
+  auto expect_bad = [&](const std::string& image_bytes, const std::string& label_bytes, const std::string& name) {
+    write_bytes(images, image_bytes);
+    write_bytes(labels, label_bytes);
+    expect_failure({"eval", "m.st", "--data", "data"}, 1, name);
+  };
+  expect_bad("", good_labels, "t10k-images");
+  expect_bad(std::string("\x01") + good_images.substr(1), good_labels, "t10k-images");
+  expect_bad(good_images.substr(0, good_images.size() - 1), good_labels, "t10k-images");
+  expect_bad(good_images + 'x', good_labels, "t10k-images");
+  expect_bad(good_labels, good_labels, "t10k-images");
+  expect_bad(good_images, good_images, "t10k-labels");
+  expect_bad(good_images, good_labels.substr(0, 20), "t10k-labels");
+  expect_bad(good_images, good_labels.substr(0, 10) + '\x0a' + good_labels.substr(11), "label 2 is 10");
+  expect_bad(good_images, data::idx_header(8, {3}) + std::string(3, '\0'), "3 labels");
+}
+
+TEST_F(ProgramTest, DamagedModelsAreSaid) {
+  train("m.st");
+  const std::string good = bytes("m.st");
+  auto expect_bad = [&](const std::string& name) {
+    for (const auto& arguments :
+         std::vector<std::vector<std::string>>{{"eval", name, "--data", "data"},
+                                               {"quantize", name, "--data", "data", "--out", "q.st"},
+                                               {"bench", name, "--runs", "1"},
+                                               {"compare", name, "--data", "data", "--runs", "1"}})
+      expect_failure(arguments, 1, name);
+  };
+  expect_bad("missing.st");
+  expect_bad("data");
+  expect_bad("data/train-images-idx3-ubyte");
+  for (const size_t length : {size_t{0}, size_t{7}, size_t{100}, good.size() - 1}) {
+    write_bytes(folder / "cut.st", good.substr(0, length));
+    expect_bad("cut.st");
+    expect_failure({"inspect", "cut.st"}, 1, "cut.st");
+  }
+  std::string flipped = good;
+  flipped[flipped.find("Linear")] = 'X';
+  write_bytes(folder / "flipped.st", flipped);
+  expect_bad("flipped.st");
+  expect_failure({"inspect", "flipped.st"}, 1, "flipped.st");
+  expect_files({"m.st", "cut.st", "flipped.st"});
+}
+
+TEST_F(ProgramTest, AModelForOtherPicturesIsSaid) {
+  train("m.st");
+  write_dataset(folder / "data" / "large", 14);
+  expect_failure({"eval", "m.st", "--data", "data/large"}, 1, "196");
+  expect_failure({"quantize", "m.st", "--data", "data/large", "--out", "q.st"}, 1, "196");
+  quantize("m.st", "q.st");
+  expect_failure({"eval", "q.st", "--data", "data/large"}, 1, "196");
+  expect_failure({"quantize", "q.st", "--data", "data", "--out", "q2.st"}, 1, "quantized already");
+  expect_files({"m.st", "q.st"});
+}
+
+TEST_F(ProgramTest, WhereItCannotWriteItSaysSo) {
+  train("m.st");
+  for (const char* target : {"no/m.st", "/proc/m.st", "/dev/full"}) {
+    expect_failure(run(training(target)), 1, target);
+    expect_failure({"quantize", "m.st", "--data", "data", "--out", target}, 1, target);
+    expect_failure({"inspect", "m.st", "--json", target}, 1, target);
+  }
+  expect_failure(run(training("data")), 1, "data");
+  for (const auto& arguments :
+       std::vector<std::vector<std::string>>{{"eval", "m.st", "--data", "data"}, {"inspect", "m.st"}, {"--help"}})
+    expect_failure(run(arguments, RLIM_INFINITY, "/dev/full"), 1, "standard output");
+  // With --json -, what people read goes to standard error before.
+  const Result result = run({"eval", "m.st", "--data", "data", "--json", "-"}, RLIM_INFINITY, "/dev/full");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err, HasSubstr("\nthimble: cannot write the JSON result to standard output\n"));
+  expect_files({"m.st"});
+}
+
+TEST_F(ProgramTest, AFullDiskLeavesTheOldFileAndNothingElse) {
+  train("m.st");
+  quantize("m.st", "q.st");
+  const std::string model = bytes("m.st"), quantized = bytes("q.st");
+  for (const rlim_t limit : {rlim_t{1000}, rlim_t{2000}}) {
+    expect_failure(run(training("m.st", {"--seed", "9"}), limit), 1, "m.st");
+    expect_failure(run({"quantize", "m.st", "--data", "data", "--out", "q.st"}, limit), 1, "q.st");
+    EXPECT_TRUE(bytes("m.st") == model);
+    EXPECT_TRUE(bytes("q.st") == quantized);
+    expect_files({"m.st", "q.st"});
+  }
+}
+
+TEST_F(ProgramTest, FileNamesMayHoldAnything) {
+  train("m.st");
+  const std::string odd = "odd \"name\"\n\xff.st";
+  std::filesystem::copy_file(folder / "m.st", folder / odd);
+  const json compared = json_of({"compare", odd, "--data", "data", "--runs", "1"});
+  EXPECT_EQ(compared.at("rows").size(), 1u);
+  write_bytes(folder / odd, "damaged");
+  expect_failure({"eval", odd, "--data", "data"}, 1, "odd");
+}
+
+}  // namespace
+}  // namespace thimble::apps
