@@ -3,11 +3,10 @@
 
 namespace thimble {
 
-Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t count, size_t untyped) {
-  check<ValueError>(inputs.size() == count, op, ": expects ", count, " inputs, got ", inputs.size());
+Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped) {
   const DType dtype = inputs.back().dtype();
   Shape shape = inputs[0].shape();
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
     if (i > 0) shape = broadcast_shapes(shape, inputs[i].shape(), op);
     if (i < untyped) continue;
     check<DTypeError>(is_differentiable(inputs[i].dtype()), op, ": expects float32 or float64, got ",
@@ -18,13 +17,13 @@ Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, si
 }
 
 NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out(check_elementwise(name_, inputs, 1), inputs[0].dtype());
+  NDArray out(check_elementwise(name_, inputs), inputs[0].dtype());
   kernels::unary(kernel_, inputs[0], out, p0_, p1_);
   return out;
 }
 
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out(check_elementwise(name_, inputs, 2), inputs[0].dtype());
+  NDArray out(check_elementwise(name_, inputs), inputs[0].dtype());
   kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
   return out;
 }

@@ -40,9 +40,9 @@ class BinaryOp : public Op {
   double p0_, p1_;
 };
 
-/// Checks that there are `count` inputs, all of the last one's dtype and that float32 or float64, except for the first
-/// `untyped` of them; returns the shape they broadcast to. Messages begin with `op`.
-Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t count, size_t untyped = 0);
+/// Checks that all inputs but the first `untyped` are of one dtype, float32 or float64; returns the shape that all
+/// broadcast to. Messages begin with `op`.
+Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped = 0);
 
 /// The gradient of a broadcast input, from `full`, a callable that gives it in the output's shape; not computed if the
 /// input needs none.

@@ -276,8 +276,8 @@ TEST(Elementwise, MessagesNameTheOpAndWhatItGot) {
   EXPECT_THAT([&] { clamp(f32, 2, 1); }, ThrowsMessage<ValueError>("clamp: min 2 is not below max 1"));
   EXPECT_THAT([&] { clamp(f32, kNaN, 1); }, ThrowsMessage<ValueError>(HasSubstr("clamp: min nan")));
   EXPECT_THAT([&] { exp(Tensor()); }, ThrowsMessage<ValueError>("exp: input 0 is undefined"));
-  EXPECT_THAT([&] { apply(make_op("add", {}), {f32}); }, ThrowsMessage<ValueError>("add: expects 2 inputs, got 1"));
-  EXPECT_THAT([&] { apply(make_op("relu", {}), {}); }, ThrowsMessage<ValueError>("relu: expects 1 inputs, got 0"));
+  EXPECT_THAT([&] { apply(make_op("add", {}), {f32}); }, ThrowsMessage<ValueError>("add: takes 2 inputs, got 1"));
+  EXPECT_THAT([&] { apply(make_op("relu", {}), {}); }, ThrowsMessage<ValueError>("relu: takes 1 inputs, got 0"));
   EXPECT_THROW(make_op("leaky_relu", {}), FormatError);
   EXPECT_THROW(make_op("clamp", {{"min", 2.0}, {"max", 1.0}}), FormatError);
   EXPECT_THROW(make_op("pow", {{"exponent", std::string("two")}}), FormatError);
