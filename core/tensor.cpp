@@ -86,7 +86,7 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   }
   Tensor output(op->compute(arrays));
   if (listener) listener->on_apply(*op, inputs, output);
-  if (recording && requires_grad) {
+  if (recording && requires_grad && is_differentiable(output.dtype())) {
     output.node_->requires_grad = true;
     output.node_->op = std::move(op);
     output.node_->inputs = std::move(inputs);

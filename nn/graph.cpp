@@ -139,6 +139,7 @@ void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
 }
 
 void Graph::replace_uses(Node* old, Node* replacement) {
+  position(replacement);
   for (const auto& node : nodes_)
     if (node.get() != replacement) std::ranges::replace(node->inputs, old, replacement);
   if (output_ == old) output_ = replacement;
@@ -147,6 +148,7 @@ void Graph::replace_uses(Node* old, Node* replacement) {
 
 void Graph::set_input(Node* node, size_t index, Node* value) {
   check<ValueError>(index < node->inputs.size(), "graph: '", node->name, "' has no input ", index);
+  position(value);
   node->inputs[index] = value;
   edited();
 }

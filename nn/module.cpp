@@ -134,7 +134,8 @@ std::vector<std::pair<std::string, const Module*>> Module::named_modules() const
 
 void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
   std::map<std::string, Tensor> tensors;
-  for (auto& [name, tensor] : state()) tensors.emplace(name, tensor);
+  for (auto& [name, tensor] : state())
+    check<ValueError>(tensors.emplace(name, tensor).second, "load_state: two tensors are named '", name, "'");
   check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
                     " tensors");
   for (const auto& [name, array] : arrays) {

@@ -111,8 +111,9 @@ void multiply(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* 
     return;
   }
   use_one_blas_thread();
-  if (m == 1) return gemv(b.transposed(), a.data, a.col_stride, bias, 1, c, threads);
-  if (n == 1) return gemv(a, b.data, b.row_stride, bias, 0, c, threads);
+  // A vector of one element may have any stride, 0 too if it was broadcast, which BLAS refuses.
+  if (m == 1) return gemv(b.transposed(), a.data, k == 1 ? 1 : a.col_stride, bias, 1, c, threads);
+  if (n == 1) return gemv(a, b.data, k == 1 ? 1 : b.row_stride, bias, 0, c, threads);
   // Each thread packs its part of the divided operand and all of the other, so the larger one is divided; of two equal
   // ones the rows, since whole rows of c are written fastest.
   if (m >= n) {

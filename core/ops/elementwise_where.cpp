@@ -51,7 +51,6 @@ std::unique_ptr<Op> make_comparison(const Attributes&) {
 }
 
 Tensor compare(Compare kernel, const Tensor& a, const Tensor& b) {
-  NoGrad guard;
   return apply(std::make_unique<Comparison>(kernel), {a, b});
 }
 

@@ -228,6 +228,15 @@ TEST(Linear, MisfitsAreRefusedWithTheirShapes) {
   EXPECT_THROW(linear(x, NDArray::ones({4, 3}, DType::float64)), DTypeError);
 }
 
+TEST(Linear, OneSampleAndOneOutputHaveTheirGradients) {
+  // The sum's gradient is one element broadcast with stride 0.
+  Tensor x(NDArray::from_vector<float>({1, 2, 3}, {1, 3}), true),
+      w(NDArray::from_vector<float>({4, 5, 6}, {1, 3}), true);
+  sum(linear(x, w)).backward();
+  EXPECT_EQ(x.grad().data().to_vector<float>(), (std::vector<float>{4, 5, 6}));
+  EXPECT_EQ(w.grad().data().to_vector<float>(), (std::vector<float>{1, 2, 3}));
+}
+
 TEST(MatMul, OpsAreRemadeFromTheirNames) {
   Generator generator(11);
   const NDArray a = randn({2, 3}, generator), b = randn({3, 2}, generator), w = randn({4, 3}, generator);
