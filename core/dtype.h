@@ -37,14 +37,22 @@ constexpr bool always_false = false;
 /// dtype_of<float> == DType::float32, and so on.
 template <typename T>
 constexpr DType dtype_of = [] {
-  if constexpr (std::is_same_v<T, float>) return DType::float32;
-  else if constexpr (std::is_same_v<T, double>) return DType::float64;
-  else if constexpr (std::is_same_v<T, bfloat16>) return DType::bfloat16;
-  else if constexpr (std::is_same_v<T, int32_t>) return DType::int32;
-  else if constexpr (std::is_same_v<T, int64_t>) return DType::int64;
-  else if constexpr (std::is_same_v<T, int8_t>) return DType::int8;
-  else if constexpr (std::is_same_v<T, uint8_t>) return DType::uint8;
-  else static_assert(detail::always_false<T>, "not a Thimble element type");
+  if constexpr (std::is_same_v<T, float>)
+    return DType::float32;
+  else if constexpr (std::is_same_v<T, double>)
+    return DType::float64;
+  else if constexpr (std::is_same_v<T, bfloat16>)
+    return DType::bfloat16;
+  else if constexpr (std::is_same_v<T, int32_t>)
+    return DType::int32;
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return DType::int64;
+  else if constexpr (std::is_same_v<T, int8_t>)
+    return DType::int8;
+  else if constexpr (std::is_same_v<T, uint8_t>)
+    return DType::uint8;
+  else
+    static_assert(detail::always_false<T>, "not a Thimble element type");
 }();
 
 /// Names a C++ type as a value, for dispatch: `[&](auto tag) { using T = typename decltype(tag)::type; ... }`.
@@ -57,13 +65,20 @@ struct TypeTag {
 template <typename F>
 decltype(auto) dispatch(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::float32: return f(TypeTag<float>{});
-    case DType::float64: return f(TypeTag<double>{});
-    case DType::bfloat16: return f(TypeTag<bfloat16>{});
-    case DType::int32: return f(TypeTag<int32_t>{});
-    case DType::int64: return f(TypeTag<int64_t>{});
-    case DType::int8: return f(TypeTag<int8_t>{});
-    case DType::uint8: return f(TypeTag<uint8_t>{});
+    case DType::float32:
+      return f(TypeTag<float>{});
+    case DType::float64:
+      return f(TypeTag<double>{});
+    case DType::bfloat16:
+      return f(TypeTag<bfloat16>{});
+    case DType::int32:
+      return f(TypeTag<int32_t>{});
+    case DType::int64:
+      return f(TypeTag<int64_t>{});
+    case DType::int8:
+      return f(TypeTag<int8_t>{});
+    case DType::uint8:
+      return f(TypeTag<uint8_t>{});
   }
   throw DTypeError("unknown dtype");
 }
@@ -72,9 +87,12 @@ decltype(auto) dispatch(DType dtype, F&& f) {
 template <typename F>
 decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
   switch (dtype) {
-    case DType::float32: return f(TypeTag<float>{});
-    case DType::float64: return f(TypeTag<double>{});
-    default: throw DTypeError(str(op, ": expects float32 or float64, got ", dtype));
+    case DType::float32:
+      return f(TypeTag<float>{});
+    case DType::float64:
+      return f(TypeTag<double>{});
+    default:
+      throw DTypeError(str(op, ": expects float32 or float64, got ", dtype));
   }
 }
 

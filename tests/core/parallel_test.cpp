@@ -37,7 +37,8 @@ TEST_F(Parallel, NestedLoopsRunAllTheirWork) {
   set_num_threads(4);
   std::atomic<int> count = 0;
   parallel_for(8, 1, [&](int64_t b, int64_t e) {
-    for (int64_t i = b; i < e; ++i) parallel_for(10, 1, [&](int64_t b2, int64_t e2) { count += static_cast<int>(e2 - b2); });
+    for (int64_t i = b; i < e; ++i)
+      parallel_for(10, 1, [&](int64_t b2, int64_t e2) { count += static_cast<int>(e2 - b2); });
   });
   EXPECT_EQ(count, 80);
 }
