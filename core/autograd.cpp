@@ -6,22 +6,6 @@
 
 namespace thimble {
 
-namespace {
-
-/// Recording on or off for a scope, whatever it was.
-class RecordingScope {
- public:
-  explicit RecordingScope(bool on) : before_(set_grad_enabled(on)) {}
-  ~RecordingScope() { set_grad_enabled(before_); }
-  RecordingScope(const RecordingScope&) = delete;
-  RecordingScope& operator=(const RecordingScope&) = delete;
-
- private:
-  bool before_;
-};
-
-}  // namespace
-
 /// One backward pass: walks the nodes from the output in reverse topological order, adding up gradients.
 class Backward {
  public:
@@ -33,6 +17,8 @@ class Backward {
                       " needs an out_grad; only one of one element does without");
     check<ShapeError>(!out_grad.defined() || out_grad.shape() == output.shape(), "backward: out_grad of shape ",
                       out_grad.defined() ? out_grad.shape() : Shape(), " does not fit ", output.shape());
+    check<DTypeError>(!out_grad.defined() || out_grad.dtype() == output.dtype(), "backward: out_grad is ",
+                      out_grad.defined() ? out_grad.dtype() : output.dtype(), ", the tensor ", output.dtype());
     order_from(output.node_);
     grads_[output.node_.get()] = out_grad.defined() ? out_grad : Tensor(NDArray::ones(output.shape(), output.dtype()));
   }
@@ -40,14 +26,14 @@ class Backward {
   /// Calls at(node, gradient) for each node that has one, from the output towards the leaves.
   template <typename AtNode>
   void run(AtNode&& at) {
-    RecordingScope scope(options_.create_graph);
+    const GradMode mode(options_.create_graph);
     // As inside layers, a tracer must not see what backward computes.
     ListenerScope silence;
     for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
       const std::shared_ptr<Tensor::Node>& node = *it;
       const auto found = grads_.find(node.get());
       if (found == grads_.end()) continue;
-      const Tensor gradient = std::move(found->second);
+      Tensor gradient = std::move(found->second);
       grads_.erase(found);
       at(*node, gradient);
       if (node->op) propagate(node, gradient);
@@ -74,6 +60,8 @@ class Backward {
                         ": has no gradient for its input ", i);
       check<ShapeError>(input_grads[i].shape() == input.shape(), node->op->name(), ": gradient of input ", i,
                         " has shape ", input_grads[i].shape(), ", the input ", input.shape());
+      check<DTypeError>(input_grads[i].dtype() == input.dtype(), node->op->name(), ": gradient of input ", i, " is ",
+                        input_grads[i].dtype(), ", the input ", input.dtype());
       Tensor& sum = grads_[input.node_.get()];
       sum = sum.defined() ? sum + input_grads[i] : std::move(input_grads[i]);
     }
@@ -105,15 +93,19 @@ class Backward {
   BackwardOptions options_;
   std::vector<std::shared_ptr<Tensor::Node>> order_;
   std::unordered_map<const Tensor::Node*, Tensor> grads_;
-
-  friend std::vector<Tensor> grad(const Tensor&, const std::vector<Tensor>&, const Tensor&, const BackwardOptions&);
-  friend class Tensor;
 };
 
 void Tensor::backward(const Tensor& out_grad, const BackwardOptions& options) const {
-  Backward(*this, out_grad, options).run([](Node& node, const Tensor& gradient) {
+  Backward(*this, out_grad, options).run([&](Node& node, Tensor& gradient) {
     if (node.op || node.freed) return;
-    node.grad = node.grad.defined() ? node.grad + gradient : gradient;
+    if (node.grad.defined()) {
+      node.grad = node.grad + gradient;
+      return;
+    }
+    // A leaf's gradient is its own: an addition hands one gradient to both sides, and a sum's is a broadcast view.
+    const bool own =
+        gradient.node_.use_count() == 1 && gradient.data().is_sole_owner() && gradient.data().is_contiguous();
+    node.grad = own || options.create_graph ? gradient : Tensor(gradient.data().clone());
   });
 }
 
@@ -122,7 +114,7 @@ std::vector<Tensor> grad(const Tensor& output, const std::vector<Tensor>& inputs
   std::vector<Tensor> result(inputs.size());
   std::unordered_map<const void*, std::vector<size_t>> wanted;
   for (size_t i = 0; i < inputs.size(); ++i) wanted[inputs[i].id()].push_back(i);
-  Backward(output, out_grad, options).run([&](auto& node, const Tensor& gradient) {
+  Backward(output, out_grad, options).run([&](auto& node, Tensor& gradient) {
     const auto found = wanted.find(&node);
     if (found == wanted.end()) return;
     for (size_t i : found->second) result[i] = gradient;

@@ -212,12 +212,16 @@ void NDArray::fill(double value) {
 }
 
 void NDArray::copy_from(const NDArray& source) {
+  for (int i = 0; i < ndim(); ++i)
+    check<ValueError>(strides_[i] != 0 || shape_[i] <= 1, "copy_from: the target ", shape_,
+                      " is a broadcast view, whose elements share memory");
   const NDArray from = source.broadcast_to(shape_);
   if (from.dtype() == dtype_ && from.is_contiguous() && is_contiguous()) {
     if (numel() > 0) std::memmove(data_, from.data_, static_cast<size_t>(nbytes()));
     return;
   }
-  kernels::copy(from, *this);
+  const bool may_overlap = storage_ == from.storage_;
+  kernels::copy(may_overlap ? from.clone() : from, *this);
 }
 
 void NDArray::check_type(DType wanted) const {

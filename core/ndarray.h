@@ -43,7 +43,8 @@ class NDArray {
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
-  int64_t shape(int axis) const { return shape_[axis < 0 ? axis + shape_.ndim() : axis]; }
+  /// Throws ShapeError for an axis that is not there.
+  int64_t shape(int axis) const { return shape_[normalize_axis(axis, ndim(), "shape")]; }
   /// Strides in elements; 0 along a broadcast dimension.
   const Shape& strides() const { return strides_; }
   int ndim() const { return shape_.ndim(); }
@@ -51,6 +52,8 @@ class NDArray {
   DType dtype() const { return dtype_; }
   int64_t nbytes() const { return numel() * static_cast<int64_t>(itemsize(dtype_)); }
   bool is_contiguous() const;
+  /// Whether no other array shares the memory.
+  bool is_sole_owner() const { return storage_.use_count() == 1; }
 
   /// The first element. Throws DTypeError if T is not the array's element type.
   template <typename T>

@@ -18,7 +18,10 @@ Registry& registry() {
 void check_num_inputs(const Op& op, size_t count) {
   const InputCount expected = op.num_inputs();
   check<ValueError>(count >= expected.least && count <= expected.most, op.name(), ": takes ", expected.least,
-                    expected.most > expected.least ? " or more" : "", " inputs, got ", count);
+                    expected.most == expected.least     ? ""
+                    : expected.most == InputCount::kAny ? " or more"
+                                                        : str(" to ", expected.most),
+                    " inputs, got ", count);
 }
 
 void register_op(std::string name, OpFactory factory) {

@@ -4,6 +4,7 @@
 #include <exception>
 #include <list>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -58,6 +59,7 @@ class Pool {
     }
     run_piece(0);
     for (Worker& worker : workers_) take(worker, generation);
+    for (int piece = static_cast<int>(workers_.size()) + 1; piece < job.pieces; ++piece) run_piece(piece);
     // Past a few thousand spins a worker has probably lost its core: let it have this one.
     for (int spins = 0; unfinished_.load(std::memory_order_acquire) > 0; ++spins) {
       if (spins < kSpins)
@@ -97,7 +99,12 @@ class Pool {
   void start(int count) {
     while (static_cast<int>(workers_.size()) < count) {
       Worker& worker = workers_.emplace_back(static_cast<int>(workers_.size()) + 1, generation_.load());
-      worker.thread = std::thread([this, &worker] { work(worker); });
+      try {
+        worker.thread = std::thread([this, &worker] { work(worker); });
+      } catch (const std::system_error&) {  // the process may have no more threads: the caller does their pieces
+        workers_.pop_back();
+        return;
+      }
     }
   }
 
@@ -176,6 +183,7 @@ int num_threads() { return thread_count().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
   check(n >= 1 && n <= 1024, "set_num_threads: ", n, " is not between 1 and 1024");
+  check(!inside_parallel, "set_num_threads: called from inside parallel_for");
   std::lock_guard lock(pool_in_use);
   if (n < num_threads()) pool().stop();
   thread_count().store(n, std::memory_order_relaxed);

@@ -11,7 +11,8 @@ namespace thimble {
 /// Threads that parallel_for uses, the caller included. Initially the number of cores this process may run on.
 int num_threads();
 
-/// Throws ValueError unless 1 <= n <= 1024. Not to be called from inside parallel_for.
+/// Throws ValueError unless 1 <= n <= 1024, or when called from inside parallel_for. A forked child has none of its
+/// parent's threads: let it exec before it computes.
 void set_num_threads(int n);
 
 namespace detail {

@@ -111,6 +111,7 @@ double Generator::normal() {
 }
 
 std::vector<int64_t> Generator::permutation(int64_t n) {
+  check<ValueError>(n >= 0, "permutation: ", n, " is negative");
   std::vector<int64_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<size_t>(below(i))]);

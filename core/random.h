@@ -39,7 +39,7 @@ class Generator {
   double uniform() { return (next_uint32() >> 8) * 0x1p-24; }
   /// Standard normal (Box-Muller).
   double normal();
-  /// 0, ..., n-1 in random order (Fisher-Yates).
+  /// 0, ..., n-1 in random order (Fisher-Yates). Throws ValueError for a negative n.
   std::vector<int64_t> permutation(int64_t n);
 
  private:

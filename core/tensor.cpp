@@ -40,6 +40,7 @@ NDArray& Tensor::mutable_data() {
 }
 
 void Tensor::set_data(NDArray data) {
+  check<ValueError>(data.defined(), "set_data: the array is undefined");
   check<ShapeError>(data.shape() == shape(), "set_data: shape ", data.shape(), " is not ", shape());
   check<DTypeError>(data.dtype() == dtype(), "set_data: dtype ", data.dtype(), " is not ", dtype());
   node_->data = std::move(data);
@@ -62,7 +63,10 @@ const Tensor& Tensor::grad() const {
 
 void Tensor::set_grad(Tensor grad) {
   check<ValueError>(defined(), "tensor: used before it was given a value");
-  check<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad: shape of the gradient is not ", shape());
+  check<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad: shape ",
+                    grad.defined() ? grad.shape() : Shape(), " is not ", shape());
+  check<DTypeError>(!grad.defined() || grad.dtype() == dtype(), "set_grad: dtype ",
+                    grad.defined() ? grad.dtype() : dtype(), " is not ", dtype());
   node_->grad = std::move(grad);
 }
 

@@ -38,10 +38,12 @@ class Tensor {
   /// The array itself, for optimizers and loaders. Changing it behind a recorded graph makes that graph's gradients
   /// wrong.
   NDArray& mutable_data();
-  /// Replaces the array by one of the same shape and dtype; throws ShapeError or DTypeError.
+  /// Replaces the array by one of the same shape and dtype; throws ShapeError or DTypeError, ValueError for an
+  /// undefined array.
   void set_data(NDArray data);
 
   const Shape& shape() const { return data().shape(); }
+  /// Throws ShapeError for an axis that is not there.
   int64_t shape(int axis) const { return data().shape(axis); }
   int ndim() const { return data().ndim(); }
   int64_t numel() const { return data().numel(); }
@@ -58,6 +60,7 @@ class Tensor {
 
   /// What backward() has added up for this leaf; undefined before.
   const Tensor& grad() const;
+  /// Throws ShapeError or DTypeError if it does not fit.
   void set_grad(Tensor grad);
 
   /// Adds d(this)/d(leaf) to the grad of every leaf that requires it. Without `out_grad` this must have one element.
@@ -95,16 +98,22 @@ bool grad_enabled();
 /// Switches recording and returns what it was. NoGrad and no_grad() are the usual way.
 bool set_grad_enabled(bool enabled);
 
-/// While it lives, ops on this thread record nothing.
-class NoGrad {
+/// Recording on or off while it lives.
+class GradMode {
  public:
-  NoGrad() : before_(set_grad_enabled(false)) {}
-  ~NoGrad() { set_grad_enabled(before_); }
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
+  explicit GradMode(bool enabled) : before_(set_grad_enabled(enabled)) {}
+  ~GradMode() { set_grad_enabled(before_); }
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
 
  private:
   bool before_;
+};
+
+/// While it lives, ops on this thread record nothing.
+class NoGrad : public GradMode {
+ public:
+  NoGrad() : GradMode(false) {}
 };
 
 /// Calls f with recording off.

@@ -1,26 +1,10 @@
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/eval_mode.h>
 #include <thimble/nn/evaluate.h>
 
 namespace thimble {
-
-namespace {
-
-// Evaluation mode for as long as it lives.
-class EvalMode {
- public:
-  explicit EvalMode(nn::Module& model) : model_(model), before_(model.training()) { model.eval(); }
-  ~EvalMode() { model_.train(before_); }
-  EvalMode(const EvalMode&) = delete;
-  EvalMode& operator=(const EvalMode&) = delete;
-
- private:
-  nn::Module& model_;
-  bool before_;
-};
-
-}  // namespace
 
 int64_t count_correct(const NDArray& logits, const NDArray& labels) {
   check<ShapeError>(logits.ndim() == 2 && labels.ndim() == 1 && labels.shape(0) == logits.shape(0),
@@ -33,7 +17,7 @@ int64_t count_correct(const NDArray& logits, const NDArray& labels) {
 
 Evaluation evaluate(nn::Module& model, const data::Dataset& dataset, int64_t batch_size) {
   check<ValueError>(dataset.size() > 0, "evaluate: the dataset is empty");
-  const EvalMode mode(model);
+  const nn::EvalMode mode(model);
   const NoGrad guard;
   Evaluation total;
   double loss = 0;

@@ -183,8 +183,10 @@ void Graph::verify() const {
   bool has_input = false;
   for (const auto& node : nodes_) {
     check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
-    for (const Node* input : node->inputs)
+    for (const Node* input : node->inputs) {
+      check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
       check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");
+    }
     if (node->kind == Node::Kind::op) check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
     if (node->kind == Node::Kind::layer) layer(node.get());
     const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
@@ -193,6 +195,9 @@ void Graph::verify() const {
     has_input = has_input || node->kind == Node::Kind::input;
     seen.insert(node.get());
   }
+  std::unordered_set<std::string> state_names;
+  for (const auto& [path, tensor] : state())
+    check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
   check<ValueError>(has_input, "graph: it has no input");
   check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
 }
@@ -217,7 +222,7 @@ Graph Graph::clone() const {
     else
       copy.register_buffer(node->target, tensor.data().clone());
   }
-  if (output_) copy.output_ = twin.at(output_);
+  copy.output_ = output_ ? twin.at(output_) : nullptr;
   copy.set_own_mode(training());
   return copy;
 }

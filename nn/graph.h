@@ -92,8 +92,8 @@ class Graph : public Module {
   /// Removes nodes that the output does not depend on, inputs excepted; returns how many.
   int eliminate_dead_nodes();
 
-  /// Throws ValueError, saying where, unless: each node stands after its inputs, names are unique, ops and layers
-  /// exist, there are inputs and an output.
+  /// Throws ValueError, saying where, unless: each node stands after its inputs, names of nodes and of tensors are
+  /// unique, ops and layers exist, there are inputs and an output.
   void verify() const;
 
   /// One aligned row a node.

@@ -23,6 +23,9 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, double eps, Tensor w, Tensor
     : normalized_shape_(normalized_shape), eps_(eps) {
   check<ValueError>(!normalized_shape.empty(), "LayerNorm: normalized_shape is empty");
   if (!w.defined()) return;
+  check<ShapeError>(w.shape() == normalized_shape && b.defined() && b.shape() == normalized_shape,
+                    "LayerNorm: weight and bias must be ", normalized_shape, ", got ", w.shape(), " and ",
+                    b.defined() ? b.shape() : Shape());
   weight = register_parameter("weight", std::move(w));
   bias = register_parameter("bias", std::move(b));
 }

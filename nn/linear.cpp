@@ -21,7 +21,11 @@ Linear::Linear(int64_t in_features, int64_t out_features, Options options)
   if (options.bias) bias = register_parameter("bias", init::default_bias(out_features, weight.shape()));
 }
 
-Linear::Linear(Tensor w, Tensor b) : weight(register_parameter("weight", std::move(w))) {
+Linear::Linear(Tensor w, Tensor b) {
+  check<ShapeError>(w.ndim() == 2, "Linear: weight must be [out_features, in_features], got ", w.shape());
+  check<ShapeError>(!b.defined() || b.shape() == Shape{w.shape(0)}, "Linear: bias must be [", w.shape(0), "], got ",
+                    b.defined() ? b.shape() : Shape());
+  weight = register_parameter("weight", std::move(w));
   if (b.defined()) bias = register_parameter("bias", std::move(b));
 }
 

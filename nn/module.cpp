@@ -171,6 +171,8 @@ std::shared_ptr<Module> copy_layer(const Module& layer) {
   std::vector<std::pair<std::string, NDArray>> arrays;
   for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().clone());
   copy->load_state(arrays);
+  const NamedTensors from = layer.named_parameters(), to = copy->named_parameters();
+  for (size_t i = 0; i < from.size(); ++i) Tensor(to[i].second).set_requires_grad(from[i].second.requires_grad());
   copy->train(layer.training());
   return copy;
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include <thimble/nn/eval_mode.h>
 #include <thimble/nn/trace.h>
 
 namespace thimble::nn {
@@ -223,24 +224,6 @@ void check_same_values(Graph& graph, const Record& record, std::span<const Tenso
                       record.events[i].name, "' is not the model's");
 }
 
-// Puts a model into evaluation mode for a while.
-class EvalScope {
- public:
-  explicit EvalScope(Module& model) {
-    for (const auto& [path, module] : model.named_modules())
-      modes_.emplace_back(const_cast<Module*>(module), module->training());
-    model.eval();
-  }
-  ~EvalScope() {
-    for (auto& [module, training] : modes_) module->set_own_mode(training);
-  }
-  EvalScope(const EvalScope&) = delete;
-  EvalScope& operator=(const EvalScope&) = delete;
-
- private:
-  std::vector<std::pair<Module*, bool>> modes_;
-};
-
 void copy_modes(const Module& model, Graph& graph) {
   std::unordered_map<std::string, bool> modes;
   for (const auto& [path, module] : model.named_modules()) modes[path] = module->training();
@@ -263,7 +246,7 @@ Graph trace(Module& model, const std::vector<Tensor>& examples) {
   }
   Graph graph;
   {
-    const EvalScope eval(model);
+    const EvalMode mode(model);
     const Record first = record(model, inputs);
     check_same_structure(first, record(model, others));
     graph = build(first, model);

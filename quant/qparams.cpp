@@ -91,7 +91,9 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
   check<FormatError>(bits >= 2 && bits <= 8, "quantization: ", bits, " bits are not between 2 and 8");
   spec.bits = static_cast<int>(bits);
   spec.is_signed = a.get<bool>("signed");
-  spec.scheme = qscheme_from_name(a.get<std::string>("scheme"));
+  const auto scheme = a.get<std::string>("scheme");
+  check<FormatError>(scheme == "affine" || scheme == "symmetric", "quantization: unknown scheme '", scheme, "'");
+  spec.scheme = qscheme_from_name(scheme);
   if (a.get<bool>("truncate_zero_point", false)) spec.zero_point_rounding = ZeroPointRounding::truncate;
   if (a.contains("axis")) {
     const auto axis = a.get<int64_t>("axis");

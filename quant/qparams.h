@@ -22,7 +22,7 @@ enum class QScheme {
 };
 enum class ZeroPointRounding {
   nearest,   ///< half to even
-  truncate,  ///< toward zero, the convention of some courses
+  truncate,  ///< of -min / scale toward zero, the convention of some courses
 };
 
 std::string_view name(QScheme scheme);
@@ -52,6 +52,8 @@ struct QuantizationSpec {
   Attributes to_attributes() const;
   /// Throws FormatError.
   static QuantizationSpec from_attributes(const Attributes& attributes);
+
+  friend bool operator==(const QuantizationSpec&, const QuantizationSpec&) = default;
 };
 
 /// Scales and zero points: one of each, or one for each index along spec.axis.

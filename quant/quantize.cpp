@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include <thimble/core/tensor.h>
 #include <thimble/quant/fuse.h>
@@ -178,7 +178,7 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
   check_names(graph, mapping);
   Graph prepared = graph.clone();
   prepared.eval();
-  std::set<const Node*> observed;
+  std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen;  // observer -> who asked for it, and how
   for (Node* node : prepared.nodes()) {
     if (!has_integer_form(prepared, node) || prepared.calls_of_layer(node) != 1) continue;
     const auto config = mapping.find(node->name, prepared.layer(node).type());
@@ -186,10 +186,17 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
     check_config(node->name, *config);
     node->attributes.set(kWeightBits, int64_t{config->weight.bits});
     Node* value = source_of(prepared, node->inputs[0]);
-    if (observer_of(prepared, value) || !observed.insert(value).second) continue;
+    if (const auto it = chosen.find(value); it != chosen.end()) {
+      const auto& [first, other] = it->second;
+      check<ValueError>(other.activation == config->activation && other.observer == config->observer, "prepare: '",
+                        first->name, "' and '", node->name,
+                        "' read the same value, and their configurations ask for different activations");
+      continue;
+    }
     Node* observer = prepared.add_layer(value->name + ".observer", make_observer(config->observer, config->activation),
                                         {value}, value);
     prepared.replace_uses(value, observer);
+    chosen.emplace(observer, std::pair(node, *config));
   }
   prepared.verify();
   return prepared;

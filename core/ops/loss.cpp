@@ -53,8 +53,9 @@ class MseLoss final : public Op {
     const NDArray &input = inputs[0], &target = inputs[1];
     check<ShapeError>(input.shape() == target.shape(), "mse_loss: input ", input.shape(), " and target ",
                       target.shape(), " differ");
-    check<DTypeError>(input.dtype() == target.dtype(), "mse_loss: input is ", input.dtype(), ", target ",
-                      target.dtype());
+    check<DTypeError>(is_differentiable(input.dtype()) && input.dtype() == target.dtype(),
+                      "mse_loss: expects input and target of one dtype, float32 or float64, got ", input.dtype(),
+                      " and ", target.dtype());
     NDArray losses(input.shape(), input.dtype());
     // Over no axes: the squared deviation of each element.
     kernels::reduce_squared_deviations(input, {}, target.contiguous(), losses);

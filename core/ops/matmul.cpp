@@ -19,10 +19,10 @@ void check_same_float_dtype(std::span<const NDArray> inputs, const char* op) {
 }
 
 // `x` itself if BLAS can read its last two dimensions as they lie, else a contiguous copy.
-NDArray as_blas_layout(const NDArray& x) {
+NDArray as_blas_layout(const NDArray& x, const char* op) {
   const int rows = x.ndim() - 2, cols = x.ndim() - 1;
   constexpr int64_t limit = (int64_t{1} << 31) - 1;
-  check<ShapeError>(x.shape(rows) <= limit && x.shape(cols) <= limit, "matmul: operand ", x.shape(),
+  check<ShapeError>(x.shape(rows) <= limit && x.shape(cols) <= limit, op, ": operand ", x.shape(),
                     " has a dimension beyond 2^31 - 1");
   const Shape& s = x.strides();
   const bool usable = kernels::is_blas_layout(x.shape(rows), x.shape(cols), s[rows], s[cols]);
@@ -80,8 +80,8 @@ class MatMul final : public Op {
     check_same_float_dtype(inputs, "matmul");
     const Shape &sa = inputs[0].shape(), &sb = inputs[1].shape();
     check<ShapeError>(sa.ndim() > 0 && sb.ndim() > 0, "matmul: operands ", sa, " and ", sb, " must have dimensions");
-    const NDArray a = as_blas_layout(sa.ndim() == 1 ? inputs[0].unsqueeze(0) : inputs[0]);
-    const NDArray b = as_blas_layout(sb.ndim() == 1 ? inputs[1].unsqueeze(1) : inputs[1]);
+    const NDArray a = as_blas_layout(sa.ndim() == 1 ? inputs[0].unsqueeze(0) : inputs[0], "matmul");
+    const NDArray b = as_blas_layout(sb.ndim() == 1 ? inputs[1].unsqueeze(1) : inputs[1], "matmul");
     check<ShapeError>(a.shape(-1) == b.shape(-2), "matmul: inner dimensions of ", sa, " and ", sb, " differ");
     const Shape batch = broadcast_shapes(batch_shape(a), batch_shape(b), "matmul");
     NDArray out(output_shape(batch, sa, sb), a.dtype());
@@ -145,8 +145,8 @@ class Linear final : public Op {
     Shape out_shape = x.shape();
     out_shape.back() = weight.shape(0);
     NDArray out(out_shape, x.dtype());
-    const NDArray rows = as_blas_layout(x.reshape(flat_rows(x.shape())));
-    const NDArray columns = as_blas_layout(weight.transpose(0, 1));
+    const NDArray rows = as_blas_layout(x.reshape(flat_rows(x.shape())), "linear");
+    const NDArray columns = as_blas_layout(weight.transpose(0, 1), "linear");
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
     dispatch_float(x.dtype(), "linear", [&](auto tag) {
       using T = typename decltype(tag)::type;

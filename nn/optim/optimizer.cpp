@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
+#include <map>
+#include <unordered_set>
 
 #include <thimble/core/kernels/optimizer.h>
 #include <thimble/core/parallel.h>
@@ -13,18 +14,24 @@ constexpr int64_t kGrain = 16384;  // elements of an update that are worth anoth
 }
 
 Optimizer::Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std::string> state_names)
-    : lr_(lr), parameters_(std::move(parameters)), state_names_(std::move(state_names)) {
+    : parameters_(std::move(parameters)), state_names_(std::move(state_names)), steps_(parameters_.size()) {
   check<ValueError>(!parameters_.empty(), "optimizer: there are no parameters");
-  check<ValueError>(lr >= 0, "optimizer: lr ", lr, " is negative");
+  set_lr(lr);
+  std::unordered_set<const void*> seen;
   for (const Tensor& p : parameters_) {
+    check<ValueError>(seen.insert(p.id()).second, "optimizer: a parameter is given twice");
     check<DTypeError>(p.dtype() == DType::float32, "optimizer: parameters must be float32, got ", p.dtype());
     std::vector<NDArray>& arrays = state_.emplace_back();
     for (size_t i = 0; i < state_names_.size(); ++i) arrays.push_back(NDArray::zeros(p.shape()));
   }
 }
 
+void Optimizer::set_lr(double lr) {
+  check<ValueError>(std::isfinite(lr) && lr >= 0, "optimizer: lr ", lr, " must be finite and not negative");
+  lr_ = lr;
+}
+
 void Optimizer::step() {
-  ++steps_;
   std::vector<NDArray> grads;  // keeps contiguous copies alive
   std::vector<Slice> slices;
   int64_t total = 0;
@@ -32,9 +39,8 @@ void Optimizer::step() {
     Tensor& p = parameters_[i];
     if (!p.grad().defined()) continue;
     const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
-    check<ShapeError>(grad.shape() == p.shape(), "optimizer: gradient ", grad.shape(), " for parameter ", p.shape());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
-    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel()};
+    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), ++steps_[i]};
     for (NDArray& array : state_[i]) slice.state.push_back(array.data<float>());
     total += slice.n;
     slices.push_back(std::move(slice));
@@ -56,25 +62,28 @@ void Optimizer::zero_grad() {
 
 std::vector<std::pair<std::string, NDArray>> Optimizer::state() const {
   std::vector<std::pair<std::string, NDArray>> arrays;
-  for (size_t i = 0; i < state_.size(); ++i)
+  for (size_t i = 0; i < state_.size(); ++i) {
+    arrays.emplace_back(str(i, ".step"), NDArray::from_vector<int64_t>({steps_[i]}, {}));
     for (size_t j = 0; j < state_names_.size(); ++j) arrays.emplace_back(str(i, '.', state_names_[j]), state_[i][j]);
+  }
   return arrays;
 }
 
-void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays, int64_t steps) {
-  std::unordered_map<std::string, NDArray> mine;
-  for (auto& [name, array] : state()) mine.emplace(name, array);
-  check<ValueError>(arrays.size() == mine.size(), "optimizer: state of ", arrays.size(), " arrays, expected ",
-                    mine.size());
-  for (const auto& [name, array] : arrays) {
-    const auto it = mine.find(name);
-    check<ValueError>(it != mine.end(), "optimizer: it has no state '", name, "', or it is given twice");
-    check<ShapeError>(array.shape() == it->second.shape(), "optimizer: state '", name, "' has shape ", array.shape(),
-                      ", expected ", it->second.shape());
-    it->second.copy_from(array);
-    mine.erase(it);
+void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+  std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
+  auto mine = state();
+  check<ValueError>(given.size() == mine.size() && arrays.size() == mine.size(), "optimizer: state of ", arrays.size(),
+                    " arrays, expected ", mine.size());
+  for (const auto& [name, array] : mine) {
+    const auto it = given.find(name);
+    check<ValueError>(it != given.end(), "optimizer: there is no state '", name, "'");
+    check<ShapeError>(it->second.shape() == array.shape(), "optimizer: state '", name, "' has shape ",
+                      it->second.shape(), ", expected ", array.shape());
+    check<DTypeError>(it->second.dtype() == array.dtype(), "optimizer: state '", name, "' is ", it->second.dtype(),
+                      ", expected ", array.dtype());
   }
-  steps_ = steps;
+  for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the steps
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = given.at(str(i, ".step")).item<int64_t>();
 }
 
 SGD::SGD(std::vector<Tensor> parameters, SGDOptions options)
@@ -93,7 +102,7 @@ void SGD::update(const Slice& slice, int64_t begin, int64_t end) const {
                               static_cast<float>(options_.dampening),
                               static_cast<float>(options_.weight_decay),
                               options_.nesterov,
-                              steps_ == 1};
+                              slice.step == 1};
   kernels::sgd(step, slice.grad + begin, slice.param + begin, slice.state.empty() ? nullptr : slice.state[0] + begin,
                end - begin);
 }
@@ -109,7 +118,7 @@ Adam::Adam(std::vector<Tensor> parameters, AdamOptions options, bool decoupled)
 }
 
 void Adam::update(const Slice& slice, int64_t begin, int64_t end) const {
-  const auto t = static_cast<double>(steps_);
+  const auto t = static_cast<double>(slice.step);
   const kernels::AdamStep step{
       .beta1 = static_cast<float>(options_.beta1),
       .beta2 = static_cast<float>(options_.beta2),

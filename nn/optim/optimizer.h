@@ -26,17 +26,19 @@ class Optimizer {
   void zero_grad();
 
   double lr() const { return lr_; }
-  void set_lr(double lr) { lr_ = lr; }
-  int64_t steps() const { return steps_; }
+  /// Throws ValueError for a rate that is negative or not finite.
+  void set_lr(double lr);
 
-  /// Everything that the next step depends on besides the parameters: name -> array, "0.exp_avg", ...
+  /// Everything that the next step depends on besides the parameters and the learning rate: for each parameter how
+  /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape).
   std::vector<std::pair<std::string, NDArray>> state() const;
-  /// Throws ValueError for a name that this optimizer does not have, ShapeError for an array that does not fit.
-  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays, int64_t steps);
+  /// Copies state() of another run into this optimizer's. Throws ValueError for a name that is missing or that this
+  /// optimizer does not have, ShapeError or DTypeError for an array that does not fit; nothing is changed then.
+  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
 
  protected:
-  /// Throws ValueError for no parameters or a negative learning rate, DTypeError for other than float32. state_names
-  /// are the arrays kept for each parameter, zeros at first.
+  /// Throws ValueError for no parameters, one that is given twice or a learning rate that is negative or not finite,
+  /// DTypeError for other than float32. state_names are the arrays kept for each parameter, zeros at first.
   Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std::string> state_names);
 
   /// One parameter's `n` elements, with its state arrays in the order of state_names.
@@ -45,16 +47,17 @@ class Optimizer {
     float* param;
     std::vector<float*> state;
     int64_t n;
+    int64_t step;  // how often this parameter has been updated, this time included: it may have been without gradient
   };
   /// Updates n elements from `begin` on of the slice; called from several threads on disjoint ranges.
   virtual void update(const Slice& slice, int64_t begin, int64_t end) const = 0;
 
   double lr_;
-  int64_t steps_ = 0;
 
  private:
   std::vector<Tensor> parameters_;
   std::vector<std::string> state_names_;
+  std::vector<int64_t> steps_;               // of each parameter
   std::vector<std::vector<NDArray>> state_;  // [parameter][state name]
 };
 

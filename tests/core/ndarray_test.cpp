@@ -356,5 +356,27 @@ TEST(Shapes, InsertAndEraseMoveTheRest) {
   EXPECT_EQ(str(shape), "[7,3,8]");
 }
 
+TEST(NDArrays, CopiesBetweenOverlappingViews) {
+  NDArray a = NDArray::arange(6, DType::float32);
+  a.slice(0, 0, 6).copy_from(a.slice(0, 5, -7, -1));
+  EXPECT_EQ(a.to_vector<float>(), (std::vector<float>{5, 4, 3, 2, 1, 0}));
+  NDArray square = NDArray::arange(9, DType::float32).reshape({3, 3});
+  square.copy_from(square.transpose(0, 1));
+  EXPECT_EQ(square.to_vector<float>(), (std::vector<float>{0, 3, 6, 1, 4, 7, 2, 5, 8}));
+}
+
+TEST(NDArrays, ABroadcastViewCannotBeWrittenTo) {
+  NDArray view = NDArray::zeros({1}).broadcast_to({3});
+  EXPECT_THROW(view.copy_from(NDArray::ones({3})), ValueError);
+  EXPECT_THROW(view.fill(1), ValueError);
+}
+
+TEST(NDArrays, AskForDimensionsThatAreThere) {
+  const NDArray a({2, 3});
+  EXPECT_EQ(a.shape(-1), 3);
+  EXPECT_THROW(a.shape(2), ShapeError);
+  EXPECT_THROW(a.shape(-3), ShapeError);
+}
+
 }  // namespace
 }  // namespace thimble

@@ -84,5 +84,9 @@ TEST_F(Parallel, RejectsBadThreadCounts) {
   EXPECT_THROW(set_num_threads(1 << 20), ValueError);
 }
 
+TEST_F(Parallel, TheNumberOfThreadsStaysDuringALoop) {
+  EXPECT_THROW(parallel_for(2, 1, [](int64_t, int64_t) { set_num_threads(1); }), ValueError);
+}
+
 }  // namespace
 }  // namespace thimble

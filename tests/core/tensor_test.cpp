@@ -364,5 +364,27 @@ TEST(Gradcheck, FindsADetachedDependenceAndAWrongSecondDerivative) {
   EXPECT_THROW(gradgradcheck(cut, {x}), ValueError);
 }
 
+TEST(Backward, EachLeafOwnsItsGradient) {
+  Tensor a(NDArray::ones({2, 3}), true), b(NDArray::ones({2, 3}), true);
+  sum(a + b).backward();
+  ASSERT_TRUE(a.grad().data().is_contiguous());
+  Tensor(a.grad()).mutable_data().fill(7);  // clipping in place, say
+  EXPECT_EQ(b.grad().data().to_vector<float>(), std::vector<float>(6, 1));
+
+  const NDArray seed = NDArray::ones({2, 3});
+  Tensor c(NDArray::ones({2, 3}), true);
+  (c + 0).backward(Tensor(seed));
+  Tensor(c.grad()).mutable_data().fill(7);
+  EXPECT_EQ(seed.to_vector<float>(), std::vector<float>(6, 1));
+}
+
+TEST(Backward, GradientsHaveTheDtypeOfTheirTensor) {
+  Tensor x(NDArray::ones({2}), true);
+  EXPECT_THROW((x * 2).backward(Tensor(NDArray::ones({2}, DType::float64))), DTypeError);
+  EXPECT_THROW(x.set_grad(NDArray::ones({2}, DType::float64)), DTypeError);
+  EXPECT_THROW(x.set_grad(NDArray::ones({3})), ShapeError);
+  EXPECT_THROW(x.set_data(NDArray()), ValueError);
+}
+
 }  // namespace
 }  // namespace thimble

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/ops/matmul.h>
+#include <thimble/nn/container.h>
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/linear.h>
 
@@ -46,6 +47,16 @@ TEST(Evaluate, RejectsWhatIsNotAClassifier) {
   nn::Linear model(4, 4);
   EXPECT_THROW(evaluate(model, Toy(0)), ValueError);
   EXPECT_THROW(count_correct(NDArray::zeros({3, 2}), NDArray::zeros({4}, DType::int64)), ShapeError);
+}
+
+TEST(Evaluate, RestoresTheModeOfEachPart) {
+  nn::Sequential model(nn::Linear(4, 4), nn::Linear(4, 4));
+  const auto frozen = model.children()[0].second;
+  frozen->eval();
+  evaluate(model, Toy(4));
+  EXPECT_TRUE(model.training());
+  EXPECT_FALSE(frozen->training());
+  EXPECT_TRUE(model.children()[1].second->training());
 }
 
 }  // namespace

@@ -146,5 +146,14 @@ TEST_F(GraphTest, CanBeCalledFromSeveralThreads) {
   EXPECT_EQ(wrong, std::vector<int>(4, 0));
 }
 
+TEST_F(GraphTest, VerifyFindsNullInputsAndTensorsOfOneName) {
+  act->inputs[0] = nullptr;
+  EXPECT_THROW(graph.verify(), ValueError);
+  act->inputs[0] = fc;
+  graph.verify();
+  graph.add_tensor("fc.weight", Tensor(NDArray::ones({4})));
+  EXPECT_THROW(graph.verify(), ValueError);
+}
+
 }  // namespace
 }  // namespace thimble::nn

@@ -160,5 +160,19 @@ TEST(Layers, CopiesAreIndependentAndKeepTheMode) {
   EXPECT_THROW(make_layer("Transmogrifier", {}), FormatError);
 }
 
+TEST(Layers, CopiesOfFrozenLayersAreFrozen) {
+  Linear layer(2, 3);
+  layer.weight.set_requires_grad(false);
+  const auto copy = copy_layer(layer);
+  EXPECT_FALSE(copy->parameters()[0].requires_grad());
+  EXPECT_TRUE(copy->parameters()[1].requires_grad());
+}
+
+TEST(Layers, RefuseTensorsThatDoNotFitTogether) {
+  EXPECT_THROW(Linear(NDArray::ones({3}), Tensor()), ShapeError);
+  EXPECT_THROW(Linear(NDArray::ones({3, 2}), NDArray::ones({2})), ShapeError);
+  EXPECT_THROW(LayerNorm({3}, 1e-5, NDArray::ones({2}), NDArray::ones({3})), ShapeError);
+}
+
 }  // namespace
 }  // namespace thimble::nn

@@ -94,13 +94,13 @@ TEST(Optimizers, GoOnFromSavedStateBitForBit) {
     first.step();
   }
   Adam second({q}, {});
-  second.load_state(first.state(), first.steps());
+  second.load_state(first.state());
   for (int i = 5; i < 10; ++i) {
     grads(q, i);
     second.step();
   }
   EXPECT_EQ(p.data().to_vector<float>(), q.data().to_vector<float>());
-  EXPECT_THROW(second.load_state({}, 1), ValueError);
+  EXPECT_THROW(second.load_state({}), ValueError);
 }
 
 TEST(Optimizers, RejectImpossibleOptions) {
@@ -142,6 +142,36 @@ TEST(Schedules, FollowTheirFormulas) {
   EXPECT_THROW(step(0), ValueError);
   EXPECT_THROW(cosine(0), ValueError);
   EXPECT_THROW(warmup(-1), ValueError);
+}
+
+TEST(Optimizers, CountStepsOfEachParameter) {
+  // As in PyTorch: a parameter that was without gradient for a while starts its bias correction late.
+  Tensor late(NDArray::ones({1}), true), always(NDArray::ones({1}), true), alone(NDArray::ones({1}), true);
+  Adam both({always, late}, {}), fresh({alone}, {});
+  for (int i = 0; i < 3; ++i) {
+    always.set_grad(NDArray::full({1}, 0.5));
+    both.step();
+  }
+  for (int i = 0; i < 2; ++i) {
+    for (Tensor p : {late, alone}) p.set_grad(NDArray::full({1}, 0.1 + i));
+    both.step();
+    fresh.step();
+  }
+  EXPECT_EQ(late.item<float>(), alone.item<float>());
+}
+
+TEST(Optimizers, RejectWhatDoesNotFitAndChangeNothing) {
+  Tensor p(NDArray::ones({3}), true);
+  EXPECT_THROW(SGD({p, p}, {}), ValueError);
+  Adam adam({p}, {});
+  EXPECT_THROW(adam.set_lr(-1), ValueError);
+  EXPECT_THROW(adam.set_lr(NAN), ValueError);
+  EXPECT_EQ(adam.lr(), 1e-3);
+  auto state = adam.state();
+  state[0].second = NDArray::full({}, 5, DType::int64);
+  state[2].second = NDArray::ones({3}, DType::float64);
+  EXPECT_THROW(adam.load_state(state), DTypeError);
+  EXPECT_EQ(adam.state()[0].second.item<int64_t>(), 0);
 }
 
 }  // namespace

@@ -106,10 +106,15 @@ TEST(Trace, OwnsItsLayersAndTheirModes) {
 }
 
 TEST(Trace, GraphsCanBeTrained) {
-  Sequential net(Linear(4, 1));
+  Sequential net(Linear(4, 3), ReLU(), Linear(3, 1));
   Graph graph = trace(net, random({2, 4}));
-  sum(graph(random({3, 4}))).backward();
-  for (const Tensor& p : graph.parameters()) EXPECT_TRUE(p.grad().defined());
+  const Tensor x = random({3, 4});
+  sum(graph(x)).backward();
+  sum(net(x)).backward();
+  const auto ours = graph.parameters(), expected = net.parameters();
+  ASSERT_EQ(ours.size(), expected.size());
+  for (size_t i = 0; i < ours.size(); ++i)
+    EXPECT_EQ(ours[i].grad().data().to_vector<float>(), expected[i].grad().data().to_vector<float>());
 }
 
 TEST(Trace, SeveralInputs) {

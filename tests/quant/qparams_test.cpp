@@ -357,5 +357,11 @@ TEST(Quantize, KeepsEmptyArraysAndScalars) {
   EXPECT_EQ(quantize(NDArray::full({}, 2.0), p).item<int32_t>(), 255);
 }
 
+TEST(QuantizationSpec, RefusesUnknownAttributes) {
+  Attributes a = QuantizationSpec().to_attributes();
+  a.set("scheme", std::string("logarithmic"));
+  EXPECT_THROW(QuantizationSpec::from_attributes(a), FormatError);
+}
+
 }  // namespace
 }  // namespace thimble::quant

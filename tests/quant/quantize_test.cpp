@@ -481,5 +481,23 @@ TEST_F(QuantizeTest, RandomGraphsConvert) {
   }
 }
 
+TEST_F(QuantizeTest, TwoReadersOfAValueAgreeOnItsParameters) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> a{this, "a", 8, 4}, b{this, "b", 8, 4};
+    Tensor forward(const Tensor& x) override {
+      const Tensor first = a(x);
+      return first + b(x);
+    }
+  } net;
+  const Graph graph = traced(net);
+  QConfig few;
+  few.activation = QuantizationSpec::activation(4);
+  auto mapping = QConfigMapping::static_int8();
+  mapping.set_name("b", few);
+  EXPECT_THAT(error_of([&] { prepare(graph, mapping); }), HasSubstr("'a' and 'b' read the same value"));
+  mapping.set_name("a", few);
+  EXPECT_EQ(quantized(graph, mapping).count("Quantize"), 1);
+}
+
 }  // namespace
 }  // namespace thimble::quant
