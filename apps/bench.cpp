@@ -4,7 +4,8 @@
 #include "apps/command.h"
 #include "apps/latency.h"
 #include "apps/notes.h"
-#include "apps/text_table.h"
+#include "apps/numbers.h"
+#include <thimble/core/text_table.h>
 
 namespace thimble::apps {
 
@@ -21,7 +22,7 @@ void run(const Options& o) {
   o.common.apply();
   LoadedModel loaded = load(o.model);
   nlohmann::json results = nlohmann::json::array();
-  TextTable table({"batch size", "mean (us)", "std (us)", "median (us)", "images/s"});
+  detail::TextTable table({"batch size", "mean (us)", "std (us)", "median (us)", "images/s"});
   for (int64_t batch_size : o.batch_sizes) {
     const Latency l = measure_latency(loaded.graph, loaded.notes.input_shape, batch_size, o.runs);
     const double images_per_second = static_cast<double>(batch_size) / l.median_us * 1e6;

@@ -7,8 +7,9 @@
 #include "apps/datasets.h"
 #include "apps/latency.h"
 #include "apps/notes.h"
+#include "apps/numbers.h"
 #include "apps/progress_bar.h"
-#include "apps/text_table.h"
+#include <thimble/core/text_table.h>
 #include <thimble/nn/evaluate.h>
 
 namespace thimble::apps {
@@ -52,7 +53,7 @@ std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " Â
 
 void run(const Options& o) {
   o.common.apply();
-  TextTable table(
+  detail::TextTable table(
       {"model", "dtype", "size (MB)", "parameters", "accuracy (%)", "batch 1 (us)", "batch 64 (us)", "file"});
   nlohmann::json rows = nlohmann::json::array();
   ProgressBar bar("measuring", static_cast<int64_t>(o.models.size()));

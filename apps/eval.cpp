@@ -4,7 +4,7 @@
 #include "apps/command.h"
 #include "apps/datasets.h"
 #include "apps/notes.h"
-#include "apps/text_table.h"
+#include "apps/numbers.h"
 #include <thimble/nn/evaluate.h>
 
 namespace thimble::apps {

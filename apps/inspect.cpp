@@ -2,7 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
-#include "apps/text_table.h"
+#include "apps/numbers.h"
+#include <thimble/core/text_table.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 
@@ -51,7 +52,7 @@ void run(const Options& o) {
     out << checkpoint.graph.table() << "notes: " << checkpoint.notes << "\n\n";
     result["nodes"] = nodes_of(checkpoint.graph);
   }
-  TextTable table({"tensor", "dtype", "shape", "bytes"});
+  detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
   int64_t total = 0;
   for (const auto& [name, array] : file.tensors) {
     table.add({name, std::string(thimble::name(array.dtype())), str(array.shape()), with_commas(array.nbytes())});

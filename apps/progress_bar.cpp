@@ -6,7 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "apps/text_table.h"
+#include "apps/numbers.h"
 #include <thimble/core/error.h>
 
 namespace thimble::apps {

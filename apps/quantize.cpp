@@ -6,8 +6,9 @@
 #include "apps/command.h"
 #include "apps/datasets.h"
 #include "apps/notes.h"
+#include "apps/numbers.h"
 #include "apps/progress_bar.h"
-#include "apps/text_table.h"
+#include <thimble/core/text_table.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/quant/quantize.h>
 
@@ -32,7 +33,7 @@ quant::QConfigMapping mapping_for(const Options& o) {
 }
 
 void print_layers(std::ostream& out, const quant::ConversionReport& report) {
-  TextTable table({"layer", "type", "weights", "activations", "note"});
+  detail::TextTable table({"layer", "type", "weights", "activations", "note"});
   for (const quant::LayerReport& layer : report)
     table.add({layer.name, layer.type, std::to_string(layer.weight_bits) + " bits",
                std::to_string(layer.activation_bits) + " bits", layer.kept_float ? str("float: ", layer.reason) : ""});

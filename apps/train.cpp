@@ -7,8 +7,8 @@
 #include "apps/datasets.h"
 #include "apps/models.h"
 #include "apps/notes.h"
+#include "apps/numbers.h"
 #include "apps/progress_bar.h"
-#include "apps/text_table.h"
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/data/dataloader.h>

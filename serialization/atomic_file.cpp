@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/io_error.h>
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <thimble/serialization/attributes_json.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 

@@ -4,7 +4,7 @@
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble {
 

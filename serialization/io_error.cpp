@@ -1,9 +1,8 @@
 #include <cerrno>
-#include <limits>
 #include <system_error>
 
 #include <thimble/serialization/io_error.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 
@@ -39,10 +38,6 @@ const char* advice(int error) {
 }
 
 }  // namespace
-
-std::string quote_path(const std::filesystem::path& path) {
-  return quote(path.native(), std::numeric_limits<size_t>::max());
-}
 
 void throw_io_error(std::string_view verb, const std::filesystem::path& path, int error) {
   throw IOError(

@@ -2,15 +2,11 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
 #include <string_view>
 
 #include <thimble/core/error.h>
 
 namespace thimble::detail {
-
-/// "'path'", on one line whatever the path holds, never shortened.
-std::string quote_path(const std::filesystem::path& path);
 
 /// Throws IOError "cannot <verb> '<path>': <what errno value `error` means>; <what to do about it>".
 [[noreturn]] void throw_io_error(std::string_view verb, const std::filesystem::path& path, int error);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <thimble/core/text.h>
 #include <thimble/serialization/file_descriptor.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>

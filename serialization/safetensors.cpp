@@ -11,7 +11,7 @@
 #include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/safetensors_header.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble {
 

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <thimble/serialization/safetensors_header.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 

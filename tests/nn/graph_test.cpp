@@ -122,6 +122,7 @@ TEST_F(GraphTest, ErrorsInAStepNameTheLayer) {
 TEST_F(GraphTest, Prints) {
   EXPECT_EQ(graph.table(),
             "name   kind   type    inputs       attributes\n"
+            "---------------------------------------------------------------------------\n"
             "input  input\n"
             "fc     layer  Linear  input        bias=true, in_features=4, out_features=4\n"
             "relu   op     relu    fc\n"

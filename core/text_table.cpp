@@ -1,10 +1,9 @@
-#include "apps/text_table.h"
-
 #include <algorithm>
-#include <cstdint>
-#include <cstdio>
 
-namespace thimble::apps {
+#include <thimble/core/text.h>
+#include <thimble/core/text_table.h>
+
+namespace thimble::detail {
 
 namespace {
 
@@ -13,6 +12,12 @@ size_t width(const std::string& text) {  // characters of UTF-8 text
 }
 
 }  // namespace
+
+void TextTable::add(std::vector<std::string> row) {
+  constexpr size_t kLongest = 400;  // one long cell makes every row as wide
+  for (std::string& cell : row) cell = printable(cell, kLongest);
+  rows_.push_back(std::move(row));
+}
 
 std::string TextTable::str() const {
   std::vector<size_t> widths(rows_.front().size());
@@ -23,8 +28,9 @@ std::string TextTable::str() const {
     std::string line, rule;
     for (size_t c = 0; c < rows_[r].size(); ++c) {
       const std::string blanks(widths[c] - width(rows_[r][c]), ' ');
+      const bool left = c == 0 || others_ == Align::left;
       if (c > 0) line += "  ";
-      line += c == 0 ? rows_[r][c] + blanks : blanks + rows_[r][c];
+      line += left ? rows_[r][c] + blanks : blanks + rows_[r][c];
       rule += std::string(widths[c] + (c ? 2 : 0), '-');
     }
     line.erase(line.find_last_not_of(' ') + 1);
@@ -34,17 +40,4 @@ std::string TextTable::str() const {
   return out;
 }
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return text;
-}
-
-std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto i = static_cast<int64_t>(digits.size()) - 3; i > (value < 0 ? 1 : 0); i -= 3)
-    digits.insert(static_cast<size_t>(i), 1, ',');
-  return digits;
-}
-
-}  // namespace thimble::apps
+}  // namespace thimble::detail

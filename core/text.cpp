@@ -1,5 +1,5 @@
 #include <thimble/core/error.h>
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 
@@ -71,5 +71,7 @@ std::string printable(std::string_view text, size_t limit) {
 }
 
 std::string quote(std::string_view text, size_t limit) { return str('\'', printable(text, limit), '\''); }
+
+std::string quote_path(const std::filesystem::path& path) { return quote(path.native(), std::string::npos); }
 
 }  // namespace thimble::detail

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <thimble/serialization/text.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 namespace {
