@@ -8,14 +8,16 @@
 #include <zlib.h>
 
 #include <thimble/core/error.h>
+#include <thimble/core/text.h>
 #include <thimble/nn/data/byte_reader.h>
 
 namespace thimble::data {
 
 class ByteReader::Impl {
  public:
-  explicit Impl(const std::string& path) : path_(path), file_(std::fopen(path.c_str(), "rb"), &std::fclose) {
-    check<IOError>(file_ != nullptr, "cannot open '", path_, "': ", std::strerror(errno));
+  explicit Impl(const std::string& path)
+      : name_(detail::quote_path(path)), file_(std::fopen(path.c_str(), "rb"), &std::fclose) {
+    check<IOError>(file_ != nullptr, "cannot open ", name_, ": ", std::strerror(errno));
     refill();
     // The two bytes that no IDX file begins with.
     if (stream_.avail_in >= 2 && input_[0] == 0x1f && input_[1] == 0x8b) start_inflating();
@@ -48,7 +50,7 @@ class ByteReader::Impl {
     if (stream_.avail_in > 0) return true;
     stream_.next_in = input_.data();
     stream_.avail_in = static_cast<uInt>(std::fread(input_.data(), 1, input_.size(), file_.get()));
-    check<IOError>(!std::ferror(file_.get()), "cannot read '", path_, "': ", std::strerror(errno));
+    check<IOError>(!std::ferror(file_.get()), "cannot read ", name_, ": ", std::strerror(errno));
     return stream_.avail_in > 0;
   }
 
@@ -69,18 +71,18 @@ class ByteReader::Impl {
     while (stream_.avail_out == room) {
       const bool more = refill();
       if (!more && member_ended_) return 0;
-      check<FormatError>(more, "'", path_, "': the gzip data ends too early");
+      check<FormatError>(more, name_, ": the gzip data ends too early");
       if (member_ended_) inflateReset(&stream_);  // a gzip file may be several, one after the other
       const int status = inflate(&stream_, Z_NO_FLUSH);
       if (status == Z_MEM_ERROR) throw std::bad_alloc();
-      check<FormatError>(status == Z_OK || status == Z_STREAM_END || status == Z_BUF_ERROR, "'", path_,
-                         "': the gzip data is damaged: ", stream_.msg ? stream_.msg : zError(status));
+      check<FormatError>(status == Z_OK || status == Z_STREAM_END || status == Z_BUF_ERROR, name_,
+                         ": the gzip data is damaged: ", stream_.msg ? stream_.msg : zError(status));
       member_ended_ = status == Z_STREAM_END;
     }
     return room - stream_.avail_out;
   }
 
-  std::string path_;
+  std::string name_;  // the path, for messages
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
   std::array<Bytef, 1 << 16> input_;
   z_stream stream_{};

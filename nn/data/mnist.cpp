@@ -2,6 +2,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include <thimble/core/text.h>
 #include <thimble/nn/data/idx.h>
 #include <thimble/nn/data/mnist.h>
 
@@ -18,7 +19,7 @@ std::string find_file(const std::string& folder, const std::string& name, const 
     std::error_code ignored;
     if (std::filesystem::exists(path, ignored)) return path.string();
   }
-  throw IOError(str("'", name, "' is not in '", folder, "', plain or .gz: ", remedy));
+  throw IOError(str("'", name, "' is not in ", detail::quote_path(folder), ", plain or .gz: ", remedy));
 }
 
 }  // namespace
@@ -28,17 +29,18 @@ MNIST::MNIST(const std::string& folder, Split split, const Preprocessing& prepro
   const std::string prefix = split == Split::train ? "train" : "t10k";
   const std::string images = find_file(folder, prefix + "-images-idx3-ubyte", remedy);
   const std::string labels = find_file(folder, prefix + "-labels-idx1-ubyte", remedy);
+  const std::string images_name = detail::quote_path(images), labels_name = detail::quote_path(labels);
   images_ = read_idx(images);
-  check<FormatError>(images_.dtype() == DType::uint8 && images_.ndim() == 3 && images_.numel() > 0, "'", images,
-                     "': holds ", describe(images_), ", expected images uint8[n,height,width]");
+  check<FormatError>(images_.dtype() == DType::uint8 && images_.ndim() == 3 && images_.numel() > 0, images_name,
+                     ": holds ", describe(images_), ", expected images uint8[n,height,width]");
   labels_ = read_idx(labels);
-  check<FormatError>(labels_.dtype() == DType::uint8 && labels_.ndim() == 1, "'", labels, "': holds ",
-                     describe(labels_), ", expected labels uint8[n]");
-  check<FormatError>(images_.shape(0) == labels_.numel(), "'", labels, "': holds ", labels_.numel(), " labels for the ",
-                     images_.shape(0), " images in '", images, "'");
+  check<FormatError>(labels_.dtype() == DType::uint8 && labels_.ndim() == 1, labels_name, ": holds ", describe(labels_),
+                     ", expected labels uint8[n]");
+  check<FormatError>(images_.shape(0) == labels_.numel(), labels_name, ": holds ", labels_.numel(), " labels for the ",
+                     images_.shape(0), " images in ", images_name);
   for (int64_t i = 0; i < labels_.numel(); ++i) {
     const int label = labels_.data<uint8_t>()[i];
-    check<FormatError>(label < kClasses, "'", labels, "': label ", i, " is ", label, ", expected less than ", kClasses);
+    check<FormatError>(label < kClasses, labels_name, ": label ", i, " is ", label, ", expected less than ", kClasses);
   }
   image_shape_ = preprocessing_.output_shape(images_.shape(1), images_.shape(2));
   for (size_t pixel = 0; pixel < value_of_pixel_.size(); ++pixel)

@@ -106,6 +106,8 @@ TEST_F(Idx, RejectsHugeDimensionsWithoutAllocatingThem) {
   const uint32_t most = 0xffffffff;
   expect_rejected(idx_header(0x08, {most, most, most}) + "123", "too many");
   expect_rejected(idx_header(0x0e, {most, 0x40000000}) + "123", "too many");
+  expect_rejected(idx_header(0x08, {0, most, most, most}), "too many");
+  expect_rejected(idx_header(0x0e, {most, most, 0}), "too many");
   expect_rejected(idx_header(0x08, {most, 0x7fffffff}) + "123", "holds 3 bytes of elements");
   expect_rejected(idx_header(0x0d, {most}) + "123", "holds 3 bytes of elements");
 }
@@ -124,6 +126,7 @@ TEST_F(Idx, RejectsGarbageAfterGzip) {
 TEST_F(Idx, SaysWhichFileCannotBeRead) {
   EXPECT_THAT([&] { read_idx(path("absent")); },
               ThrowsMessage<IOError>(AllOf(HasSubstr(path("absent")), HasSubstr("No such file"))));
+  EXPECT_THAT([&] { read_idx(path("two\nlines")); }, ThrowsMessage<IOError>(HasSubstr("two\\nlines")));
   EXPECT_THAT([&] { read_idx(folder()); }, ThrowsMessage<IOError>(HasSubstr("directory")));
 }
 
