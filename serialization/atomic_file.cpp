@@ -40,7 +40,7 @@ int sync_folder(const fs::path& folder) {
 AtomicFile::AtomicFile(const fs::path& target) : path_(target) {
   struct stat existing {};
   const bool exists = ::stat(path_.c_str(), &existing) == 0;
-  if (!exists && errno != ENOENT) fail(errno);
+  if (!exists && (errno != ENOENT || path_.empty())) fail(errno);
   if (exists && !S_ISREG(existing.st_mode)) {
     fd_ = detail::FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));
     if (!fd_.is_open()) fail(errno);

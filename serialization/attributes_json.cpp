@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include <thimble/serialization/attributes_json.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/attributes_json.h>
 
 namespace thimble::detail {
 

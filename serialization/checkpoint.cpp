@@ -1,10 +1,10 @@
 #include <new>
 
+#include <thimble/core/text.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
-#include <thimble/core/text.h>
 
 namespace thimble {
 
@@ -22,13 +22,13 @@ const std::string& metadata_of(const TensorFile& file, const std::string& key) {
 
 // A newer minor version loads as long as it uses nothing unknown; a newer major one does not.
 void check_version(const std::string& version) {
-  check<FormatError>(version.starts_with("1."), "it has format version '", version.substr(0, 20),
-                     "', this program reads 1.x");
+  check<FormatError>(version.starts_with("1."), "it has format version ", detail::quote(version, 20),
+                     ", this program reads 1.x");
 }
 
 Checkpoint checkpoint_of(const TensorFile& file) {
   const std::string& format = metadata_of(file, "format");
-  check<FormatError>(format == kFormat, "its format is '", format.substr(0, 20), "', expected '", kFormat, "'");
+  check<FormatError>(format == kFormat, "its format is ", detail::quote(format, 20), ", expected '", kFormat, "'");
   check_version(metadata_of(file, "format_version"));
   Checkpoint checkpoint{detail::graph_from_json(metadata_of(file, "graph")),
                         detail::attributes_from_text(metadata_of(file, "notes"))};
@@ -58,10 +58,10 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   constexpr size_t kLongest = 1000;
   try {
     return checkpoint_of(file);
-  } catch (const Error& e) {
-    throw FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest)));
   } catch (const std::bad_alloc&) {
     throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
+  } catch (const std::exception& e) {
+    throw FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest)));
   }
 }
 

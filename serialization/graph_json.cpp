@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <thimble/core/text.h>
 #include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/graph_json.h>
 
@@ -15,6 +16,25 @@ using nn::Node;
 // Files from strangers: far beyond any real graph, and few enough that looking names up one by one takes no time.
 constexpr size_t kMaxNodes = 10000;
 constexpr int kMaxDepth = 16;
+
+// Names are printed in tables and in the messages of errors for as long as the graph lives: nothing that a terminal
+// would obey, and no end of text, comes in. What could not be loaded is not saved either.
+template <typename E>
+const std::string& checked_text(const std::string& text) {
+  constexpr size_t kLongest = 1000;
+  check<E>(printable(text, kLongest) == text, "graph: the text ", quote(text),
+           " holds control characters, is not UTF-8 or is longer than ", kLongest, " bytes");
+  return text;
+}
+
+template <typename E>
+const Attributes& checked_texts(const Attributes& attributes) {
+  for (const auto& [key, value] : attributes) {
+    checked_text<E>(key);
+    if (const auto* text = std::get_if<std::string>(&value)) checked_text<E>(*text);
+  }
+  return attributes;
+}
 
 json parse(const std::string& text, const char* what) {
   try {
@@ -37,7 +57,11 @@ const json& member(const json& object, const char* key) {
 const std::string& text_member(const json& object, const char* key) {
   const json& value = member(object, key);
   check<FormatError>(value.is_string(), "graph: '", key, "' is not a string");
-  return value.get_ref<const std::string&>();
+  return checked_text<FormatError>(value.get_ref<const std::string&>());
+}
+
+Attributes attributes_member(const json& object) {
+  return checked_texts<FormatError>(attributes_from_json(member(object, "attributes")));
 }
 
 const json& list_member(const json& object, const char* key) {
@@ -62,7 +86,7 @@ class GraphReader {
   void read_layers(const json& list) {
     for (const json& j : list) {
       const std::string& name = text_member(j, "name");
-      const auto layer = nn::make_layer(text_member(j, "type"), attributes_from_json(member(j, "attributes")));
+      const auto layer = nn::make_layer(text_member(j, "type"), attributes_member(j));
       graph_.register_module(name, layer);
     }
   }
@@ -70,14 +94,14 @@ class GraphReader {
   void read_node(const json& j) {
     const std::string &name = text_member(j, "name"), &kind = text_member(j, "kind"),
                       &target = text_member(j, "target");
-    check<FormatError>(!name.empty() && !nodes_.contains(name), "graph: the node name '", name,
-                       "' is empty or given twice");
+    check<FormatError>(!name.empty() && !nodes_.contains(name), "graph: the node name ", quote(name),
+                       " is empty or given twice");
     std::vector<Node*> inputs;
     for (const json& input : list_member(j, "inputs")) {
-      check<FormatError>(input.is_string(), "graph: an input of '", name, "' is not a name");
+      check<FormatError>(input.is_string(), "graph: an input of ", quote(name), " is not a name");
       inputs.push_back(node_named(input.get_ref<const std::string&>()));
     }
-    Attributes attributes = attributes_from_json(member(j, "attributes"));
+    Attributes attributes = attributes_member(j);
     Node* node = nullptr;
     if (kind == "input")
       node = graph_.add_input(name);
@@ -88,9 +112,9 @@ class GraphReader {
     else if (kind == "layer")
       node = graph_.add_call(name, target, inputs);
     else
-      throw FormatError(str("graph: node '", name, "' is of unknown kind '", kind, "'"));
-    check<FormatError>(node->inputs == inputs, "graph: node '", name, "' of kind '", kind, "' has inputs");
-    check<FormatError>(node->name == name, "graph: the name '", name, "' is used twice");
+      throw FormatError(str("graph: node ", quote(name), " is of unknown kind ", quote(kind)));
+    check<FormatError>(node->inputs == inputs, "graph: node ", quote(name), " of kind ", quote(kind), " has inputs");
+    check<FormatError>(node->name == name, "graph: the name ", quote(name), " is used twice");
     if (kind == "layer") node->attributes = attributes;
     nodes_[name] = node;
   }
@@ -100,14 +124,14 @@ class GraphReader {
     const NDArray placeholder = NDArray::placeholder(Shape(attributes.get<std::vector<int64_t>>("shape")),
                                                      dtype_from_name(attributes.get<std::string>("dtype")));
     Node* node = graph_.add_tensor(target, Tensor(placeholder, attributes.get<bool>("parameter")));
-    check<FormatError>(node->target == target, "graph: the name of tensor '", target, "' is empty or taken");
+    check<FormatError>(node->target == target, "graph: the name of tensor ", quote(target), " is empty or taken");
     node->name = name;
     return node;
   }
 
   Node* node_named(const std::string& name) const {
     const auto it = nodes_.find(name);
-    check<FormatError>(it != nodes_.end(), "graph: there is no node '", name, "' before its use");
+    check<FormatError>(it != nodes_.end(), "graph: there is no node ", quote(name), " before its use");
     return it->second;
   }
 
@@ -122,25 +146,28 @@ Attributes tensor_attributes(const Tensor& tensor) {
           {"parameter", tensor.requires_grad()}};
 }
 
+json checked_json(const Attributes& attributes) { return attributes_to_json(checked_texts<ValueError>(attributes)); }
+
 }  // namespace
 
 std::string graph_to_json(const nn::Graph& graph) {
   json layers = json::array(), nodes = json::array();
   for (const auto& [path, layer] : graph.children())
-    layers.push_back(
-        {{"name", path}, {"type", layer->type()}, {"attributes", attributes_to_json(layer->attributes())}});
+    layers.push_back({{"name", checked_text<ValueError>(path)},
+                      {"type", checked_text<ValueError>(layer->type())},
+                      {"attributes", checked_json(layer->attributes())}});
   std::unordered_map<std::string, Tensor> tensors;
   for (auto& [path, tensor] : graph.state()) tensors.emplace(path, tensor);
   for (const Node* node : graph.nodes()) {
     json inputs = json::array();
     for (const Node* input : node->inputs) inputs.push_back(input->name);
     const bool is_tensor = node->kind == Node::Kind::tensor;
-    nodes.push_back({{"name", node->name},
-                     {"kind", nn::name(node->kind)},
-                     {"target", node->target},
-                     {"inputs", inputs},
-                     {"attributes",
-                      attributes_to_json(is_tensor ? tensor_attributes(tensors.at(node->target)) : node->attributes)}});
+    nodes.push_back(
+        {{"name", checked_text<ValueError>(node->name)},
+         {"kind", nn::name(node->kind)},
+         {"target", checked_text<ValueError>(node->target)},
+         {"inputs", inputs},
+         {"attributes", checked_json(is_tensor ? tensor_attributes(tensors.at(node->target)) : node->attributes)}});
   }
   return json{{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}.dump();
 }

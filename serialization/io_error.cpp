@@ -1,8 +1,8 @@
 #include <cerrno>
 #include <system_error>
 
-#include <thimble/serialization/io_error.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/io_error.h>
 
 namespace thimble::detail {
 

@@ -5,13 +5,13 @@
 #include <new>
 #include <numeric>
 
+#include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/float16.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/safetensors_header.h>
-#include <thimble/core/text.h>
 
 namespace thimble {
 

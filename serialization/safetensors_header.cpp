@@ -7,8 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include <thimble/serialization/safetensors_header.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/safetensors_header.h>
 
 namespace thimble::detail {
 

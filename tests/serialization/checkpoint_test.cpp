@@ -302,7 +302,6 @@ TEST_F(HostileGraphTest, UnknownThings) {
   expect_refused([](json& j) { j["nodes"][2]["kind"] = "verb"; }, "unknown kind 'verb'");
   expect_refused([](json& j) { j["nodes"][1]["target"] = "gone"; }, "no layer 'gone'");
   expect_refused([](json& j) { j["output"] = "gone"; }, "no node 'gone'");
-  expect_refused([](json& j) { j["layers"][0]["type"] = "two\nlines\x1b[2J"; }, "unknown layer type");
 }
 
 TEST_F(HostileGraphTest, MissingOrMistypedMembers) {
@@ -338,6 +337,27 @@ TEST_F(HostileGraphTest, NamesAndOrder) {
   expect_refused([](json& j) { j["nodes"][1]["inputs"] = json::array(); }, "inputs");
   expect_refused([](json& j) { j["nodes"][0]["kind"] = "relu"; }, "unknown kind");
   expect_refused([](json& j) { j["nodes"] = json::array(); }, "no node");
+}
+
+// Whoever prints a loaded graph, or an error that names a node, must not pass a stranger's bytes on to a terminal.
+TEST_F(HostileGraphTest, TextThatATerminalObeysOrWithoutEnd) {
+  for (const std::string& text : {std::string("two\nlines"), std::string("\x1b[2J"), std::string("a\0b", 3),
+                                  std::string("\x7f"), std::string("\u009b31m"), std::string(1001, 'x')}) {
+    // Consistently renamed, so that nothing else is wrong with the file.
+    expect_refused([&](json& j) { j["nodes"][2]["name"] = j["nodes"][3]["inputs"][0] = text; }, "holds control");
+    expect_refused([&](json& j) { j["layers"][0]["name"] = j["nodes"][1]["target"] = text; }, "holds control");
+    expect_refused([&](json& j) { j["layers"][0]["type"] = text; }, "holds control");
+    expect_refused([&](json& j) { j["nodes"][2]["target"] = text; }, "holds control");
+    expect_refused([&](json& j) { j["nodes"][2]["attributes"][text] = 1; }, "holds control");
+    expect_refused([&](json& j) { j["nodes"][2]["attributes"]["mode"] = text; }, "holds control");
+    expect_refused([&](json& j) { j["layers"][0]["attributes"]["mode"] = text; }, "holds control");
+  }
+  TensorFile renamed = original;
+  json j = json_of_graph;
+  j["nodes"][2]["name"] = j["nodes"][3]["inputs"][0] = "r\u00e9lu \u00b1";
+  renamed.metadata["graph"] = j.dump();
+  save_safetensors(file, renamed.metadata, renamed.tensors);
+  EXPECT_NE(load_model(file).find("r\u00e9lu \u00b1"), nullptr);
 }
 
 TEST_F(HostileGraphTest, InputsAndTensorsTakeNoInputs) {
@@ -520,6 +540,9 @@ TEST_F(CheckpointTest, WhatCannotBeSavedIsRefusedAndTheOldFileStays) {
   EXPECT_THROW(save_model(nn::Graph(), file), ValueError);
   EXPECT_THROW(save_model(small_mlp(), file, {{"bad", std::string("\xff")}}), ValueError);
   EXPECT_THROW(save_model(small_mlp(), file, {{"bad", std::nan("")}}), ValueError);
+  nn::Graph unprintable = small_mlp();
+  unprintable.output()->name = "two\nlines";
+  EXPECT_THAT(message_of<ValueError>([&] { save_model(unprintable, file); }), HasSubstr("'two\\nlines'"));
   EXPECT_TRUE(read_bytes(file) == bytes);
   EXPECT_EQ(folder.entries(), 1);
 }
