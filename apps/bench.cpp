@@ -5,6 +5,7 @@
 #include "apps/latency.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
+#include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 
 namespace thimble::apps {
@@ -34,8 +35,8 @@ void run(const Options& o) {
                        {"median_us", l.median_us},
                        {"images_per_second", images_per_second}});
   }
-  const double first_answer_ms = measure_first_answer_ms(o.model);
-  o.common.out() << o.model << " (" << dtype_of(loaded.graph) << ")\n"
+  const double first_answer_ms = measure_first_answer_ms(o.model, o.common.threads());
+  o.common.out() << detail::printable(o.model) << " (" << dtype_of(loaded.graph) << ")\n"
                  << table.str() << "process start to first answer: " << fixed(first_answer_ms, 1) << " ms\n";
   o.common.write_json({{"results", results}, {"first_answer_ms", first_answer_ms}});
 }
@@ -49,16 +50,21 @@ void add_bench(CLI::App& app) {
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
   command->add_option("--batch-size", o->batch_sizes, "Batch sizes, separated by commas")
       ->delimiter(',')
+      ->allow_extra_args(false)  // the model may follow
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   command->add_option("--runs", o->runs, "Timed runs")->capture_default_str()->check(CLI::Range(1, 10000));
   command->callback([o] { run(*o); });
 
-  auto model = std::make_shared<std::string>();
+  auto child = std::make_shared<Options>();
   CLI::App* first_answer = app.add_subcommand("first-answer", "Load a model and answer once (bench times this)");
   first_answer->group("");  // not listed
-  first_answer->add_option("model", *model, "Checkpoint")->required();
-  first_answer->callback([model] { answer_once(*model); });
+  child->common.add_to(*first_answer);
+  first_answer->add_option("model", child->model, "Checkpoint")->required();
+  first_answer->callback([child] {
+    child->common.apply();
+    answer_once(child->model);
+  });
 }
 
 }  // namespace thimble::apps

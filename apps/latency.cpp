@@ -1,11 +1,13 @@
 #include "apps/latency.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,6 +46,46 @@ double time_calls(nn::Graph& graph, const Tensor& input, int64_t calls) {
   return microseconds_since(start) / static_cast<double>(calls);
 }
 
+constexpr const char* kProgram = "/proc/self/exe";
+
+// Calls until no signal interrupts.
+template <typename F>
+auto retry(F&& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+// Starts the program with its standard output in `out`; -1 if that fails.
+pid_t start(std::vector<std::string> arguments, int out) {
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  pid_t child = -1;
+  const int error = posix_spawn(&child, kProgram, &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  return error == 0 ? child : -1;
+}
+
+// Microseconds from the start of a process with these arguments to its first byte of output.
+double time_to_first_byte(const std::vector<std::string>& arguments) {
+  int ends[2];
+  check<IOError>(pipe2(ends, O_CLOEXEC) == 0, "bench: cannot make a pipe");
+  const auto begin = Clock::now();
+  const pid_t child = start(arguments, ends[1]);
+  close(ends[1]);
+  char answer = 0;
+  const bool answered = child >= 0 && retry([&] { return read(ends[0], &answer, 1); }) == 1;
+  const double elapsed = microseconds_since(begin);
+  close(ends[0]);
+  if (child >= 0) retry([&] { return waitpid(child, nullptr, 0); });
+  check<IOError>(answered, "bench: a process that was to answer once did not");
+  return elapsed;
+}
+
 }  // namespace
 
 Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs) {
@@ -66,29 +108,13 @@ Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batc
   return latency;
 }
 
-double measure_first_answer_ms(const std::string& model) {
+double measure_first_answer_ms(const std::string& model, int threads) {
   constexpr int kProcesses = 5;
+  std::vector<std::string> arguments{kProgram, "first-answer"};
+  if (threads > 0) arguments.insert(arguments.end(), {"--threads", std::to_string(threads)});
+  arguments.insert(arguments.end(), {"--", model});  // a file name may begin with a dash
   std::vector<double> times;
-  for (int i = 0; i < kProcesses; ++i) {
-    int ends[2];
-    check<IOError>(pipe(ends) == 0, "bench: cannot make a pipe");
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    std::string program = "/proc/self/exe", command = "first-answer", path = model;
-    char* arguments[] = {program.data(), command.data(), path.data(), nullptr};
-    const auto start = Clock::now();
-    pid_t child = 0;
-    const int error = posix_spawn(&child, program.c_str(), &actions, nullptr, arguments, environ);
-    close(ends[1]);
-    char answer = 0;
-    const bool answered = error == 0 && read(ends[0], &answer, 1) == 1;
-    times.push_back(microseconds_since(start) / 1000);
-    close(ends[0]);
-    posix_spawn_file_actions_destroy(&actions);
-    if (error == 0) waitpid(child, nullptr, 0);
-    check<IOError>(answered, "bench: a process that was to answer once did not");
-  }
+  for (int i = 0; i < kProcesses; ++i) times.push_back(time_to_first_byte(arguments) / 1000);
   return median(times);
 }
 
@@ -96,7 +122,7 @@ void answer_once(const std::string& model) {
   LoadedModel loaded = load(model);
   const NoGrad guard;
   loaded.graph(random_input(loaded.notes.input_shape, 1));
-  check<IOError>(write(STDOUT_FILENO, "1", 1) == 1, "cannot write the answer");
+  check<IOError>(retry([] { return write(STDOUT_FILENO, "1", 1); }) == 1, "cannot write the answer");
 }
 
 }  // namespace thimble::apps

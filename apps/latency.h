@@ -15,8 +15,9 @@ struct Latency {
 /// Runs the graph on random inputs [batch_size, input_shape...] in [0, 1).
 Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs);
 
-/// Milliseconds from the start of a fresh process to a model's first answer; the median of a few such processes.
-double measure_first_answer_ms(const std::string& model);
+/// Milliseconds from the start of a fresh process to a model's first answer; the median of a few such processes, which
+/// use so many threads, or by default all cores. Throws IOError if one cannot be started or does not answer.
+double measure_first_answer_ms(const std::string& model, int threads);
 
 /// What such a process does: loads the model, answers once, and says so.
 void answer_once(const std::string& model);
