@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
-#include "apps/datasets.h"
 #include "apps/latency.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
@@ -33,7 +32,7 @@ struct Row {
 
 Row measure(const std::string& model, const Options& o) {
   LoadedModel loaded = load(model);
-  const auto test = open_dataset(loaded.notes.dataset, o.data, data::Split::test, loaded.notes.preprocessing);
+  const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
   return {model,
           dtype_of(loaded.graph),
           loaded.notes.method,
@@ -45,6 +44,7 @@ Row measure(const std::string& model, const Options& o) {
 }
 
 std::string capitalized(std::string word) {
+  if (word.empty()) return word;
   word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
   return word;
 }

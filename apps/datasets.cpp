@@ -1,5 +1,7 @@
 #include "apps/datasets.h"
 
+#include <thimble/core/text.h>
+
 namespace thimble::apps {
 
 namespace {
@@ -35,7 +37,9 @@ std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::st
                                           const data::Preprocessing& preprocessing) {
   for (const Entry& entry : entries())
     if (entry.name == name) return entry.open(folder.empty() ? entry.folder : folder, split, preprocessing);
-  throw ValueError(str("unknown dataset '", name, "'; there are: mnist, fashion-mnist"));
+  std::string known;
+  for (const std::string& each : dataset_names()) known += (known.empty() ? "" : ", ") + each;
+  throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", known));
 }
 
 }  // namespace thimble::apps

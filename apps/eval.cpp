@@ -5,6 +5,7 @@
 #include "apps/datasets.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
+#include <thimble/core/text.h>
 #include <thimble/nn/evaluate.h>
 
 namespace thimble::apps {
@@ -21,10 +22,10 @@ void run(const Options& o) {
   o.common.apply();
   LoadedModel loaded = load(o.model);
   const std::string dataset = o.dataset.empty() ? loaded.notes.dataset : o.dataset;
-  const auto test = open_dataset(dataset, o.data, data::Split::test, loaded.notes.preprocessing);
+  const auto test = open_images(loaded.notes, dataset, o.data, data::Split::test);
   const Evaluation result = evaluate(loaded.graph, *test, o.batch_size);
-  o.common.out() << o.model << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2) << " %, loss "
-                 << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
+  o.common.out() << detail::printable(o.model) << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2)
+                 << " %, loss " << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
   o.common.write_json({{"accuracy", result.accuracy}, {"loss", result.loss}, {"images", result.images}});
 }
 
@@ -35,7 +36,8 @@ void add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a model on a test set");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
-  command->add_option("--dataset", o->dataset, "Dataset [what the model was trained on]");
+  command->add_option("--dataset", o->dataset, "Dataset [what the model was trained on]")
+      ->check(CLI::IsMember(dataset_names()));
   command->add_option("--data", o->data, "Folder of the dataset's files");
   command->add_option("--batch-size", o->batch_size, "Images at a time")
       ->capture_default_str()

@@ -3,7 +3,9 @@
 
 #include "apps/command.h"
 #include "apps/numbers.h"
+#include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
+#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 
@@ -16,23 +18,18 @@ struct Options {
   std::string file;
 };
 
-nlohmann::json json_of(const Attributes& attributes) {
-  nlohmann::json object = nlohmann::json::object();
-  for (const auto& [key, value] : attributes) std::visit([&, k = key](const auto& v) { object[k] = v; }, value);
-  return object;
-}
-
 nlohmann::json nodes_of(const nn::Graph& graph) {
   nlohmann::json nodes = nlohmann::json::array();
   for (const nn::Node* node : graph.nodes()) {
     nlohmann::json inputs = nlohmann::json::array();
     for (const nn::Node* input : node->inputs) inputs.push_back(input->name);
     const bool is_layer = node->kind == nn::Node::Kind::layer;
-    nodes.push_back({{"name", node->name},
-                     {"kind", nn::name(node->kind)},
-                     {"type", is_layer ? graph.layer(node).type() : node->target},
-                     {"inputs", inputs},
-                     {"attributes", json_of(is_layer ? graph.layer(node).attributes() : node->attributes)}});
+    nodes.push_back(
+        {{"name", node->name},
+         {"kind", nn::name(node->kind)},
+         {"type", is_layer ? graph.layer(node).type() : node->target},
+         {"inputs", inputs},
+         {"attributes", detail::attributes_to_json(is_layer ? graph.layer(node).attributes() : node->attributes)}});
   }
   return nodes;
 }
@@ -48,8 +45,9 @@ void run(const Options& o) {
                         {"tensors", nlohmann::json::array()},
                         {"metadata", nlohmann::json(file.metadata)}};
   if (is_model) {
+    constexpr size_t kLongestNotes = 2000;
     const Checkpoint checkpoint = load_checkpoint(o.file);
-    out << checkpoint.graph.table() << "notes: " << checkpoint.notes << "\n\n";
+    out << checkpoint.graph.table() << "notes: " << detail::printable(str(checkpoint.notes), kLongestNotes) << "\n\n";
     result["nodes"] = nodes_of(checkpoint.graph);
   }
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});

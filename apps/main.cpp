@@ -1,5 +1,4 @@
 // The thimble program: train, quantize, evaluate and compare models from the command line.
-#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <iostream>
@@ -9,6 +8,7 @@
 
 #include "apps/command.h"
 #include <thimble/core/error.h>
+#include <thimble/core/text.h>
 
 namespace {
 
@@ -22,10 +22,8 @@ Examples:
 Every subcommand explains itself: thimble train --help)";
 
 // One line, whatever file names and arguments hold.
-int fail(std::string message, int status) {
-  std::ranges::replace_if(
-      message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  std::cerr << "thimble: " << message << '\n';
+int fail(const std::string& message, int status) {
+  std::cerr << "thimble: " << thimble::detail::printable(message) << '\n';
   return status;
 }
 

@@ -2,7 +2,39 @@
 
 #include <algorithm>
 
+#include "apps/datasets.h"
+#include <thimble/core/text.h>
+
 namespace thimble::apps {
+
+namespace {
+
+// Names are printed.
+std::string name_in(const Attributes& a, const std::string& key) {
+  constexpr size_t kLongest = 80;
+  const auto name = a.get<std::string>(key);
+  check<FormatError>(!name.empty() && detail::printable(name, kLongest) == name, "notes: ", key, " is ",
+                     detail::quote(name, kLongest), ", expected a name");
+  return name;
+}
+
+// The program makes inputs of this shape, in batches: a file must not make it take all memory.
+Shape shape_in(const Attributes& a, const std::string& key) {
+  constexpr int64_t kMostElements = int64_t{1} << 20;
+  const auto sizes = a.get<std::vector<int64_t>>(key);
+  check<FormatError>(sizes.size() < Shape::kMaxDims, "notes: ", key, " has ", sizes.size(),
+                     " dimensions, expected at most ", Shape::kMaxDims - 1);
+  const Shape shape(sizes);
+  int64_t elements = 1;
+  for (const int64_t size : shape) {
+    check<FormatError>(size >= 1 && size <= kMostElements / elements, "notes: ", key, " is ", shape,
+                       ", expected positive sizes and at most ", kMostElements, " elements");
+    elements *= size;
+  }
+  return shape;
+}
+
+}  // namespace
 
 Attributes Notes::to_attributes() const {
   Attributes a{{"model", model},
@@ -16,17 +48,12 @@ Attributes Notes::to_attributes() const {
 
 Notes Notes::from_attributes(const Attributes& a) {
   Notes notes;
-  notes.model = a.get<std::string>("model");
-  notes.dataset = a.get<std::string>("dataset");
-  notes.method = a.get<std::string>("method");
+  notes.model = name_in(a, "model");
+  notes.dataset = name_in(a, "dataset");
+  notes.method = name_in(a, "method");
   notes.parameters = a.get<int64_t>("parameters");
-  notes.input_shape = Shape(a.get<std::vector<int64_t>>("input_shape"));
-  constexpr int64_t kMostInputs = int64_t{1} << 24;
-  int64_t inputs = 1;
-  for (int64_t d : notes.input_shape) {
-    check<FormatError>(d >= 1 && d <= kMostInputs / inputs, "notes: input_shape ", notes.input_shape);
-    inputs *= d;
-  }
+  check<FormatError>(notes.parameters >= 0, "notes: parameters is ", notes.parameters);
+  notes.input_shape = shape_in(a, "input_shape");
   const std::string prefix = "preprocessing.";
   Attributes preprocessing;
   for (const auto& [key, value] : a)
@@ -35,12 +62,21 @@ Notes Notes::from_attributes(const Attributes& a) {
   return notes;
 }
 
+std::unique_ptr<data::MNIST> open_images(const Notes& notes, const std::string& dataset, const std::string& folder,
+                                         data::Split split) {
+  auto images = open_dataset(dataset, folder, split, notes.preprocessing);
+  check<ShapeError>(images->image_shape() == notes.input_shape, "the model takes images ", notes.input_shape,
+                    ", but those of ", dataset, ", prepared as its notes say, are ", images->image_shape());
+  return images;
+}
+
 LoadedModel load(const std::string& path) {
   Checkpoint checkpoint = load_checkpoint(path);
   try {
     return {std::move(checkpoint.graph), Notes::from_attributes(checkpoint.notes)};
   } catch (const Error& e) {
-    throw FormatError(str(path, ": ", e.what(), "; the program needs a model that it trained itself"));
+    throw FormatError(
+        str(detail::quote_path(path), ": ", e.what(), "; the program needs a model that it trained itself"));
   }
 }
 

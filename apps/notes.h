@@ -1,9 +1,10 @@
 // What the program remembers in a checkpoint besides the model.
 #pragma once
 
+#include <memory>
 #include <string>
 
-#include <thimble/nn/data/preprocessing.h>
+#include <thimble/nn/data/mnist.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {
@@ -25,6 +26,11 @@ struct LoadedModel {
   nn::Graph graph;
   Notes notes;
 };
+
+/// A dataset whose images are prepared as the model takes them. Throws ShapeError, before any image is prepared, if
+/// they then are not of the model's input shape; and what open_dataset throws.
+std::unique_ptr<data::MNIST> open_images(const Notes& notes, const std::string& dataset, const std::string& folder,
+                                         data::Split split);
 
 /// A checkpoint that this program wrote. Throws IOError, FormatError.
 LoadedModel load(const std::string& path);

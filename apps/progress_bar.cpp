@@ -8,6 +8,7 @@
 
 #include "apps/numbers.h"
 #include <thimble/core/error.h>
+#include <thimble/core/text.h>
 
 namespace thimble::apps {
 
@@ -39,9 +40,9 @@ void ProgressBar::update(int64_t done, const std::string& text) {
   const std::string left = part > 0 ? str("  ", minutes(elapsed * (1 - part) / part), " left") : "";
   constexpr int kCells = 24;
   const int full = static_cast<int>(part * kCells);
-  std::string line =
-      str(title_, " [", std::string(static_cast<size_t>(full), '#'),
-          std::string(static_cast<size_t>(kCells - full), '.'), "] ", fixed(100 * part, 0), "%  ", text, left);
+  std::string line = str(title_, " [", std::string(static_cast<size_t>(full), '#'),
+                         std::string(static_cast<size_t>(kCells - full), '.'), "] ", fixed(100 * part, 0), "%  ",
+                         detail::printable(text), left);
   // A line that wraps could not be drawn over.
   line.resize(std::min(line.size(), terminal_width() - 1));
   std::cerr << "\r\x1b[K" << line << std::flush;

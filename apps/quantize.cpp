@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
-#include "apps/datasets.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
+#include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/quant/quantize.h>
@@ -24,7 +24,6 @@ struct Options {
 };
 
 quant::QConfigMapping mapping_for(const Options& o) {
-  check(o.method == "static", "unknown method '", o.method, "'; there is: static");
   quant::QConfig config;
   config.weight.bits = o.weight_bits;
   config.activation.bits = o.activation_bits;
@@ -42,10 +41,11 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
 
 void run(const Options& o) {
   o.common.apply();
+  check_writable(o.out);  // before the work, not after it
   const quant::QConfigMapping mapping = mapping_for(o);
   LoadedModel loaded = load(o.model);
-  check(loaded.notes.method == "baseline", o.model, " is quantized already; give the float model");
-  const auto train = open_dataset(loaded.notes.dataset, o.data, data::Split::train, loaded.notes.preprocessing);
+  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
+  const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
   auto calibrate = [&](nn::Graph& prepared) {
     data::DataLoader loader(*train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
     ProgressBar bar("calibrating", loader.size());
@@ -62,9 +62,10 @@ void run(const Options& o) {
 
   const auto size = std::filesystem::file_size(o.out);
   print_layers(o.common.out(), report);
-  o.common.out() << "saved " << o.out << ": " << with_commas(static_cast<int64_t>(size)) << " bytes, "
+  o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
+                 << " bytes, "
                  << fixed(static_cast<double>(size) / static_cast<double>(std::filesystem::file_size(o.model)), 3)
-                 << " of " << o.model << '\n';
+                 << " of " << detail::printable(o.model) << '\n';
   nlohmann::json layers = nlohmann::json::array();
   for (const quant::LayerReport& layer : report)
     layers.push_back({{"name", layer.name},
@@ -84,11 +85,17 @@ void add_quantize(CLI::App& app) {
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   command->add_option("--method", o->method, "static: integer weights and activations, scales fixed by calibration")
-      ->capture_default_str();
-  command->add_option("--weight-bits", o->weight_bits, "Bits of the weights, 2 to 8")->capture_default_str();
-  command->add_option("--activation-bits", o->activation_bits, "Bits of the activations, 2 to 8")
-      ->capture_default_str();
-  command->add_option("--observer", o->observer, "How activations' ranges are chosen: minmax")->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::IsMember({"static"}));
+  command->add_option("--weight-bits", o->weight_bits, "Bits of the weights")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 8));
+  command->add_option("--activation-bits", o->activation_bits, "Bits of the activations")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 8));
+  command->add_option("--observer", o->observer, "How activations' ranges are chosen")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"minmax"}));
   command->add_option("--calibration-images", o->calibration_images, "Training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));

@@ -1,6 +1,4 @@
 // thimble train
-#include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
@@ -11,6 +9,7 @@
 #include "apps/progress_bar.h"
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/random.h>
+#include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/optim/optimizer.h>
@@ -36,7 +35,6 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<T
   const optim::AdamOptions adam{.lr = o.lr, .weight_decay = o.weight_decay};
   if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(parameters), adam);
   if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(parameters), adam);
-  check(o.optimizer == "sgd", "unknown optimizer '", o.optimizer, "'; there are: adam, adamw, sgd");
   return std::make_unique<optim::SGD>(
       std::move(parameters), optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay});
 }
@@ -76,13 +74,6 @@ EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::Da
   return result;
 }
 
-void check_writable(const std::string& path) {
-  std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (folder.empty()) folder = ".";
-  check<IOError>(std::filesystem::is_directory(folder), "cannot write '", path, "': there is no folder '",
-                 folder.string(), "'");
-}
-
 void run(const Options& o) {
   o.common.apply();
   check_writable(o.out);  // before the work, not after it
@@ -117,7 +108,7 @@ void run(const Options& o) {
                       {"seconds", result.seconds}});
   }
   save_model(nn::trace(model->eval(), train->example()), o.out, notes.to_attributes());
-  out << "saved " << o.out << '\n';
+  out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name}, {"parameters", notes.parameters}, {"epochs", epochs}, {"out", o.out}});
 }
 
@@ -127,23 +118,33 @@ void add_train(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Train a model from scratch, evaluate it after each epoch, save it");
   o->common.add_to(*command);
-  command->add_option("--dataset", o->dataset, "Dataset: mnist, fashion-mnist")->capture_default_str();
+  command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
   command->add_option("--data", o->data,
                       "Folder of the dataset's files [data/mnist, or where Debian's package puts Fashion-MNIST]");
-  command->add_option("--model", o->model.name, "Model: mlp")->capture_default_str();
-  command->add_option("--hidden", o->model.hidden, "mlp: width of the hidden layers")->capture_default_str();
-  command->add_option("--layers", o->model.layers, "mlp: number of hidden layers")->capture_default_str();
-  command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")->capture_default_str();
+  command->add_option("--model", o->model.name, "Model")->capture_default_str()->check(CLI::IsMember(model_names()));
+  command->add_option("--hidden", o->model.hidden, "mlp: width of the hidden layers")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  command->add_option("--layers", o->model.layers, "mlp: number of hidden layers")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
+  command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
   command->add_option("--epochs", o->epochs, "Passes over the training images")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000000));
   command->add_option("--batch-size", o->batch_size, "Images a step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  command->add_option("--lr", o->lr, "Learning rate")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command->add_option("--optimizer", o->optimizer, "adam, adamw or sgd")->capture_default_str();
-  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str();
-  command->add_option("--weight-decay", o->weight_decay, "Weight decay")->capture_default_str();
+  command->add_option("--lr", o->lr, "Learning rate")->capture_default_str()->check(number_from(0, 1e6));
+  command->add_option("--optimizer", o->optimizer, "Optimizer")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
+  command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(number_from(0, 1));
+  command->add_option("--weight-decay", o->weight_decay, "Weight decay")
+      ->capture_default_str()
+      ->check(number_from(0, 1e6));
   command->add_option("--seed", o->seed, "Of initialization and order; the same seed and threads give the same bits")
       ->capture_default_str();
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");

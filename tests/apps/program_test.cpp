@@ -1,5 +1,11 @@
 #include "tests/apps/program.h"
 
+#include <limits>
+
+#include <thimble/nn/graph.h>
+#include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/safetensors.h>
+
 namespace thimble::apps {
 namespace {
 
@@ -151,31 +157,55 @@ TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
   expect_failure({"bench", "m.st", "--runs", "0"}, 2, "--runs");
   expect_failure({"bench", "m.st", "--batch-size", "1,0"}, 2, "--batch-size");
   expect_failure({"quantize", "m.st", "--out", "q.st", "--calibration-images", "0"}, 2, "--calibration-images");
-  expect_failure({"two\nlines"}, 2, "two lines");
+  expect_failure({"two\nlines\x1b[2J"}, 2, "two\\nlines\\x1b[2J");
   expect_files({});
 }
 
-TEST_F(ProgramTest, UnknownNamesAreSaid) {
-  train("m.st");
-  auto expect_unknown = [&](const std::vector<std::string>& arguments, const std::string& name) {
+// Neither model nor data exist: whatever is said of them would be said after looking for them.
+TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
+  auto expect_usage = [&](std::vector<std::string> arguments, const std::string& option, const std::string& value,
+                          const std::string& allowed) {
+    arguments.insert(arguments.end(), {option, value});
     const Result result = run(arguments);
-    EXPECT_TRUE(result.status == 1 || result.status == 2) << result.status;
-    expect_failure(result, result.status, name);
+    expect_failure(result, 2, option);
+    EXPECT_THAT(result.err, HasSubstr(value));
+    EXPECT_THAT(result.err, HasSubstr(allowed));
+    EXPECT_EQ(result.out, "");
   };
-  expect_unknown(training("n.st", {"--optimizer", "guess"}), "guess");
-  expect_unknown({"train", "--dataset", "emnist9", "--data", "data", "--out", "n.st"}, "emnist9");
-  expect_unknown({"train", "--model", "gpt", "--data", "data", "--out", "n.st"}, "gpt");
-  expect_unknown({"eval", "m.st", "--dataset", "emnist9", "--data", "data"}, "emnist9");
-  expect_unknown({"quantize", "m.st", "--data", "data", "--method", "magic", "--out", "q.st"}, "magic");
-  expect_unknown({"quantize", "m.st", "--data", "data", "--observer", "crystal", "--out", "q.st"}, "crystal");
-  for (const char* bits : {"-1", "0", "1", "9", "32"})
-    for (const char* option : {"--weight-bits", "--activation-bits"})
-      expect_unknown({"quantize", "m.st", "--data", "data", option, bits, "--out", "q.st"}, "bits");
-  expect_unknown(training("n.st", {"--crop", "99"}), "99");
-  expect_unknown(training("n.st", {"--crop", "-3"}), "-3");
-  expect_failure({"train", "--data", "data", "--hidden", "0", "--out", "n.st"}, 1, "--hidden");
-  expect_failure({"quantize", "m.st", "--data", "data", "--weight-bits", "9", "--out", "q.st"}, 1, "9");
-  expect_files({"m.st"});
+  const std::vector<std::string> train{"train", "--data", "nowhere", "--out", "n.st"},
+      quantize{"quantize", "none.st", "--data", "nowhere", "--out", "q.st"}, eval{"eval", "none.st"},
+      bench{"bench", "none.st"};
+  expect_usage(train, "--dataset", "emnist9", "{mnist,fashion-mnist}");
+  expect_usage(train, "--model", "gpt", "{mlp}");
+  expect_usage(train, "--optimizer", "guess", "{adam,adamw,sgd}");
+  for (const char* value : {"nan", "inf", "-inf", "-0.1", "1e9", "fast", "0.1x", ""}) {
+    expect_usage(train, "--lr", value, "0 to 1e+06");
+    expect_usage(train, "--weight-decay", value, "0 to 1e+06");
+    expect_usage(train, "--momentum", value, "0 to 1");
+  }
+  for (const char* value : {"-1", "1000001", "1.5", "99999999999999999999", "nan"}) {
+    expect_usage(train, "--epochs", value, "0 to 1000000");
+    expect_usage(train, "--batch-size", value, "1 to 1000000");
+    expect_usage(eval, "--batch-size", value, "1 to 1000000");
+    expect_usage(bench, "--batch-size", value, "1 to 1000000");
+    expect_usage(bench, "--runs", value, "1 to 10000");
+    expect_usage(train, "--hidden", value, "1 to 65536");
+    expect_usage(train, "--layers", value, "0 to 1000");
+    expect_usage(train, "--crop", value, "0 to 4096");
+  }
+  expect_usage(train, "--hidden", "0", "1 to 65536");
+  expect_usage(train, "--batch-size", "0", "1 to 1000000");
+  expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist}");
+  expect_usage(quantize, "--method", "magic", "{static}");
+  expect_usage(quantize, "--observer", "crystal", "{minmax}");
+  for (const char* bits : {"-1", "0", "1", "9", "99"})
+    for (const char* option : {"--weight-bits", "--activation-bits"}) expect_usage(quantize, option, bits, "2 to 8");
+  expect_files({});
+}
+
+TEST_F(ProgramTest, ACropBeyondThePictureIsSaid) {
+  expect_failure(run(training("n.st", {"--crop", "99"})), 1, "99");
+  expect_files({});
 }
 
 TEST_F(ProgramTest, BadDatasetsAreSaid) {
@@ -256,6 +286,35 @@ TEST_F(ProgramTest, WhereItCannotWriteItSaysSo) {
   expect_files({"m.st"});
 }
 
+// That a result cannot be written is known before the data is even looked for.
+TEST_F(ProgramTest, WhereItCannotWriteItSaysSoBeforeTheWork) {
+  train("m.st");
+  std::filesystem::create_directory(folder / "sub");
+  write_bytes(folder / "file", "");
+  for (const char* target : {"no/out", "file/out", "sub", "sub/", "/proc/out", ""}) {
+    SCOPED_TRACE(target);
+    const std::string quoted = std::string("cannot write '") + target + "'";
+    expect_failure({"train", "--data", "nowhere", "--out", target}, 1, quoted);
+    expect_failure({"quantize", "m.st", "--data", "nowhere", "--out", target}, 1, quoted);
+    if (*target) expect_failure({"eval", "m.st", "--data", "nowhere", "--json", target}, 1, quoted);
+  }
+  expect_files({"m.st", "sub", "file"});
+}
+
+TEST_F(ProgramTest, AProtectedFileStaysAsItIs) {
+  train("m.st");
+  const std::string model = bytes("m.st");
+  std::filesystem::create_directory(folder / "locked");
+  std::filesystem::copy_file(folder / "m.st", folder / "locked" / "m.st");
+  std::filesystem::permissions(folder / "m.st", std::filesystem::perms(0444));
+  std::filesystem::permissions(folder / "locked", std::filesystem::perms(0555));
+  const WithoutPowers guard;
+  for (const char* target : {"m.st", "locked/m.st", "locked/new.st"})
+    expect_failure({"train", "--data", "nowhere", "--out", target}, 1, std::string("cannot write '") + target);
+  EXPECT_TRUE(bytes("m.st") == model);
+  EXPECT_TRUE(bytes("locked/m.st") == model);
+}
+
 TEST_F(ProgramTest, AFullDiskLeavesTheOldFileAndNothingElse) {
   train("m.st");
   quantize("m.st", "q.st");
@@ -267,6 +326,143 @@ TEST_F(ProgramTest, AFullDiskLeavesTheOldFileAndNothingElse) {
     EXPECT_TRUE(bytes("q.st") == quantized);
     expect_files({"m.st", "q.st"});
   }
+}
+
+// A model's file, changed by a stranger.
+class HostileModelTest : public ProgramTest {
+ protected:
+  HostileModelTest() {
+    train("m.st");
+    original = load_safetensors(folder / "m.st");
+  }
+
+  /// Writes the model with these notes changed.
+  void write_notes(const json& changes) {
+    json notes = json::parse(original.metadata.at("notes"));
+    notes.update(changes);
+    TensorFile file = original;
+    file.metadata["notes"] = notes.dump();
+    save_safetensors(folder / "h.st", file.metadata, file.tensors);
+  }
+
+  TensorFile original;
+};
+
+TEST_F(HostileModelTest, NotesOutOfBoundsAreRefusedOnLoading) {
+  const int64_t huge = int64_t{1} << 40;
+  for (const json& changes : std::vector<json>{
+           {{"preprocessing.pad", huge}},
+           {{"preprocessing.pad", 5000}},
+           {{"preprocessing.pad", -1}},
+           {{"preprocessing.channels", huge}},
+           {{"preprocessing.channels", 0}},
+           {{"preprocessing.crop", huge}},
+           {{"preprocessing.std", 0.0}},
+           {{"preprocessing.mean", "dark"}},
+           {{"input_shape", {huge}}},
+           {{"input_shape", {1024, 1025}}},
+           {{"input_shape", {-144}}},
+           {{"input_shape", {0}}},
+           {{"input_shape", {1, 1, 1, 1, 1, 1, 1, 144}}},
+           {{"input_shape", "wide"}},
+           {{"parameters", -1}},
+           {{"model", ""}},
+           {{"model", 7}},
+           {{"method", "static\n\x1b[2J"}},
+           {{"dataset", std::string(1000, 'x')}},
+       }) {
+    SCOPED_TRACE(changes.dump());
+    write_notes(changes);
+    expect_failure({"eval", "h.st", "--data", "data"}, 1, "'h.st': ");
+    expect_failure({"bench", "h.st", "--runs", "1"}, 1, "'h.st': ");
+  }
+}
+
+// Each setting is in its range; only together they make pictures of gigabytes.
+TEST_F(HostileModelTest, PicturesOfAnotherShapeThanTheModelsAreRefusedBeforeTheyAreMade) {
+  const std::vector<std::pair<json, std::string>> cases{
+      {{{"preprocessing.pad", 4096}, {"preprocessing.channels", 4096}}, "[275683803136]"},
+      {{{"preprocessing.channels", 3}}, "[432]"},
+      {{{"preprocessing.crop", 10}}, "[100]"},
+      {{{"preprocessing.flatten", false}}, "[1,12,12]"},
+  };
+  for (const auto& [changes, shape] : cases) {
+    SCOPED_TRACE(changes.dump());
+    write_notes(changes);
+    for (const auto& arguments :
+         std::vector<std::vector<std::string>>{{"eval", "h.st", "--data", "data"},
+                                               {"quantize", "h.st", "--data", "data", "--out", "q.st"},
+                                               {"compare", "h.st", "--data", "data", "--runs", "1"}}) {
+      const Result result = run(arguments);
+      expect_failure(result, 1, shape);
+      EXPECT_THAT(result.err, HasSubstr("[144]"));
+    }
+  }
+  expect_files({"m.st", "h.st"});
+}
+
+TEST_F(HostileModelTest, AnUnknownDatasetIsSaid) {
+  write_notes({{"dataset", "emnist9"}});
+  expect_failure({"eval", "h.st", "--data", "data"}, 1, "unknown dataset 'emnist9'; there are: mnist, fashion-mnist");
+}
+
+TEST_F(HostileModelTest, NothingThatATerminalObeysIsPrinted) {
+  const std::string evil = "a\x1b[2J\x7f\u009b31m\nz";
+  auto expect_harmless = [](const std::string& text) {
+    EXPECT_EQ(text.find_first_of("\x1b\x7f\x9b\r\b"), std::string::npos) << json(text).dump();
+    EXPECT_THAT(text, testing::Not(HasSubstr("\nz"))) << "a name begins a new line";
+  };
+  auto expect_all_harmless = [&](const std::string& name) {
+    for (const auto& arguments : std::vector<std::vector<std::string>>{{"inspect", name},
+                                                                       {"inspect", name, "--json", "-"},
+                                                                       {"eval", name, "--data", "data"},
+                                                                       {"compare", name, "--data", "data"},
+                                                                       {"bench", name, "--runs", "1"}}) {
+      const Result result = run(arguments);
+      expect_harmless(result.out);
+      expect_harmless(result.err);
+    }
+  };
+  write_notes({{evil, evil}});
+  expect_all_harmless("h.st");
+  EXPECT_THAT(run({"inspect", "h.st"}).out, HasSubstr("a\\x1b[2J\\x7f\\xc2\\x9b31m\\nz"));
+
+  save_safetensors(folder / "t.st", {{evil, evil}}, {{evil, NDArray::ones({2})}});
+  expect_all_harmless("t.st");
+  EXPECT_THAT(run({"inspect", "t.st"}).out, HasSubstr("a\\x1b[2J"));
+
+  TensorFile renamed = original;
+  json graph = json::parse(renamed.metadata.at("graph"));
+  graph["nodes"].back()["name"] = graph["output"] = evil;
+  renamed.metadata["graph"] = graph.dump();
+  save_safetensors(folder / "g.st", renamed.metadata, renamed.tensors);
+  expect_all_harmless("g.st");
+  expect_failure({"inspect", "g.st"}, 1, "a\\x1b[2J");
+
+  std::filesystem::copy_file(folder / "m.st", folder / evil);
+  expect_all_harmless(evil);
+}
+
+TEST_F(ProgramTest, InspectShowsAttributesAsTheFileHoldsThem) {
+  // JSON has no number for infinity.
+  nn::Graph graph;
+  nn::Node* input = graph.add_input("input");
+  nn::Node* op = graph.add_op("relu", "relu", {{"low", -std::numeric_limits<double>::infinity()}}, {input});
+  graph.set_output(op);
+  save_model(graph, folder / "inf.st");
+  const json nodes = json_of({"inspect", "inf.st"}).at("nodes");
+  EXPECT_EQ(nodes[1]["attributes"]["low"], (json{{"double", "-inf"}}));
+}
+
+TEST_F(ProgramTest, TheChildThatBenchTimesTakesThreadsAndAnyName) {
+  train("-m.st");
+  const Result once = run({"first-answer", "--threads", "1", "--", "-m.st"});
+  EXPECT_EQ(once.status, 0) << once.err;
+  EXPECT_EQ(once.out, "1");
+  expect_failure({"first-answer", "--threads", "0", "--", "-m.st"}, 2, "--threads");
+  expect_keys(json_of({"bench", "--threads", "1", "--runs", "1", "--batch-size", "1", "./-m.st"}), {"first_answer_ms"});
+  const Result dashed = run({"bench", "--threads", "1", "--runs", "1", "--batch-size", "1", "--", "-m.st"});
+  EXPECT_EQ(dashed.status, 0) << dashed.err;
 }
 
 TEST_F(ProgramTest, FileNamesMayHoldAnything) {
