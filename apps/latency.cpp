@@ -57,7 +57,7 @@ auto retry(F&& call) {
 }
 
 // Starts the program with its standard output in `out`; -1 if that fails.
-pid_t start(std::vector<std::string> arguments, int out) {
+pid_t start_program(std::vector<std::string> arguments, int out) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -75,7 +75,7 @@ double time_to_first_byte(const std::vector<std::string>& arguments) {
   int ends[2];
   check<IOError>(pipe2(ends, O_CLOEXEC) == 0, "bench: cannot make a pipe");
   const auto begin = Clock::now();
-  const pid_t child = start(arguments, ends[1]);
+  const pid_t child = start_program(arguments, ends[1]);
   close(ends[1]);
   char answer = 0;
   const bool answered = child >= 0 && retry([&] { return read(ends[0], &answer, 1); }) == 1;

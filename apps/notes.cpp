@@ -18,9 +18,10 @@ std::string name_in(const Attributes& a, const std::string& key) {
   return name;
 }
 
-// The program makes inputs of this shape, in batches: a file must not make it take all memory.
+// The program makes inputs of this shape, in batches: a file must not make it take all memory. 3 x 224 x 224 is
+// allowed.
 Shape shape_in(const Attributes& a, const std::string& key) {
-  constexpr int64_t kMostElements = int64_t{1} << 20;
+  constexpr int64_t kMostElements = int64_t{1} << 18;
   const auto sizes = a.get<std::vector<int64_t>>(key);
   check<FormatError>(sizes.size() < Shape::kMaxDims, "notes: ", key, " has ", sizes.size(),
                      " dimensions, expected at most ", Shape::kMaxDims - 1);
