@@ -28,15 +28,19 @@ struct Options {
   std::string optimizer = "adam";
   int64_t epochs = 2, batch_size = 64;
   uint64_t seed = 1;
-  double lr = 1e-3, momentum = 0.9, weight_decay = 0;
+  double lr = 1e-3, momentum = 0.9;
+  std::optional<double> weight_decay;  // none: the optimizer's default
 };
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<Tensor> parameters) {
-  const optim::AdamOptions adam{.lr = o.lr, .weight_decay = o.weight_decay};
+  const optim::AdamOptions adam{.lr = o.lr, .weight_decay = o.weight_decay.value_or(0)};
   if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(parameters), adam);
-  if (o.optimizer == "adamw") return std::make_unique<optim::AdamW>(std::move(parameters), adam);
+  if (o.optimizer == "adamw")
+    return std::make_unique<optim::AdamW>(
+        std::move(parameters), optim::AdamWOptions{.lr = o.lr, .weight_decay = o.weight_decay.value_or(1e-2)});
   return std::make_unique<optim::SGD>(
-      std::move(parameters), optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay});
+      std::move(parameters),
+      optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay.value_or(0)});
 }
 
 struct EpochResult {
@@ -142,9 +146,7 @@ void add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
   command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(number_from(0, 1));
-  command->add_option("--weight-decay", o->weight_decay, "Weight decay")
-      ->capture_default_str()
-      ->check(number_from(0, 1e6));
+  command->add_option("--weight-decay", o->weight_decay, "Weight decay [0; adamw: 0.01]")->check(number_from(0, 1e6));
   command->add_option("--seed", o->seed, "Of initialization and order; the same seed and threads give the same bits")
       ->capture_default_str();
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");

@@ -105,7 +105,10 @@ void Tensor::backward(const Tensor& out_grad, const BackwardOptions& options) co
     // A leaf's gradient is its own: an addition hands one gradient to both sides, and a sum's is a broadcast view.
     const bool own =
         gradient.node_.use_count() == 1 && gradient.data().is_sole_owner() && gradient.data().is_contiguous();
-    node.grad = own || options.create_graph ? gradient : Tensor(gradient.data().clone());
+    if (own)
+      node.grad = gradient;
+    else
+      node.grad = options.create_graph ? gradient * 1.0 : Tensor(gradient.data().clone());
   });
 }
 

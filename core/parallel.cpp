@@ -23,7 +23,8 @@ inline void pause() {
 #endif
 }
 
-thread_local bool inside_parallel = false;
+thread_local bool inside_parallel = false;  // on the pool: nested loops run their pieces here
+thread_local int loops_running = 0;
 
 struct Job {
   const detail::RangeBody* body = nullptr;
@@ -183,7 +184,7 @@ int num_threads() { return thread_count().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
   check(n >= 1 && n <= 1024, "set_num_threads: ", n, " is not between 1 and 1024");
-  check(!inside_parallel, "set_num_threads: called from inside parallel_for");
+  check(!inside_parallel && loops_running == 0, "set_num_threads: called from inside parallel_for");
   std::lock_guard lock(pool_in_use);
   if (n < num_threads()) pool().stop();
   thread_count().store(n, std::memory_order_relaxed);
@@ -193,6 +194,10 @@ void parallel_for(int64_t n, int64_t grain, detail::RangeBody body) {
   if (n <= 0) return;
   const int64_t most = n / std::max<int64_t>(grain, 1);
   const Job job{&body, n, static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
+  struct Running {
+    Running() { ++loops_running; }
+    ~Running() { --loops_running; }
+  } running;
   if (job.pieces == 1) return body(0, n);
   if (!inside_parallel && pool_in_use.try_lock()) {
     std::lock_guard lock(pool_in_use, std::adopt_lock);

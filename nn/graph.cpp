@@ -105,8 +105,17 @@ Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attri
 Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
                        const Node* after) {
   const std::string node_name = unique_name(wanted_name);
-  register_module(node_name, std::move(new_layer));
-  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, node_name, {}, std::move(inputs)}), after);
+  check<ValueError>(new_layer != nullptr && new_layer->is_layer(), "graph: '", node_name,
+                    "' is no leaf layer; containers are traced");
+  Node* node =
+      insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, node_name, {}, std::move(inputs)}), after);
+  try {
+    register_module(node_name, std::move(new_layer));
+  } catch (...) {
+    nodes_.erase(position(node));
+    throw;
+  }
+  return node;
 }
 
 Node* Graph::add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
@@ -118,6 +127,9 @@ Node* Graph::add_call(const std::string& wanted_name, const std::string& target,
 
 Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
+  for (const auto& [path, own] : state())
+    check<ValueError>(own.id() != tensor.id(), "graph: the tensor of '", node_name, "' is in the graph as '", path,
+                      "' already");
   if (tensor.requires_grad())
     register_parameter(node_name, tensor);
   else
@@ -147,6 +159,7 @@ void Graph::replace_uses(Node* old, Node* replacement) {
 }
 
 void Graph::set_input(Node* node, size_t index, Node* value) {
+  position(node);
   check<ValueError>(index < node->inputs.size(), "graph: '", node->name, "' has no input ", index);
   position(value);
   node->inputs[index] = value;
@@ -154,13 +167,14 @@ void Graph::set_input(Node* node, size_t index, Node* value) {
 }
 
 void Graph::erase(Node* node) {
+  const auto at = position(node);
   const auto remaining = users(node);
   check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
                     remaining.empty() ? "" : remaining.front()->name, "' uses it");
   check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
   if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
-  nodes_.erase(position(node));
+  nodes_.erase(at);
   edited();
 }
 
@@ -181,6 +195,9 @@ void Graph::verify() const {
   std::unordered_set<const Node*> seen;
   std::unordered_set<std::string> names;
   bool has_input = false;
+  std::unordered_set<std::string> state_names;
+  for (const auto& [path, tensor] : state())
+    check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
   for (const auto& node : nodes_) {
     check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
     for (const Node* input : node->inputs) {
@@ -189,15 +206,15 @@ void Graph::verify() const {
     }
     if (node->kind == Node::Kind::op) check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
     if (node->kind == Node::Kind::layer) layer(node.get());
+    if (node->kind == Node::Kind::tensor)
+      check<ValueError>(state_names.contains(node->target), "graph: there is no tensor '", node->target, "' for '",
+                        node->name, "'");
     const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
     check<ValueError>(takes_inputs != node->inputs.empty(), "graph: '", node->name, "' has ", node->inputs.size(),
                       " inputs, which a node of kind ", nn::name(node->kind), " cannot");
     has_input = has_input || node->kind == Node::Kind::input;
     seen.insert(node.get());
   }
-  std::unordered_set<std::string> state_names;
-  for (const auto& [path, tensor] : state())
-    check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
   check<ValueError>(has_input, "graph: it has no input");
   check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
 }
@@ -206,8 +223,9 @@ Graph Graph::clone() const {
   Graph copy;
   std::unordered_map<const Node*, Node*> twin;
   for (const auto& [path, child] : children()) copy.register_module(path, copy_layer(*child));
-  std::map<std::string, Tensor> tensors;
-  for (auto& [path, tensor] : state()) tensors.emplace(path, tensor);
+  std::map<std::string, Tensor> parameters, buffers;
+  for (auto& [path, tensor] : named_parameters()) parameters.emplace(path, tensor);
+  for (auto& [path, tensor] : named_buffers()) buffers.emplace(path, tensor);
   for (const auto& node : nodes_) {
     std::vector<Node*> twin_inputs;
     for (const Node* input : node->inputs) twin_inputs.push_back(twin.at(input));
@@ -216,11 +234,10 @@ Graph Graph::clone() const {
         nullptr);
     twin[node.get()] = added;
     if (node->kind != Node::Kind::tensor) continue;
-    const Tensor& tensor = tensors.at(node->target);
-    if (tensor.requires_grad())
-      copy.register_parameter(node->target, tensor.data().clone());
-    else
-      copy.register_buffer(node->target, tensor.data().clone());
+    if (const auto it = parameters.find(node->target); it != parameters.end())
+      copy.register_parameter(node->target, it->second.data().clone()).set_requires_grad(it->second.requires_grad());
+    else if (const auto own = buffers.find(node->target); own != buffers.end())
+      copy.register_buffer(node->target, own->second.data().clone());
   }
   copy.output_ = output_ ? twin.at(output_) : nullptr;
   copy.set_own_mode(training());

@@ -18,6 +18,7 @@
 namespace thimble::nn {
 
 /// One value of the graph and what makes it.
+/// Fields may be read; the graph's functions change them, since it keeps what it derived from them.
 struct Node {
   enum class Kind {
     input,   ///< an argument of the graph
@@ -37,7 +38,7 @@ std::string_view name(Node::Kind kind);
 
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
 /// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in
-/// training mode (dropout aside) may have state of their own.
+/// training mode (dropout aside) and observers may change state of their own.
 class Graph : public Module {
  public:
   Graph() = default;
@@ -73,12 +74,13 @@ class Graph : public Module {
   Node* add_input(const std::string& wanted_name);
   Node* add_op(const std::string& wanted_name, const std::string& op, Attributes attributes, std::vector<Node*> inputs,
                const Node* after = nullptr);
-  /// Adds a call of `new_layer`, which the graph then owns under the node's name.
+  /// Adds a call of `new_layer`, a leaf layer, which the graph then owns under the node's name.
   Node* add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
                   const Node* after = nullptr);
   /// Adds another call of a layer that the graph has already.
   Node* add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
                  const Node* after = nullptr);
+  /// Adds a tensor, as a parameter if it requires gradients. Throws ValueError if it is in the graph already.
   Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
   void set_output(Node* node);
 

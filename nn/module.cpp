@@ -1,4 +1,5 @@
 #include <map>
+#include <set>
 #include <unordered_set>
 
 #include <thimble/nn/module.h>
@@ -138,15 +139,18 @@ void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arra
     check<ValueError>(tensors.emplace(name, tensor).second, "load_state: two tensors are named '", name, "'");
   check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
                     " tensors");
+  // All is checked before anything is changed.
+  std::set<std::string> given;
   for (const auto& [name, array] : arrays) {
     const auto it = tensors.find(name);
-    check<ValueError>(it != tensors.end(), "load_state: there is no tensor '", name, "' here, or it is given twice");
-    with_context(str("load_state: '", name, "'"), [&, &value = array] {
-      it->second.set_data(value);
-      return Tensor();
-    });
-    tensors.erase(it);
+    check<ValueError>(it != tensors.end() && given.insert(name).second, "load_state: there is no tensor '", name,
+                      "' here, or it is given twice");
+    check<ShapeError>(array.shape() == it->second.shape(), "load_state: '", name, "': shape ", array.shape(),
+                      " is not ", it->second.shape());
+    check<DTypeError>(array.dtype() == it->second.dtype(), "load_state: '", name, "': dtype ", array.dtype(),
+                      " is not ", it->second.dtype());
   }
+  for (const auto& [name, array] : arrays) tensors.at(name).set_data(array);
   visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
 }
 
@@ -159,6 +163,8 @@ void register_layer(std::string type, LayerFactory factory) {
   check<ValueError>(registry().emplace(type, std::move(factory)).second, "register_layer: '", type,
                     "' is registered twice");
 }
+
+bool is_registered_layer(const std::string& type) { return registry().contains(type); }
 
 std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes) {
   const auto it = registry().find(type);

@@ -167,6 +167,7 @@ CallListener* set_call_listener(CallListener* listener);
 
 using LayerFactory = std::function<std::shared_ptr<Module>(const Attributes&)>;
 void register_layer(std::string type, LayerFactory factory);
+bool is_registered_layer(const std::string& type);
 /// A layer with this configuration, its tensors not meaningful until load_state(). Throws FormatError for an unknown
 /// type.
 std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes);

@@ -145,10 +145,47 @@ Tensor other_values(const Tensor& example) {
     dispatch_float(reversed.dtype(), "trace", [&](auto tag) {
       using T = typename decltype(tag)::type;
       T* p = reversed.data<T>();
-      for (int64_t i = 0; i < reversed.numel(); ++i) p[i] = p[i] * T(0.75) + T(0.0625) * static_cast<T>(1 + i % 3);
+      const NDArray original = example.data().contiguous();
+      for (int64_t i = 0; i < reversed.numel(); ++i) {
+        p[i] = p[i] * T(0.75) + T(0.0625) * static_cast<T>(1 + i % 3);
+        if (p[i] == original.data<T>()[i]) p[i] += T(0.5);
+      }
     });
   }
   return reversed;
+}
+
+// Two samples instead of one; undefined if the example is no batch of one.
+Tensor two_samples(const Tensor& example) {
+  if (example.ndim() == 0 || example.shape(0) != 1) return {};
+  Shape shape = example.shape();
+  shape[0] = 2;
+  return example.data().broadcast_to(shape).clone();
+}
+
+// A batch size that the model took from its input and put into an op's attributes would stay what it was in the
+// example.
+void check_other_batch(Module& model, const Record& first, const std::vector<Tensor>& examples) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& example : examples) {
+    inputs.push_back(two_samples(example));
+    if (!inputs.back().defined()) return;
+  }
+  Record second;
+  try {
+    second = record(model, inputs);
+  } catch (const Error&) {
+    return;  // a model for batches of one
+  }
+  for (size_t i = 0; i < std::min(first.events.size(), second.events.size()); ++i) {
+    const Record::Event &x = first.events[i], &y = second.events[i];
+    check<ValueError>(x.target == y.target && x.attributes == y.attributes &&
+                          (x.kind != Node::Kind::tensor || same_values(x.value.data(), y.value.data())),
+                      "trace: '", x.name, "' depends on the batch size; let -1 or flatten stand for it, or trace with ",
+                      "the batch that the graph is to serve");
+  }
+  check<ValueError>(first.events.size() == second.events.size(),
+                    "trace: what the model computes depends on the batch size");
 }
 
 std::string user_of(const Record& record, size_t event) {
@@ -249,6 +286,7 @@ Graph trace(Module& model, const std::vector<Tensor>& examples) {
     const EvalMode mode(model);
     const Record first = record(model, inputs);
     check_same_structure(first, record(model, others));
+    check_other_batch(model, first, inputs);
     graph = build(first, model);
     check_same_values(graph, first, inputs);
   }

@@ -12,7 +12,8 @@ namespace thimble::nn {
 ///
 /// The model is run a second time on other values, and the graph on the example. Throws ValueError, saying where, if
 /// the two runs differ in structure (control flow that depends on the values), if a value that depends on the input was
-/// computed outside of Thimble's ops (it would become a constant), or if the graph's output is not the model's.
+/// computed outside of Thimble's ops (it would become a constant), or if the graph's output is not the model's. An
+/// example of one sample is also tried as two: an op that depends on their number is refused, since a graph serves any.
 Graph trace(Module& model, const Tensor& example);
 Graph trace(Module& model, const std::vector<Tensor>& examples);
 

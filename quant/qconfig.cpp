@@ -19,16 +19,22 @@ QConfigMapping& QConfigMapping::set_name(const std::string& name, std::optional<
   return *this;
 }
 
-std::optional<QConfig> QConfigMapping::find(const std::string& name, const std::string& type) const {
+std::optional<QConfig> QConfigMapping::find(const std::string& name, const std::vector<std::string>& types) const {
   if (const auto it = by_name_.find(name); it != by_name_.end()) return it->second;
-  if (const auto it = by_type_.find(type); it != by_type_.end()) return it->second;
+  for (const std::string& type : types)
+    if (const auto it = by_type_.find(type); it != by_type_.end()) return it->second;
   return global_;
 }
 
-std::vector<std::string> QConfigMapping::names() const {
+namespace {
+std::vector<std::string> keys(const std::map<std::string, std::optional<QConfig>>& map) {
   std::vector<std::string> all;
-  for (const auto& [name, config] : by_name_) all.push_back(name);
+  for (const auto& [key, config] : map) all.push_back(key);
   return all;
 }
+}  // namespace
+
+std::vector<std::string> QConfigMapping::names() const { return keys(by_name_); }
+std::vector<std::string> QConfigMapping::types() const { return keys(by_type_); }
 
 }  // namespace thimble::quant

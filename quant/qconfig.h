@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <thimble/quant/qparams.h>
 
@@ -28,14 +29,16 @@ class QConfigMapping {
   static QConfigMapping static_int8();
 
   QConfigMapping& set_global(std::optional<QConfig> config);
-  /// type as nn::Module::type() tells it: "Linear".
+  /// type as nn::Module::type() tells it: "Linear", which stands for LinearReLU, too, unless that is set by itself.
   QConfigMapping& set_type(const std::string& type, std::optional<QConfig> config);
   /// A node's name: "block1.fc".
   QConfigMapping& set_name(const std::string& name, std::optional<QConfig> config);
 
-  std::optional<QConfig> find(const std::string& name, const std::string& type) const;
-  /// Names given to set_name, for checking that each means something.
+  /// `types` are the names under which the layer's type counts, the most particular first.
+  std::optional<QConfig> find(const std::string& name, const std::vector<std::string>& types) const;
+  /// What was given to set_name and set_type, for checking that each means something.
   std::vector<std::string> names() const;
+  std::vector<std::string> types() const;
 
  private:
   std::optional<QConfig> global_;

@@ -9,10 +9,6 @@ namespace thimble::quant {
 
 namespace {
 
-void check_spec(const QuantizationSpec& spec) {
-  check<ValueError>(spec.bits >= 2 && spec.bits <= 8, "quantization: ", spec.bits, " bits are not between 2 and 8");
-}
-
 float choose_scale(float low, float high, const QuantizationSpec& spec) {
   const int32_t steps = spec.scheme == QScheme::affine ? spec.qmax() - spec.qmin() : (spec.qmax() - spec.qmin()) / 2;
   // In float32 as torch.ao computes it; in double where the width of the range leaves float32.
@@ -42,7 +38,7 @@ struct Blocks {
 };
 
 void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const Shape& shape) {
-  check_spec(p.spec);
+  check_bits(p.spec.bits, op);
   check<ShapeError>(static_cast<int64_t>(p.scale.size()) == blocks.channels && p.scale.size() == p.zero_point.size(),
                     op, ": ", p.scale.size(), " scales and ", p.zero_point.size(), " zero points for ", blocks.channels,
                     " channels of ", shape);
@@ -54,6 +50,10 @@ void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const
 }
 
 }  // namespace
+
+void check_bits(int64_t bits, std::string_view what) {
+  check<ValueError>(bits >= 2 && bits <= 8, what, ": ", bits, " bits are not between 2 and 8");
+}
 
 std::string_view name(QScheme scheme) { return scheme == QScheme::affine ? "affine" : "symmetric"; }
 
@@ -104,7 +104,7 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
 }
 
 QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec) {
-  check_spec(spec);
+  check_bits(spec.bits, "choose_qparams");
   check<ValueError>(min.size() == max.size() && !min.empty(), "choose_qparams: ", min.size(), " minima and ",
                     max.size(), " maxima");
   QParams out{spec, {}, {}};
@@ -129,6 +129,7 @@ QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec) {
 }
 
 Range min_max(const NDArray& x, std::optional<int> axis) {
+  check<DTypeError>(x.dtype() == DType::float32, "quantization: ranges are taken from float32 values, got ", x.dtype());
   check<ValueError>(x.numel() > 0, "quantization: there are no values to take a range from");
   const NDArray values = x.contiguous();
   const float* p = values.data<float>();
@@ -156,6 +157,7 @@ Range min_max(const NDArray& x, std::optional<int> axis) {
 NDArray quantize(const NDArray& x, const QParams& p) {
   const Blocks blocks(x.shape(), p.spec.axis);
   check_qparams("quantize", blocks, p, x.shape());
+  check<DTypeError>(x.dtype() == DType::float32, "quantize: expects float32, got ", x.dtype());
   const NDArray values = x.contiguous();
   NDArray out(x.shape(), p.spec.dtype());
   for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {

@@ -56,6 +56,9 @@ struct QuantizationSpec {
   friend bool operator==(const QuantizationSpec&, const QuantizationSpec&) = default;
 };
 
+/// Throws ValueError, beginning with `what`, unless bits is between 2 and 8.
+void check_bits(int64_t bits, std::string_view what);
+
 /// Scales and zero points: one of each, or one for each index along spec.axis.
 struct QParams {
   QuantizationSpec spec;

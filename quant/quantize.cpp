@@ -27,6 +27,18 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
   return std::ranges::any_of(kMoving, [&](std::string_view op) { return graph.is_op(node, op); });
 }
 
+// Layers that were converted before.
+bool is_integer_layer(const Graph& graph, const Node* node) {
+  constexpr std::string_view kTypes[] = {"QuantizedLinear", "Quantize", "Dequantize"};
+  return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
+}
+
+// What a fused layer was made of counts as its type, too: who keeps Linear float means Linear with ReLU as well.
+std::vector<std::string> types_of(const std::string& type) {
+  if (type == "LinearReLU") return {type, "Linear"};
+  return {type};
+}
+
 // prepare() leaves on the node itself what convert() must know.
 constexpr const char* kWeightBits = "weight_bits";
 
@@ -83,6 +95,12 @@ class Converter {
     });
   }
 
+  bool wanted_as_integer_only(const Node* value) const {
+    return value != graph_.output() && std::ranges::all_of(graph_.users(value), [&](const Node* user) {
+             return is_marked(graph_, user) || (passes_integers_on(graph_, user) && wanted_as_integer_only(user));
+           });
+  }
+
   void convert_layer(Node* node) {
     Node* input = integer_of(node->inputs[0]);
     const TensorQParams input_qparams = integers_.at(input);
@@ -100,11 +118,11 @@ class Converter {
     if (output) integers_[node] = *output;
   }
 
-  // An op that moves elements works on integers if it gets them, or if an integer layer waits behind it.
+  // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
   bool can_pass_on(const Node* node) const {
     if (!passes_integers_on(graph_, node)) return false;
     const Node* input = node->inputs[0];
-    return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer(node));
+    return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
   }
 
   void pass_on(Node* node) {
@@ -113,6 +131,9 @@ class Converter {
   }
 
   void take_floats(Node* node) {
+    // Moved elements are in the range that they were in before: integer layers behind may quantize them.
+    if (passes_integers_on(graph_, node))
+      if (const auto it = qparams_.find(node->inputs[0]); it != qparams_.end()) qparams_.emplace(node, it->second);
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
   }
@@ -137,7 +158,7 @@ class Converter {
   void report(const Node* node) {
     if (node->kind != Node::Kind::layer && node->kind != Node::Kind::op) return;
     if (const auto it = layer_reports_.find(node); it != layer_reports_.end()) return report_->push_back(it->second);
-    if (integers_.contains(node)) return;
+    if (integers_.contains(node) || is_integer_layer(graph_, node)) return;
     const bool is_layer = node->kind == Node::Kind::layer;
     const std::string type = is_layer ? graph_.layer(node).type() : node->target;
     if (passes_integers_on(graph_, node)) return;
@@ -159,13 +180,16 @@ void check_names(const Graph& graph, const QConfigMapping& mapping) {
   for (const std::string& name : mapping.names())
     check<ValueError>(graph.find(name) != nullptr, "prepare: the configuration names '", name,
                       "', which the graph does not have");
+  for (const std::string& type : mapping.types())
+    check<ValueError>(nn::is_registered_layer(type), "prepare: the configuration names the layer type '", type,
+                      "', which does not exist");
 }
 
 // Integer layers take activations unsigned and per tensor, weights signed, symmetric and per output channel.
 void check_config(const std::string& layer, const QConfig& config) {
   const QuantizationSpec &a = config.activation, &w = config.weight;
-  check<ValueError>(a.bits >= 2 && a.bits <= 8 && w.bits >= 2 && w.bits <= 8, "prepare: the configuration of '", layer,
-                    "' asks for ", w.bits, "-bit weights and ", a.bits, "-bit activations, possible are 2 to 8 bits");
+  check_bits(w.bits, str("prepare: the configuration of '", layer, "': weights"));
+  check_bits(a.bits, str("prepare: the configuration of '", layer, "': activations"));
   check<ValueError>(!a.is_signed && !a.axis, "prepare: the configuration of '", layer,
                     "' asks for activations that are not unsigned per tensor");
   check<ValueError>(w.is_signed && w.scheme == QScheme::symmetric && w.axis == 0, "prepare: the configuration of '",
@@ -181,7 +205,7 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
   std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen;  // observer -> who asked for it, and how
   for (Node* node : prepared.nodes()) {
     if (!has_integer_form(prepared, node) || prepared.calls_of_layer(node) != 1) continue;
-    const auto config = mapping.find(node->name, prepared.layer(node).type());
+    const auto config = mapping.find(node->name, types_of(prepared.layer(node).type()));
     if (!config) continue;
     check_config(node->name, *config);
     node->attributes.set(kWeightBits, int64_t{config->weight.bits});

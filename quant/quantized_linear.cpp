@@ -11,7 +11,7 @@ namespace {
 
 void check_qparams(const char* what, const TensorQParams& p) {
   check<ValueError>(std::isfinite(p.scale) && p.scale > 0, what, ": scale ", p.scale, " is not positive and finite");
-  check<ValueError>(p.bits >= 2 && p.bits <= 8, what, ": ", p.bits, " bits are not between 2 and 8");
+  check_bits(p.bits, what);
   check<ValueError>(p.zero_point >= 0 && p.zero_point < (1 << p.bits), what, ": zero point ", p.zero_point,
                     " is not in [0, ", (1 << p.bits) - 1, "]");
 }
@@ -74,8 +74,7 @@ QuantizedLinear::QuantizedLinear(const Config& config) : config_(config) {
   const int64_t in = config.in_features, out = config.out_features;
   check<ValueError>(in >= 1 && in <= kernels::PackedInt8Weights::kMaxK && out >= 1 && out <= INT32_MAX,
                     "QuantizedLinear: in_features ", in, " and out_features ", out, " are out of range");
-  check<ValueError>(config.weight_bits >= 2 && config.weight_bits <= 8, "QuantizedLinear: weights of ",
-                    config.weight_bits, " bits");
+  check_bits(config.weight_bits, "QuantizedLinear: weights");
   check_qparams("QuantizedLinear: input", config.input);
   if (config.output) check_qparams("QuantizedLinear: output", *config.output);
   weight_ = register_buffer("weight", NDArray::placeholder({out, in}, DType::int8));

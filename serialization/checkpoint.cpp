@@ -1,4 +1,5 @@
 #include <new>
+#include <unordered_map>
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/checkpoint.h>
@@ -37,16 +38,35 @@ Checkpoint checkpoint_of(const TensorFile& file) {
   return checkpoint;
 }
 
+// The arrays that a loader of this JSON will ask for. What could not be loaded again is found before a file is touched.
+std::vector<std::pair<std::string, NDArray>> arrays_for(const nn::Graph& graph, const std::string& json) {
+  std::unordered_map<std::string, NDArray> by_name;  // a tensor that layers share is under the name of each
+  for (const auto& [path, layer] : graph.children())
+    for (const auto& [name, tensor] : layer->state()) by_name.emplace(path + '.' + name, tensor.data());
+  for (const auto& [name, tensor] : graph.state()) by_name.emplace(name, tensor.data());
+  std::vector<std::pair<std::string, NDArray>> arrays;
+  try {
+    for (const auto& [name, placeholder] : detail::graph_from_json(json).state()) {
+      const auto it = by_name.find(name);
+      check<FormatError>(it != by_name.end(), "there is no tensor '", name, "'");
+      arrays.emplace_back(name, it->second);
+    }
+  } catch (const FormatError& e) {
+    throw ValueError(str("save_model: the graph could not be loaded again: ", e.what()));
+  }
+  return arrays;
+}
+
 }  // namespace
 
 void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes) {
   graph.verify();
-  std::vector<std::pair<std::string, NDArray>> arrays;
-  for (const auto& [name, tensor] : graph.state()) arrays.emplace_back(name, tensor.data());
+  const std::string json = detail::graph_to_json(graph);
+  const auto arrays = arrays_for(graph, json);
   save_safetensors(path,
                    {{"format", kFormat},
                     {"format_version", kVersion},
-                    {"graph", detail::graph_to_json(graph)},
+                    {"graph", json},
                     {"notes", detail::attributes_to_text(notes)}},
                    arrays);
 }

@@ -13,17 +13,18 @@ namespace {
 using nlohmann::json;
 using nn::Node;
 
-// Files from strangers: far beyond any real graph, and few enough that looking names up one by one takes no time.
-constexpr size_t kMaxNodes = 10000;
+// Files from strangers: beyond any real graph, and few and short enough that a graph's searches through its names, one
+// by one, end within a second.
+constexpr size_t kMaxNodes = 4096;
+constexpr size_t kLongestText = 256;
 constexpr int kMaxDepth = 16;
 
 // Names are printed in tables and in the messages of errors for as long as the graph lives: nothing that a terminal
 // would obey, and no end of text, comes in. What could not be loaded is not saved either.
 template <typename E>
 const std::string& checked_text(const std::string& text) {
-  constexpr size_t kLongest = 1000;
-  check<E>(printable(text, kLongest) == text, "graph: the text ", quote(text),
-           " holds control characters, is not UTF-8 or is longer than ", kLongest, " bytes");
+  check<E>(printable(text, kLongestText) == text, "graph: the text ", quote(text),
+           " holds control characters, is not UTF-8 or is longer than ", kLongestText, " bytes");
   return text;
 }
 
@@ -140,10 +141,9 @@ class GraphReader {
 };
 
 // A tensor's node carries in the file what its array is like.
-Attributes tensor_attributes(const Tensor& tensor) {
-  return {{"shape", tensor.shape().to_vector()},
-          {"dtype", std::string(name(tensor.dtype()))},
-          {"parameter", tensor.requires_grad()}};
+Attributes tensor_attributes(const Tensor& tensor, bool is_parameter) {
+  return {
+      {"shape", tensor.shape().to_vector()}, {"dtype", std::string(name(tensor.dtype()))}, {"parameter", is_parameter}};
 }
 
 json checked_json(const Attributes& attributes) { return attributes_to_json(checked_texts<ValueError>(attributes)); }
@@ -156,18 +156,18 @@ std::string graph_to_json(const nn::Graph& graph) {
     layers.push_back({{"name", checked_text<ValueError>(path)},
                       {"type", checked_text<ValueError>(layer->type())},
                       {"attributes", checked_json(layer->attributes())}});
-  std::unordered_map<std::string, Tensor> tensors;
-  for (auto& [path, tensor] : graph.state()) tensors.emplace(path, tensor);
+  std::unordered_map<std::string, Attributes> tensors;
+  for (auto& [path, tensor] : graph.named_parameters()) tensors.emplace(path, tensor_attributes(tensor, true));
+  for (auto& [path, tensor] : graph.named_buffers()) tensors.emplace(path, tensor_attributes(tensor, false));
   for (const Node* node : graph.nodes()) {
     json inputs = json::array();
     for (const Node* input : node->inputs) inputs.push_back(input->name);
     const bool is_tensor = node->kind == Node::Kind::tensor;
-    nodes.push_back(
-        {{"name", checked_text<ValueError>(node->name)},
-         {"kind", nn::name(node->kind)},
-         {"target", checked_text<ValueError>(node->target)},
-         {"inputs", inputs},
-         {"attributes", checked_json(is_tensor ? tensor_attributes(tensors.at(node->target)) : node->attributes)}});
+    nodes.push_back({{"name", checked_text<ValueError>(node->name)},
+                     {"kind", nn::name(node->kind)},
+                     {"target", checked_text<ValueError>(node->target)},
+                     {"inputs", inputs},
+                     {"attributes", checked_json(is_tensor ? tensors.at(node->target) : node->attributes)}});
   }
   return json{{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}.dump();
 }

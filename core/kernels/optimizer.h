@@ -8,6 +8,7 @@ namespace thimble::kernels {
 /// Constants of one Adam step; step_size and root_correction hold the bias corrections.
 struct AdamStep {
   float beta1, beta2;
+  float one_minus_beta1, one_minus_beta2;  ///< from the exact betas: 1 - 0.999f is 1e-5 off
   float step_size;        ///< lr / (1 - beta1^t)
   float root_correction;  ///< 1 / sqrt(1 - beta2^t)
   float eps;

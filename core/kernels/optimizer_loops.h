@@ -9,12 +9,11 @@ namespace {
 
 void adam_loop(const AdamStep& s, const float* __restrict grad, float* __restrict param, float* __restrict m,
                float* __restrict v, int64_t n) {
-  const float one_minus_beta1 = 1.0f - s.beta1, one_minus_beta2 = 1.0f - s.beta2;
   for (int64_t i = 0; i < n; ++i) {
     const float p = param[i] * s.decay;
     const float g = grad[i] + s.l2 * p;
-    m[i] = s.beta1 * m[i] + one_minus_beta1 * g;
-    v[i] = s.beta2 * v[i] + one_minus_beta2 * g * g;
+    m[i] = s.beta1 * m[i] + s.one_minus_beta1 * g;
+    v[i] = s.beta2 * v[i] + s.one_minus_beta2 * g * g;
     param[i] = p - s.step_size * m[i] / (__builtin_sqrtf(v[i]) * s.root_correction + s.eps);
   }
 }

@@ -11,7 +11,12 @@ namespace thimble::optim {
 
 namespace {
 constexpr int64_t kGrain = 16384;  // elements of an update that are worth another thread
+
+void check_option(const char* optimizer, const char* option, double value) {
+  check<ValueError>(std::isfinite(value) && value >= 0, optimizer, ": ", option, " ", value,
+                    " must be finite and not negative");
 }
+}  // namespace
 
 Optimizer::Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std::string> state_names)
     : parameters_(std::move(parameters)), state_names_(std::move(state_names)), steps_(parameters_.size()) {
@@ -81,6 +86,8 @@ void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& a
                       it->second.shape(), ", expected ", array.shape());
     check<DTypeError>(it->second.dtype() == array.dtype(), "optimizer: state '", name, "' is ", it->second.dtype(),
                       ", expected ", array.dtype());
+    const bool is_step = name.ends_with(".step");
+    check<ValueError>(!is_step || it->second.item<int64_t>() >= 0, "optimizer: state '", name, "' is negative");
   }
   for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the steps
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = given.at(str(i, ".step")).item<int64_t>();
@@ -90,8 +97,9 @@ SGD::SGD(std::vector<Tensor> parameters, SGDOptions options)
     : Optimizer(std::move(parameters), options.lr,
                 options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),
       options_(options) {
-  check<ValueError>(options.momentum >= 0, "SGD: momentum ", options.momentum, " is negative");
-  check<ValueError>(options.weight_decay >= 0, "SGD: weight_decay ", options.weight_decay, " is negative");
+  check_option("SGD", "momentum", options.momentum);
+  check_option("SGD", "weight_decay", options.weight_decay);
+  check<ValueError>(std::isfinite(options.dampening), "SGD: dampening ", options.dampening, " is not finite");
   check<ValueError>(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
                     "SGD: Nesterov momentum needs momentum above 0 and no dampening");
 }
@@ -113,8 +121,8 @@ Adam::Adam(std::vector<Tensor> parameters, AdamOptions options, bool decoupled)
       decoupled_(decoupled) {
   for (double beta : {options.beta1, options.beta2})
     check<ValueError>(beta >= 0 && beta < 1, "Adam: beta ", beta, " is not in [0, 1)");
-  check<ValueError>(options.eps >= 0, "Adam: eps ", options.eps, " is negative");
-  check<ValueError>(options.weight_decay >= 0, "Adam: weight_decay ", options.weight_decay, " is negative");
+  check_option("Adam", "eps", options.eps);
+  check_option("Adam", "weight_decay", options.weight_decay);
 }
 
 void Adam::update(const Slice& slice, int64_t begin, int64_t end) const {
@@ -122,6 +130,8 @@ void Adam::update(const Slice& slice, int64_t begin, int64_t end) const {
   const kernels::AdamStep step{
       .beta1 = static_cast<float>(options_.beta1),
       .beta2 = static_cast<float>(options_.beta2),
+      .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
+      .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
       .step_size = static_cast<float>(lr_ / (1 - std::pow(options_.beta1, t))),
       .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t))),
       .eps = static_cast<float>(options_.eps),
@@ -137,6 +147,7 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   double squares = 0;
   for (const Tensor& p : parameters) {
     if (!p.grad().defined()) continue;
+    check<DTypeError>(p.dtype() == DType::float32, "clip_grad_norm: parameters must be float32, got ", p.dtype());
     for (float g : p.grad().data().to_vector<float>()) squares += static_cast<double>(g) * g;
   }
   const double norm = std::sqrt(squares);

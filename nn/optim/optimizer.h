@@ -69,7 +69,8 @@ struct SGDOptions {
   bool nesterov = false;
 };
 
-/// Throws ValueError for negative options, or Nesterov without momentum.
+/// Throws ValueError for a negative learning rate, momentum or weight decay, options that are not finite, or Nesterov
+/// without momentum.
 class SGD : public Optimizer {
  public:
   explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {});
@@ -102,15 +103,23 @@ class Adam : public Optimizer {
   bool decoupled_;
 };
 
+struct AdamWOptions {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 1e-2;
+};
+
 /// Loshchilov and Hutter 2019: weight decay acts on the parameter itself.
 class AdamW : public Adam {
  public:
-  explicit AdamW(std::vector<Tensor> parameters, AdamOptions options = {.weight_decay = 1e-2})
-      : Adam(std::move(parameters), options, true) {}
+  explicit AdamW(std::vector<Tensor> parameters, AdamWOptions o = {})
+      : Adam(std::move(parameters), {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay}, true) {}
 };
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for
-/// a max_norm that is not positive, or a norm that is not finite.
+/// a max_norm that is not positive or a norm that is not finite, DTypeError for parameters that are not float32.
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 }  // namespace thimble::optim

@@ -85,7 +85,12 @@ TEST_F(Parallel, RejectsBadThreadCounts) {
 }
 
 TEST_F(Parallel, TheNumberOfThreadsStaysDuringALoop) {
-  EXPECT_THROW(parallel_for(2, 1, [](int64_t, int64_t) { set_num_threads(1); }), ValueError);
+  for (int n : {1, 2}) {
+    set_num_threads(n);
+    EXPECT_THROW(parallel_for(2, 1, [](int64_t, int64_t) { set_num_threads(3); }), ValueError);
+    EXPECT_THROW(parallel_for(1, 1, [](int64_t, int64_t) { set_num_threads(3); }), ValueError);
+    EXPECT_EQ(num_threads(), n);
+  }
 }
 
 }  // namespace

@@ -386,5 +386,12 @@ TEST(Backward, GradientsHaveTheDtypeOfTheirTensor) {
   EXPECT_THROW(x.set_data(NDArray()), ValueError);
 }
 
+TEST(Backward, EachLeafOwnsItsGradientWithAGraphToo) {
+  Tensor a(NDArray::ones({2, 3}), true), b(NDArray::ones({2, 3}), true);
+  sum(a + b).backward({.create_graph = true});
+  EXPECT_NE(a.grad().id(), b.grad().id());
+  EXPECT_TRUE(a.grad().data().is_contiguous());
+}
+
 }  // namespace
 }  // namespace thimble

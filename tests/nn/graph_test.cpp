@@ -5,6 +5,7 @@
 
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
+#include <thimble/nn/container.h>
 #include <thimble/nn/graph.h>
 #include <thimble/nn/linear.h>
 
@@ -154,6 +155,33 @@ TEST_F(GraphTest, VerifyFindsNullInputsAndTensorsOfOneName) {
   graph.verify();
   graph.add_tensor("fc.weight", Tensor(NDArray::ones({4})));
   EXPECT_THROW(graph.verify(), ValueError);
+}
+
+TEST_F(GraphTest, EditsOfForeignNodesChangeNothing) {
+  Graph other = graph.clone();
+  Node* foreign = other.find("relu");
+  EXPECT_THROW(graph.erase(other.find("add")), ValueError);
+  EXPECT_THROW(graph.set_input(foreign, 0, fc), ValueError);
+  EXPECT_THROW(graph.add_layer("fc2", std::make_shared<Linear>(4, 4), {fc}, foreign), ValueError);
+  EXPECT_EQ(graph.state().size(), 2u);
+  graph.verify();
+  graph.add_layer("fc2", std::make_shared<Linear>(4, 4), {fc});
+}
+
+TEST_F(GraphTest, TensorsAndLayersAreThereOnce) {
+  const Tensor t(NDArray::ones({4}), true);
+  graph.add_tensor("t", t);
+  EXPECT_THROW(graph.add_tensor("u", t), ValueError);
+  EXPECT_THROW(graph.add_layer("sequence", std::make_shared<Sequential>(), {fc}), ValueError);
+}
+
+TEST_F(GraphTest, CopiesKeepWhatIsFrozen) {
+  Tensor t(NDArray::ones({4}), true);
+  graph.add_tensor("t", t);
+  t.set_requires_grad(false);
+  Graph copy = graph.clone();
+  ASSERT_EQ(copy.parameters().size(), 3u);
+  for (const auto& [name, parameter] : copy.named_parameters()) EXPECT_EQ(parameter.requires_grad(), name != "t");
 }
 
 }  // namespace

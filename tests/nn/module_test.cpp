@@ -174,5 +174,13 @@ TEST(Layers, RefuseTensorsThatDoNotFitTogether) {
   EXPECT_THROW(LayerNorm({3}, 1e-5, NDArray::ones({2}), NDArray::ones({3})), ShapeError);
 }
 
+TEST(Module, LoadStateChangesNothingIfSomethingDoesNotFit) {
+  Linear layer(2, 3);
+  const auto before = layer.weight.data().to_vector<float>();
+  EXPECT_THROW(layer.load_state({{"weight", NDArray::zeros({3, 2})}, {"bias", NDArray::zeros({4})}}), ShapeError);
+  EXPECT_THROW(layer.load_state({{"weight", NDArray::zeros({3, 2})}, {"weight", NDArray::zeros({3, 2})}}), ValueError);
+  EXPECT_EQ(layer.weight.data().to_vector<float>(), before);
+}
+
 }  // namespace
 }  // namespace thimble::nn

@@ -42,7 +42,7 @@ TEST(Optimizers, AgreeWithPyTorch) {
   expect_near(three_steps<Adam>(AdamOptions{.lr = 0.1}), {0.7041539, -2.3004937, 0.2132204});
   expect_near(three_steps<Adam>(AdamOptions{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.99, .weight_decay = 0.1}),
               {0.7058520, -2.3014603, 0.2153071});
-  expect_near(three_steps<AdamW>(AdamOptions{.lr = 0.1, .weight_decay = 0.1}), {0.6780910, -2.2380700, 0.2024127});
+  expect_near(three_steps<AdamW>(AdamWOptions{.lr = 0.1, .weight_decay = 0.1}), {0.6780910, -2.2380700, 0.2024127});
 }
 
 TEST(Optimizers, EveryInstructionSetAndThreadCountGivesTheSameBits) {
@@ -172,6 +172,34 @@ TEST(Optimizers, RejectWhatDoesNotFitAndChangeNothing) {
   state[2].second = NDArray::ones({3}, DType::float64);
   EXPECT_THROW(adam.load_state(state), DTypeError);
   EXPECT_EQ(adam.state()[0].second.item<int64_t>(), 0);
+}
+
+TEST(Optimizers, AdamsFirstStepIsTheLearningRateForAnyBeta) {
+  for (double beta2 : {0.9, 0.999, 0.999999, 0.99999999}) {
+    Tensor p(NDArray::zeros({1}), true);
+    p.set_grad(NDArray::ones({1}));
+    Adam({p}, {.lr = 1, .beta2 = beta2}).step();
+    EXPECT_NEAR(p.item<float>(), -1, 1e-6) << beta2;
+  }
+}
+
+TEST(Optimizers, AdamWDecaysByDefaultAsInPyTorch) {
+  Tensor p(NDArray::ones({1}), true);
+  p.set_grad(NDArray::zeros({1}));
+  AdamW({p}, {.lr = 0.1}).step();
+  EXPECT_FLOAT_EQ(p.item<float>(), 1 - 0.1f * 0.01f);
+}
+
+TEST(Optimizers, RefuseNumbersThatAreNone) {
+  Tensor p(NDArray::ones({1}), true);
+  EXPECT_THROW(SGD({p}, {.momentum = INFINITY}), ValueError);
+  EXPECT_THROW(SGD({p}, {.dampening = NAN}), ValueError);
+  Adam adam({p}, {});
+  auto state = adam.state();
+  state[0].second = NDArray::full({}, -1, DType::int64);
+  EXPECT_THROW(adam.load_state(state), ValueError);
+  EXPECT_THROW(cosine(10)(-1), ValueError);
+  EXPECT_THROW(step(10)(-1), ValueError);
 }
 
 }  // namespace

@@ -173,5 +173,27 @@ TEST(Trace, LeavesTheModelAndTheThreadAsTheyWere) {
   EXPECT_TRUE(net.training());
 }
 
+TEST(Trace, RejectsAnOpThatDependsOnTheBatchSize) {
+  struct Baked : Module {
+    Tensor forward(const Tensor& x) override { return x - sum(x, {0}, true) / static_cast<double>(x.shape(0)); }
+  } baked;
+  EXPECT_THROW(trace(baked, random({1, 3})), ValueError);
+  struct Reshaped : Module {
+    Tensor forward(const Tensor& x) override { return reshape(x, {x.shape(0), -1}); }
+  } reshaped;
+  EXPECT_THROW(trace(reshaped, random({1, 3, 2})), ValueError);
+  struct One : Module {  // of one sample at a time
+    Tensor forward(const Tensor& x) override { return reshape(x, {1, 6}); }
+  } one;
+  EXPECT_EQ(trace(one, random({1, 3, 2})).nodes().size(), 2u);
+}
+
+TEST(Trace, ChangesEveryElementOfTheExample) {
+  struct Constant : Module {
+    Tensor forward(const Tensor& x) override { return x * x.data().to_vector<float>()[0]; }
+  } net;
+  for (double value : {0.25, 0.5, 0.75, 0.3, 0.0}) EXPECT_THROW(trace(net, NDArray::full({1, 1}, value)), ValueError);
+}
+
 }  // namespace
 }  // namespace thimble::nn

@@ -410,7 +410,7 @@ TEST_F(QuantizeTest, ConfigurationsThatNoIntegerLayerHasAreRefused) {
     QConfig config;
     change(config);
     EXPECT_THAT(error_of([&] { prepare(graph, QConfigMapping().set_global(config)); }),
-                HasSubstr("prepare: the configuration of '0' asks for"));
+                HasSubstr("prepare: the configuration of '0'"));
   };
   for (const int bits : {-1, 0, 1, 9, 16}) {
     expect_refused([&](QConfig& c) { c.weight.bits = bits; });
@@ -497,6 +497,38 @@ TEST_F(QuantizeTest, TwoReadersOfAValueAgreeOnItsParameters) {
   EXPECT_THAT(error_of([&] { prepare(graph, mapping); }), HasSubstr("'a' and 'b' read the same value"));
   mapping.set_name("a", few);
   EXPECT_EQ(quantized(graph, mapping).count("Quantize"), 1);
+}
+
+TEST_F(QuantizeTest, ALayersTypeCountsBeforeAndAfterFusion) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph graph = traced(model);
+  auto mapping = QConfigMapping::static_int8();
+  EXPECT_EQ(quantized(graph, mapping.set_type("Linear", std::nullopt)).count("QuantizedLinear"), 0);
+  EXPECT_EQ(quantized(graph, mapping.set_type("LinearReLU", QConfig())).count("QuantizedLinear"), 1);
+  EXPECT_THAT(error_of([&] { prepare(graph, QConfigMapping().set_type("Liner", QConfig())); }), HasSubstr("'Liner'"));
+}
+
+TEST_F(QuantizeTest, AFloatPathBehindAMovingOpStaysExact) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc{this, "fc", 8, 8};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = flatten(x, 1);
+      return fc(h) * 0.0 + h;
+    }
+  } net;
+  const Graph graph = traced(net);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 1);
+  EXPECT_EQ(result.graph(Tensor(data)).data().to_vector<float>(), data.to_vector<float>());
+}
+
+TEST_F(QuantizeTest, IntegerLayersAreNotReportedAsFloat) {
+  nn::Sequential model(nn::Linear(8, 9));
+  const Converted once = quantized(traced(model));
+  ConversionReport report;
+  quantize_model(
+      once.graph, [](nn::Graph&) {}, QConfigMapping::static_int8(), &report);
+  EXPECT_TRUE(report.empty());
 }
 
 }  // namespace
