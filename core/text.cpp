@@ -22,11 +22,21 @@ size_t character_length(std::string_view text) {
   return length;
 }
 
-// U+0000 to U+001F, U+007F and U+0080 to U+009F: terminals obey them.
-bool is_control(std::string_view character) {
+// The code point of one well-formed character.
+char32_t code_point(std::string_view character) {
   const auto first = static_cast<unsigned char>(character[0]);
-  if (character.size() == 1) return first < 0x20 || first == 0x7f;
-  return first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
+  if (character.size() == 1) return first;
+  char32_t point = first & (0x7fu >> character.size());
+  for (const char c : character.substr(1)) point = point << 6 | (static_cast<unsigned char>(c) & 0x3fu);
+  return point;
+}
+
+// What terminals obey, what ends a line, and what reorders the text around it.
+bool is_control(char32_t c) {
+  const bool c0_or_c1 = c < 0x20 || (c >= 0x7f && c < 0xa0);
+  const bool separates_lines = c == 0x2028 || c == 0x2029;
+  const bool sets_direction = (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+  return c0_or_c1 || separates_lines || sets_direction;
 }
 
 void append_escaped(std::string& out, std::string_view bytes) {
@@ -60,7 +70,7 @@ std::string printable(std::string_view text, size_t limit) {
     const std::string_view character = text.substr(0, length == 0 ? 1 : length);
     used += character.size();
     if (used > limit) return out + "...";
-    if (length == 0 || is_control(character)) {
+    if (length == 0 || is_control(code_point(character))) {
       append_escaped(out, character);
     } else {
       out += character;

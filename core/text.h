@@ -11,8 +11,8 @@ namespace thimble::detail {
 /// True if `text` is well-formed UTF-8 (Unicode, table 3-7).
 bool is_utf8(std::string_view text);
 
-/// `text` on one line and safe to print: control characters and bytes that are not UTF-8 are escaped, and what goes
-/// beyond `limit` bytes is cut off and replaced by "...".
+/// `text` on one line and safe to print: control characters, line separators, characters that change the direction of
+/// text and bytes that are not UTF-8 are escaped, and what goes beyond `limit` bytes is cut off and replaced by "...".
 std::string printable(std::string_view text, size_t limit = std::string::npos);
 
 /// The same in single quotes.

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <thimble/core/text.h>
@@ -21,6 +22,16 @@ TEST(Text, QuotesOnOneSafeLine) {
   EXPECT_EQ(quote("\u009b31m \u00e9"), "'\\xc2\\x9b31m \u00e9'");
   EXPECT_EQ(quote("\xff\xc3"), "'\\xff\\xc3'");
   EXPECT_EQ(quote(std::string_view("\0", 1)), "'\\x00'");
+}
+
+TEST(Text, EscapesWhatEndsALineOrTurnsTheTextAroundIt) {
+  EXPECT_EQ(printable("a\u2028b\u2029"), "a\\xe2\\x80\\xa8b\\xe2\\x80\\xa9");
+  for (const char* text : {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069"}) {
+    EXPECT_THAT(printable(text), testing::StartsWith("\\xe2\\x8"));
+    EXPECT_THAT(printable(text), testing::SizeIs(12));
+  }
+  for (const char* text : {"\u00a0", "\u00ae", "\u2027", "\u202f", "\u2065", "\u206a", "\U0001202e", "\U00012066"})
+    EXPECT_EQ(printable(text), text);
 }
 
 TEST(Text, ShortensWithoutCuttingACharacter) {
