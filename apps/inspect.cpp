@@ -1,11 +1,12 @@
 // thimble inspect
+#include <map>
+
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
-#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 
@@ -18,24 +19,22 @@ struct Options {
   std::string file;
 };
 
-nlohmann::json nodes_of(const nn::Graph& graph) {
-  nlohmann::json nodes = nlohmann::json::array();
-  for (const nn::Node* node : graph.nodes()) {
-    nlohmann::json inputs = nlohmann::json::array();
-    for (const nn::Node* input : node->inputs) inputs.push_back(input->name);
-    const bool is_layer = node->kind == nn::Node::Kind::layer;
-    nodes.push_back(
-        {{"name", node->name},
-         {"kind", nn::name(node->kind)},
-         {"type", is_layer ? graph.layer(node).type() : node->target},
-         {"inputs", inputs},
-         {"attributes", detail::attributes_to_json(is_layer ? graph.layer(node).attributes() : node->attributes)}});
+// The nodes as a valid file describes them, each with the type and attributes of the layer it calls.
+nlohmann::json nodes_of(const std::string& graph_text) {
+  nlohmann::json graph = nlohmann::json::parse(graph_text);
+  std::map<std::string, nlohmann::json> layers;
+  for (nlohmann::json& layer : graph.at("layers")) layers[layer.at("name")] = layer;
+  for (nlohmann::json& node : graph.at("nodes")) {
+    const std::string target = node.at("target");
+    const bool is_layer = node.at("kind") == "layer";
+    node["type"] = is_layer ? layers.at(target).at("type") : nlohmann::json(target);
+    if (is_layer) node["attributes"] = layers.at(target).at("attributes");
   }
-  return nodes;
+  return graph.at("nodes");
 }
 
 void run(const Options& o) {
-  o.common.apply();
+  o.common.apply({o.file});
   const TensorFile file = load_safetensors(o.file);
   // Any safetensors file can be looked at; the graph is there in a model of ours alone.
   const auto format = file.metadata.find("format");
@@ -48,7 +47,7 @@ void run(const Options& o) {
     constexpr size_t kLongestNotes = 2000;
     const Checkpoint checkpoint = load_checkpoint(o.file);
     out << checkpoint.graph.table() << "notes: " << detail::printable(str(checkpoint.notes), kLongestNotes) << "\n\n";
-    result["nodes"] = nodes_of(checkpoint.graph);
+    result["nodes"] = nodes_of(file.metadata.at("graph"));
   }
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
   int64_t total = 0;

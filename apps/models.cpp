@@ -14,8 +14,6 @@ constexpr int64_t kClasses = 10;
 
 /// inputs -> (hidden, ReLU) x layers -> 10
 std::unique_ptr<nn::Module> mlp(const ModelOptions& options, const Shape& image_shape) {
-  check(options.hidden >= 1 && options.hidden <= 65536, "mlp: --hidden ", options.hidden, " is not in 1..65536");
-  check(options.layers >= 0 && options.layers <= 1000, "mlp: --layers ", options.layers, " is not in 0..1000");
   auto model = std::make_unique<nn::Sequential>();
   int64_t width = image_shape.numel();
   for (int64_t i = 0; i < options.layers; ++i) {

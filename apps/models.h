@@ -23,7 +23,7 @@ const std::vector<std::string>& model_names();
 data::Preprocessing preprocessing_for(const ModelOptions& options);
 
 /// A model for images of this shape (without the batch) and ten classes, initialized from the default generator. Throws
-/// ValueError for an unknown name or impossible sizes.
+/// ValueError for an unknown name.
 std::unique_ptr<nn::Module> make_model(const ModelOptions& options, const Shape& image_shape);
 
 }  // namespace thimble::apps
