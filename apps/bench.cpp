@@ -20,18 +20,18 @@ struct Options {
 };
 
 void run(const Options& o) {
-  o.common.apply();
+  o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
   nlohmann::json results = nlohmann::json::array();
   detail::TextTable table({"batch size", "mean (us)", "std (us)", "median (us)", "images/s"});
   for (int64_t batch_size : o.batch_sizes) {
     const Latency l = measure_latency(loaded.graph, loaded.notes.input_shape, batch_size, o.runs);
     const double images_per_second = static_cast<double>(batch_size) / l.median_us * 1e6;
-    table.add({std::to_string(batch_size), fixed(l.mean_us, 1), fixed(l.std_us, 1), fixed(l.median_us, 1),
+    table.add({std::to_string(batch_size), fixed(l.mean_us, 1), std_text(l, 1), fixed(l.median_us, 1),
                with_commas(static_cast<int64_t>(images_per_second))});
     results.push_back({{"batch_size", batch_size},
                        {"mean_us", l.mean_us},
-                       {"std_us", l.std_us},
+                       {"std_us", std_json(l)},
                        {"median_us", l.median_us},
                        {"images_per_second", images_per_second}});
   }
@@ -53,7 +53,9 @@ void add_bench(CLI::App& app) {
       ->allow_extra_args(false)  // the model may follow
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  command->add_option("--runs", o->runs, "Timed runs")->capture_default_str()->check(CLI::Range(1, 10000));
+  command->add_option("--runs", o->runs, "Timed runs; a standard deviation needs two")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
   command->callback([o] { run(*o); });
 
   auto child = std::make_shared<Options>();
@@ -62,7 +64,7 @@ void add_bench(CLI::App& app) {
   child->common.add_to(*first_answer);
   first_answer->add_option("model", child->model, "Checkpoint")->required();
   first_answer->callback([child] {
-    child->common.apply();
+    child->common.apply({child->model});
     answer_once(child->model);
   });
 }

@@ -1,15 +1,54 @@
 #include "apps/command.h"
 
+#include <charconv>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 
 #include <nlohmann/json.hpp>
 
 #include <thimble/core/error.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 
 namespace thimble::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Absolute and without links, also where the last link points to a file that does not exist yet.
+fs::path resolved(fs::path path) {
+  constexpr int kMostLinks = 40;  // as Linux
+  std::error_code error;
+  for (int i = 0; i < kMostLinks; ++i) {
+    const fs::path known = fs::weakly_canonical(fs::absolute(path, error), error);
+    if (error) return path;
+    if (!fs::is_symlink(known, error)) return known;
+    path = known.parent_path() / fs::read_symlink(known, error);
+  }
+  return path;
+}
+
+// Devices and pipes are not replaced, and may serve twice.
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  if (fs::exists(a, error) && fs::exists(b, error)) return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
+  return resolved(a) == resolved(b);
+}
+
+// Throws the IOError that writing this file would end in, as far as it can be known before the work is done. Leaves the
+// file as it is.
+void check_writable(const std::string& path) {
+  std::error_code unknown;
+  const auto type = fs::status(path, unknown).type();
+  // Opened and closed, a pipe would end for its reader.
+  if (type == fs::file_type::fifo || type == fs::file_type::character) return;
+  const AtomicFile probe(path);
+}
+
+}  // namespace
 
 void Common::add_to(CLI::App& command) {
   command.add_option("--threads", threads_, "Threads to use; all cores by default")->check(CLI::Range(1, 1024));
@@ -19,9 +58,22 @@ void Common::add_to(CLI::App& command) {
       ->type_name("FILE");
 }
 
-void Common::apply() const {
+void Common::apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out) const {
+  std::vector<std::pair<std::string, std::string>> files;
+  for (const std::string& input : inputs) files.emplace_back("the input", input);
+  auto add_output = [&](const std::string& option, const std::string& path) {
+    for (const auto& [role, other] : files)
+      if (same_file(path, other))
+        throw CLI::ValidationError(
+            option, str(detail::quote_path(path), " would replace ", role, ", ", detail::quote_path(other)));
+    files.emplace_back(option, path);
+  };
+  if (out) add_output("--out", *out);
+  if (json_is_file()) add_output("--json", json_);
+
   if (threads_ > 0) set_num_threads(threads_);
-  if (!json_.empty() && json_ != "-") check_writable(json_);
+  if (out) check_writable(*out);
+  if (json_is_file()) check_writable(json_);
 }
 
 std::ostream& Common::out() const { return json_ == "-" ? std::cerr : std::cout; }
@@ -40,15 +92,6 @@ void Common::write_json(const nlohmann::json& result) const {
   file.commit();
 }
 
-void check_writable(const std::string& path) {
-  std::error_code unknown;
-  const auto type = std::filesystem::status(path, unknown).type();
-  using std::filesystem::file_type;
-  // Opened and closed, a pipe would end for its reader.
-  if (type == file_type::fifo || type == file_type::character) return;
-  const AtomicFile probe(path);
-}
-
 CLI::Validator number_from(double low, double high) {
   const std::string range = str(low, " to ", high);
   auto problem = [=](std::string& input) {
@@ -57,6 +100,18 @@ CLI::Validator number_from(double low, double high) {
     return in_range ? std::string() : str("Value ", input, " not in range ", range);
   };
   return {problem, str("FLOAT in [", low, " - ", high, "]")};
+}
+
+CLI::Validator uint64_number() {
+  const std::string range = str("0 to ", std::numeric_limits<uint64_t>::max());
+  auto problem = [=](std::string& input) {
+    uint64_t value = 0;
+    const char* end = input.data() + input.size();
+    const auto [rest, error] = std::from_chars(input.data(), end, value);
+    const bool in_range = error == std::errc() && rest == end;
+    return in_range ? std::string() : str("Value ", input, " not in range ", range);
+  };
+  return {problem, ""};
 }
 
 }  // namespace thimble::apps

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json_fwd.hpp>
@@ -16,8 +18,10 @@ class Common {
   /// Adds --threads and --json to a subcommand.
   void add_to(CLI::App& command);
 
-  /// Puts --threads into effect, and throws IOError if --json names a file that cannot be written.
-  void apply() const;
+  /// To be called before the work, with the files that the command reads and the one that --out names. Puts --threads
+  /// into effect. Throws CLI::ValidationError if --out or --json would replace another of these files, and IOError if
+  /// one of the two cannot be written.
+  void apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out = {}) const;
 
   /// What --threads says; 0 if it was not given.
   int threads() const { return threads_; }
@@ -29,16 +33,17 @@ class Common {
   void write_json(const nlohmann::json& result) const;
 
  private:
+  bool json_is_file() const { return !json_.empty() && json_ != "-"; }
+
   int threads_ = 0;
   std::string json_;
 };
 
-/// Throws the IOError that writing this file would end in, as far as it can be known before the work is done. Leaves
-/// the file as it is.
-void check_writable(const std::string& path);
-
 /// Accepts a number from `low` to `high`, which nan is not.
 CLI::Validator number_from(double low, double high);
+
+/// Accepts what a uint64_t can hold, which CLI11 does not check.
+CLI::Validator uint64_number();
 
 void add_train(CLI::App& app);
 void add_eval(CLI::App& app);

@@ -23,17 +23,23 @@ struct Options {
 };
 
 struct Row {
-  std::string model, dtype, method;
+  std::string model, label, dtype, method;
   uintmax_t size_bytes = 0;
   int64_t parameters = 0;
   double accuracy = 0;
   Latency b1, b64;
 };
 
-Row measure(const std::string& model, const Options& o) {
-  LoadedModel loaded = load(model);
+std::string capitalized(std::string word) {
+  if (word.empty()) return word;
+  word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
+  return word;
+}
+
+Row measure(const std::string& model, LoadedModel& loaded, const Options& o) {
   const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
   return {model,
+          capitalized(loaded.notes.method) + fewer_bits(loaded.graph),
           dtype_of(loaded.graph),
           loaded.notes.method,
           std::filesystem::file_size(model),
@@ -43,36 +49,32 @@ Row measure(const std::string& model, const Options& o) {
           measure_latency(loaded.graph, loaded.notes.input_shape, 64, o.runs)};
 }
 
-std::string capitalized(std::string word) {
-  if (word.empty()) return word;
-  word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
-  return word;
-}
-
-std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " ± ", fixed(l.std_us, 1)); }
+std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " ± ", std_text(l, 1)); }
 
 void run(const Options& o) {
-  o.common.apply();
+  o.common.apply(o.models);
   detail::TextTable table(
       {"model", "dtype", "size (MB)", "parameters", "accuracy (%)", "batch 1 (us)", "batch 64 (us)", "file"});
   nlohmann::json rows = nlohmann::json::array();
+  std::vector<LoadedModel> loaded;
+  for (const std::string& model : o.models) loaded.push_back(load(model));
   ProgressBar bar("measuring", static_cast<int64_t>(o.models.size()));
-  for (const std::string& model : o.models) {
-    bar.update(static_cast<int64_t>(rows.size()), model);
-    const Row r = measure(model, o);
-    table.add({capitalized(r.method), r.dtype, fixed(static_cast<double>(r.size_bytes) / 1e6, 3),
-               with_commas(r.parameters), fixed(100 * r.accuracy, 2), latency_text(r.b1), latency_text(r.b64),
-               r.model});
+  for (size_t i = 0; i < loaded.size(); ++i) {
+    bar.update(static_cast<int64_t>(i), o.models[i]);
+    const Row r = measure(o.models[i], loaded[i], o);
+    table.add({r.label, r.dtype, fixed(static_cast<double>(r.size_bytes) / 1e6, 3), with_commas(r.parameters),
+               fixed(100 * r.accuracy, 2), latency_text(r.b1), latency_text(r.b64), r.model});
     rows.push_back({{"model", r.model},
+                    {"label", r.label},
                     {"dtype", r.dtype},
                     {"method", r.method},
                     {"size_bytes", r.size_bytes},
                     {"parameters", r.parameters},
                     {"accuracy", r.accuracy},
                     {"latency_b1_us", r.b1.mean_us},
-                    {"latency_b1_std_us", r.b1.std_us},
+                    {"latency_b1_std_us", std_json(r.b1)},
                     {"latency_b64_us", r.b64.mean_us},
-                    {"latency_b64_std_us", r.b64.std_us}});
+                    {"latency_b64_std_us", std_json(r.b64)}});
   }
   bar.finish();
   o.common.out() << table.str();
@@ -87,7 +89,9 @@ void add_compare(CLI::App& app) {
   o->common.add_to(*command);
   command->add_option("models", o->models, "Checkpoints")->required()->type_name("MODEL...");
   command->add_option("--data", o->data, "Folder of the dataset's files");
-  command->add_option("--runs", o->runs, "Timed runs")->capture_default_str()->check(CLI::Range(1, 10000));
+  command->add_option("--runs", o->runs, "Timed runs; a standard deviation needs two")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
   command->callback([o] { run(*o); });
 }
 

@@ -19,7 +19,7 @@ struct Options {
 };
 
 void run(const Options& o) {
-  o.common.apply();
+  o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
   const std::string dataset = o.dataset.empty() ? loaded.notes.dataset : o.dataset;
   const auto test = open_images(loaded.notes, dataset, o.data, data::Split::test);

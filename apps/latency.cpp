@@ -8,11 +8,13 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <nlohmann/json.hpp>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "apps/notes.h"
+#include "apps/numbers.h"
 #include <thimble/core/random.h>
 
 extern char** environ;
@@ -31,6 +33,13 @@ double median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t n = values.size();
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+std::optional<double> standard_deviation(const std::vector<double>& values, double mean) {
+  if (values.size() < 2) return std::nullopt;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return std::sqrt(squares / static_cast<double>(values.size() - 1));
 }
 
 Tensor random_input(const Shape& input_shape, int64_t batch_size) {
@@ -88,6 +97,14 @@ double time_to_first_byte(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+std::string std_text(const Latency& latency, int digits) {
+  return latency.std_us ? fixed(*latency.std_us, digits) : "-";
+}
+
+nlohmann::json std_json(const Latency& latency) {
+  return latency.std_us ? nlohmann::json(*latency.std_us) : nlohmann::json();
+}
+
 Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs) {
   constexpr double kWarmUp = 5e4, kRun = 2e5;  // microseconds
   const NoGrad guard;
@@ -102,9 +119,8 @@ Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batc
   for (int run = 0; run < runs; ++run) times.push_back(time_calls(graph, input, calls_a_run));
   Latency latency;
   latency.mean_us = std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size());
-  for (double t : times) latency.std_us += (t - latency.mean_us) * (t - latency.mean_us);
-  latency.std_us = times.size() > 1 ? std::sqrt(latency.std_us / static_cast<double>(times.size() - 1)) : 0;
   latency.median_us = median(times);
+  latency.std_us = standard_deviation(times, latency.mean_us);
   return latency;
 }
 

@@ -1,7 +1,10 @@
 // Latency of inference.
 #pragma once
 
+#include <optional>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include <thimble/nn/graph.h>
 
@@ -9,8 +12,14 @@ namespace thimble::apps {
 
 /// Microseconds a call, over runs that each repeat the call for long enough to be timed.
 struct Latency {
-  double mean_us = 0, std_us = 0, median_us = 0;
+  double mean_us = 0, median_us = 0;
+  std::optional<double> std_us;  ///< none for a single run
 };
+
+/// "7.5" for one digit, or "-".
+std::string std_text(const Latency& latency, int digits);
+/// A number, or null.
+nlohmann::json std_json(const Latency& latency);
 
 /// Runs the graph on random inputs [batch_size, input_shape...] in [0, 1).
 Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs);

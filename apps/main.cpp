@@ -27,12 +27,16 @@ int fail(const std::string& message, int status) {
   return status;
 }
 
-// CLI11 says of an unknown subcommand that one is missing.
-std::string usage_error(const CLI::App& app, const CLI::Error& error) {
+// CLI11 says of what comes before a subcommand, or instead of one, that a subcommand is missing.
+std::string usage_problem(const CLI::App& app, const CLI::Error& error) {
   const std::vector<std::string> rest = app.remaining();
-  const bool unknown = app.get_subcommands().empty() && !rest.empty();
-  return thimble::str(unknown ? thimble::str("there is no subcommand '", rest.front(), "'") : error.what(),
-                      " (see thimble --help)");
+  if (!app.get_subcommands().empty() || rest.empty()) return error.what();
+  const bool is_option = rest.front().starts_with('-');
+  return thimble::str("there is no ", is_option ? "option" : "subcommand", " '", rest.front(), "'");
+}
+
+std::string usage_error(const CLI::App& app, const CLI::Error& error) {
+  return usage_problem(app, error) + " (see thimble --help)";
 }
 
 void flush_output() {
@@ -48,6 +52,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
+  app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
   app.require_subcommand(1);
   app.footer(kExamples);
   apps::add_train(app);

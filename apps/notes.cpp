@@ -1,6 +1,6 @@
 #include "apps/notes.h"
 
-#include <algorithm>
+#include <set>
 
 #include "apps/datasets.h"
 #include <thimble/core/text.h>
@@ -33,6 +33,25 @@ Shape shape_in(const Attributes& a, const std::string& key) {
     elements *= size;
   }
   return shape;
+}
+
+// Attributes of integer layers, and of no others.
+constexpr const char *kWeightBits = "weight_bits", *kInputBits = "input_bits";
+
+std::set<int64_t> bits_of_layers(const nn::Graph& graph, const std::string& attribute) {
+  std::set<int64_t> bits;
+  for (const nn::Node* node : graph.nodes()) {
+    if (node->kind != nn::Node::Kind::layer) continue;
+    const Attributes attributes = graph.layer(node).attributes();
+    if (attributes.contains(attribute)) bits.insert(attributes.get<int64_t>(attribute));
+  }
+  return bits;
+}
+
+std::string fewer_bits(const std::set<int64_t>& bits, const char* what) {
+  if (bits.empty() || *bits.begin() == 8) return "";
+  const std::string fewest = std::to_string(*bits.begin()), most = std::to_string(*bits.rbegin());
+  return str(", ", fewest == most ? most : str(fewest, " to ", most), "-bit ", what);
 }
 
 }  // namespace
@@ -81,11 +100,11 @@ LoadedModel load(const std::string& path) {
   }
 }
 
-std::string dtype_of(const nn::Graph& graph) {
-  const auto nodes = graph.nodes();
-  const bool quantized =
-      std::ranges::any_of(nodes, [&](const nn::Node* node) { return graph.is_layer(node, "QuantizedLinear"); });
-  return quantized ? "int8" : "float32";
+std::string dtype_of(const nn::Graph& graph) { return bits_of_layers(graph, kWeightBits).empty() ? "float32" : "int8"; }
+
+std::string fewer_bits(const nn::Graph& graph) {
+  return fewer_bits(bits_of_layers(graph, kWeightBits), "weights") +
+         fewer_bits(bits_of_layers(graph, kInputBits), "activations");
 }
 
 }  // namespace thimble::apps

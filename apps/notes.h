@@ -38,4 +38,8 @@ LoadedModel load(const std::string& path);
 /// "int8" if any layer is quantized, else "float32".
 std::string dtype_of(const nn::Graph& graph);
 
+/// How a quantized model differs from one of 8 bits: ", 2-bit weights", ", 4 to 8-bit weights, 7-bit activations".
+/// Empty if it does not.
+std::string fewer_bits(const nn::Graph& graph);
+
 }  // namespace thimble::apps

@@ -40,8 +40,7 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
 }
 
 void run(const Options& o) {
-  o.common.apply();
-  check_writable(o.out);  // before the work, not after it
+  o.common.apply({o.model}, o.out);
   const quant::QConfigMapping mapping = mapping_for(o);
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
@@ -58,14 +57,14 @@ void run(const Options& o) {
   quant::ConversionReport report;
   const nn::Graph quantized = quant::quantize_model(loaded.graph, calibrate, mapping, &report);
   loaded.notes.method = o.method;
+  const auto float_size = std::filesystem::file_size(o.model);
   save_model(quantized, o.out, loaded.notes.to_attributes());
 
   const auto size = std::filesystem::file_size(o.out);
   print_layers(o.common.out(), report);
   o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
-                 << " bytes, "
-                 << fixed(static_cast<double>(size) / static_cast<double>(std::filesystem::file_size(o.model)), 3)
-                 << " of " << detail::printable(o.model) << '\n';
+                 << " bytes, " << fixed(static_cast<double>(size) / static_cast<double>(float_size), 3) << " of "
+                 << detail::printable(o.model) << '\n';
   nlohmann::json layers = nlohmann::json::array();
   for (const quant::LayerReport& layer : report)
     layers.push_back({{"name", layer.name},
@@ -87,7 +86,9 @@ void add_quantize(CLI::App& app) {
   command->add_option("--method", o->method, "static: integer weights and activations, scales fixed by calibration")
       ->capture_default_str()
       ->check(CLI::IsMember({"static"}));
-  command->add_option("--weight-bits", o->weight_bits, "Bits of the weights")
+  command
+      ->add_option("--weight-bits", o->weight_bits,
+                   "Bits of the weights; fewer do not make the file smaller, each weight takes a byte")
       ->capture_default_str()
       ->check(CLI::Range(2, 8));
   command->add_option("--activation-bits", o->activation_bits, "Bits of the activations")

@@ -79,8 +79,7 @@ EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::Da
 }
 
 void run(const Options& o) {
-  o.common.apply();
-  check_writable(o.out);  // before the work, not after it
+  o.common.apply({}, o.out);
   const data::Preprocessing preprocessing = preprocessing_for(o.model);
   const auto train = open_dataset(o.dataset, o.data, data::Split::train, preprocessing);
   const auto test = open_dataset(o.dataset, o.data, data::Split::test, preprocessing);
@@ -148,7 +147,8 @@ void add_train(CLI::App& app) {
   command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(number_from(0, 1));
   command->add_option("--weight-decay", o->weight_decay, "Weight decay [0; adamw: 0.01]")->check(number_from(0, 1e6));
   command->add_option("--seed", o->seed, "Of initialization and order; the same seed and threads give the same bits")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(uint64_number());
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o] { run(*o); });
 }

@@ -83,7 +83,7 @@ class ProgramTest : public testing::Test {
     EXPECT_THAT(result.err, testing::StartsWith("thimble: "));
     EXPECT_THAT(result.err, testing::HasSubstr(fragment));
     EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
-    EXPECT_EQ(result.err.back(), '\n');
+    EXPECT_THAT(result.err, testing::EndsWith("\n"));
   }
   void expect_failure(const std::vector<std::string>& arguments, int status, const std::string& fragment) const {
     SCOPED_TRACE(testing::PrintToString(arguments));

@@ -76,6 +76,9 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_EQ(inspected["nodes"].size(), 4u);  // input, quantize, two layers
   EXPECT_EQ(inspected["nodes"][1]["type"], "Quantize");
   EXPECT_TRUE(inspected["nodes"][1]["attributes"].contains("scale"));
+  EXPECT_EQ(inspected["nodes"][2]["type"], "QuantizedLinear");
+  EXPECT_EQ(inspected["nodes"][2]["inputs"], json{inspected["nodes"][1]["name"]});
+  EXPECT_EQ(inspected["nodes"][2]["attributes"]["weight_bits"], 8);
   EXPECT_EQ(inspected["metadata"]["format"], "thimble");
   for (const json& tensor : inspected["tensors"]) expect_keys(tensor, {"name", "dtype", "shape", "bytes"});
   expect_files({"m.st", "q.st"});
@@ -128,6 +131,13 @@ TEST_F(ProgramTest, CropsAndReadsCompressedFiles) {
   expect_keys(json_of({"eval", "m.st", "--data", "data"}), {"accuracy"});
 }
 
+TEST_F(ProgramTest, TellsItsVersion) {
+  const Result result = run({"--version"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.out, testing::MatchesRegex("thimble [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_EQ(result.err, "");
+}
+
 TEST_F(ProgramTest, HelpSucceeds) {
   EXPECT_THAT(run({"--help"}).out, HasSubstr("quantize"));
   for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect"}) {
@@ -143,6 +153,9 @@ TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
   expect_failure(std::vector<std::string>{}, 2, "subcommand");
   expect_failure({"conquer"}, 2, "'conquer'");
   expect_failure({"conquer", "--out", "m.st"}, 2, "'conquer'");
+  expect_failure({"--out", "m.st"}, 2, "there is no option '--out'");
+  expect_failure({"-x", "conquer"}, 2, "there is no option '-x'");
+  expect_failure({""}, 2, "there is no subcommand ''");
   expect_failure({"train"}, 2, "--out");
   expect_failure({"quantize", "m.st"}, 2, "--out");
   expect_failure({"eval"}, 2, "model");
@@ -193,6 +206,8 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
     expect_usage(train, "--layers", value, "0 to 1000");
     expect_usage(train, "--crop", value, "0 to 4096");
   }
+  for (const char* value : {"-1", "18446744073709551616", "99999999999999999999", "1.5", "+1", "", "x"})
+    expect_usage(train, "--seed", value, "0 to 18446744073709551615");
   expect_usage(train, "--hidden", "0", "1 to 65536");
   expect_usage(train, "--batch-size", "0", "1 to 1000000");
   expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist}");
@@ -299,6 +314,89 @@ TEST_F(ProgramTest, WhereItCannotWriteItSaysSoBeforeTheWork) {
     if (*target) expect_failure({"eval", "m.st", "--data", "nowhere", "--json", target}, 1, quoted);
   }
   expect_files({"m.st", "sub", "file"});
+}
+
+// Neither the data nor, mostly, the model exist: nothing was read before.
+TEST_F(ProgramTest, AnOutputThatWouldReplaceAnotherFileIsAUsageError) {
+  namespace fs = std::filesystem;
+  fs::create_directory(folder / "sub");
+  fs::create_symlink("new.st", folder / "link.st");  // to a file that does not exist
+  fs::create_directory_symlink("sub", folder / "folder");
+  const std::string absolute = (folder / "new.st").string();
+  auto expect_refused = [&](const std::string& a, const std::string& b) {
+    auto expect_usage = [&](const std::vector<std::string>& arguments, const std::string& option,
+                            const std::string& other) {
+      const Result result = run(arguments);
+      expect_failure(result, 2, option + ": '");
+      EXPECT_THAT(result.err, HasSubstr("' would replace " + other + ", '"));
+    };
+    expect_usage({"train", "--data", "nowhere", "--out", a, "--json", b}, "--json", "--out");
+    expect_usage({"quantize", "none.st", "--data", "nowhere", "--out", a, "--json", b}, "--json", "--out");
+    expect_usage({"quantize", a, "--data", "nowhere", "--out", b}, "--out", "the input");
+    for (const char* command : {"eval", "bench", "compare", "inspect"})
+      expect_usage({command, a, "--json", b}, "--json", "the input");
+    expect_usage({"compare", "none.st", a, "--json", b}, "--json", "the input");
+  };
+  for (const std::string& other : {std::string("new.st"), std::string("./new.st"), std::string("sub/../new.st"),
+                                   std::string("folder/../new.st"), std::string("link.st"), absolute}) {
+    SCOPED_TRACE(other);
+    expect_refused("new.st", other);
+    expect_refused(other, "new.st");
+  }
+  expect_refused("sub/new.st", "folder/new.st");
+  expect_files({"sub", "link.st", "folder"});
+
+  train("new.st");
+  const std::string model = bytes("new.st");
+  fs::create_hard_link(folder / "new.st", folder / "hard.st");
+  for (const char* other : {"new.st", "sub/../new.st", "link.st", "hard.st"}) expect_refused("new.st", other);
+  EXPECT_TRUE(bytes("new.st") == model);
+}
+
+TEST_F(ProgramTest, ADeviceMayTakeTwoOutputs) {
+  const Result result = run(training("/dev/null", {"--json", "/dev/null"}));
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST_F(ProgramTest, CompareLooksForAllModelsBeforeItMeasuresOne) {
+  train("m.st");
+  expect_failure({"compare", "m.st", "missing.st", "--data", "nowhere"}, 1, "missing.st");
+}
+
+TEST_F(ProgramTest, CompareTellsModelsOfFewerBitsApart) {
+  train("m.st");
+  quantize("m.st", "q8.st");
+  for (const auto& [bits, out] : {std::pair("--weight-bits", "w2.st"), std::pair("--activation-bits", "a4.st")}) {
+    const Result result =
+        run({"quantize", "m.st", "--data", "data", bits, std::string(out).substr(1, 1), "--out", out});
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+  const json rows = json_of({"compare", "m.st", "q8.st", "w2.st", "a4.st", "--data", "data", "--runs", "1"}).at("rows");
+  const std::vector<std::string> labels{"Baseline", "Static", "Static, 2-bit weights", "Static, 4-bit activations"};
+  for (size_t i = 0; i < labels.size(); ++i) {
+    EXPECT_EQ(rows[i]["label"], labels[i]);
+    EXPECT_EQ(rows[i]["method"], i == 0 ? "baseline" : "static");
+    EXPECT_EQ(rows[i]["dtype"], i == 0 ? "float32" : "int8");
+  }
+}
+
+TEST_F(ProgramTest, OneRunHasNoStandardDeviation) {
+  train("m.st");
+  const std::vector<std::string> bench{"bench", "m.st", "--batch-size", "1", "--runs"},
+      compare{"compare", "m.st", "--data", "data", "--runs"};
+  auto with = [](std::vector<std::string> arguments, const char* runs) {
+    arguments.emplace_back(runs);
+    return arguments;
+  };
+  EXPECT_TRUE(json_of(with(bench, "1")).at("results")[0].at("std_us").is_null());
+  EXPECT_TRUE(json_of(with(bench, "2")).at("results")[0].at("std_us").is_number());
+  EXPECT_THAT(run(with(bench, "1")).out, testing::ContainsRegex("[0-9] +- +[0-9]"));
+  const json row = json_of(with(compare, "1")).at("rows")[0], two = json_of(with(compare, "2")).at("rows")[0];
+  for (const char* key : {"latency_b1_std_us", "latency_b64_std_us"}) {
+    EXPECT_TRUE(row.at(key).is_null());
+    EXPECT_TRUE(two.at(key).is_number());
+  }
+  EXPECT_THAT(run(with(compare, "1")).out, HasSubstr(" ± - "));
 }
 
 TEST_F(ProgramTest, AProtectedFileStaysAsItIs) {
