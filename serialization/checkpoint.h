@@ -17,8 +17,8 @@ namespace thimble {
 
 /// Writes a graph, float or quantized. The file appears whole or not at all: an old one of this name stays until then.
 /// Throws IOError; ValueError for a graph that is not sound or could not be loaded again: layers of unregistered types,
-/// names and attributes with text that is not UTF-8, is longer than 256 bytes or holds control characters. Notes may hold
-/// any UTF-8 text.
+/// names and attributes with text that is not UTF-8, is longer than 256 bytes or holds control characters. Notes may
+/// hold any UTF-8 text.
 void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes = {});
 
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.

@@ -9,8 +9,8 @@ namespace thimble::kernels {
 struct AdamStep {
   float beta1, beta2;
   float one_minus_beta1, one_minus_beta2;  ///< from the exact betas: 1 - 0.999f is 1e-5 off
-  float step_size;        ///< lr / (1 - beta1^t)
-  float root_correction;  ///< 1 / sqrt(1 - beta2^t)
+  float step_size;                         ///< lr / (1 - beta1^t)
+  float root_correction;                   ///< 1 / sqrt(1 - beta2^t)
   float eps;
   float l2;     ///< added to the gradient, times the parameter (Adam's weight decay)
   float decay;  ///< the parameter is first multiplied by this (AdamW: 1 - lr * weight_decay; else 1)
