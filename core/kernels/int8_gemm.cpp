@@ -101,16 +101,6 @@ Int8GemmTask task_of(const uint8_t* a, int64_t lda, const PackedInt8Weights& w, 
 
 }  // namespace
 
-uint8_t* int8_gemm_scratch(int64_t bytes) {
-  struct alignas(64) Line {
-    uint8_t bytes[64];
-  };
-  thread_local std::vector<Line> lines;
-  const auto needed = static_cast<size_t>(ceil_div(bytes, sizeof(Line)));
-  if (lines.size() < needed) lines.resize(needed);
-  return lines.data()->bytes;
-}
-
 PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k) : n_(n), k_(k) {
   check(n >= 0 && k >= 0 && k <= kMaxK, "PackedInt8Weights: [", n, ", ", k, "] is not within [any, ", kMaxK, "]");
   const int64_t bytes = panels() * panel_stride() + kSlack;

@@ -1,6 +1,7 @@
 // Tiles of 16 rows by 64 input features times 64 by 16 output channels. The packed layout of the weights is the tile
 // layout already: 16 consecutive groups of a panel are a tile.
 #include <thimble/core/kernels/int8_gemm_vnni_vector.h>
+#include <thimble/core/kernels/scratch.h>
 
 namespace thimble::kernels {
 namespace {
@@ -63,7 +64,7 @@ class Rows {
       step_ = kRowBytes;
       second_ = kTileRows * t.lda;
     } else {
-      copy_ = int8_gemm_scratch(2 * tiles_ * kTileBytes);
+      copy_ = thread_scratch(2 * tiles_ * kTileBytes);
       stride_ = kRowBytes;
       step_ = kTileBytes;
       second_ = tiles_ * kTileBytes;

@@ -27,9 +27,6 @@ struct Int8GemmRange {
   int64_t row_begin, row_end, panel_begin, panel_end;
 };
 
-/// Memory of this thread for packing rows, 64-byte aligned, valid until its next call.
-uint8_t* int8_gemm_scratch(int64_t bytes);
-
 void int8_gemm_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range);

@@ -1,0 +1,17 @@
+#include <vector>
+
+#include <thimble/core/kernels/scratch.h>
+
+namespace thimble::kernels {
+
+uint8_t* thread_scratch(int64_t bytes) {
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  thread_local std::vector<Line> lines;
+  const auto needed = (static_cast<size_t>(bytes) + sizeof(Line) - 1) / sizeof(Line);
+  if (lines.size() < needed) lines.resize(needed);
+  return lines.data()->bytes;
+}
+
+}  // namespace thimble::kernels

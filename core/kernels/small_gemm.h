@@ -1,0 +1,41 @@
+// Float matrix products for tiles that are in cache already, as convolutions make them: too small for BLAS, which would
+// spend its time on copying the operands. Single-threaded; the callers divide their work.
+#pragma once
+
+#include <cstdint>
+
+namespace thimble::kernels {
+
+/// c [m, n] = a [m, k] b [k, n] (+ c). Element (i, p) of a lies at a[i * a_row + p * a_col]; rows of b and c are dense,
+/// ldb and ldc elements apart. bias [n], unless null, is added; with relu, results below 0 become 0.
+template <typename T>
+struct SmallGemm {
+  int64_t m, n, k;
+  const T* a;
+  int64_t a_row, a_col;
+  const T* b;
+  int64_t ldb;
+  T* c;
+  int64_t ldc;
+  bool accumulate = false;
+  const T* bias = nullptr;
+  bool relu = false;
+};
+
+void small_gemm(const SmallGemm<float>& task);
+void small_gemm(const SmallGemm<double>& task);
+
+/// c [n] += a [n] * b [n], element by element: what a product is when each channel has one input (depthwise).
+void add_products(int64_t n, const float* a, const float* b, float* c);
+void add_products(int64_t n, const double* a, const double* b, double* c);
+
+/// The code of one instruction set.
+struct SmallGemmTable {
+  void (*float32)(const SmallGemm<float>&);
+  void (*float64)(const SmallGemm<double>&);
+  void (*add_products32)(int64_t, const float*, const float*, float*);
+  void (*add_products64)(int64_t, const double*, const double*, double*);
+};
+extern const SmallGemmTable small_gemm_scalar, small_gemm_avx2, small_gemm_avx512;
+
+}  // namespace thimble::kernels

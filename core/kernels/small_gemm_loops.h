@@ -1,0 +1,105 @@
+// The loops of small_gemm.h. Included by one source for each instruction set, which says what a vector V is:
+//   Value, Register, kWidth   element type, register, elements in it
+//   kRows, kVectors           size of the register tile
+//   load(p), load(p, count), store(p, v), store(p, v, count)   count < kWidth: the first count elements
+//   zero(), broadcast(p), multiply_add(a, b, c) = a * b + c, add(a, b), max(a, b)
+#pragma once
+
+#include <thimble/core/kernels/small_gemm.h>
+
+namespace thimble::kernels {
+namespace {
+
+// Rows [0, R) and N vectors of columns, of which the last holds `last` columns.
+template <typename V, int R, int N, bool Partial>
+struct Tile {
+  using T = typename V::Value;
+  using Register = typename V::Register;
+
+  [[gnu::always_inline]] static Register load(const T* p, int v, int last) {
+    return Partial && v == N - 1 ? V::load(p + v * V::kWidth, last) : V::load(p + v * V::kWidth);
+  }
+  [[gnu::always_inline]] static void store(T* p, int v, int last, Register value) {
+    if (Partial && v == N - 1)
+      V::store(p + v * V::kWidth, value, last);
+    else
+      V::store(p + v * V::kWidth, value);
+  }
+
+  static void run(const SmallGemm<T>& t, const T* a, const T* b, const T* bias, T* c, int last) {
+    Register sums[R][N];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) sums[r][v] = t.accumulate ? load(c + r * t.ldc, v, last) : V::zero();
+    }
+    for (int64_t p = 0; p < t.k; ++p, a += t.a_col, b += t.ldb) {
+      Register columns[N];
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Register factor = V::broadcast(a + r * t.a_row);
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+      const Register offset = bias ? load(bias, v, last) : V::zero();
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        Register result = bias ? V::add(sums[r][v], offset) : sums[r][v];
+        if (t.relu) result = V::max(result, V::zero());
+        store(c + r * t.ldc, v, last, result);
+      }
+    }
+  }
+};
+
+// The rows from `row` on: full tiles, then one of what is left.
+template <typename V, int R, int N, bool Partial>
+void run_rows(const SmallGemm<typename V::Value>& t, int64_t row, int64_t column, int last) {
+  const auto* bias = t.bias ? t.bias + column : nullptr;
+  for (; row + R <= t.m; row += R)
+    Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, t.b + column, bias, t.c + row * t.ldc + column, last);
+  if constexpr (R > 1)
+    if (row < t.m) run_rows<V, R / 2, N, Partial>(t, row, column, last);
+}
+
+template <typename V, int N>
+void run_columns(const SmallGemm<typename V::Value>& t, int64_t column) {
+  constexpr int64_t kColumns = int64_t{N} * V::kWidth;
+  // Narrower tiles are taller, to keep as many sums in flight.
+  constexpr int kTall = V::kRows * V::kVectors / N > 14 ? 14 : V::kRows * V::kVectors / N;
+  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false>(t, 0, column, V::kWidth);
+  const int64_t left = t.n - column;
+  if constexpr (N > 1) {
+    if (left > kColumns - V::kWidth)
+      run_rows<V, kTall, N, true>(t, 0, column, static_cast<int>(left - (kColumns - V::kWidth)));
+    else if (left > 0)
+      run_columns<V, N - 1>(t, column);
+  } else if (left > 0) {
+    run_rows<V, kTall, 1, true>(t, 0, column, static_cast<int>(left));
+  }
+}
+
+template <typename V>
+void run(const SmallGemm<typename V::Value>& t) {
+  run_columns<V, V::kVectors>(t, 0);
+}
+
+template <typename V>
+void run_products(int64_t n, const typename V::Value* a, const typename V::Value* b, typename V::Value* c) {
+  int64_t i = 0;
+  for (; i + V::kWidth <= n; i += V::kWidth)
+    V::store(c + i, V::multiply_add(V::load(a + i), V::load(b + i), V::load(c + i)));
+  if (const int left = static_cast<int>(n - i); left > 0)
+    V::store(c + i, V::multiply_add(V::load(a + i, left), V::load(b + i, left), V::load(c + i, left)), left);
+}
+
+template <typename Float, typename Double>
+constexpr SmallGemmTable kTableOf{run<Float>, run<Double>, run_products<Float>, run_products<Double>};
+
+}  // namespace
+}  // namespace thimble::kernels

@@ -1,0 +1,369 @@
+#include <algorithm>
+
+#include <thimble/core/kernels/conv2d.h>
+#include <thimble/core/ops/channels_last.h>
+#include <thimble/core/ops/conv.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/shape.h>
+
+namespace thimble {
+
+namespace {
+
+using kernels::Conv2dGeometry;
+
+void check_options(const char* op, const Conv2dOptions& o) {
+  check<ValueError>(o.stride.height > 0 && o.stride.width > 0, op, ": stride ", o.stride.height, "x", o.stride.width,
+                    " must be at least 1");
+  check<ValueError>(o.dilation.height > 0 && o.dilation.width > 0, op, ": dilation ", o.dilation.height, "x",
+                    o.dilation.width, " must be at least 1");
+  const Padding& p = o.padding;
+  check<ValueError>(std::min({p.top, p.left, p.bottom, p.right}) >= 0, op, ": padding [", p.top, ",", p.left, ",",
+                    p.bottom, ",", p.right, "] must not be negative");
+  check<ValueError>(o.groups > 0, op, ": groups ", o.groups, " must be at least 1");
+  constexpr int64_t kMost = int64_t{1} << 31;
+  for (int64_t v : {o.stride.height, o.stride.width, o.dilation.height, o.dilation.width, p.top, p.left, p.bottom,
+                    p.right, o.groups})
+    check<ValueError>(v < kMost, op, ": option ", v, " is too large");
+}
+
+void check_dtypes(const char* op, std::span<const NDArray> inputs) {
+  for (const NDArray& x : inputs)
+    check<DTypeError>(is_differentiable(x.dtype()) && x.dtype() == inputs[0].dtype(), op,
+                      ": expects operands of one dtype, float32 or float64, got ", inputs[0].dtype(), " and ",
+                      x.dtype());
+}
+
+// Checks shapes of a convolution from `image` [n, in, h, w] by `weight` [out, in / groups, kh, kw].
+Conv2dGeometry geometry(const char* op, const Shape& image, const Shape& weight, const Conv2dOptions& o) {
+  check_options(op, o);
+  check<ShapeError>(image.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", image);
+  check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, op,
+                    ": weight must be [out, in / groups, kernel height, kernel width], got ", weight);
+  check<ShapeError>(image[0] > 0, op, ": the batch is empty (input ", image, ")");
+  check<ShapeError>(weight[0] % o.groups == 0, op, ": ", o.groups, " groups do not divide ", weight[0],
+                    " output channels (weight ", weight, ")");
+  check<ShapeError>(image[1] == weight[1] * o.groups, op, ": weight ", weight, " expects ", weight[1] * o.groups,
+                    " input channels, got ", image[1], " (input ", image, ")");
+  const int64_t height = image[2] + o.padding.top + o.padding.bottom;
+  const int64_t width = image[3] + o.padding.left + o.padding.right;
+  const int64_t reach_h = o.dilation.height * (weight[2] - 1) + 1, reach_w = o.dilation.width * (weight[3] - 1) + 1;
+  check<ShapeError>(reach_h <= height && reach_w <= width, op, ": a kernel of ", reach_h, "x", reach_w,
+                    " is larger than the padded input, ", height, "x", width, " (input ", image, ")");
+  return {.batch = image[0],
+          .in_height = image[2],
+          .in_width = image[3],
+          .in_channels = image[1],
+          .out_height = (height - reach_h) / o.stride.height + 1,
+          .out_width = (width - reach_w) / o.stride.width + 1,
+          .out_channels = weight[0],
+          .kernel_height = weight[2],
+          .kernel_width = weight[3],
+          .stride_height = o.stride.height,
+          .stride_width = o.stride.width,
+          .dilation_height = o.dilation.height,
+          .dilation_width = o.dilation.width,
+          .pad_top = o.padding.top,
+          .pad_left = o.padding.left,
+          .groups = o.groups};
+}
+
+Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
+
+// A weight with its geometry after dropping taps that see nothing but padding (a 3x3 kernel on a 1x1 image has eight).
+struct Trimmed {
+  Conv2dGeometry g;
+  int64_t top, left;
+
+  explicit Trimmed(const Conv2dGeometry& full) : g(full) {
+    top = trim(g.kernel_height, g.pad_top, g.in_height, g.out_height, g.stride_height, g.dilation_height);
+    left = trim(g.kernel_width, g.pad_left, g.in_width, g.out_width, g.stride_width, g.dilation_width);
+  }
+
+  /// The part of an OIHW array that the remaining taps are.
+  NDArray of(const NDArray& weight) const {
+    return weight.slice(2, top, top + g.kernel_height).slice(3, left, left + g.kernel_width);
+  }
+
+ private:
+  // Leaves the taps from the first to the last that reach into the input; returns the first.
+  static int64_t trim(int64_t& taps, int64_t& pad, int64_t size, int64_t outs, int64_t stride, int64_t dilation) {
+    auto reaches = [&](int64_t tap) {
+      // Windows start at -pad, -pad + stride, ...: the first that is not before the input must not be behind it.
+      const int64_t at = tap * dilation - pad;
+      const int64_t first = at >= 0 ? 0 : (-at + stride - 1) / stride;
+      return first < outs && at + first * stride < size;
+    };
+    int64_t first = 0, last = taps - 1;
+    while (first < last && !reaches(first)) ++first;
+    while (last > first && !reaches(last)) --last;
+    pad -= first * dilation;
+    taps = last - first + 1;
+    return first;
+  }
+};
+
+// OIHW as the kernels want it: axes of [groups, out, in, height, width] in another order.
+NDArray reordered(const NDArray& weight, int64_t groups, const Shape& axes) {
+  const Shape& s = weight.shape();
+  return weight.contiguous().reshape({groups, s[0] / groups, s[1], s[2], s[3]}).permute(axes).contiguous();
+}
+
+// [groups, taps, in, out]; depthwise [taps, channels].
+NDArray for_forward(const NDArray& weight, const Conv2dGeometry& g) {
+  return reordered(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 3, 4, 2, 1});
+}
+
+// [groups, out, taps, in]; depthwise [taps, channels].
+NDArray for_input_gradient(const NDArray& weight, const Conv2dGeometry& g) {
+  return reordered(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
+}
+
+// for_forward() reversed.
+NDArray from_forward(const NDArray& weight, const Conv2dGeometry& g) {
+  const int64_t in = g.group_in(), out = g.group_out(), h = g.kernel_height, w = g.kernel_width;
+  const NDArray ordered = g.depthwise() ? weight.reshape({h, w, in, g.groups, out}).permute({3, 4, 2, 0, 1})
+                                        : weight.reshape({g.groups, h, w, in, out}).permute({0, 4, 3, 1, 2});
+  return ordered.contiguous().reshape({g.out_channels, in, h, w});
+}
+
+class Conv2d final : public Op {
+ public:
+  explicit Conv2d(const Conv2dOptions& options) : options_(options) {}
+
+  std::string_view name() const override { return "conv2d"; }
+  InputCount num_inputs() const override { return {2, 3}; }
+  Attributes attributes() const override {
+    Attributes a;
+    options_.to_attributes(a);
+    return a;
+  }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check_dtypes("conv2d", inputs);
+    const Trimmed trimmed(geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
+    const Conv2dGeometry& g = trimmed.g;
+    const bool has_bias = inputs.size() > 2;
+    check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
+                      "], got ", has_bias ? inputs[2].shape() : Shape());
+    const NDArray x = to_channels_last(inputs[0]), weight = for_forward(trimmed.of(inputs[1]), g);
+    const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
+    NDArray y = channels_last_array(out_shape(g), x.dtype());
+    dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::conv2d(g, x.data<T>(), weight.data<T>(), has_bias ? bias.data<T>() : nullptr, y.data<T>());
+    });
+    return from_channels_last(y);
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
+
+ private:
+  Conv2dOptions options_;
+};
+
+class ConvTranspose2d final : public Op {
+ public:
+  ConvTranspose2d(const Conv2dOptions& options, Pair output_padding)
+      : options_(options), output_padding_(output_padding) {}
+
+  std::string_view name() const override { return "conv_transpose2d"; }
+  InputCount num_inputs() const override { return {2, 2}; }
+  Attributes attributes() const override {
+    Attributes a{{"output_padding", std::vector<int64_t>{output_padding_.height, output_padding_.width}}};
+    options_.to_attributes(a);
+    return a;
+  }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check_dtypes("conv_transpose2d", inputs);
+    const Trimmed trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
+    const Conv2dGeometry& g = trimmed.g;
+    const NDArray dy = to_channels_last(inputs[0]), weight = for_input_gradient(trimmed.of(inputs[1]), g);
+    NDArray dx = channels_last_array({g.batch, g.in_channels, g.in_height, g.in_width}, dy.dtype());
+    dispatch_float(dy.dtype(), "conv_transpose2d", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::conv2d_input_gradient(g, dy.data<T>(), weight.data<T>(), dx.data<T>());
+    });
+    return from_channels_last(dx);
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
+
+ private:
+  // That of the convolution whose transpose this is.
+  Conv2dGeometry geometry_of(const Shape& x, const Shape& weight) const {
+    const Conv2dOptions& o = options_;
+    constexpr const char* kOp = "conv_transpose2d";
+    check_options(kOp, o);
+    check<ShapeError>(x.ndim() == 4 && x.numel() > 0, kOp, ": input must be [batch, channels, height, width], got ", x);
+    check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, kOp,
+                      ": weight must be [in, out / groups, kernel height, kernel width], got ", weight);
+    check<ShapeError>(x[1] == weight[0], kOp, ": weight ", weight, " expects ", weight[0], " input channels, got ",
+                      x[1], " (input ", x, ")");
+    const int64_t out_h = out_size(x[2], weight[2], o.stride.height, o.dilation.height, o.padding.top, o.padding.bottom,
+                                   output_padding_.height);
+    const int64_t out_w = out_size(x[3], weight[3], o.stride.width, o.dilation.width, o.padding.left, o.padding.right,
+                                   output_padding_.width);
+    check<ShapeError>(out_h > 0 && out_w > 0, kOp, ": the output of input ", x, " and weight ", weight, " would be ",
+                      out_h, "x", out_w);
+    return geometry(kOp, {x[0], weight[1] * o.groups, out_h, out_w}, weight, o);
+  }
+
+  static int64_t out_size(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t before, int64_t after,
+                          int64_t extra) {
+    check<ValueError>(extra >= 0 && extra < std::max(stride, dilation), "conv_transpose2d: output_padding ", extra,
+                      " must be at least 0 and less than stride ", stride, " or dilation ", dilation);
+    return (size - 1) * stride - before - after + dilation * (taps - 1) + extra + 1;
+  }
+
+  Conv2dOptions options_;
+  Pair output_padding_;
+};
+
+// The weight's gradient: inputs are the image and the output's gradient.
+class Conv2dWeight final : public Op {
+ public:
+  Conv2dWeight(const Conv2dOptions& options, Pair kernel) : options_(options), kernel_(kernel) {}
+
+  std::string_view name() const override { return "conv2d_weight"; }
+  InputCount num_inputs() const override { return {2, 2}; }
+  Attributes attributes() const override {
+    Attributes a{{"kernel_size", std::vector<int64_t>{kernel_.height, kernel_.width}}};
+    options_.to_attributes(a);
+    return a;
+  }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check_dtypes("conv2d_weight", inputs);
+    const Shape &image = inputs[0].shape(), &grad = inputs[1].shape();
+    check<ShapeError>(image.ndim() == 4 && grad.ndim() == 4 && options_.groups > 0 && image[1] % options_.groups == 0,
+                      "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,
+                      " groups");
+    const Shape shape{grad[1], image[1] / options_.groups, kernel_.height, kernel_.width};
+    const Conv2dGeometry full = geometry("conv2d_weight", image, shape, options_);
+    check<ShapeError>(grad == out_shape(full), "conv2d_weight: gradient ", grad, ", expected ", out_shape(full));
+    const Trimmed trimmed(full);
+    const Conv2dGeometry& g = trimmed.g;
+    const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(inputs[1]);
+    NDArray packed({g.groups, g.columns(), g.group_out()}, x.dtype());
+    dispatch_float(x.dtype(), "conv2d_weight", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::conv2d_weight_gradient(g, x.data<T>(), dy.data<T>(), packed.data<T>());
+    });
+    const NDArray weight = from_forward(packed, g);
+    if (weight.shape() == shape) return weight;
+    NDArray padded = NDArray::zeros(shape, x.dtype());
+    trimmed.of(padded).copy_from(weight);
+    return padded;
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
+
+ private:
+  Conv2dOptions options_;
+  Pair kernel_;
+};
+
+Tensor conv2d_weight(const Tensor& x, const Tensor& out_grad, const Tensor& weight, const Conv2dOptions& options) {
+  return apply(std::make_unique<Conv2dWeight>(options, Pair(weight.shape(2), weight.shape(3))), {x, out_grad});
+}
+
+// The gradient of the image: a transposed convolution, with as much output padding as the image had pixels left over.
+Tensor conv2d_input(const Tensor& out_grad, const Tensor& weight, const Tensor& x, const Conv2dOptions& o) {
+  const int64_t extra_h =
+      (x.shape(2) + o.padding.top + o.padding.bottom - o.dilation.height * (weight.shape(2) - 1) - 1) % o.stride.height;
+  const int64_t extra_w =
+      (x.shape(3) + o.padding.left + o.padding.right - o.dilation.width * (weight.shape(3) - 1) - 1) % o.stride.width;
+  return apply(std::make_unique<ConvTranspose2d>(o, Pair(extra_h, extra_w)), {out_grad, weight});
+}
+
+std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
+  const Tensor &x = inputs[0], &weight = inputs[1];
+  std::vector<Tensor> grads(inputs.size());
+  if (x.requires_grad()) grads[0] = conv2d_input(out_grad, weight, x, options_);
+  if (weight.requires_grad()) grads[1] = conv2d_weight(x, out_grad, weight, options_);
+  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(out_grad, {0, 2, 3});
+  return grads;
+}
+
+std::vector<Tensor> ConvTranspose2d::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
+  const Tensor &x = inputs[0], &weight = inputs[1];
+  std::vector<Tensor> grads(2);
+  if (x.requires_grad()) grads[0] = conv2d(out_grad, weight, {}, options_);
+  if (weight.requires_grad()) grads[1] = conv2d_weight(out_grad, x, weight, options_);
+  return grads;
+}
+
+std::vector<Tensor> Conv2dWeight::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
+  const Tensor &x = inputs[0], &y_grad = inputs[1];
+  std::vector<Tensor> grads(2);
+  if (x.requires_grad()) grads[0] = conv2d_input(y_grad, out_grad, x, options_);
+  if (y_grad.requires_grad()) grads[1] = conv2d(x, out_grad, {}, options_);
+  return grads;
+}
+
+std::vector<int64_t> numbers(const Attributes& attributes, const std::string& key, size_t count) {
+  auto list = attributes.get<std::vector<int64_t>>(key);
+  check<FormatError>(list.size() == count, "attribute '", key, "' has ", list.size(), " numbers, expected ", count);
+  return list;
+}
+
+Pair pair(const Attributes& attributes, const std::string& key) {
+  const auto list = numbers(attributes, key, 2);
+  return {list[0], list[1]};
+}
+
+const OpRegistration registrations[] = {
+    {"conv2d", [](const Attributes& a) { return std::make_unique<Conv2d>(Conv2dOptions::from_attributes(a)); }},
+    {"conv_transpose2d",
+     [](const Attributes& a) {
+       return std::make_unique<ConvTranspose2d>(Conv2dOptions::from_attributes(a), pair(a, "output_padding"));
+     }},
+    {"conv2d_weight",
+     [](const Attributes& a) {
+       return std::make_unique<Conv2dWeight>(Conv2dOptions::from_attributes(a), pair(a, "kernel_size"));
+     }},
+};
+
+}  // namespace
+
+void Conv2dOptions::to_attributes(Attributes& a) const {
+  a.set("stride", std::vector<int64_t>{stride.height, stride.width});
+  a.set("padding", std::vector<int64_t>{padding.top, padding.left, padding.bottom, padding.right});
+  a.set("dilation", std::vector<int64_t>{dilation.height, dilation.width});
+  a.set("groups", groups);
+}
+
+Conv2dOptions Conv2dOptions::from_attributes(const Attributes& a) {
+  const auto p = numbers(a, "padding", 4);
+  return {.stride = pair(a, "stride"),
+          .padding = {p[0], p[1], p[2], p[3]},
+          .dilation = pair(a, "dilation"),
+          .groups = a.get<int64_t>("groups")};
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  if (!bias.defined()) return apply(std::make_unique<Conv2d>(options), {x, weight});
+  return apply(std::make_unique<Conv2d>(options), {x, weight, bias});
+}
+
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv1dOptions& o) {
+  check<ShapeError>(x.ndim() == 3 && weight.ndim() == 3, "conv1d: expects input [batch, channels, length] and weight ",
+                    "[out, in / groups, kernel], got ", x.shape(), " and ", weight.shape());
+  const Conv2dOptions options{
+      .stride = {1, o.stride}, .padding = {0, o.padding}, .dilation = {1, o.dilation}, .groups = o.groups};
+  return squeeze(conv2d(unsqueeze(x, 2), unsqueeze(weight, 2), bias, options), 2);
+}
+
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
+                        Pair output_padding) {
+  const Tensor y = apply(std::make_unique<ConvTranspose2d>(options, output_padding), {x, weight});
+  if (!bias.defined()) return y;
+  check<ShapeError>(bias.shape() == Shape{y.shape(1)}, "conv_transpose2d: bias must be [", y.shape(1), "], got ",
+                    bias.shape());
+  return y + reshape(bias, {y.shape(1), 1, 1});
+}
+
+}  // namespace thimble
