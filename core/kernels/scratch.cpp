@@ -1,3 +1,4 @@
+#include <cstddef>
 #include <vector>
 
 #include <thimble/core/kernels/scratch.h>
@@ -9,7 +10,7 @@ uint8_t* thread_scratch(int64_t bytes) {
     uint8_t bytes[64];
   };
   thread_local std::vector<Line> lines;
-  const auto needed = (static_cast<size_t>(bytes) + sizeof(Line) - 1) / sizeof(Line);
+  const auto needed = (static_cast<std::size_t>(bytes) + sizeof(Line) - 1) / sizeof(Line);
   if (lines.size() < needed) lines.resize(needed);
   return lines.data()->bytes;
 }
