@@ -114,7 +114,7 @@ void QuantizedLinear::state_changed() {
     check<ValueError>(std::abs(b) <= limit, "QuantizedLinear: bias ", b, " is not in [-", limit, ", ", limit,
                       "], sums could leave int32");
   packed_.emplace(weight.data<int8_t>(), config_.out_features, config_.in_features);
-  folded_bias_ = kernels::fold_zero_point(*packed_, bias, config_.input.zero_point);
+  folded_bias_ = kernels::fold_zero_point(packed_->channel_sums(), bias, config_.input.zero_point);
   multiplier_ = weight_scale_.data().to_vector<float>();
   for (float& m : multiplier_) {
     check<ValueError>(std::isfinite(m) && m > 0, "QuantizedLinear: weight scale ", m, " is not positive and finite");

@@ -35,6 +35,16 @@ Kernel kernel_of(Isa isa) {
   return int8_gemm_scalar;
 }
 
+Kernel depthwise_kernel_of(Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= Isa::avx512) return int8_depthwise_avx512;
+  if (isa >= Isa::avx2) return int8_depthwise_avx2;
+#else
+  static_cast<void>(isa);
+#endif
+  return int8_depthwise_scalar;
+}
+
 // Multiply-adds per nanosecond and core, roughly and on the low side.
 double speed_of(Isa isa) {
   switch (isa) {
@@ -82,13 +92,18 @@ void run(const Int8GemmTask& task, int64_t m) {
   }
 }
 
-Int8GemmTask task_of(const uint8_t* a, int64_t lda, const PackedInt8Weights& w, const Int8Epilogue& e) {
+constexpr int64_t kWholeRow[] = {0};
+
+Int8GemmTask task_of(const uint8_t* a, const Int8Epilogue& e) {
   return {.a = a,
-          .lda = lda,
-          .k = w.k(),
-          .weights = w.data(),
-          .panel_stride = w.panel_stride(),
-          .n = w.n(),
+          .lda = 0,
+          .rows = nullptr,
+          .segments = kWholeRow,
+          .segment_count = 1,
+          .k = 0,
+          .weights = nullptr,
+          .panel_stride = 0,
+          .n = 0,
           .bias = e.bias,
           .multiplier = e.multiplier,
           .low = 0,
@@ -99,28 +114,90 @@ Int8GemmTask task_of(const uint8_t* a, int64_t lda, const PackedInt8Weights& w, 
           .float_out = false};
 }
 
+void set_weights(Int8GemmTask& task, const PackedInt8Weights& w) {
+  task.k = w.k();
+  task.weights = w.data();
+  task.panel_stride = w.panel_stride();
+  task.n = w.n();
+}
+
+void set_rows(Int8GemmTask& task, const GatheredRows& a) {
+  task.rows = a.rows.data();
+  task.segments = a.segments.data();
+  task.segment_count = std::ssize(a.segments);
+}
+
+void set_output(Int8GemmTask& task, const Int8Epilogue& e, uint8_t* out, int64_t ldc) {
+  task.low = static_cast<float>(e.low - e.zero_point);
+  task.high = static_cast<float>(e.high - e.zero_point);
+  task.out = out;
+  task.ldc = ldc;
+}
+
+void set_output(Int8GemmTask& task, const Int8Epilogue& e, float* out, int64_t ldc) {
+  task.low = e.relu ? 0 : -std::numeric_limits<float>::infinity();
+  task.float_out = true;
+  task.out = out;
+  task.ldc = ldc;
+}
+
+template <typename Out>
+void multiply(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
+              Out* out, int64_t ldc) {
+  Int8GemmTask task = task_of(a, epilogue);
+  task.lda = lda;
+  set_weights(task, w);
+  set_output(task, epilogue, out, ldc);
+  run(task, m);
+}
+
+template <typename Out>
+void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, Out* out,
+                       int64_t ldc) {
+  Int8GemmTask task = task_of(a.data, epilogue);
+  set_rows(task, a);
+  set_weights(task, w);
+  set_output(task, epilogue, out, ldc);
+  kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, w.panels()});
+}
+
+template <typename Out>
+void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+                       Out* out, int64_t ldc) {
+  Int8GemmTask task = task_of(a.data, epilogue);
+  set_rows(task, a);
+  task.weights = weights;
+  task.panel_stride = std::ssize(a.segments) * PackedInt8Weights::kPanel;
+  task.n = channels;
+  set_output(task, epilogue, out, ldc);
+  depthwise_kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
+}
+
 }  // namespace
 
-PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k) : n_(n), k_(k) {
-  check(n >= 0 && k >= 0 && k <= kMaxK, "PackedInt8Weights: [", n, ", ", k, "] is not within [any, ", kMaxK, "]");
+PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k, int64_t segments)
+    : n_(n), k_(k), segments_(segments) {
+  check(n >= 0 && k >= 0 && segments >= 1 && k <= kMaxK / segments, "PackedInt8Weights: [", n, ", ", segments, " * ", k,
+        "] is not within [any, ", kMaxK, "]");
   const int64_t bytes = panels() * panel_stride() + kSlack;
   data_.reset(static_cast<int8_t*>(::operator new[](static_cast<size_t>(bytes), kAlignment)));
   std::fill_n(data_.get(), bytes, int8_t{0});
   sums_.resize(static_cast<size_t>(n));
+  const int64_t segment_stride = ceil_div(k, 4) * 64;
   for (int64_t row = 0; row < n; ++row) {
     int8_t* panel = data_.get() + row / kPanel * panel_stride() + row % kPanel * 4;
-    const int8_t* from = weights + row * k;
     int32_t sum = 0;
-    for (int64_t i = 0; i < k; ++i) {
-      panel[i / 4 * kPanel * 4 + i % 4] = from[i];
-      sum += from[i];
+    for (int64_t segment = 0; segment < segments; ++segment, panel += segment_stride) {
+      for (int64_t i = 0; i < k; ++i, ++weights) {
+        panel[i / 4 * kPanel * 4 + i % 4] = *weights;
+        sum += *weights;
+      }
     }
     sums_[static_cast<size_t>(row)] = sum;
   }
 }
 
-std::vector<int32_t> fold_zero_point(const PackedInt8Weights& w, std::span<const int32_t> bias, int32_t zero_point) {
-  const std::span<const int32_t> sums = w.channel_sums();
+std::vector<int32_t> fold_zero_point(std::span<const int32_t> sums, std::span<const int32_t> bias, int32_t zero_point) {
   check<ShapeError>(bias.empty() || bias.size() == sums.size(), "fold_zero_point: bias has ", bias.size(),
                     " elements, weights have ", sums.size(), " output channels");
   std::vector<int32_t> folded(sums.size());
@@ -135,22 +212,32 @@ std::vector<int32_t> fold_zero_point(const PackedInt8Weights& w, std::span<const
 
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                uint8_t* out, int64_t ldc) {
-  Int8GemmTask task = task_of(a, lda, w, epilogue);
-  task.low = static_cast<float>(epilogue.low - epilogue.zero_point);
-  task.high = static_cast<float>(epilogue.high - epilogue.zero_point);
-  task.out = out;
-  task.ldc = ldc;
-  run(task, m);
+  multiply(a, lda, m, w, epilogue, out, ldc);
 }
 
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                float* out, int64_t ldc) {
-  Int8GemmTask task = task_of(a, lda, w, epilogue);
-  task.low = epilogue.relu ? 0 : -std::numeric_limits<float>::infinity();
-  task.float_out = true;
-  task.out = out;
-  task.ldc = ldc;
-  run(task, m);
+  multiply(a, lda, m, w, epilogue, out, ldc);
+}
+
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,
+                      int64_t ldc) {
+  multiply_gathered(a, w, epilogue, out, ldc);
+}
+
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, float* out,
+                      int64_t ldc) {
+  multiply_gathered(a, w, epilogue, out, ldc);
+}
+
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+                           uint8_t* out, int64_t ldc) {
+  multiply_channels(a, weights, channels, epilogue, out, ldc);
+}
+
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+                           float* out, int64_t ldc) {
+  multiply_channels(a, weights, channels, epilogue, out, ldc);
 }
 
 }  // namespace thimble::kernels

@@ -1,7 +1,7 @@
 // Integer matrix multiplication with a fused epilogue: the kernel under every int8 Linear (and convolution).
 //
 //   PackedInt8Weights w(weight, out_features, in_features);            // once
-//   auto bias = fold_zero_point(w, int32_bias, input_zero_point);      // once
+//   auto bias = fold_zero_point(w.channel_sums(), int32_bias, input_zero_point);      // once
 //   int8_gemm(x, lda, m, w, {.bias = bias.data(), .multiplier = scales, .zero_point = 3, .low = 3}, out, ldc);
 #pragma once
 
@@ -16,23 +16,25 @@ namespace thimble::kernels {
 
 /// Weights [n, k] (out_features x in_features) reordered for the dot product instructions. One layout serves every
 /// instruction set: panels of 16 output channels, each [ceil(k / 4)][16][4], zero padded. Channel p * 16 + c, element
-/// 4 * g + i lies at data()[p * panel_stride() + (g * 16 + c) * 4 + i].
+/// 4 * g + i lies at data()[p * panel_stride() + (g * 16 + c) * 4 + i]. A sum may run over several segments of the
+/// input (the rows of a convolution's kernel): weights [n, segments, k], each segment padded on its own.
 class PackedInt8Weights {
  public:
   static constexpr int kPanel = 16;
   /// The longest sum that cannot leave int32: 65536 * 255 * 128 < 2^31.
   static constexpr int64_t kMaxK = 65536;
 
-  /// Packs row-major weights. Throws ValueError for negative sizes or k > kMaxK.
-  PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k);
+  /// Packs row-major weights. Throws ValueError for negative sizes or segments * k > kMaxK.
+  PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k, int64_t segments = 1);
   PackedInt8Weights(PackedInt8Weights&&) noexcept = default;
   PackedInt8Weights& operator=(PackedInt8Weights&&) noexcept = default;
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
+  int64_t segments() const { return segments_; }
   int64_t panels() const { return (n_ + kPanel - 1) / kPanel; }
   /// Bytes from one panel to the next, a multiple of 64.
-  int64_t panel_stride() const { return (k_ + 3) / 4 * 64; }
+  int64_t panel_stride() const { return segments_ * ((k_ + 3) / 4) * 64; }
   /// 64-byte aligned; kSlack readable bytes follow the last panel.
   const int8_t* data() const { return data_.get(); }
   /// Sum of each output channel's weights, [n].
@@ -46,7 +48,7 @@ class PackedInt8Weights {
     void operator()(int8_t* p) const { ::operator delete[](p, kAlignment); }
   };
 
-  int64_t n_, k_;
+  int64_t n_, k_, segments_;
   std::unique_ptr<int8_t[], Free> data_;
   std::vector<int32_t> sums_;
 };
@@ -65,9 +67,10 @@ struct Int8Epilogue {
   bool relu = false;
 };
 
-/// bias[n] - zero_point * sum_k w[n, k]: makes sums over raw uint8 inputs into sums over (input - zero_point).
-/// An empty bias counts as zeros. Throws ShapeError unless bias is empty or [n], ValueError if a result leaves int32.
-std::vector<int32_t> fold_zero_point(const PackedInt8Weights& w, std::span<const int32_t> bias, int32_t zero_point);
+/// bias[n] - zero_point * sums[n], sums being those of each channel's weights: makes sums over raw uint8 inputs into
+/// sums over (input - zero_point). An empty bias counts as zeros. Throws ShapeError unless bias is empty or [n],
+/// ValueError if a result leaves int32.
+std::vector<int32_t> fold_zero_point(std::span<const int32_t> sums, std::span<const int32_t> bias, int32_t zero_point);
 
 /// out[m, n] = epilogue(a[m, k] * w^T), rows of a and out lda and ldc elements apart. Sums are exact, and every
 /// instruction set, thread count and split of m gives the same bits. Arguments are not checked; m may be 0.
@@ -75,5 +78,26 @@ void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights
                uint8_t* out, int64_t ldc);
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                float* out, int64_t ldc);
+
+/// The rows of a product that lie anywhere in memory: row i starts at data + rows[i], and its segments, as many as the
+/// weights have, at segments[s] from there.
+struct GatheredRows {
+  const uint8_t* data;
+  std::span<const int64_t> rows, segments;
+};
+
+/// int8_gemm() of gathered rows, on the calling thread.
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,
+                      int64_t ldc);
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, float* out,
+                      int64_t ldc);
+
+/// Depthwise: channel c of row i is the sum over segments s of a.data[a.rows[i] + a.segments[s] + c] * weight[s][c],
+/// through the epilogue. weights are packed [ceil(channels / 16)][segments][16], zero padded; 16 elements are read
+/// where fewer channels are left. On the calling thread.
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+                           uint8_t* out, int64_t ldc);
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+                           float* out, int64_t ldc);
 
 }  // namespace thimble::kernels

@@ -57,14 +57,17 @@ void configure(int64_t count) {
 // tiles that straddle cache lines load at half the speed. Padding with zeros makes it not matter what weights it meets.
 class Rows {
  public:
-  explicit Rows(const Int8GemmTask& t) : t_(t), tiles_((t.k + kRowBytes - 1) / kRowBytes) {
-    in_place_ = (reinterpret_cast<uintptr_t>(t.a) | static_cast<uintptr_t>(t.lda | t.k)) % kRowBytes == 0;
+  explicit Rows(const Int8GemmTask& t)
+      : t_(t), tiles_((t.segment_count * ((t.k + 3) / 4 * 4) + kRowBytes - 1) / kRowBytes) {
+    in_place_ = !t.rows && t.segment_count == 1 &&
+                (reinterpret_cast<uintptr_t>(t.a) | static_cast<uintptr_t>(t.lda | t.k)) % kRowBytes == 0;
     if (in_place_) {
       stride_ = t.lda;
       step_ = kRowBytes;
       second_ = kTileRows * t.lda;
     } else {
-      copy_ = thread_scratch(2 * tiles_ * kTileBytes);
+      copy_ = thread_scratch((2 * kTileRows + 1) * tiles_ * kRowBytes);
+      row_ = copy_ + 2 * tiles_ * kTileBytes;
       stride_ = kRowBytes;
       step_ = kTileBytes;
       second_ = tiles_ * kTileBytes;
@@ -72,14 +75,21 @@ class Rows {
   }
 
   void load(int64_t row, int64_t count) {
-    const uint8_t* from = t_.a + row * t_.lda;
     if (in_place_) {
-      data_ = from;
+      data_ = row_of(t_, row);
       return;
     }
     data_ = copy_;
-    for (int64_t r = 0; r < count; ++r, from += t_.lda)
-      copy_row(from, copy_ + r / kTileRows * second_ + r % kTileRows * kRowBytes);
+    for (int64_t r = 0; r < count; ++r) {
+      const uint8_t* from = row_of(t_, row + r);
+      uint8_t* to = copy_ + r / kTileRows * second_ + r % kTileRows * kRowBytes;
+      if (t_.segment_count == 1) {
+        copy_row(from + t_.segments[0], t_.k, to);
+      } else {
+        gather(from);
+        copy_row(row_, t_.segment_count * ((t_.k + 3) / 4 * 4), to);
+      }
+    }
     asm volatile("" ::"r"(copy_) : "memory");  // tile loads do not tell the compiler that they read this
   }
   int64_t tiles() const { return tiles_; }    // along the input features
@@ -89,8 +99,23 @@ class Rows {
   const uint8_t* second() const { return data_ + second_; }
 
  private:
-  void copy_row(const uint8_t* from, uint8_t* to) const {
-    int64_t left = t_.k;
+  // The segments of a row side by side, each padded as the weights are.
+  void gather(const uint8_t* from) const {
+    uint8_t* to = row_;
+    for (int64_t s = 0; s < t_.segment_count; ++s) {
+      const uint8_t* segment = from + t_.segments[s];
+      int64_t left = t_.k;
+      for (; left >= kRowBytes; left -= kRowBytes, segment += kRowBytes, to += kRowBytes)
+        _mm512_storeu_si512(to, _mm512_loadu_si512(segment));
+      if (left == 0) continue;
+      const int64_t padded = (left + 3) / 4 * 4;
+      const __m512i last = _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - left), segment);
+      _mm512_mask_storeu_epi8(to, ~uint64_t{0} >> (kRowBytes - padded), last);
+      to += padded;
+    }
+  }
+
+  void copy_row(const uint8_t* from, int64_t left, uint8_t* to) const {
     for (; left >= kRowBytes; left -= kRowBytes, from += kRowBytes, to += kTileBytes)
       _mm512_store_si512(to, _mm512_loadu_si512(from));
     if (left > 0) _mm512_store_si512(to, _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - left), from));
@@ -99,7 +124,7 @@ class Rows {
   const Int8GemmTask& t_;
   int64_t tiles_, stride_, step_, second_;
   bool in_place_;
-  uint8_t* copy_ = nullptr;
+  uint8_t *copy_ = nullptr, *row_ = nullptr;
   const uint8_t* data_ = nullptr;
 };
 

@@ -100,21 +100,32 @@ template <typename V, int R, int P, typename Load>
   }
 }
 
-// out[R][P][16] = sums over k input features. Rows come as pointers, so they may lie anywhere.
+[[gnu::always_inline]] inline const uint8_t* row_of(const Int8GemmTask& t, int64_t row) {
+  return t.a + (t.rows ? t.rows[row] : row * t.lda);
+}
+
+// out[R][P][16] = sums over all input features. Rows come as pointers, so they may lie anywhere.
 template <typename V, int R, int P>
-void multiply(const uint8_t* const* rows, int64_t k, const int8_t* weights, int64_t stride, int32_t* out) {
-  const uint8_t* row[R];
+void multiply(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights, int32_t* out) {
+  const int64_t k = t.k, stride = t.panel_stride;
   typename V::Sums sums[R][P];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    row[r] = rows[r];
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) sums[r][p] = V::zero();
   }
-  int64_t i = 0;
-  for (; i + 4 <= k; i += 4, weights += 64)
-    add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, 4)); });
-  if (i < k) add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, k - i)); });
+  for (int64_t s = 0; s < t.segment_count; ++s) {
+    const uint8_t* row[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) row[r] = rows[r] + t.segments[s];
+    int64_t i = 0;
+    for (; i + 4 <= k; i += 4, weights += 64)
+      add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, 4)); });
+    if (i < k) {
+      add_group<V>(sums, weights, stride, [&](int r) { return V::activations(load_bytes(row[r] + i, k - i)); });
+      weights += 64;
+    }
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -124,10 +135,10 @@ void multiply(const uint8_t* const* rows, int64_t k, const int8_t* weights, int6
 
 // multiply() for a number of rows known only when running, at most R.
 template <typename V, int R, int P>
-void multiply_rows(int64_t count, const uint8_t* const* rows, int64_t k, const int8_t* weights, int64_t stride,
+void multiply_rows(const Int8GemmTask& t, int64_t count, const uint8_t* const* rows, const int8_t* weights,
                    int32_t* out) {
-  if (count == R) return multiply<V, R, P>(rows, k, weights, stride, out);
-  if constexpr (R > 1) multiply_rows<V, R - 1, P>(count, rows, k, weights, stride, out);
+  if (count == R) return multiply<V, R, P>(t, rows, weights, out);
+  if constexpr (R > 1) multiply_rows<V, R - 1, P>(t, count, rows, weights, out);
 }
 
 // Panels [panel, panel + P) of rows [row_begin, row_end).
@@ -138,9 +149,9 @@ void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64
   for (int64_t row = row_begin; row < row_end; row += R) {
     const int64_t count = row_end - row < R ? row_end - row : R;
     const uint8_t* rows[R];
-    for (int64_t r = 0; r < count; ++r) rows[r] = t.a + (row + r) * t.lda;
+    for (int64_t r = 0; r < count; ++r) rows[r] = row_of(t, row + r);
     alignas(64) int32_t sums[R * P * kPanel];
-    multiply_rows<V, R, P>(count, rows, t.k, weights, t.panel_stride, sums);
+    multiply_rows<V, R, P>(t, count, rows, weights, sums);
     for (int64_t r = 0; r < count; ++r) epilogue.finish(row + r, sums + r * P * kPanel);
   }
 }
@@ -149,7 +160,7 @@ template <typename V, typename Out, int R, int P>
 void run_tiles(const Int8GemmTask& t, const Int8GemmRange& range) {
   // The rows of a block stay in the second level cache while all panels pass over them.
   constexpr int64_t kBlockBytes = 512 * 1024;
-  const int64_t rows_per_block = (kBlockBytes / (t.k + 1) / R + 1) * R;
+  const int64_t rows_per_block = (kBlockBytes / (t.segment_count * t.k + 1) / R + 1) * R;
   for (int64_t row = range.row_begin; row < range.row_end; row += rows_per_block) {
     const int64_t row_end = range.row_end - row < rows_per_block ? range.row_end : row + rows_per_block;
     int64_t panel = range.panel_begin;
@@ -164,6 +175,32 @@ void run_range(const Int8GemmTask& t, const Int8GemmRange& range) {
     run_tiles<V, Out, V::kFewRows, V::kManyPanels>(t, range);
   } else {
     run_tiles<V, Out, V::kRows, V::kPanels>(t, range);
+  }
+}
+
+template <typename V, typename Out>
+void run_channels(const Int8GemmTask& t, const Int8GemmRange& range) {
+  for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
+    const Epilogue<V, Out, 1> epilogue(t, panel);
+    for (int64_t row = range.row_begin; row < range.row_end; ++row) {
+      const uint8_t* from = row_of(t, row) + panel * kPanel;
+      const int8_t* weights = t.weights + panel * t.panel_stride;
+      alignas(64) int32_t sums[kPanel] = {};
+      for (int64_t s = 0; s < t.segment_count; ++s, weights += kPanel) {
+        const uint8_t* x = from + t.segments[s];
+        for (int c = 0; c < kPanel; ++c) sums[c] += int32_t{x[c]} * int32_t{weights[c]};
+      }
+      epilogue.finish(row, sums);
+    }
+  }
+}
+
+template <typename V>
+void run_depthwise_task(const Int8GemmTask& t, const Int8GemmRange& range) {
+  if (t.float_out) {
+    run_channels<V, float>(t, range);
+  } else {
+    run_channels<V, uint8_t>(t, range);
   }
 }
 

@@ -9,7 +9,10 @@ namespace thimble::kernels {
 struct Int8GemmTask {
   const uint8_t* a;
   int64_t lda;
-  int64_t k;
+  const int64_t* rows;      // where each row starts, from a; null: lda apart
+  const int64_t* segments;  // where the segments of a row lie, from its start
+  int64_t segment_count;
+  int64_t k;              // elements of a segment
   const int8_t* weights;  // packed, see PackedInt8Weights
   int64_t panel_stride;
   int64_t n;
@@ -32,5 +35,10 @@ void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512_vnni(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range);
+
+// Depthwise: each channel has weights of its own for each segment, packed [panel][segment][16]. Rows are gathered.
+void int8_depthwise_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_depthwise_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_depthwise_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
 
 }  // namespace thimble::kernels

@@ -71,36 +71,17 @@ Conv2dGeometry geometry(const char* op, const Shape& image, const Shape& weight,
 
 Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
 
-// A weight with its geometry after dropping taps that see nothing but padding (a 3x3 kernel on a 1x1 image has eight).
+// A geometry without the taps that see nothing but padding.
 struct Trimmed {
   Conv2dGeometry g;
-  int64_t top, left;
+  kernels::FirstTap first;
 
-  explicit Trimmed(const Conv2dGeometry& full) : g(full) {
-    top = trim(g.kernel_height, g.pad_top, g.in_height, g.out_height, g.stride_height, g.dilation_height);
-    left = trim(g.kernel_width, g.pad_left, g.in_width, g.out_width, g.stride_width, g.dilation_width);
-  }
+  explicit Trimmed(const Conv2dGeometry& full) : g(full), first(kernels::trim_taps(g)) {}
 
   /// The part of an OIHW array that the remaining taps are.
   NDArray of(const NDArray& weight) const {
-    return weight.slice(2, top, top + g.kernel_height).slice(3, left, left + g.kernel_width);
-  }
-
- private:
-  // Leaves the taps from the first to the last that reach into the input; returns the first.
-  static int64_t trim(int64_t& taps, int64_t& pad, int64_t size, int64_t outs, int64_t stride, int64_t dilation) {
-    auto reaches = [&](int64_t tap) {
-      // Windows start at -pad, -pad + stride, ...: the first that is not before the input must not be behind it.
-      const int64_t at = tap * dilation - pad;
-      const int64_t first = at >= 0 ? 0 : (-at + stride - 1) / stride;
-      return first < outs && at + first * stride < size;
-    };
-    int64_t first = 0, last = taps - 1;
-    while (first < last && !reaches(first)) ++first;
-    while (last > first && !reaches(last)) --last;
-    pad -= first * dilation;
-    taps = last - first + 1;
-    return first;
+    return weight.slice(2, first.row, first.row + g.kernel_height)
+        .slice(3, first.column, first.column + g.kernel_width);
   }
 };
 

@@ -110,7 +110,7 @@ class Int8Gemm : public testing::Test {
   // Every instruction set and thread count gives exactly the answer and touches nothing else.
   void expect_exact(const Problem& p) {
     const PackedInt8Weights w(p.w.data(), p.n, p.k);
-    const std::vector<int32_t> bias = fold_zero_point(w, p.bias, p.input_zero_point);
+    const std::vector<int32_t> bias = fold_zero_point(w.channel_sums(), p.bias, p.input_zero_point);
     const Int8Epilogue epilogue{bias.data(), p.multiplier.data(), p.zero_point, p.low, p.high, p.relu};
     const std::vector<uint8_t> bytes = p.expected<uint8_t>();
     const std::vector<float> floats = p.expected<float>();
@@ -209,9 +209,9 @@ TEST(PackedInt8Weights, SumsChannelsAndFoldsZeroPoints) {
   const int8_t weights[] = {1, 2, 3, -128, -128, 127};
   const PackedInt8Weights w(weights, 2, 3);
   EXPECT_EQ(std::vector<int32_t>(w.channel_sums().begin(), w.channel_sums().end()), (std::vector<int32_t>{6, -129}));
-  EXPECT_EQ(fold_zero_point(w, {}, 10), (std::vector<int32_t>{-60, 1290}));
+  EXPECT_EQ(fold_zero_point(w.channel_sums(), {}, 10), (std::vector<int32_t>{-60, 1290}));
   const int32_t bias[] = {100, -100};
-  EXPECT_EQ(fold_zero_point(w, bias, 10), (std::vector<int32_t>{40, 1190}));
+  EXPECT_EQ(fold_zero_point(w.channel_sums(), bias, 10), (std::vector<int32_t>{40, 1190}));
 }
 
 TEST(PackedInt8Weights, RejectsWhatDoesNotFit) {
@@ -220,8 +220,8 @@ TEST(PackedInt8Weights, RejectsWhatDoesNotFit) {
   EXPECT_THROW(PackedInt8Weights(weights, -1, 2), ValueError);
   const PackedInt8Weights w(weights, 1, 2);
   const int32_t bias[] = {std::numeric_limits<int32_t>::min(), 0};
-  EXPECT_THROW(fold_zero_point(w, std::span(bias, 1), 1), ValueError);
-  EXPECT_THROW(fold_zero_point(w, bias, 1), ShapeError);
+  EXPECT_THROW(fold_zero_point(w.channel_sums(), std::span(bias, 1), 1), ValueError);
+  EXPECT_THROW(fold_zero_point(w.channel_sums(), bias, 1), ShapeError);
 }
 
 }  // namespace
