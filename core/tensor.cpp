@@ -36,6 +36,7 @@ const NDArray& Tensor::data() const {
 
 NDArray& Tensor::mutable_data() {
   check<ValueError>(defined(), "tensor: used before it was given a value");
+  ++node_->version;
   return node_->data;
 }
 
@@ -44,6 +45,12 @@ void Tensor::set_data(NDArray data) {
   check<ShapeError>(data.shape() == shape(), "set_data: shape ", data.shape(), " is not ", shape());
   check<DTypeError>(data.dtype() == dtype(), "set_data: dtype ", data.dtype(), " is not ", dtype());
   node_->data = std::move(data);
+  ++node_->version;
+}
+
+uint64_t Tensor::version() const {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->version;
 }
 
 bool Tensor::requires_grad() const { return node_ && node_->requires_grad; }

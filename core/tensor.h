@@ -38,6 +38,8 @@ class Tensor {
   /// The array itself, for optimizers and loaders. Changing it behind a recorded graph makes that graph's gradients
   /// wrong.
   NDArray& mutable_data();
+  /// Counts the calls of mutable_data() and set_data(): what was derived from the array is out of date if it changes.
+  uint64_t version() const;
   /// Replaces the array by one of the same shape and dtype; throws ShapeError or DTypeError, ValueError for an
   /// undefined array.
   void set_data(NDArray data);

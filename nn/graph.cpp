@@ -3,12 +3,15 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include <thimble/nn/executor.h>
 #include <thimble/nn/graph.h>
 
 namespace thimble::nn {
 
-/// The graph as a list of steps over numbered values.
+/// The graph as a list of steps over numbered values, and its executor.
 struct Graph::Plan {
+  explicit Plan(const Graph& graph) : executor(std::make_unique<Executor>(graph)) {}
+
   struct Step {
     Node::Kind kind;
     std::shared_ptr<Module> layer;
@@ -21,6 +24,7 @@ struct Graph::Plan {
   std::vector<Step> steps;
   size_t output = 0;
   size_t arguments = 0;
+  std::unique_ptr<Executor> executor;
 };
 
 std::string_view name(Node::Kind kind) {
@@ -61,6 +65,14 @@ std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
 Module& Graph::layer(const Node* node) const {
   check<ValueError>(node->kind == Node::Kind::layer, "graph: node '", node->name, "' calls no layer");
   return *layer_at(node->target);
+}
+
+Tensor Graph::tensor(const Node* node) const {
+  check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
+  for (const NamedTensors& own : {named_parameters(), named_buffers()})
+    for (const auto& [path, tensor] : own)
+      if (path == node->target) return tensor;
+  throw ValueError(str("graph: there is no tensor '", node->target, "'"));
 }
 
 bool Graph::is_layer(const Node* node, std::string_view type) const {
@@ -248,7 +260,7 @@ std::shared_ptr<const Graph::Plan> Graph::plan() const {
   std::lock_guard lock(*plan_mutex_);
   if (*plan_) return *plan_;
   verify();
-  auto made = std::make_shared<Plan>();
+  auto made = std::make_shared<Plan>(*this);
   std::unordered_map<const Node*, size_t> number;
   std::vector<size_t> last_use(nodes_.size());
   std::map<std::string, Tensor> tensors;
@@ -306,7 +318,13 @@ std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) co
   return values;
 }
 
-Tensor Graph::forward_all(std::span<const Tensor> inputs) { return run(inputs, false).front(); }
+Tensor Graph::forward_all(std::span<const Tensor> inputs) {
+  if (!training() && !grad_enabled() && !call_listener() && inputs.size() <= Executor::kMostInputs) {
+    const std::shared_ptr<const Plan> p = plan();
+    if (p->executor->usable()) return p->executor->run(*this, inputs);
+  }
+  return run(inputs, false).front();
+}
 
 std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return run(inputs, true); }
 

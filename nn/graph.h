@@ -36,6 +36,8 @@ struct Node {
 
 std::string_view name(Node::Kind kind);
 
+/// In evaluation mode and without recording (NoGrad) it runs on an executor, see nn/executor.h.
+///
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
 /// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in
 /// training mode (dropout aside) and observers may change state of their own.
@@ -66,6 +68,8 @@ class Graph : public Module {
   T* layer_as(const Node* node) const {
     return node->kind == Node::Kind::layer ? dynamic_cast<T*>(&layer(node)) : nullptr;
   }
+  /// The tensor that the node stands for. Throws ValueError if it stands for none.
+  Tensor tensor(const Node* node) const;
   /// How many nodes call this node's layer.
   int calls_of_layer(const Node* node) const;
 

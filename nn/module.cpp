@@ -2,6 +2,7 @@
 #include <set>
 #include <unordered_set>
 
+#include <thimble/nn/inference.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
@@ -33,6 +34,8 @@ std::map<std::string, LayerFactory>& registry() {
 
 }  // namespace
 
+CallListener* call_listener() { return listener; }
+
 CallListener* set_call_listener(CallListener* next) { return std::exchange(listener, next); }
 
 Tensor Module::forward(const Tensor&) { throw ValueError("this module takes several inputs"); }
@@ -41,6 +44,8 @@ Tensor Module::forward_all(std::span<const Tensor> inputs) {
   check<ValueError>(inputs.size() == 1, "takes one input, got ", inputs.size());
   return forward(inputs[0]);
 }
+
+std::unique_ptr<InferenceStep> Module::inference_step(std::span<const ValueInfo>) const { return nullptr; }
 
 Tensor Module::call(std::span<const Tensor> inputs) {
   auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };

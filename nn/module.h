@@ -19,6 +19,9 @@
 
 namespace thimble::nn {
 
+struct ValueInfo;
+class InferenceStep;
+
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Base of layers, models and graphs. Not copyable: two models that share parameters by accident are a classic mistake.
@@ -34,6 +37,13 @@ class Module {
   /// Computes the output; one of these two is overridden. Called through operator().
   virtual Tensor forward(const Tensor& x);
   virtual Tensor forward_all(std::span<const Tensor> inputs);
+
+  /// What this layer does in evaluation mode for inputs of these shapes, ready to run; null if there is nothing better
+  /// than forward(). See nn/inference.h. Takes nothing for granted: for inputs that forward() would refuse, null.
+  virtual std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const;
+
+  /// Whether forward() changes the module in evaluation mode, too, as an observer does.
+  virtual bool has_side_effects() const { return false; }
 
   /// Runs forward; an error's message gets this module's name in front. A tracer sees calls made this way.
   template <std::same_as<Tensor>... Rest>
@@ -160,6 +170,8 @@ class CallListener {
   virtual Tensor on_call(Module& module, std::span<const Tensor> inputs) = 0;
 };
 
+/// This thread's listener; nullptr if there is none.
+CallListener* call_listener();
 /// Installs a listener on this thread (nullptr for none) and returns the one before.
 CallListener* set_call_listener(CallListener* listener);
 

@@ -15,6 +15,7 @@ class Observer : public nn::Module {
   /// The parameters for what was seen. Throws ValueError if nothing was.
   virtual QParams qparams() const = 0;
   const QuantizationSpec& spec() const { return spec_; }
+  bool has_side_effects() const override { return true; }
   Attributes attributes() const override { return spec_.to_attributes(); }
 
  protected:

@@ -6,8 +6,12 @@
 
 namespace thimble::kernels {
 
+/// Columns of a packed right operand that lie together. A multiple of every register tile's width.
+inline constexpr int64_t kGemmPanel = 32;
+
 /// c [m, n] = a [m, k] b [k, n] (+ c). Element (i, p) of a lies at a[i * a_row + p * a_col]; rows of b and c are dense,
-/// ldb and ldc elements apart. bias [n], unless null, is added; with relu, results below 0 become 0.
+/// ldb and ldc elements apart. Where b is packed, in panels of kGemmPanel columns, b_panel is the distance of panels.
+/// bias [n], unless null, is added; with relu, results below 0 become 0.
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;
@@ -17,6 +21,7 @@ struct SmallGemm {
   int64_t ldb;
   T* c;
   int64_t ldc;
+  int64_t b_panel = kGemmPanel;
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;

@@ -61,8 +61,9 @@ struct Tile {
 template <typename V, int R, int N, bool Partial>
 void run_rows(const SmallGemm<typename V::Value>& t, int64_t row, int64_t column, int last) {
   const auto* bias = t.bias ? t.bias + column : nullptr;
+  const auto* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
   for (; row + R <= t.m; row += R)
-    Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, t.b + column, bias, t.c + row * t.ldc + column, last);
+    Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, b, bias, t.c + row * t.ldc + column, last);
   if constexpr (R > 1)
     if (row < t.m) run_rows<V, R / 2, N, Partial>(t, row, column, last);
 }

@@ -1,0 +1,30 @@
+// Products with a right operand that stays the same from call to call, as a layer's weights do in inference.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace thimble::kernels {
+
+/// b [k, n] in panels of kGemmPanel columns, the last filled up with zeros.
+class PackedMatrix {
+ public:
+  /// Element (p, j) of the matrix lies at b[p * row_stride + j * col_stride].
+  PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride);
+
+  int64_t k() const { return k_; }
+  int64_t n() const { return n_; }
+  int64_t nbytes() const { return static_cast<int64_t>(data_.size() * sizeof(float)); }
+  const float* data() const { return data_.data(); }
+
+ private:
+  int64_t k_, n_;
+  std::vector<float> data_;
+};
+
+/// c [m, n] = a [m, k] b + bias (unless null), with relu above 0; rows of a and c are lda and ldc elements apart.
+/// Divided among threads where it is worth it.
+void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, const float* bias, bool relu, float* c,
+                 int64_t ldc);
+
+}  // namespace thimble::kernels
