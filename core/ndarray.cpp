@@ -54,6 +54,12 @@ NDArray::NDArray(const Shape& shape, DType dtype)
       strides_(contiguous_strides(shape)),
       dtype_(dtype) {}
 
+NDArray NDArray::empty_like(const NDArray& like, DType dtype) {
+  NDArray out(like.shape_, dtype);
+  if (like.is_dense()) out.strides_ = like.strides_;
+  return out;
+}
+
 NDArray NDArray::full(const Shape& shape, double value, DType dtype) {
   NDArray out(shape, dtype);
   out.fill(value);
@@ -90,6 +96,22 @@ bool NDArray::is_contiguous() const {
   for (int i = ndim() - 1; i >= 0; --i) {
     if (shape_[i] != 1 && strides_[i] != step) return numel() == 0;
     step *= shape_[i];
+  }
+  return true;
+}
+
+bool NDArray::is_dense() const {
+  if (is_contiguous()) return true;
+  // From the innermost dimension outwards, each must step over all that came before.
+  Shape order;
+  for (int i = 0; i < ndim(); ++i)
+    if (shape_[i] != 1) order.push_back(i);
+  std::sort(order.begin(), order.end(),
+            [&](int64_t a, int64_t b) { return strides_[static_cast<int>(a)] < strides_[static_cast<int>(b)]; });
+  int64_t step = 1;
+  for (int64_t i : order) {
+    if (strides_[static_cast<int>(i)] != step) return false;
+    step *= shape_[static_cast<int>(i)];
   }
   return true;
 }

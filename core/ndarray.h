@@ -23,6 +23,10 @@ class NDArray {
   /// A contiguous array whose content is not set. Throws ShapeError for a negative size.
   explicit NDArray(const Shape& shape, DType dtype = DType::float32);
 
+  /// An array of the same shape, its content not set, whose elements lie in memory in the order of `like`'s if those
+  /// fill it without gaps (a permuted array, say), else in row-major order.
+  static NDArray empty_like(const NDArray& like, DType dtype);
+
   static NDArray zeros(const Shape& shape, DType dtype = DType::float32) { return full(shape, 0, dtype); }
   static NDArray ones(const Shape& shape, DType dtype = DType::float32) { return full(shape, 1, dtype); }
   static NDArray full(const Shape& shape, double value, DType dtype = DType::float32);
@@ -52,6 +56,8 @@ class NDArray {
   DType dtype() const { return dtype_; }
   int64_t nbytes() const { return numel() * static_cast<int64_t>(itemsize(dtype_)); }
   bool is_contiguous() const;
+  /// Whether the elements, in some order of the dimensions, are contiguous: each has a place of its own, without gaps.
+  bool is_dense() const;
   /// Whether no other array shares the memory.
   bool is_sole_owner() const { return storage_.use_count() == 1; }
 

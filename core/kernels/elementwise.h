@@ -6,7 +6,7 @@
 
 namespace thimble::kernels {
 
-// `out` is contiguous, of the shape that the operands broadcast to, and shares no memory with them. Operands and
+// `out` is dense, of the shape that the operands broadcast to, and shares no memory with them. Operands and
 // parameters are of out's dtype, float32 or float64, except where told.
 
 void unary(Unary function, const NDArray& x, NDArray& out, double p0 = 0, double p1 = 0);

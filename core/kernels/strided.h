@@ -1,10 +1,13 @@
-// How an elementwise kernel walks strided arrays: dimensions that are dense in every operand are merged, and the kernel
-// sees one row at a time with a stride for each operand. A broadcast operand has stride 0.
+// How an elementwise kernel walks strided arrays: dimensions in the order in which the output lies in memory, merged
+// where they are dense in every operand, and the kernel sees one row at a time with a stride for each operand. A
+// broadcast operand has stride 0.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
+#include <utility>
 
 #include <thimble/core/ndarray.h>
 #include <thimble/core/parallel.h>
@@ -12,13 +15,15 @@
 namespace thimble::kernels {
 
 /// The shape common to N operands (same shapes, broadcast already done) with as few dimensions as their strides allow.
+/// The last operand is the output.
 template <int N>
 struct StridedPlan {
   Shape shape;
   std::array<Shape, N> strides;  ///< in elements
 
   StridedPlan(const Shape& full, const std::array<const Shape*, N>& operand_strides) {
-    for (int d = 0; d < full.ndim(); ++d) {
+    for (int64_t dim : in_order_of(*operand_strides[N - 1])) {
+      const int d = static_cast<int>(dim);
       if (full[d] == 1) continue;
       const int last = shape.ndim() - 1;
       bool merge = last >= 0;
@@ -68,6 +73,17 @@ struct StridedPlan {
   int64_t inner(int operand) const { return strides[operand].back(); }
 
  private:
+  // Dimensions from the one with the largest stride to the one with the smallest.
+  static Shape in_order_of(const Shape& strides) {
+    Shape dims;
+    for (int d = 0; d < strides.ndim(); ++d) dims.push_back(d);
+    // An insertion sort: it keeps the order of equal strides, and there are but a few, in order already as a rule.
+    auto stride = [&](int i) { return std::abs(strides[static_cast<int>(dims[i])]); };
+    for (int i = 1; i < dims.ndim(); ++i)
+      for (int j = i; j > 0 && stride(j - 1) < stride(j); --j) std::swap(dims[j - 1], dims[j]);
+    return dims;
+  }
+
   Shape unravel(int64_t row) const {
     Shape index = Shape::filled(shape.ndim() - 1, 0);
     for (int d = index.ndim() - 1; d >= 0; --d) {

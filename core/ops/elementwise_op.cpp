@@ -16,14 +16,20 @@ Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, si
   return shape;
 }
 
+NDArray elementwise_output(const Shape& shape, std::span<const NDArray> inputs, DType dtype) {
+  for (const NDArray& x : inputs)
+    if (x.shape() == shape && x.is_dense()) return NDArray::empty_like(x, dtype);
+  return NDArray(shape, dtype);
+}
+
 NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out(check_elementwise(name_, inputs), inputs[0].dtype());
+  NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
   kernels::unary(kernel_, inputs[0], out, p0_, p1_);
   return out;
 }
 
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out(check_elementwise(name_, inputs), inputs[0].dtype());
+  NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
   kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
   return out;
 }

@@ -13,7 +13,7 @@ class Where : public Op {
   std::string_view name() const override { return "where"; }
   InputCount num_inputs() const override { return {3, 3}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out(check_elementwise(name(), inputs, 1), inputs[1].dtype());
+    NDArray out = elementwise_output(check_elementwise(name(), inputs, 1), inputs.subspan(1), inputs[1].dtype());
     check<DTypeError>(inputs[0].dtype() == DType::uint8, "where: expects a uint8 condition, got ", inputs[0].dtype());
     kernels::where(inputs[0], inputs[1], inputs[2], out);
     return out;
@@ -32,7 +32,7 @@ class Comparison : public Op {
   std::string_view name() const override { return kNames[static_cast<size_t>(kernel_)]; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out(check_elementwise(name(), inputs), DType::uint8);
+    NDArray out = elementwise_output(check_elementwise(name(), inputs), inputs, DType::uint8);
     kernels::compare(kernel_, inputs[0], inputs[1], out);
     return out;
   }

@@ -260,6 +260,36 @@ TEST(Elementwise, NegativeZeroKeepsItsSignWherePyTorchKeepsIt) {
   EXPECT_FALSE(std::signbit(neg(zero).item<double>()));
 }
 
+TEST(Elementwise, ResultsOfChannelsLastImagesAreChannelsLast) {
+  Generator rng(41);
+  const NDArray image = randn({2, 4, 5, 3}, rng, DType::float64).permute({0, 3, 1, 2});
+  const NDArray other = randn({2, 4, 5, 3}, rng, DType::float64).permute({0, 3, 1, 2});
+  const NDArray bias = randn({3, 1, 1}, rng, DType::float64), row_major = image.clone();
+  const NDArray repeated = randn({2, 3, 1, 1}, rng, DType::float64).broadcast_to(image.shape());
+  Tensor x(image, true);
+  const Tensor results[] = {relu(x),
+                            x + other,
+                            x + bias,
+                            Tensor(bias) * x,
+                            x * 2.0,
+                            Tensor(repeated) + x,
+                            where(greater(x, other), x, other)};
+  const Tensor expected[] = {relu(row_major),
+                             Tensor(row_major) + other.clone(),
+                             Tensor(row_major) + bias,
+                             Tensor(bias) * row_major,
+                             Tensor(row_major) * 2.0,
+                             Tensor(repeated.clone()) + row_major,
+                             maximum(row_major, other.clone())};
+  for (size_t i = 0; i < std::size(results); ++i) {
+    EXPECT_EQ(results[i].data().strides(), image.strides()) << i;
+    EXPECT_EQ(results[i].data().to_vector<double>(), expected[i].data().to_vector<double>()) << i;
+  }
+  EXPECT_EQ(grad(relu(x), {x}, other)[0].data().strides(), image.strides());
+  EXPECT_EQ(grad(relu(x), {x}, repeated)[0].data().strides(), image.strides());
+  EXPECT_TRUE((Tensor(row_major) + image).data().is_contiguous());
+}
+
 TEST(Elementwise, MessagesNameTheOpAndWhatItGot) {
   const Tensor f32 = NDArray::ones({2}), f64 = NDArray::ones({2}, DType::float64);
   const Tensor i32 = NDArray::ones({2}, DType::int32), three = NDArray::ones({3});

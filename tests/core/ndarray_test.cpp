@@ -378,5 +378,36 @@ TEST(NDArrays, AskForDimensionsThatAreThere) {
   EXPECT_THROW(a.shape(-3), ShapeError);
 }
 
+TEST(NDArray, EmptyLikeKeepsTheOrderOfDimensionsInMemory) {
+  const NDArray image = counted({2, 3, 4, 5});
+  const NDArray channels_last = counted({2, 4, 5, 3}).permute({0, 3, 1, 2});
+  EXPECT_TRUE(image.is_dense());
+  EXPECT_TRUE(channels_last.is_dense());
+  EXPECT_EQ(NDArray::empty_like(image, DType::float32).strides(), image.strides());
+  EXPECT_EQ(NDArray::empty_like(channels_last, DType::uint8).strides(), channels_last.strides());
+  for (const NDArray& gaps : {channels_last.slice(1, 0, 2), image.slice(3, 4, -6, -1), image.slice(2, 0, 4, 2),
+                              counted({3, 1}).broadcast_to({3, 4})}) {
+    EXPECT_FALSE(gaps.is_dense());
+    EXPECT_TRUE(NDArray::empty_like(gaps, DType::float64).is_contiguous());
+  }
+}
+
+TEST(NDArray, CopiesBetweenAnyTwoLayouts) {
+  const NDArray image = counted({2, 3, 4, 5});
+  for (const Shape& to : {Shape{0, 1, 2, 3}, Shape{0, 3, 1, 2}, Shape{3, 2, 1, 0}, Shape{2, 0, 3, 1}}) {
+    NDArray target = NDArray::zeros(image.permute(to).shape(), DType::float32);
+    Shape back = to;
+    for (int d = 0; d < 4; ++d) back[static_cast<int>(to[d])] = d;
+    NDArray view = target.permute(back);
+    view.copy_from(image);
+    EXPECT_EQ(view.to_vector<double>(), image.to_vector<double>());
+    EXPECT_TRUE(view.contiguous().is_contiguous());
+    EXPECT_TRUE(view.clone().is_contiguous());
+  }
+  NDArray reversed = NDArray::zeros({2, 3, 4, 5});
+  reversed.slice(1, 2, -4, -1).slice(3, 4, -6, -1).copy_from(image);
+  EXPECT_EQ(reversed.slice(1, 2, -4, -1).slice(3, 4, -6, -1).to_vector<double>(), image.to_vector<double>());
+}
+
 }  // namespace
 }  // namespace thimble
