@@ -7,5 +7,8 @@
 #include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/matmul.h>
+#include <thimble/core/ops/norm.h>
+#include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
+#include <thimble/core/ops/upsample.h>

@@ -152,7 +152,7 @@ class ConvTranspose2d final : public Op {
   std::string_view name() const override { return "conv_transpose2d"; }
   InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override {
-    Attributes a{{"output_padding", std::vector<int64_t>{output_padding_.height, output_padding_.width}}};
+    Attributes a{{"output_padding", output_padding_.to_vector()}};
     options_.to_attributes(a);
     return a;
   }
@@ -211,7 +211,7 @@ class Conv2dWeight final : public Op {
   std::string_view name() const override { return "conv2d_weight"; }
   InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override {
-    Attributes a{{"kernel_size", std::vector<int64_t>{kernel_.height, kernel_.width}}};
+    Attributes a{{"kernel_size", kernel_.to_vector()}};
     options_.to_attributes(a);
     return a;
   }
@@ -285,43 +285,33 @@ std::vector<Tensor> Conv2dWeight::gradient(const Tensor& out_grad, std::span<con
   return grads;
 }
 
-std::vector<int64_t> numbers(const Attributes& attributes, const std::string& key, size_t count) {
-  auto list = attributes.get<std::vector<int64_t>>(key);
-  check<FormatError>(list.size() == count, "attribute '", key, "' has ", list.size(), " numbers, expected ", count);
-  return list;
-}
-
-Pair pair(const Attributes& attributes, const std::string& key) {
-  const auto list = numbers(attributes, key, 2);
-  return {list[0], list[1]};
-}
-
 const OpRegistration registrations[] = {
     {"conv2d", [](const Attributes& a) { return std::make_unique<Conv2d>(Conv2dOptions::from_attributes(a)); }},
     {"conv_transpose2d",
      [](const Attributes& a) {
-       return std::make_unique<ConvTranspose2d>(Conv2dOptions::from_attributes(a), pair(a, "output_padding"));
+       return std::make_unique<ConvTranspose2d>(Conv2dOptions::from_attributes(a), Pair::from(a, "output_padding"));
      }},
     {"conv2d_weight",
      [](const Attributes& a) {
-       return std::make_unique<Conv2dWeight>(Conv2dOptions::from_attributes(a), pair(a, "kernel_size"));
+       return std::make_unique<Conv2dWeight>(Conv2dOptions::from_attributes(a), Pair::from(a, "kernel_size"));
      }},
 };
 
 }  // namespace
 
 void Conv2dOptions::to_attributes(Attributes& a) const {
-  a.set("stride", std::vector<int64_t>{stride.height, stride.width});
+  a.set("stride", stride.to_vector());
   a.set("padding", std::vector<int64_t>{padding.top, padding.left, padding.bottom, padding.right});
-  a.set("dilation", std::vector<int64_t>{dilation.height, dilation.width});
+  a.set("dilation", dilation.to_vector());
   a.set("groups", groups);
 }
 
 Conv2dOptions Conv2dOptions::from_attributes(const Attributes& a) {
-  const auto p = numbers(a, "padding", 4);
-  return {.stride = pair(a, "stride"),
+  const auto p = a.get<std::vector<int64_t>>("padding");
+  check<FormatError>(p.size() == 4, "attribute 'padding' has ", p.size(), " numbers, expected 4");
+  return {.stride = Pair::from(a, "stride"),
           .padding = {p[0], p[1], p[2], p[3]},
-          .dilation = pair(a, "dilation"),
+          .dilation = Pair::from(a, "dilation"),
           .groups = a.get<int64_t>("groups")};
 }
 

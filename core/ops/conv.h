@@ -6,17 +6,10 @@
 // come, fastest if they lie channels-last too. Nobody needs to know, except that contiguous() copies.
 #pragma once
 
+#include <thimble/core/ops/pair.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
-
-/// Height and width; one number stands for both.
-struct Pair {
-  Pair(int64_t both) : height(both), width(both) {}
-  Pair(int64_t h, int64_t w) : height(h), width(w) {}
-  friend bool operator==(const Pair&, const Pair&) = default;
-  int64_t height, width;
-};
 
 /// Zeros around an image: one number for all sides, two for height and width, four for each side.
 struct Padding {

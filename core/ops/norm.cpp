@@ -1,0 +1,335 @@
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include <thimble/core/kernels/batch_norm.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/norm.h>
+#include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/shape.h>
+
+namespace thimble {
+
+namespace {
+
+// x with its channels last, dense: rows of channels.
+NDArray to_rows(const NDArray& x) {
+  Shape axes{0};
+  for (int d = 2; d < x.ndim(); ++d) axes.push_back(d);
+  axes.push_back(1);
+  return x.permute(axes).contiguous();
+}
+
+NDArray from_rows(const NDArray& rows) {
+  Shape axes{0, rows.ndim() - 1};
+  for (int d = 1; d < rows.ndim() - 1; ++d) axes.push_back(d);
+  return rows.permute(axes);
+}
+
+int64_t values_per_channel(const Shape& x) { return x.numel() / x[1]; }
+
+// What the statistics are taken over.
+Shape batch_axes(const Shape& x) {
+  Shape axes{0};
+  for (int d = 2; d < x.ndim(); ++d) axes.push_back(d);
+  return axes;
+}
+
+// [channels] as it broadcasts with x.
+Tensor per_channel(const Tensor& v, const Tensor& x) {
+  Shape shape{v.numel()};
+  for (int d = 2; d < x.ndim(); ++d) shape.push_back(1);
+  return reshape(v, shape);
+}
+
+void check_eps(const char* op, double eps) {
+  check<ValueError>(eps > 0 && std::isfinite(eps), op, ": eps ", eps, " must be above 0");
+}
+
+// The other inputs are one number for each channel.
+void check_inputs(std::string_view op, std::span<const NDArray> inputs) {
+  const NDArray& x = inputs[0];
+  check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4, op, ": input must be [batch, channels] and up to two more, got ",
+                    x.shape());
+  check<ShapeError>(x.numel() > 0, op, ": the batch is empty (input ", x.shape(), ")");
+  check<DTypeError>(is_differentiable(x.dtype()), op, ": expects float32 or float64, got ", x.dtype());
+  for (const NDArray& v : inputs.subspan(1)) {
+    check<ShapeError>(v.shape() == Shape{x.shape(1)}, op, ": expects [", x.shape(1), "] for input ", x.shape(),
+                      ", got ", v.shape());
+    check<DTypeError>(v.dtype() == x.dtype(), op, ": dtypes ", x.dtype(), " and ", v.dtype(), " differ");
+  }
+}
+
+// The numbers for each channel of (x - mean) * scale + shift.
+template <typename T>
+struct Channels {
+  NDArray memory;
+  T *mean, *scale, *shift;
+
+  explicit Channels(int64_t n)
+      : memory({3, n}, dtype_of<T>), mean(memory.data<T>()), scale(mean + n), shift(scale + n) {}
+  kernels::ChannelMap<T> map(bool relu) const { return {mean, scale, shift, relu}; }
+};
+
+// The batch's statistics, which op, gradient and running averages share.
+struct BatchStatistics {
+  std::vector<double> mean, variance;
+};
+
+// In training: inputs are x and, perhaps, weight and bias.
+class BatchNormTrain final : public Op {
+ public:
+  BatchNormTrain(double eps, bool relu, std::shared_ptr<BatchStatistics> statistics)
+      : eps_(eps), relu_(relu), statistics_(std::move(statistics)) {
+    check_eps("batch_norm", eps);
+  }
+
+  std::string_view name() const override { return "batch_norm_train"; }
+  InputCount num_inputs() const override { return {1, 3}; }
+  Attributes attributes() const override { return {{"eps", eps_}, {"relu", relu_}}; }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check<ShapeError>(inputs.size() != 2, "batch_norm: has a weight but no bias");
+    check_inputs("batch_norm", inputs);
+    const Shape& shape = inputs[0].shape();
+    check<ValueError>(values_per_channel(shape) > 1,
+                      "batch_norm: expected more than 1 value per channel when training, got input ", shape);
+    const NDArray x = to_rows(inputs[0]);
+    NDArray y(x.shape(), x.dtype());
+    const int64_t channels = shape[1], rows = values_per_channel(shape);
+    statistics_->mean.resize(static_cast<size_t>(channels));
+    statistics_->variance.resize(static_cast<size_t>(channels));
+    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::channel_moments(x.data<T>(), rows, channels, statistics_->mean.data(), statistics_->variance.data());
+      kernels::map_channels(x.data<T>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<T>());
+    });
+    return from_rows(y);
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return grad_enabled() ? composed_gradient(out_grad, inputs) : fused_gradient(out_grad, inputs);
+  }
+
+ private:
+  double inverse_std(int64_t channel) const {
+    return 1 / std::sqrt(statistics_->variance[static_cast<size_t>(channel)] + eps_);
+  }
+
+  template <typename T>
+  Channels<T> channels_of(std::span<const NDArray> inputs) const {
+    const int64_t n = inputs[0].shape(1);
+    Channels<T> c(n);
+    NDArray weight, bias;
+    if (inputs.size() > 1) {
+      weight = inputs[1].contiguous();
+      bias = inputs[2].contiguous();
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      c.mean[i] = static_cast<T>(statistics_->mean[static_cast<size_t>(i)]);
+      const double w = weight.defined() ? static_cast<double>(weight.data<T>()[i]) : 1;
+      c.scale[i] = static_cast<T>(w * inverse_std(i));
+      c.shift[i] = bias.defined() ? bias.data<T>()[i] : T{0};
+    }
+    return c;
+  }
+
+  // One pass over x and out_grad for the sums, another for the input's gradient.
+  std::vector<Tensor> fused_gradient(const Tensor& out_grad, std::span<const Tensor> inputs) const {
+    std::vector<NDArray> arrays;
+    for (const Tensor& input : inputs) arrays.push_back(input.data());
+    const NDArray x = to_rows(arrays[0]), dy = to_rows(out_grad.data());
+    const int64_t channels = arrays[0].shape(1), rows = values_per_channel(arrays[0].shape());
+    std::vector<Tensor> grads(inputs.size());
+    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const Channels<T> c = channels_of<T>(arrays);
+      const kernels::ChannelMap<T> map = c.map(relu_);
+      NDArray memory({2, channels}, DType::float64);
+      double *sums = memory.data<double>(), *products = sums + channels;
+      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), rows, channels, map, sums, products);
+      if (inputs.size() > 1) {
+        NDArray weight_grad({channels}, x.dtype()), bias_grad({channels}, x.dtype());
+        for (int64_t i = 0; i < channels; ++i) {
+          weight_grad.data<T>()[i] = static_cast<T>(products[i] * inverse_std(i));
+          bias_grad.data<T>()[i] = static_cast<T>(sums[i]);
+        }
+        grads[1] = weight_grad;
+        grads[2] = bias_grad;
+      }
+      if (inputs[0].requires_grad()) {
+        // The parts of the gradient that reach x through mean and variance.
+        NDArray parts({2, channels}, x.dtype());
+        T *offset = parts.data<T>(), *slope = offset + channels;
+        for (int64_t i = 0; i < channels; ++i) {
+          offset[i] = static_cast<T>(sums[i] / static_cast<double>(rows));
+          slope[i] = static_cast<T>(products[i] / static_cast<double>(rows) * inverse_std(i) * inverse_std(i));
+        }
+        NDArray dx(x.shape(), x.dtype());
+        kernels::batch_norm_input_gradient(x.data<T>(), dy.data<T>(), rows, channels, map, offset, slope, dx.data<T>());
+        grads[0] = from_rows(dx);
+      }
+    });
+    return grads;
+  }
+
+  // The same of ops, for gradients that are differentiated again.
+  std::vector<Tensor> composed_gradient(const Tensor& out_grad, std::span<const Tensor> inputs) const {
+    const Tensor& x = inputs[0];
+    const Shape axes = batch_axes(x.shape());
+    const Tensor centred = x - mean(x, axes, true);
+    const Tensor inverse = 1.0 / sqrt(mean(centred * centred, axes, true) + eps_);
+    const Tensor normalized = centred * inverse;
+    const bool affine = inputs.size() > 1;
+    Tensor dz = out_grad;
+    if (relu_) {
+      const Tensor z = affine ? normalized * per_channel(inputs[1], x) + per_channel(inputs[2], x) : normalized;
+      const Tensor zero = Tensor::scalar(0, x.dtype());
+      dz = where(greater_equal(zero, z), zero, out_grad);
+    }
+    std::vector<Tensor> grads(inputs.size());
+    const Tensor spread = dz - mean(dz, axes, true) - normalized * mean(dz * normalized, axes, true);
+    grads[0] = spread * (affine ? inverse * per_channel(inputs[1], x) : inverse);
+    if (affine) {
+      grads[1] = sum(dz * normalized, axes);
+      grads[2] = sum(dz, axes);
+    }
+    return grads;
+  }
+
+  double eps_;
+  bool relu_;
+  std::shared_ptr<BatchStatistics> statistics_;
+};
+
+// With running statistics: inputs are x, mean, variance and, perhaps, weight and bias.
+class BatchNorm final : public Op {
+ public:
+  explicit BatchNorm(double eps) : eps_(eps) { check_eps("batch_norm", eps); }
+
+  std::string_view name() const override { return "batch_norm"; }
+  InputCount num_inputs() const override { return {3, 5}; }
+  Attributes attributes() const override { return {{"eps", eps_}}; }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    check<ShapeError>(inputs.size() != 4, "batch_norm: has a weight but no bias");
+    check_inputs("batch_norm", inputs);
+    const NDArray x = to_rows(inputs[0]);
+    NDArray y(x.shape(), x.dtype());
+    const int64_t channels = inputs[0].shape(1), rows = values_per_channel(inputs[0].shape());
+    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      std::vector<NDArray> dense;
+      for (const NDArray& v : inputs.subspan(1)) dense.push_back(v.contiguous());
+      const bool affine = dense.size() > 2;
+      Channels<T> c(channels);
+      for (int64_t i = 0; i < channels; ++i) {
+        c.mean[i] = dense[0].data<T>()[i];
+        const double weight = affine ? static_cast<double>(dense[2].data<T>()[i]) : 1;
+        c.scale[i] = static_cast<T>(weight / std::sqrt(static_cast<double>(dense[1].data<T>()[i]) + eps_));
+        c.shift[i] = affine ? dense[3].data<T>()[i] : T{0};
+      }
+      kernels::map_channels(x.data<T>(), rows, channels, c.map(false), y.data<T>());
+    });
+    return from_rows(y);
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    const Tensor& x = inputs[0];
+    const Tensor inverse = per_channel(1.0 / sqrt(inputs[2] + eps_), x);
+    std::vector<Tensor> grads(inputs.size());
+    const bool affine = inputs.size() > 3;
+    if (x.requires_grad()) grads[0] = out_grad * (affine ? inverse * per_channel(inputs[3], x) : inverse);
+    if (affine && inputs[3].requires_grad())
+      grads[3] = sum(out_grad * ((x - per_channel(inputs[1], x)) * inverse), batch_axes(x.shape()));
+    if (affine && inputs[4].requires_grad()) grads[4] = sum(out_grad, batch_axes(x.shape()));
+    return grads;
+  }
+
+ private:
+  double eps_;
+};
+
+const OpRegistration registrations[] = {
+    {"batch_norm_train",
+     [](const Attributes& a) {
+       return std::make_unique<BatchNormTrain>(a.get<double>("eps"), a.get<bool>("relu"),
+                                               std::make_shared<BatchStatistics>());
+     }},
+    {"batch_norm", [](const Attributes& a) { return std::make_unique<BatchNorm>(a.get<double>("eps")); }},
+};
+
+// A new array: the old one may be a file's, or a copy's too.
+void move_towards(Tensor running, const std::vector<double>& batch, double factor, double momentum) {
+  NDArray moved({running.numel()}, running.dtype());
+  const NDArray before = running.data().contiguous();
+  dispatch_float(running.dtype(), "batch_norm", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (size_t i = 0; i < batch.size(); ++i)
+      moved.data<T>()[i] =
+          static_cast<T>((1 - momentum) * static_cast<double>(before.data<T>()[i]) + momentum * factor * batch[i]);
+  });
+  running.set_data(moved);
+}
+
+}  // namespace
+
+Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                  const Tensor& running_var, const BatchNormOptions& o) {
+  check<ShapeError>(weight.defined() == bias.defined(), "batch_norm: has a ", weight.defined() ? "weight" : "bias",
+                    " but no ", weight.defined() ? "bias" : "weight");
+  check<ShapeError>(running_mean.defined() == running_var.defined(),
+                    "batch_norm: has one of running mean and variance only");
+  check<ValueError>(o.momentum >= 0 && o.momentum <= 1, "batch_norm: momentum ", o.momentum, " is not in [0, 1]");
+  std::vector<Tensor> inputs{x};
+  if (!o.training) {
+    check<ValueError>(running_mean.defined(), "batch_norm: has no running statistics, and is not training");
+    inputs.push_back(running_mean);
+    inputs.push_back(running_var);
+  }
+  if (weight.defined()) {
+    inputs.push_back(weight);
+    inputs.push_back(bias);
+  }
+  if (!o.training) {
+    const Tensor y = thimble::apply(std::make_unique<BatchNorm>(o.eps), std::move(inputs));
+    return o.relu ? relu(y) : y;
+  }
+  if (running_mean.defined()) {
+    const NDArray arrays[] = {x.data(), running_mean.data(), running_var.data()};
+    check_inputs("batch_norm", arrays);
+  }
+  const auto statistics = std::make_shared<BatchStatistics>();
+  Tensor y = thimble::apply(std::make_unique<BatchNormTrain>(o.eps, o.relu, statistics), std::move(inputs));
+  if (running_mean.defined()) {
+    const auto n = static_cast<double>(values_per_channel(x.shape()));
+    move_towards(running_mean, statistics->mean, 1, o.momentum);
+    move_towards(running_var, statistics->variance, n / (n - 1), o.momentum);
+  }
+  return y;
+}
+
+Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
+  check_eps("group_norm", eps);
+  check<ValueError>(groups > 0, "group_norm: groups ", groups, " must be at least 1");
+  check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4 && x.numel() > 0, "group_norm: input must be [batch, channels] and ",
+                    "up to two more, not empty, got ", x.shape());
+  const int64_t channels = x.shape(1);
+  check<ShapeError>(channels % groups == 0, "group_norm: ", groups, " groups do not divide ", channels,
+                    " channels (input ", x.shape(), ")");
+  for (const Tensor& v : {weight, bias})
+    check<ShapeError>(!v.defined() || v.shape() == Shape{channels}, "group_norm: weight and bias must be [", channels,
+                      "], got ", v.defined() ? v.shape() : Shape());
+  Shape grouped{x.shape(0), groups, channels / groups}, axes{2};
+  for (int d = 2; d < x.ndim(); ++d) {
+    grouped.push_back(x.shape(d));
+    axes.push_back(d + 1);
+  }
+  const Tensor parts = reshape(x, grouped);
+  const Tensor centred = parts - mean(parts, axes, true);
+  Tensor y = reshape(centred / sqrt(mean(centred * centred, axes, true) + eps), x.shape());
+  if (weight.defined()) y = y * per_channel(weight, x);
+  return bias.defined() ? y + per_channel(bias, x) : y;
+}
+
+}  // namespace thimble

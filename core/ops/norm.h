@@ -1,0 +1,37 @@
+// Normalization over batches and over groups of channels. x is [n, channels], [n, channels, length] or [n, channels,
+// height, width]; results lie in memory with the channels last.
+//
+//   Tensor y = batch_norm(x, weight, bias, running_mean, running_var, {.training = true});
+#pragma once
+
+#include <thimble/core/tensor.h>
+
+namespace thimble {
+
+struct BatchNormOptions {
+  bool training = false;
+  /// Share of the batch's statistics in the new running ones.
+  double momentum = 0.1;
+  /// Added to the variance.
+  double eps = 1e-5;
+  /// Applies relu to the result, in the same pass over memory.
+  bool relu = false;
+};
+
+/// Batch normalization (Ioffe and Szegedy 2015): (x - mean) / sqrt(var + eps) * weight + bias, channel by channel, as
+/// in PyTorch. In training mean and (biased) variance are the batch's, and the running statistics are moved towards
+/// mean and unbiased variance: running = (1 - momentum) * running + momentum * batch, in new arrays of the two tensors.
+/// Otherwise they are the running ones, through which no gradient flows. All but x are [channels]; weight and bias may
+/// both be undefined, and in training the running statistics may. Throws ShapeError for sizes that do not fit or an
+/// empty batch, DTypeError for dtypes that differ, ValueError for a single value per channel in training, eps that is
+/// not above 0 or a momentum outside of [0, 1].
+Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                  const Tensor& running_var, const BatchNormOptions& options = {});
+
+/// Group normalization (Wu and He 2018): each sample brought to mean 0 and variance 1 over each of `groups` groups of
+/// channels, then times weight plus bias, [channels] or both undefined. Throws ShapeError for channels that are no
+/// multiple of groups and sizes that do not fit, ValueError for fewer than one group.
+Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
+                  double eps = 1e-5);
+
+}  // namespace thimble

@@ -1,0 +1,331 @@
+#include <algorithm>
+
+#include <thimble/core/kernels/pool.h>
+#include <thimble/core/ops/channels_last.h>
+#include <thimble/core/ops/pool.h>
+
+namespace thimble {
+
+namespace {
+
+using kernels::AveragePoolGeometry;
+using kernels::Conv2dGeometry;
+using kernels::PoolAxis;
+
+// What max and average pooling have in common.
+struct Pool2d {
+  Pair kernel, stride, padding, dilation = 1;
+  bool ceil_mode = false;
+
+  void to_attributes(Attributes& a) const {
+    a.set("kernel_size", kernel.to_vector());
+    a.set("stride", stride.to_vector());
+    a.set("padding", padding.to_vector());
+    a.set("dilation", dilation.to_vector());
+    a.set("ceil_mode", ceil_mode);
+  }
+  static Pool2d from(const Attributes& a) {
+    return {Pair::from(a, "kernel_size"), Pair::from(a, "stride"), Pair::from(a, "padding"), Pair::from(a, "dilation"),
+            a.get<bool>("ceil_mode")};
+  }
+};
+
+void check_image(std::string_view op, const Shape& x) {
+  check<ShapeError>(x.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", x);
+  check<ShapeError>(x[0] > 0, op, ": the batch is empty (input ", x, ")");
+}
+
+// Windows along one axis.
+int64_t out_size(std::string_view op, int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
+                 bool ceil_mode) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  check<ValueError>(kernel > 0 && kernel < kMost, op, ": kernel size ", kernel, " must be at least 1");
+  check<ValueError>(stride > 0 && stride < kMost, op, ": stride ", stride, " must be at least 1");
+  check<ValueError>(dilation > 0 && dilation < kMost, op, ": dilation ", dilation, " must be at least 1");
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  check<ValueError>(padding >= 0 && padding <= reach / 2, op, ": padding ", padding,
+                    " must be 0 to half of the kernel's ", reach);
+  check<ShapeError>(size > 0 && reach <= size + 2 * padding, op, ": a kernel of ", reach,
+                    " is larger than the padded input, ", size + 2 * padding);
+  const int64_t rest = size + 2 * padding - reach;
+  const int64_t windows = (rest + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+  // None starts in the padding after the image.
+  return (windows - 1) * stride >= size + padding ? windows - 1 : windows;
+}
+
+Conv2dGeometry geometry(std::string_view op, const Shape& x, const Pool2d& p) {
+  check_image(op, x);
+  int64_t taps;
+  check<ValueError>(!__builtin_mul_overflow(p.kernel.height, p.kernel.width, &taps) && taps < int64_t{1} << 31, op,
+                    ": a kernel of ", p.kernel.height, "x", p.kernel.width, " is too large");
+  return {
+      .batch = x[0],
+      .in_height = x[2],
+      .in_width = x[3],
+      .in_channels = x[1],
+      .out_height =
+          out_size(op, x[2], p.kernel.height, p.stride.height, p.padding.height, p.dilation.height, p.ceil_mode),
+      .out_width = out_size(op, x[3], p.kernel.width, p.stride.width, p.padding.width, p.dilation.width, p.ceil_mode),
+      .out_channels = x[1],
+      .kernel_height = p.kernel.height,
+      .kernel_width = p.kernel.width,
+      .stride_height = p.stride.height,
+      .stride_width = p.stride.width,
+      .dilation_height = p.dilation.height,
+      .dilation_width = p.dilation.width,
+      .pad_top = p.padding.height,
+      .pad_left = p.padding.width};
+}
+
+Shape in_shape(const Conv2dGeometry& g) { return {g.batch, g.in_channels, g.in_height, g.in_width}; }
+Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
+
+DType winner_dtype(const Conv2dGeometry& g) { return g.taps() <= 256 ? DType::uint8 : DType::int32; }
+
+// Calls f with the tag of an image's element type and that of winners.
+template <typename F>
+void dispatch_pool(const Conv2dGeometry& g, DType dtype, std::string_view op, F&& f) {
+  dispatch_float(dtype, op, [&](auto tag) {
+    if (winner_dtype(g) == DType::uint8)
+      f(tag, TypeTag<uint8_t>{});
+    else
+      f(tag, TypeTag<int32_t>{});
+  });
+}
+
+// Of a pooled image the elements that won: linear in the image, given the winners (as the kernels want them). Neither
+// this nor its transpose is registered: they trust their winners, and are applied by gradients only.
+class MaxPool2dGather final : public Op {
+ public:
+  explicit MaxPool2dGather(const Pool2d& pool) : pool_(pool) {}
+  std::string_view name() const override { return "max_pool2d_gather"; }
+  InputCount num_inputs() const override { return {2, 2}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
+    const NDArray x = to_channels_last(inputs[0]), winners = inputs[1];
+    NDArray y = channels_last_array(out_shape(g), x.dtype());
+    dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
+      using T = typename decltype(tag)::type;
+      using Index = typename decltype(index)::type;
+      kernels::max_pool2d_gather(g, x.data<T>(), winners.data<Index>(), y.data<T>());
+    });
+    return from_channels_last(y);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
+
+ private:
+  Pool2d pool_;
+};
+
+// The transpose of that.
+class MaxPool2dBackward final : public Op {
+ public:
+  MaxPool2dBackward(const Pool2d& pool, const Shape& shape) : pool_(pool), shape_(shape) {}
+  std::string_view name() const override { return "max_pool2d_backward"; }
+  InputCount num_inputs() const override { return {2, 2}; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const Conv2dGeometry g = geometry(name(), shape_, pool_);
+    check<ShapeError>(inputs[0].shape() == out_shape(g), name(), ": gradient ", inputs[0].shape(), ", expected ",
+                      out_shape(g));
+    const NDArray dy = to_channels_last(inputs[0]), winners = inputs[1];
+    NDArray dx = channels_last_array(in_shape(g), dy.dtype());
+    dispatch_pool(g, dy.dtype(), name(), [&](auto tag, auto index) {
+      using T = typename decltype(tag)::type;
+      using Index = typename decltype(index)::type;
+      kernels::max_pool2d_backward(g, dy.data<T>(), winners.data<Index>(), dx.data<T>());
+    });
+    return from_channels_last(dx);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {apply(std::make_unique<MaxPool2dGather>(pool_), {out_grad, inputs[1]}), {}};
+  }
+
+ private:
+  Pool2d pool_;
+  Shape shape_;
+};
+
+std::vector<Tensor> MaxPool2dGather::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
+  return {apply(std::make_unique<MaxPool2dBackward>(pool_, inputs[0].shape()), {out_grad, inputs[1]}), {}};
+}
+
+class MaxPool2d final : public Op {
+ public:
+  explicit MaxPool2d(const Pool2d& pool) : pool_(pool) {}
+  explicit MaxPool2d(const Attributes& a) : pool_(Pool2d::from(a)) {}
+  std::string_view name() const override { return "max_pool2d"; }
+  Attributes attributes() const override {
+    Attributes a;
+    pool_.to_attributes(a);
+    return a;
+  }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
+    check<DTypeError>(is_differentiable(inputs[0].dtype()), name(), ": expects float32 or float64, got ",
+                      inputs[0].dtype());
+    const NDArray x = to_channels_last(inputs[0]);
+    NDArray y = channels_last_array(out_shape(g), x.dtype());
+    // For the gradient, if there may be one.
+    if (grad_enabled()) winners_ = NDArray(y.shape(), winner_dtype(g));
+    dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
+      using T = typename decltype(tag)::type;
+      using Index = typename decltype(index)::type;
+      kernels::max_pool2d(g, x.data<T>(), y.data<T>(), winners_.defined() ? winners_.data<Index>() : nullptr);
+    });
+    return from_channels_last(y);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {apply(std::make_unique<MaxPool2dBackward>(pool_, inputs[0].shape()), {out_grad, Tensor(winners_)})};
+  }
+
+ private:
+  Pool2d pool_;
+  NDArray winners_;
+};
+
+// Average pooling is a linear map A; the gradient of A is its transpose, whose gradient is A. Derived classes say which
+// windows A averages over, throwing ShapeError for an image that does not fit.
+class AveragePool : public Op {
+ public:
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const AveragePoolGeometry g = geometry_of(inputs[0].shape());
+    check<DTypeError>(is_differentiable(inputs[0].dtype()), name(), ": expects float32 or float64, got ",
+                      inputs[0].dtype());
+    const NDArray x = to_channels_last(inputs[0]);
+    NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, x.dtype());
+    dispatch_float(x.dtype(), name(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::average_pool2d(g, x.data<T>(), y.data<T>());
+    });
+    return from_channels_last(y);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
+
+  virtual AveragePoolGeometry geometry_of(const Shape& x) const = 0;
+  virtual std::shared_ptr<const AveragePool> copy() const = 0;
+};
+
+class AveragePoolBackward final : public Op {
+ public:
+  AveragePoolBackward(std::shared_ptr<const AveragePool> forward, const Shape& shape)
+      : forward_(std::move(forward)), shape_(shape) {}
+  std::string_view name() const override { return "avg_pool2d_backward"; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const AveragePoolGeometry g = forward_->geometry_of(shape_);
+    const NDArray dy = to_channels_last(inputs[0]);
+    NDArray dx = channels_last_array(shape_, dy.dtype());
+    dispatch_float(dy.dtype(), name(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::average_pool2d_backward(g, dy.data<T>(), dx.data<T>());
+    });
+    return from_channels_last(dx);
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
+    return {apply(make_op(forward_->name(), forward_->attributes()), {out_grad})};
+  }
+
+ private:
+  std::shared_ptr<const AveragePool> forward_;
+  Shape shape_;
+};
+
+std::vector<Tensor> AveragePool::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
+  return {apply(std::make_unique<AveragePoolBackward>(copy(), inputs[0].shape()), {out_grad})};
+}
+
+class AvgPool2d final : public AveragePool {
+ public:
+  AvgPool2d(const Pool2d& pool, bool count_include_pad) : pool_(pool), count_include_pad_(count_include_pad) {}
+  explicit AvgPool2d(const Attributes& a)
+      : pool_(Pool2d::from(a)), count_include_pad_(a.get<bool>("count_include_pad")) {
+    check<FormatError>(pool_.dilation == Pair(1), "avg_pool2d: dilation must be 1");
+  }
+  std::string_view name() const override { return "avg_pool2d"; }
+  Attributes attributes() const override {
+    Attributes a{{"count_include_pad", count_include_pad_}};
+    pool_.to_attributes(a);
+    return a;
+  }
+
+ private:
+  AveragePoolGeometry geometry_of(const Shape& x) const override {
+    const Conv2dGeometry g = geometry(name(), x, pool_);
+    return {g.batch, g.in_channels, axis(g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top),
+            axis(g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left)};
+  }
+  std::shared_ptr<const AveragePool> copy() const override { return std::make_shared<AvgPool2d>(*this); }
+
+  PoolAxis axis(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) const {
+    PoolAxis axis{in, {}};
+    for (int64_t i = 0; i < out; ++i) {
+      const int64_t start = i * stride - padding, padded_end = std::min(start + kernel, in + padding);
+      const int64_t begin = std::max<int64_t>(start, 0), end = std::min(start + kernel, in);
+      axis.outputs.push_back({begin, end, count_include_pad_ ? padded_end - start : end - begin});
+    }
+    return axis;
+  }
+
+  Pool2d pool_;
+  bool count_include_pad_;
+};
+
+class AdaptiveAvgPool2d final : public AveragePool {
+ public:
+  explicit AdaptiveAvgPool2d(Pair size) : size_(size) {}
+  explicit AdaptiveAvgPool2d(const Attributes& a) : size_(Pair::from(a, "output_size")) {}
+  std::string_view name() const override { return "adaptive_avg_pool2d"; }
+  Attributes attributes() const override { return {{"output_size", size_.to_vector()}}; }
+
+ private:
+  AveragePoolGeometry geometry_of(const Shape& x) const override {
+    check_image(name(), x);
+    check<ShapeError>(x[2] > 0 && x[3] > 0, name(), ": the image is empty (input ", x, ")");
+    constexpr int64_t kMost = int64_t{1} << 20;
+    check<ValueError>(size_.height > 0 && size_.width > 0 && size_.height <= kMost && size_.width <= kMost, name(),
+                      ": output size ", size_.height, "x", size_.width, " must be 1 to ", kMost);
+    return {x[0], x[1], axis(x[2], size_.height), axis(x[3], size_.width)};
+  }
+  std::shared_ptr<const AveragePool> copy() const override { return std::make_shared<AdaptiveAvgPool2d>(*this); }
+
+  static PoolAxis axis(int64_t in, int64_t out) {
+    PoolAxis axis{in, {}};
+    for (int64_t i = 0; i < out; ++i) {
+      // i * in / out, rounded; without the whole product, which may be too large.
+      const int64_t whole = in / out, rest = in % out;
+      const int64_t begin = i * whole + i * rest / out, end = (i + 1) * whole + ((i + 1) * rest + out - 1) / out;
+      axis.outputs.push_back({begin, end, end - begin});
+    }
+    return axis;
+  }
+
+  Pair size_;
+};
+
+template <typename T>
+std::unique_ptr<Op> from_attributes(const Attributes& a) {
+  return std::make_unique<T>(a);
+}
+
+const OpRegistration registrations[] = {
+    {"max_pool2d", from_attributes<MaxPool2d>},
+    {"avg_pool2d", from_attributes<AvgPool2d>},
+    {"adaptive_avg_pool2d", from_attributes<AdaptiveAvgPool2d>},
+};
+
+}  // namespace
+
+Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& o) {
+  const Pool2d pool{kernel, o.stride.value_or(kernel), o.padding, o.dilation, o.ceil_mode};
+  return apply(std::make_unique<MaxPool2d>(pool), {x});
+}
+
+Tensor avg_pool2d(const Tensor& x, Pair kernel, const AvgPool2dOptions& o) {
+  const Pool2d pool{kernel, o.stride.value_or(kernel), o.padding, 1, o.ceil_mode};
+  return apply(std::make_unique<AvgPool2d>(pool, o.count_include_pad), {x});
+}
+
+Tensor adaptive_avg_pool2d(const Tensor& x, Pair output_size) {
+  return apply(std::make_unique<AdaptiveAvgPool2d>(output_size), {x});
+}
+
+}  // namespace thimble
