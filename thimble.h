@@ -11,7 +11,10 @@
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/activation.h>
+#include <thimble/nn/batch_norm.h>
 #include <thimble/nn/container.h>
+#include <thimble/nn/conv.h>
+#include <thimble/nn/conv_bn_relu.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/data/idx.h>
 #include <thimble/nn/data/mnist.h>
@@ -20,12 +23,14 @@
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/fused.h>
 #include <thimble/nn/graph.h>
+#include <thimble/nn/group_norm.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/layer_norm.h>
 #include <thimble/nn/linear.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/optim/optimizer.h>
 #include <thimble/nn/optim/schedule.h>
+#include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/fuse.h>
 #include <thimble/quant/observer.h>

@@ -145,6 +145,11 @@ class Submodule {
       : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), options)) {
     parent->register_module(name, module_);
   }
+  template <typename A>
+  Submodule(Module* parent, const std::string& name, A&& a, detail::OptionsOf<T> options)
+      : module_(std::make_shared<T>(std::forward<A>(a), options)) {
+    parent->register_module(name, module_);
+  }
   template <typename A, typename B>
   Submodule(Module* parent, const std::string& name, A&& a, B&& b, detail::OptionsOf<T> options)
       : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), options)) {

@@ -1,0 +1,77 @@
+// Batch normalization as a layer (Ioffe and Szegedy 2015).
+//
+//   nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 16};
+//   Tensor h = relu(bn(conv(x)));
+#pragma once
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+/// Base of BatchNorm1d and BatchNorm2d, which differ in the inputs that they take: in training the batch's statistics
+/// normalize and move the running ones, in evaluation the running ones normalize; see thimble::batch_norm. weight and
+/// bias [num_features], ones and zeros at first; buffers running_mean, running_var [num_features] and
+/// num_batches_tracked, an int64 scalar.
+class BatchNorm : public Module {
+ public:
+  struct Options {
+    double eps = 1e-5;
+    /// Share of the batch's statistics in the new running ones.
+    double momentum = 0.1;
+    /// Whether there are weight and bias.
+    bool affine = true;
+  };
+
+  Tensor forward(const Tensor& x) override;
+  /// relu(forward(x)), in training in one pass over memory.
+  Tensor forward_relu(const Tensor& x);
+  Attributes attributes() const override;
+
+  int64_t num_features() const { return running_mean.numel(); }
+  double eps() const { return eps_; }
+
+  Tensor weight, bias, running_mean, running_var, num_batches_tracked;
+
+ protected:
+  BatchNorm(const char* type, int64_t num_features, Options options);
+  BatchNorm(const char* type, Tensor weight, Tensor bias, Tensor running_mean, Tensor running_var, double eps,
+            double momentum);
+
+ private:
+  virtual bool takes(const Shape& shape) const = 0;
+  Tensor run(const Tensor& x, bool relu);
+
+  double eps_, momentum_;
+};
+
+/// x [n, num_features, h, w]
+class BatchNorm2d : public BatchNorm {
+ public:
+  /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
+  BatchNorm2d(int64_t num_features, Options options) : BatchNorm("BatchNorm2d", num_features, options) {}
+  explicit BatchNorm2d(int64_t num_features) : BatchNorm2d(num_features, Options()) {}
+  /// With these tensors; weight and bias may both be undefined. Throws ShapeError if they do not fit together.
+  BatchNorm2d(Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
+      : BatchNorm("BatchNorm2d", std::move(w), std::move(b), std::move(mean), std::move(var), eps, momentum) {}
+  std::string type() const override { return "BatchNorm2d"; }
+
+ private:
+  bool takes(const Shape& shape) const override { return shape.ndim() == 4; }
+};
+
+/// x [n, num_features] or [n, num_features, length]
+class BatchNorm1d : public BatchNorm {
+ public:
+  /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
+  BatchNorm1d(int64_t num_features, Options options) : BatchNorm("BatchNorm1d", num_features, options) {}
+  explicit BatchNorm1d(int64_t num_features) : BatchNorm1d(num_features, Options()) {}
+  /// With these tensors; weight and bias may both be undefined. Throws ShapeError if they do not fit together.
+  BatchNorm1d(Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
+      : BatchNorm("BatchNorm1d", std::move(w), std::move(b), std::move(mean), std::move(var), eps, momentum) {}
+  std::string type() const override { return "BatchNorm1d"; }
+
+ private:
+  bool takes(const Shape& shape) const override { return shape.ndim() == 2 || shape.ndim() == 3; }
+};
+
+}  // namespace thimble::nn

@@ -1,0 +1,34 @@
+// GroupNorm (Wu and He 2018): each sample brought to mean 0 and variance 1 over groups of channels.
+#pragma once
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+/// x [n, num_channels] and up to two dimensions more; see thimble::group_norm. weight and bias [num_channels], ones and
+/// zeros at first.
+class GroupNorm : public Module {
+ public:
+  struct Options {
+    double eps = 1e-5;
+    bool affine = true;
+  };
+
+  /// Throws ValueError for numbers below 1, groups that do not divide the channels and eps that is not above 0.
+  GroupNorm(int64_t num_groups, int64_t num_channels, Options options);
+  GroupNorm(int64_t num_groups, int64_t num_channels) : GroupNorm(num_groups, num_channels, Options()) {}
+  /// With these tensors; both undefined for no affine part.
+  GroupNorm(int64_t num_groups, int64_t num_channels, double eps, Tensor weight, Tensor bias);
+
+  Tensor forward(const Tensor& x) override;
+  std::string type() const override { return "GroupNorm"; }
+  Attributes attributes() const override;
+
+  Tensor weight, bias;
+
+ private:
+  int64_t num_groups_, num_channels_;
+  double eps_;
+};
+
+}  // namespace thimble::nn
