@@ -7,46 +7,79 @@
 namespace thimble::kernels {
 namespace {
 
-template <typename T, typename Index, int kBytes>
-void max_forward(const PoolRun& run, const T* x, T* y, Index* winners) {
+// kTaps is run.taps if the compiler is to know it, to keep them in registers, else 0.
+template <typename T, typename Index, int kBytes, int kTaps, bool kWinners>
+void max_windows(const PoolRun& run, const T* x, T* y, Index* winners) {
+  const int64_t taps = kTaps > 0 ? kTaps : run.taps, channels = run.channels;
+  const int64_t* offsets = run.offsets;
+  const int32_t* numbers = run.numbers;
   for (int64_t w = 0; w < run.windows; ++w) {
-    const int64_t in = run.in_first + w * run.in_step, out = run.out_first + w * run.channels;
+    const int64_t in = run.in_first + w * run.in_step, out = run.out_first + w * channels;
     for_each_vector<T, kBytes>(
-        run.channels, [&](auto count, int64_t j) __attribute__((always_inline)) {
+        channels, [&](auto count, int64_t j) __attribute__((always_inline)) {
           constexpr int kCount = decltype(count)::value;
-          Vector<T, kCount> best = load<kCount>(x + in + run.offsets[0] + j);
-          auto winner = broadcast<kCount>(static_cast<MaskOf<T>>(run.numbers[0]));
-          for (int64_t t = 1; t < run.taps; ++t) {
-            const Vector<T, kCount> value = load<kCount>(x + in + run.offsets[t] + j);
+          Vector<T, kCount> best = load<kCount>(x + in + offsets[0] + j);
+          auto winner = broadcast<kCount>(static_cast<MaskOf<T>>(numbers[0]));
+#pragma GCC unroll 4
+          for (int64_t t = 1; t < taps; ++t) {
+            const Vector<T, kCount> value = load<kCount>(x + in + offsets[t] + j);
             // Written so that NaN wins, as in PyTorch.
             const auto wins = (value > best) | (value != value);
             best = wins ? value : best;
-            winner = wins ? broadcast<kCount>(static_cast<MaskOf<T>>(run.numbers[t])) : winner;
+            if constexpr (kWinners) winner = wins ? broadcast<kCount>(static_cast<MaskOf<T>>(numbers[t])) : winner;
           }
           store(y + out + j, best);
-          if (winners) store(winners + out + j, __builtin_convertvector(winner, Vector<Index, kCount>));
+          if constexpr (kWinners) store(winners + out + j, __builtin_convertvector(winner, Vector<Index, kCount>));
+        });
+  }
+}
+
+template <typename T, typename Index, int kBytes, int kTaps>
+void max_forward(const PoolRun& run, const T* x, T* y, Index* winners) {
+  if (winners)
+    max_windows<T, Index, kBytes, kTaps, true>(run, x, y, winners);
+  else
+    max_windows<T, Index, kBytes, kTaps, false>(run, x, y, winners);
+}
+
+template <typename T, typename Index, int kBytes>
+void max_forward(const PoolRun& run, const T* x, T* y, Index* winners) {
+  if (run.taps == 4)
+    max_forward<T, Index, kBytes, 4>(run, x, y, winners);
+  else
+    max_forward<T, Index, kBytes, 0>(run, x, y, winners);
+}
+
+template <typename T, typename Index, int kBytes, int kTaps, bool kAdd>
+void max_windows_backward(const PoolRun& run, const T* dy, const Index* winners, T* dx) {
+  const int64_t taps = kTaps > 0 ? kTaps : run.taps, channels = run.channels;
+  const int64_t* offsets = run.offsets;
+  const int32_t* numbers = run.numbers;
+  for (int64_t w = 0; w < run.windows; ++w) {
+    const int64_t in = run.in_first + w * run.in_step, out = run.out_first + w * channels;
+    for_each_vector<T, kBytes>(
+        channels, [&](auto count, int64_t j) __attribute__((always_inline)) {
+          constexpr int kCount = decltype(count)::value;
+          using Mask = Vector<MaskOf<T>, kCount>;
+          const Vector<T, kCount> gradient = load<kCount>(dy + out + j);
+          const Mask winner = __builtin_convertvector(load<kCount>(winners + out + j), Mask);
+#pragma GCC unroll 4
+          for (int64_t t = 0; t < taps; ++t) {
+            T* target = dx + in + offsets[t] + j;
+            const Mask won = winner == static_cast<MaskOf<T>>(numbers[t]);
+            const Vector<T, kCount> value = won ? gradient : Vector<T, kCount>{};
+            store(target, kAdd ? load<kCount>(target) + value : value);
+          }
         });
   }
 }
 
 template <typename T, typename Index, int kBytes, bool kAdd>
 void max_backward(const PoolRun& run, const T* dy, const Index* winners, T* dx) {
-  for (int64_t w = 0; w < run.windows; ++w) {
-    const int64_t in = run.in_first + w * run.in_step, out = run.out_first + w * run.channels;
-    for_each_vector<T, kBytes>(
-        run.channels, [&](auto count, int64_t j) __attribute__((always_inline)) {
-          constexpr int kCount = decltype(count)::value;
-          using Mask = Vector<MaskOf<T>, kCount>;
-          const Vector<T, kCount> gradient = load<kCount>(dy + out + j);
-          const Mask winner = __builtin_convertvector(load<kCount>(winners + out + j), Mask);
-          for (int64_t t = 0; t < run.taps; ++t) {
-            T* target = dx + in + run.offsets[t] + j;
-            const Mask won = winner == static_cast<MaskOf<T>>(run.numbers[t]);
-            const Vector<T, kCount> value = won ? gradient : Vector<T, kCount>{};
-            store(target, kAdd ? load<kCount>(target) + value : value);
-          }
-        });
-  }
+  if (run.taps == 4)
+    max_windows_backward<T, Index, kBytes, 4, kAdd>(run, dy, winners, dx);
+  else
+    max_windows_backward<T, Index, kBytes, 0, kAdd>(run, dy, winners, dx);
 }
 
 template <typename T, int kBytes>

@@ -16,6 +16,14 @@ constexpr int64_t kGrain = 65536;
 // registers and first-level cache, and this many rows in one loop.
 constexpr int64_t kTileColumns = 256;
 constexpr int64_t kLeafRows = 32;
+// Of a matrix that is taller than wide, its rows are divided among at most this many parts.
+constexpr int64_t kMostParts = 64;
+
+// Combines results of R.
+template <typename R, typename T>
+struct Partial : R {
+  static T map(T value, T) { return value; }
+};
 
 // One output: runs number [begin, end) of the reduced dimensions, combined by halves.
 template <typename R, typename T>
@@ -56,10 +64,7 @@ T reduce_all_dense(const T* x, int64_t n, T center) {
     for (int64_t p = begin; p < end; ++p)
       result[p] = reduce_run<R>(x + p * kGrain, p + 1 < parts ? kGrain : n - p * kGrain, 1, center);
   });
-  struct Combine : R {
-    static T map(T value, T) { return value; }
-  };
-  return reduce_run<Combine>(result, parts, 1, T{0});
+  return reduce_run<Partial<R, T>>(result, parts, 1, T{0});
 }
 
 // Each output by itself, from runs of the innermost reduced dimension.
@@ -89,6 +94,33 @@ void reduce_columns(const T* x, StridedDims kept, const StridedDims& reduced, co
   });
 }
 
+// The few columns of a tall matrix, all of whose elements lie side by side (the channels of channels-last images):
+// several rows taken as one that fills vectors, and the rows divided among threads.
+template <typename R, typename T>
+void reduce_tall(const T* x, int64_t columns, int64_t rows, const T* centers, T* out) {
+  const int64_t repeats = kTileColumns / columns, width = repeats * columns, wide_rows = rows / repeats;
+  // As many parts whatever the number of threads, so that the result does not depend on it.
+  const int64_t parts = std::clamp<int64_t>(wide_rows * width / kGrain, 1, kMostParts);
+  std::array<T, kTileColumns> wide_centers{};
+  if (centers)
+    for (int64_t j = 0; j < width; ++j) wide_centers[j] = centers[j % columns];
+  NDArray results({parts, width}, dtype_of<T>);
+  T* result = results.data<T>();
+  StridedDims reduced;
+  reduced.add(wide_rows, width);
+  parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      reduce_rows<R>(x, reduced, wide_centers.data(), width, wide_rows * p / parts, wide_rows * (p + 1) / parts,
+                     result + p * width);
+  });
+  for (int64_t j = 0; j < columns; ++j) {
+    out[j] = reduce_run<Partial<R, T>>(result + j, parts * repeats, columns, T{0});
+    const T center = centers ? centers[j] : T{0};
+    for (int64_t r = wide_rows * repeats; r < rows; ++r)
+      out[j] = R::combine(out[j], R::map(x[r * columns + j], center));
+  }
+}
+
 template <typename R, typename T>
 void reduce(const T* x, const StridedDims& kept, const StridedDims& reduced, const T* centers, T* out) {
   const int64_t outputs = kept.sizes.numel(), terms = reduced.sizes.numel();
@@ -98,6 +130,9 @@ void reduce(const T* x, const StridedDims& kept, const StridedDims& reduced, con
     std::fill_n(out, outputs, R::identity());
   } else if (outputs == 1 && dense_runs && run.size == terms) {
     out[0] = reduce_all_dense<R>(x, terms, centers ? centers[0] : T{0});
+  } else if (kept.sizes.ndim() == 1 && kept.strides[0] == 1 && outputs <= kTileColumns / 2 &&
+             reduced.sizes.ndim() == 1 && run.stride == outputs && terms * outputs >= kGrain) {
+    reduce_tall<R>(x, outputs, terms, centers, out);
   } else if (!dense_runs && !kept.sizes.empty() && kept.strides.back() == 1) {
     reduce_columns<R>(x, kept, reduced, centers, out);
   } else {
