@@ -11,7 +11,7 @@ namespace thimble::kernels {
 
 namespace {
 
-// Elements worth another thread, and of a block that stays in the first level cache.
+// Elements worth another thread, and of a block: few enough for the cache, enough that combining blocks costs little.
 constexpr int64_t kGrain = 32768, kBlock = 4096;
 // Blocks are summed up in at most this many pieces, whatever the number of threads.
 constexpr int64_t kMostPieces = 64;
@@ -39,7 +39,7 @@ struct Blocking {
       while (repeats * channels < kLanes) repeats *= 2;
     }
     width = repeats * channels;
-    block_rows = repeats * std::max<int64_t>(16, kBlock / width);
+    block_rows = repeats * std::max<int64_t>(64, kBlock / width);
     pieces = std::clamp<int64_t>(rows / block_rows, 1, kMostPieces);
   }
 

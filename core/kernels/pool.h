@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include <thimble/core/kernels/conv2d.h>
+#include <thimble/core/kernels/conv2d_geometry.h>
 
 namespace thimble::kernels {
 
