@@ -128,7 +128,7 @@ TEST_F(Pool, AreTheNestedLoopsOnEveryMachine) {
   Generator rng(1);
   for (Isa isa : available_isas()) {
     set_isa(isa);
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < 60; ++i) {
       set_num_threads(1 + i % 3);
       Case c = random_case(rng, 40, 2);
       SCOPED_TRACE(describe(c));
