@@ -1,4 +1,5 @@
 #include <thimble/nn/conv.h>
+#include <thimble/nn/conv_step.h>
 #include <thimble/nn/init.h>
 
 namespace thimble::nn {
@@ -86,6 +87,10 @@ Conv2d::Conv2d(Tensor w, Tensor b, const Conv2dOptions& o) : options_(o) {
 }
 
 Tensor Conv2d::forward(const Tensor& x) { return conv2d(x, weight, bias, options_); }
+
+std::unique_ptr<InferenceStep> Conv2d::inference_step(std::span<const ValueInfo> inputs) const {
+  return conv2d_step(weight, bias, options_, false, inputs);
+}
 
 Attributes Conv2d::attributes() const {
   Attributes a{{"in_channels", in_channels()},

@@ -29,6 +29,8 @@ class Conv2d : public Module {
   Conv2d(Tensor weight, Tensor bias, const Conv2dOptions& options);
 
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   std::string type() const override { return "Conv2d"; }
   Attributes attributes() const override;
 
@@ -61,6 +63,7 @@ class Conv1d : public Module {
   Conv1d(Tensor weight, Tensor bias, const Conv1dOptions& options);
 
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "Conv1d"; }
   Attributes attributes() const override;
 
@@ -90,6 +93,7 @@ class ConvTranspose2d : public Module {
   ConvTranspose2d(Tensor weight, Tensor bias, const Conv2dOptions& options, Pair output_padding);
 
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "ConvTranspose2d"; }
   Attributes attributes() const override;
 

@@ -10,6 +10,8 @@ class Dropout : public Module {
   /// Throws ValueError for p outside [0, 1].
   explicit Dropout(double p = 0.5);
   Tensor forward(const Tensor& x) override;
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "Dropout"; }
   Attributes attributes() const override { return {{"p", p_}}; }
 

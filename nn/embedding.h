@@ -12,6 +12,7 @@ class Embedding : public Module {
   Embedding(int64_t num_embeddings, int64_t embedding_dim);
   explicit Embedding(Tensor weight);
   Tensor forward(const Tensor& index) override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "Embedding"; }
   Attributes attributes() const override;
 

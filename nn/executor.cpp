@@ -41,10 +41,13 @@ class FallbackStep : public InferenceStep {
  public:
   using Compute = std::function<Tensor(std::span<const Tensor>)>;
 
-  FallbackStep(Compute compute, std::vector<ValueInfo> inputs)
-      : InferenceStep(output_of(compute, inputs)), compute_(std::move(compute)), inputs_(std::move(inputs)) {}
+  FallbackStep(Compute compute, std::vector<ValueInfo> inputs, bool per_sample)
+      : InferenceStep(output_of(compute, inputs)),
+        compute_(std::move(compute)),
+        inputs_(std::move(inputs)),
+        per_sample_(per_sample) {}
 
-  bool is_per_sample() const override { return false; }
+  bool is_per_sample() const override { return per_sample_; }
 
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
     std::vector<Tensor> arguments;
@@ -62,6 +65,7 @@ class FallbackStep : public InferenceStep {
 
   Compute compute_;
   std::vector<ValueInfo> inputs_;
+  bool per_sample_;
 };
 
 // From [h, w, c] back to [c, h, w], for steps that do not know flattened images.
@@ -174,7 +178,12 @@ class Executor::Program {
       for (size_t& argument : arguments) argument = unflattened(argument);
       step = make_step(graph, node, arguments);
     }
-    if (!step) step = std::make_unique<FallbackStep>(compute_of(graph, node), infos_of(arguments));
+    if (!step) {
+      const std::vector<ValueInfo> infos = infos_of(arguments);
+      const bool per_sample =
+          node.kind == Node::Kind::layer ? graph.layer(&node).is_per_sample() : is_per_sample_op(node.target, infos);
+      step = std::make_unique<FallbackStep>(compute_of(graph, node), infos, per_sample);
+    }
     return add_step(std::move(step), std::move(arguments));
   }
 
@@ -205,9 +214,13 @@ class Executor::Program {
   std::unique_ptr<InferenceStep> make_step(const Graph& graph, const Node& node,
                                            const std::vector<size_t>& arguments) const {
     const std::vector<ValueInfo> infos = infos_of(arguments);
-    if (node.kind == Node::Kind::layer) return graph.layer(&node).inference_step(infos);
-    const StepFactory* factory = inference_step_factory(node.target);
-    return factory ? (*factory)(node.attributes, infos) : nullptr;
+    try {
+      if (node.kind == Node::Kind::layer) return graph.layer(&node).inference_step(infos);
+      const StepFactory* factory = inference_step_factory(node.target);
+      return factory ? (*factory)(node.attributes, infos) : nullptr;
+    } catch (const Error&) {
+      return nullptr;  // the layer or op itself will say what is wrong, and its name
+    }
   }
 
   static FallbackStep::Compute compute_of(const Graph& graph, const Node& node) {
@@ -343,6 +356,7 @@ Tensor Executor::run(const Graph& graph, std::span<const Tensor> inputs) {
   // Bytes of a part of an array.
   const auto stride_of = [&](const NDArray& x) { return parts > 1 ? x.nbytes() / x.shape(0) * part : 0; };
   parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    const NoGrad guard;  // on this thread, too
     std::array<const void*, kMostInputs> arguments;
     for (int64_t p = begin; p < end; ++p) {
       for (size_t i = 0; i < inputs.size(); ++i)

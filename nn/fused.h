@@ -10,6 +10,7 @@ class LinearReLU : public Linear {
  public:
   using Linear::Linear;
   Tensor forward(const Tensor& x) override;
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   std::string type() const override { return "LinearReLU"; }
 };
 

@@ -21,6 +21,7 @@ class GroupNorm : public Module {
   GroupNorm(int64_t num_groups, int64_t num_channels, double eps, Tensor weight, Tensor bias);
 
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "GroupNorm"; }
   Attributes attributes() const override;
 

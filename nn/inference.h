@@ -51,6 +51,14 @@ class InferenceStep {
   ValueInfo output_;
 };
 
+/// A step for which nothing is to be done: a reshape, or a layer that hands its input on.
+class ViewStep : public InferenceStep {
+ public:
+  using InferenceStep::InferenceStep;
+  bool is_view() const override { return true; }
+  void run(std::span<const void* const>, void*, uint8_t*) const override {}
+};
+
 /// Makes an op's step, or returns null if it has none for such inputs.
 using StepFactory =
     std::function<std::unique_ptr<InferenceStep>(const Attributes& attributes, std::span<const ValueInfo> inputs)>;
@@ -59,6 +67,9 @@ using StepFactory =
 void register_inference_step(std::string op, StepFactory factory);
 /// Null for an op that has no step.
 const StepFactory* inference_step_factory(std::string_view op);
+
+/// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
+bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
 
 struct StepRegistration {
   StepRegistration(std::string op, StepFactory factory) { register_inference_step(std::move(op), std::move(factory)); }

@@ -19,6 +19,7 @@ class LayerNorm : public Module {
   /// With these tensors; both undefined for no affine part.
   LayerNorm(const Shape& normalized_shape, double eps, Tensor weight, Tensor bias);
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
   std::string type() const override { return "LayerNorm"; }
   Attributes attributes() const override;
 

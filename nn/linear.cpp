@@ -1,6 +1,7 @@
 #include <thimble/core/ops/matmul.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/linear.h>
+#include <thimble/nn/linear_step.h>
 
 namespace thimble::nn {
 
@@ -30,6 +31,10 @@ Linear::Linear(Tensor w, Tensor b) {
 }
 
 Tensor Linear::forward(const Tensor& x) { return linear(x, weight, bias); }
+
+std::unique_ptr<InferenceStep> Linear::inference_step(std::span<const ValueInfo> inputs) const {
+  return linear_step(weight, bias, false, inputs);
+}
 
 Attributes Linear::attributes() const {
   return {{"in_features", in_features()}, {"out_features", out_features()}, {"bias", bias.defined()}};

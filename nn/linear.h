@@ -23,6 +23,8 @@ class Linear : public Module {
   Linear(Tensor weight, Tensor bias);
 
   Tensor forward(const Tensor& x) override;
+  bool is_per_sample() const override { return true; }
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   std::string type() const override { return "Linear"; }
   Attributes attributes() const override;
 

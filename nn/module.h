@@ -42,6 +42,8 @@ class Module {
   /// than forward(). See nn/inference.h. Takes nothing for granted: for inputs that forward() would refuse, null.
   virtual std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const;
 
+  /// Whether, in evaluation mode, each sample (index of the first dimension) is computed by itself.
+  virtual bool is_per_sample() const { return false; }
   /// Whether forward() changes the module in evaluation mode, too, as an observer does.
   virtual bool has_side_effects() const { return false; }
 

@@ -78,8 +78,8 @@ void for_each_tile(const Conv2dGeometry& g, int64_t begin, int64_t end, int64_t 
 }  // namespace
 
 template <typename T>
-void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y) {
-  if (g.depthwise()) return depthwise(g, x, weight, bias, y);
+void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu) {
+  if (g.depthwise()) return depthwise(g, x, weight, bias, y, relu);
   const int64_t size = tile_pixels<T>(g);
   parallel_for(g.out_pixels(), grain_pixels(g), [&](int64_t begin, int64_t end) {
     Columns<T> columns(g, x, thread_scratch_of<T>(size * g.columns()));
@@ -95,7 +95,8 @@ void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias,
                               .ldb = g.group_out(),
                               .c = y + first * g.out_channels + group * g.group_out(),
                               .ldc = g.out_channels,
-                              .bias = bias ? bias + group * g.group_out() : nullptr});
+                              .bias = bias ? bias + group * g.group_out() : nullptr,
+                              .relu = relu});
     });
   });
 }
@@ -159,8 +160,8 @@ void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T*
     for (int64_t i = 0; i < weights; ++i) dweight[i] += partial[static_cast<size_t>((piece - 1) * weights + i)];
 }
 
-template void conv2d(const Conv2dGeometry&, const float*, const float*, const float*, float*);
-template void conv2d(const Conv2dGeometry&, const double*, const double*, const double*, double*);
+template void conv2d(const Conv2dGeometry&, const float*, const float*, const float*, float*, bool);
+template void conv2d(const Conv2dGeometry&, const double*, const double*, const double*, double*, bool);
 template void conv2d_input_gradient(const Conv2dGeometry&, const float*, const float*, float*);
 template void conv2d_input_gradient(const Conv2dGeometry&, const double*, const double*, double*);
 template void conv2d_weight_gradient(const Conv2dGeometry&, const float*, const float*, float*);

@@ -8,10 +8,11 @@
 
 namespace thimble::kernels {
 
-/// y [batch, out_height, out_width, out_channels] = x * weight + bias (unless null). weight is [groups, columns(),
-/// group_out()]; for the three depthwise functions it is [taps(), out_channels].
+/// y [batch, out_height, out_width, out_channels] = x * weight + bias (unless null), or 0 where that is below and
+/// `relu` is asked for. weight is [groups, columns(), group_out()]; for the three depthwise functions it is [taps(),
+/// out_channels].
 template <typename T>
-void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y);
+void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu = false);
 
 /// dx, the gradient of x, from dy. weight is [groups, group_out(), columns()].
 template <typename T>

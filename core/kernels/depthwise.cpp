@@ -36,7 +36,7 @@ void for_each_tap(const Conv2dGeometry& g, int64_t begin, int64_t end, Visit&& v
 }  // namespace
 
 template <typename T>
-void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y) {
+void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu) {
   const int64_t channels = g.out_channels, image = g.out_height * g.out_width * channels;
   parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * image; i < end * image; i += channels) {
@@ -48,6 +48,8 @@ void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bi
     for_each_tap(g, begin, end, [&](int64_t out, int64_t in, int64_t tap) {
       add_products(channels, x + in * channels, weight + tap * channels, y + out * channels);
     });
+    if (relu)
+      for (int64_t i = begin * image; i < end * image; ++i) y[i] = std::max(y[i], T{0});
   });
 }
 
@@ -81,8 +83,8 @@ void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy,
     for (int64_t i = 0; i < weights; ++i) dweight[i] += partial[static_cast<size_t>(piece * weights + i)];
 }
 
-template void depthwise(const Conv2dGeometry&, const float*, const float*, const float*, float*);
-template void depthwise(const Conv2dGeometry&, const double*, const double*, const double*, double*);
+template void depthwise(const Conv2dGeometry&, const float*, const float*, const float*, float*, bool);
+template void depthwise(const Conv2dGeometry&, const double*, const double*, const double*, double*, bool);
 template void depthwise_input_gradient(const Conv2dGeometry&, const float*, const float*, float*);
 template void depthwise_input_gradient(const Conv2dGeometry&, const double*, const double*, double*);
 template void depthwise_weight_gradient(const Conv2dGeometry&, const float*, const float*, float*);

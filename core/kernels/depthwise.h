@@ -6,7 +6,7 @@
 namespace thimble::kernels {
 
 template <typename T>
-void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y);
+void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu);
 template <typename T>
 void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx);
 template <typename T>

@@ -3,6 +3,7 @@
 #include <thimble/core/kernels/conv2d.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/conv.h>
+#include <thimble/core/ops/conv_geometry.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -13,21 +14,6 @@ namespace {
 
 using kernels::Conv2dGeometry;
 
-void check_options(const char* op, const Conv2dOptions& o) {
-  check<ValueError>(o.stride.height > 0 && o.stride.width > 0, op, ": stride ", o.stride.height, "x", o.stride.width,
-                    " must be at least 1");
-  check<ValueError>(o.dilation.height > 0 && o.dilation.width > 0, op, ": dilation ", o.dilation.height, "x",
-                    o.dilation.width, " must be at least 1");
-  const Padding& p = o.padding;
-  check<ValueError>(std::min({p.top, p.left, p.bottom, p.right}) >= 0, op, ": padding [", p.top, ",", p.left, ",",
-                    p.bottom, ",", p.right, "] must not be negative");
-  check<ValueError>(o.groups > 0, op, ": groups ", o.groups, " must be at least 1");
-  constexpr int64_t kMost = int64_t{1} << 31;
-  for (int64_t v : {o.stride.height, o.stride.width, o.dilation.height, o.dilation.width, p.top, p.left, p.bottom,
-                    p.right, o.groups})
-    check<ValueError>(v < kMost, op, ": option ", v, " is too large");
-}
-
 void check_dtypes(const char* op, std::span<const NDArray> inputs) {
   for (const NDArray& x : inputs)
     check<DTypeError>(is_differentiable(x.dtype()) && x.dtype() == inputs[0].dtype(), op,
@@ -35,73 +21,14 @@ void check_dtypes(const char* op, std::span<const NDArray> inputs) {
                       x.dtype());
 }
 
-// Checks shapes of a convolution from `image` [n, in, h, w] by `weight` [out, in / groups, kh, kw].
-Conv2dGeometry geometry(const char* op, const Shape& image, const Shape& weight, const Conv2dOptions& o) {
-  check_options(op, o);
-  check<ShapeError>(image.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", image);
-  check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, op,
-                    ": weight must be [out, in / groups, kernel height, kernel width], got ", weight);
-  check<ShapeError>(image[0] > 0, op, ": the batch is empty (input ", image, ")");
-  check<ShapeError>(weight[0] % o.groups == 0, op, ": ", o.groups, " groups do not divide ", weight[0],
-                    " output channels (weight ", weight, ")");
-  check<ShapeError>(image[1] == weight[1] * o.groups, op, ": weight ", weight, " expects ", weight[1] * o.groups,
-                    " input channels, got ", image[1], " (input ", image, ")");
-  const int64_t height = image[2] + o.padding.top + o.padding.bottom;
-  const int64_t width = image[3] + o.padding.left + o.padding.right;
-  const int64_t reach_h = o.dilation.height * (weight[2] - 1) + 1, reach_w = o.dilation.width * (weight[3] - 1) + 1;
-  check<ShapeError>(reach_h <= height && reach_w <= width, op, ": a kernel of ", reach_h, "x", reach_w,
-                    " is larger than the padded input, ", height, "x", width, " (input ", image, ")");
-  return {.batch = image[0],
-          .in_height = image[2],
-          .in_width = image[3],
-          .in_channels = image[1],
-          .out_height = (height - reach_h) / o.stride.height + 1,
-          .out_width = (width - reach_w) / o.stride.width + 1,
-          .out_channels = weight[0],
-          .kernel_height = weight[2],
-          .kernel_width = weight[3],
-          .stride_height = o.stride.height,
-          .stride_width = o.stride.width,
-          .dilation_height = o.dilation.height,
-          .dilation_width = o.dilation.width,
-          .pad_top = o.padding.top,
-          .pad_left = o.padding.left,
-          .groups = o.groups};
-}
-
 Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
-
-// A geometry without the taps that see nothing but padding.
-struct Trimmed {
-  Conv2dGeometry g;
-  kernels::FirstTap first;
-
-  explicit Trimmed(const Conv2dGeometry& full) : g(full), first(kernels::trim_taps(g)) {}
-
-  /// The part of an OIHW array that the remaining taps are.
-  NDArray of(const NDArray& weight) const {
-    return weight.slice(2, first.row, first.row + g.kernel_height)
-        .slice(3, first.column, first.column + g.kernel_width);
-  }
-};
-
-// OIHW as the kernels want it: axes of [groups, out, in, height, width] in another order.
-NDArray reordered(const NDArray& weight, int64_t groups, const Shape& axes) {
-  const Shape& s = weight.shape();
-  return weight.contiguous().reshape({groups, s[0] / groups, s[1], s[2], s[3]}).permute(axes).contiguous();
-}
-
-// [groups, taps, in, out]; depthwise [taps, channels].
-NDArray for_forward(const NDArray& weight, const Conv2dGeometry& g) {
-  return reordered(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 3, 4, 2, 1});
-}
 
 // [groups, out, taps, in]; depthwise [taps, channels].
 NDArray for_input_gradient(const NDArray& weight, const Conv2dGeometry& g) {
-  return reordered(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
+  return grouped_weight(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
 }
 
-// for_forward() reversed.
+// conv2d_forward_weight() reversed.
 NDArray from_forward(const NDArray& weight, const Conv2dGeometry& g) {
   const int64_t in = g.group_in(), out = g.group_out(), h = g.kernel_height, w = g.kernel_width;
   const NDArray ordered = g.depthwise() ? weight.reshape({h, w, in, g.groups, out}).permute({3, 4, 2, 0, 1})
@@ -123,12 +50,12 @@ class Conv2d final : public Op {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     check_dtypes("conv2d", inputs);
-    const Trimmed trimmed(geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
+    const TrimmedConv2d trimmed(conv2d_geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
     const Conv2dGeometry& g = trimmed.g;
     const bool has_bias = inputs.size() > 2;
     check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
                       "], got ", has_bias ? inputs[2].shape() : Shape());
-    const NDArray x = to_channels_last(inputs[0]), weight = for_forward(trimmed.of(inputs[1]), g);
+    const NDArray x = to_channels_last(inputs[0]), weight = conv2d_forward_weight(trimmed.of(inputs[1]), g);
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
     NDArray y = channels_last_array(out_shape(g), x.dtype());
     dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
@@ -159,7 +86,7 @@ class ConvTranspose2d final : public Op {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     check_dtypes("conv_transpose2d", inputs);
-    const Trimmed trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
+    const TrimmedConv2d trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
     const Conv2dGeometry& g = trimmed.g;
     const NDArray dy = to_channels_last(inputs[0]), weight = for_input_gradient(trimmed.of(inputs[1]), g);
     NDArray dx = channels_last_array({g.batch, g.in_channels, g.in_height, g.in_width}, dy.dtype());
@@ -177,7 +104,7 @@ class ConvTranspose2d final : public Op {
   Conv2dGeometry geometry_of(const Shape& x, const Shape& weight) const {
     const Conv2dOptions& o = options_;
     constexpr const char* kOp = "conv_transpose2d";
-    check_options(kOp, o);
+    check_conv2d_options(kOp, o);
     check<ShapeError>(x.ndim() == 4 && x.numel() > 0, kOp, ": input must be [batch, channels, height, width], got ", x);
     check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, kOp,
                       ": weight must be [in, out / groups, kernel height, kernel width], got ", weight);
@@ -189,7 +116,7 @@ class ConvTranspose2d final : public Op {
                                    output_padding_.width);
     check<ShapeError>(out_h > 0 && out_w > 0, kOp, ": the output of input ", x, " and weight ", weight, " would be ",
                       out_h, "x", out_w);
-    return geometry(kOp, {x[0], weight[1] * o.groups, out_h, out_w}, weight, o);
+    return conv2d_geometry(kOp, {x[0], weight[1] * o.groups, out_h, out_w}, weight, o);
   }
 
   static int64_t out_size(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t before, int64_t after,
@@ -223,9 +150,9 @@ class Conv2dWeight final : public Op {
                       "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,
                       " groups");
     const Shape shape{grad[1], image[1] / options_.groups, kernel_.height, kernel_.width};
-    const Conv2dGeometry full = geometry("conv2d_weight", image, shape, options_);
+    const Conv2dGeometry full = conv2d_geometry("conv2d_weight", image, shape, options_);
     check<ShapeError>(grad == out_shape(full), "conv2d_weight: gradient ", grad, ", expected ", out_shape(full));
-    const Trimmed trimmed(full);
+    const TrimmedConv2d trimmed(full);
     const Conv2dGeometry& g = trimmed.g;
     const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(inputs[1]);
     NDArray packed({g.groups, g.columns(), g.group_out()}, x.dtype());

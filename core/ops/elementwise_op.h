@@ -44,8 +44,8 @@ class BinaryOp : public Op {
 /// broadcast to. Messages begin with `op`.
 Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped = 0);
 
-/// An array for the result, of this shape. It lies in memory as the first input of that shape does that has no gaps: what
-/// is computed from channels-last images is channels-last, and one loop over memory.
+/// An array for the result, of this shape. It lies in memory as the first input of that shape does that has no gaps:
+/// what is computed from channels-last images is channels-last, and one loop over memory.
 NDArray elementwise_output(const Shape& shape, std::span<const NDArray> inputs, DType dtype);
 
 /// The gradient of a broadcast input, from `full`, a callable that gives it in the output's shape; not computed if the

@@ -18,7 +18,7 @@ namespace thimble {
 
 struct MaxPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
-  Pair padding = 0;            ///< with -infinity, on both sides
+  Pair padding = 0;                 ///< with -infinity, on both sides
   Pair dilation = 1;
   bool ceil_mode = false;  ///< windows may hang over the end of the padded input, as long as they start inside
 };
@@ -29,7 +29,7 @@ Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& options 
 
 struct AvgPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
-  Pair padding = 0;            ///< with zeros, on both sides
+  Pair padding = 0;                 ///< with zeros, on both sides
   bool ceil_mode = false;
   bool count_include_pad = true;  ///< whether the padding's zeros count as elements
 };
