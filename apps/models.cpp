@@ -4,7 +4,9 @@
 
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
+#include <thimble/nn/conv_bn_relu.h>
 #include <thimble/nn/linear.h>
+#include <thimble/nn/pool.h>
 
 namespace thimble::apps {
 
@@ -24,25 +26,61 @@ std::unique_ptr<nn::Module> mlp(const ModelOptions& options, const Shape& image_
   return model;
 }
 
+/// Three 3x3 convolutions of 16, 32 and 64 channels, each with batch normalization and ReLU, two 2x2 max pools between
+/// them, one linear layer.
+std::unique_ptr<nn::Module> cnn(const Shape& image) {
+  auto model = std::make_unique<nn::Sequential>();
+  model->emplace<nn::ConvBNReLU>(image[0], 16, 3, nn::ConvBNReLU::Options{.padding = 1}).emplace<nn::MaxPool2d>(2);
+  model->emplace<nn::ConvBNReLU>(16, 32, 3, nn::ConvBNReLU::Options{.padding = 1}).emplace<nn::MaxPool2d>(2);
+  model->emplace<nn::ConvBNReLU>(32, 64, 3, nn::ConvBNReLU::Options{.padding = 1}).emplace<nn::Flatten>();
+  model->emplace<nn::Linear>(64 * (image[1] / 4) * (image[2] / 4), kClasses);
+  return model;
+}
+
+/// Needle's ResNet9: convolutions with batch normalization and ReLU, with two pairs that add their input.
+std::unique_ptr<nn::Module> resnet9(const Shape& image) {
+  auto block = [](int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+    return std::make_shared<nn::ConvBNReLU>(in, out, kernel,
+                                            nn::ConvBNReLU::Options{.stride = stride, .padding = kernel / 2});
+  };
+  auto pair = [&](int64_t channels) {
+    auto body = std::make_shared<nn::Sequential>();
+    body->add(block(channels, channels, 3, 1)).add(block(channels, channels, 3, 1));
+    return std::make_shared<nn::Residual>(body);
+  };
+  // What the strides of 4, 2, 2 and 2 leave of a side.
+  auto reduced = [](int64_t size) { return (((((size - 1) / 4) / 2) / 2) / 2) + 1; };
+  auto model = std::make_unique<nn::Sequential>();
+  model->add(block(image[0], 16, 7, 4)).add(block(16, 32, 3, 2)).add(pair(32));
+  model->add(block(32, 64, 3, 2)).add(block(64, 128, 3, 2)).add(pair(128));
+  model->emplace<nn::Flatten>()
+      .emplace<nn::Linear>(128 * reduced(image[1]) * reduced(image[2]), 128)
+      .emplace<nn::ReLU>()
+      .emplace<nn::Linear>(128, kClasses);
+  return model;
+}
+
 void check_known(const std::string& name) {
-  check(std::ranges::count(model_names(), name) > 0, "unknown model '", name, "'; there is: mlp");
+  check(std::ranges::count(model_names(), name) > 0, "unknown model '", name, "'; there are mlp, cnn, resnet9");
 }
 
 }  // namespace
 
 const std::vector<std::string>& model_names() {
-  static const std::vector<std::string> names{"mlp"};
+  static const std::vector<std::string> names{"mlp", "cnn", "resnet9"};
   return names;
 }
 
 data::Preprocessing preprocessing_for(const ModelOptions& options) {
   check_known(options.name);
-  return {.crop = options.crop, .flatten = true};
+  if (options.name == "resnet9") return {.crop = options.crop, .pad = 2, .channels = 3};
+  return {.crop = options.crop, .flatten = options.name == "mlp"};
 }
 
 std::unique_ptr<nn::Module> make_model(const ModelOptions& options, const Shape& image_shape) {
   check_known(options.name);
-  return mlp(options, image_shape);
+  if (options.name == "mlp") return mlp(options, image_shape);
+  return options.name == "cnn" ? cnn(image_shape) : resnet9(image_shape);
 }
 
 }  // namespace thimble::apps

@@ -19,6 +19,8 @@ struct Reference {
 inline const Reference kReferences[] = {
     {"mlp1024", {.name = "mlp", .hidden = 1024, .layers = 2, .crop = 20}, 64},
     {"mlp128", {.name = "mlp", .hidden = 128, .layers = 2}, 64},
+    {"cnn", {.name = "cnn"}, 64},
+    {"resnet9", {.name = "resnet9"}, 128},
 };
 
 inline Shape input_shape(const Reference& reference) {

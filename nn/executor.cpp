@@ -17,15 +17,6 @@ namespace {
 constexpr int64_t kPartBytes = 768 * 1024;
 constexpr size_t kMostDivisions = 16;
 
-// A value's memory as an array in the graph's order of dimensions.
-NDArray array_over(void* memory, const ValueInfo& info) {
-  const Shape& s = info.shape;
-  if (!info.is_image()) return NDArray::borrow(memory, s, info.dtype, nullptr);
-  return from_channels_last(NDArray::borrow(memory, {s[0], s[2], s[3], s[1]}, info.dtype, nullptr));
-}
-
-NDArray array_over(const void* memory, const ValueInfo& info) { return array_over(const_cast<void*>(memory), info); }
-
 // As steps want it: dense, and images channels-last.
 NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
 

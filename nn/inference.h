@@ -27,6 +27,10 @@ struct ValueInfo {
   friend bool operator==(const ValueInfo&, const ValueInfo&) = default;
 };
 
+/// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it.
+NDArray array_over(void* memory, const ValueInfo& info);
+NDArray array_over(const void* memory, const ValueInfo& info);
+
 class InferenceStep {
  public:
   explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}

@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include <thimble/core/tensor.h>
 #include <thimble/quant/fuse.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/quantize.h>
+#include <thimble/quant/quantized_conv.h>
 #include <thimble/quant/quantized_linear.h>
+#include <thimble/quant/quantized_ops.h>
 
 namespace thimble::quant {
 
@@ -15,42 +18,66 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-// Layers that have an integer form.
-bool has_integer_form(const Graph& graph, const Node* node) {
-  return graph.is_layer(node, "Linear") || graph.is_layer(node, "LinearReLU");
+// Layers that are integer products.
+bool is_product(const Graph& graph, const Node* node) {
+  constexpr std::string_view kTypes[] = {"Linear", "LinearReLU", "Conv2d", "Conv2dReLU"};
+  return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
-// Ops that only move elements: they work on integers as they do on floats, with their input's parameters.
+bool is_add(const Graph& graph, const Node* node) {
+  return (graph.is_op(node, "add") || graph.is_op(node, "add_relu")) && node->inputs.size() == 2;
+}
+
+bool has_integer_form(const Graph& graph, const Node* node) { return is_product(graph, node) || is_add(graph, node); }
+
+// The mean of integers is one, with the same parameters, as long as no padding counts as elements.
+bool counts_padding(const Node* node) {
+  if (!node->attributes.get<bool>("count_include_pad")) return false;
+  const auto padding = node->attributes.get<std::vector<int64_t>>("padding");
+  return node->attributes.get<bool>("ceil_mode") || std::ranges::any_of(padding, [](int64_t p) { return p != 0; });
+}
+
+// Ops that move or select elements, or average some: they work on integers as on floats, with their input's parameters.
 bool passes_integers_on(const Graph& graph, const Node* node) {
-  constexpr std::string_view kMoving[] = {"flatten",   "reshape", "squeeze", "unsqueeze",
-                                          "transpose", "permute", "slice"};
-  return std::ranges::any_of(kMoving, [&](std::string_view op) { return graph.is_op(node, op); });
+  constexpr std::string_view kOps[] = {"flatten", "reshape", "squeeze",    "unsqueeze",          "transpose",
+                                       "permute", "slice",   "max_pool2d", "adaptive_avg_pool2d"};
+  if (graph.is_op(node, "avg_pool2d")) return !counts_padding(node);
+  return std::ranges::any_of(kOps, [&](std::string_view op) { return graph.is_op(node, op); });
 }
 
 // Layers that were converted before.
 bool is_integer_layer(const Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {"QuantizedLinear", "Quantize", "Dequantize"};
+  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd", "Quantize",
+                                         "Dequantize"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
+std::string type_of(const Graph& graph, const Node* node) {
+  return node->kind == Node::Kind::layer ? graph.layer(node).type() : node->target;
+}
+
 // What a fused layer was made of counts as its type, too: who keeps Linear float means Linear with ReLU as well.
-std::vector<std::string> types_of(const std::string& type) {
+std::vector<std::string> types_of(const Graph& graph, const Node* node) {
+  const std::string type = type_of(graph, node);
   if (type == "LinearReLU") return {type, "Linear"};
+  if (type == "Conv2dReLU") return {type, "Conv2d"};
+  if (type == "add_relu") return {type, "add"};
   return {type};
 }
 
-// prepare() leaves on the node itself what convert() must know.
+// prepare() leaves on the node itself what convert() must know. On a concatenation the mark says that its inputs share
+// parameters with it.
 constexpr const char* kWeightBits = "weight_bits";
 
-bool is_marked(const Graph& graph, const Node* node) {
-  return has_integer_form(graph, node) && node->attributes.contains(kWeightBits);
-}
+bool is_marked(const Node* node) { return node->attributes.contains(kWeightBits); }
 
 // The value that has parameters of its own, behind ops that pass them on.
 Node* source_of(const Graph& graph, Node* node) {
   while (passes_integers_on(graph, node)) node = node->inputs[0];
   return node;
 }
+
+bool is_concat(const Graph& graph, const Node* node) { return graph.is_op(node, "concat"); }
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
 
@@ -60,15 +87,8 @@ class Converter {
 
   Graph run() {
     remove_observers();
-    for (Node* node : graph_.nodes()) {
-      if (is_marked(graph_, node))
-        convert_layer(node);
-      else if (can_pass_on(node))
-        pass_on(node);
-      else
-        take_floats(node);
-      if (report_) report(node);
-    }
+    share_with_concatenations();
+    for (Node* node : graph_.nodes()) convert_node(node);
     if (integers_.contains(graph_.output())) graph_.set_output(float_of(graph_.output()));
     graph_.eliminate_dead_nodes();
     graph_.verify();
@@ -88,54 +108,112 @@ class Converter {
     }
   }
 
+  // The inputs of a concatenation get its parameters, which were observed behind it and hold the range of each.
+  void share_with_concatenations() {
+    for (Node* node : graph_.nodes()) {
+      if (!is_concat(graph_, node) || !is_marked(node)) continue;
+      for (Node* input : node->inputs) qparams_[source_of(graph_, input)] = qparams_.at(node);
+    }
+  }
+
+  void convert_node(Node* node) {
+    const LayerReport before = report_of(node);
+    bool integer = true;
+    if (is_product(graph_, node) && is_marked(node))
+      convert_product(node);
+    else if (is_add(graph_, node) && is_marked(node) && wanted_as_integer(node))
+      convert_add(node);
+    else if (can_pass_on(node))
+      pass_on(node);
+    else
+      integer = take_floats(node);
+    if (report_) report(before, node, integer);
+  }
+
+  bool reads_integers(const Node* user) const {
+    return ((is_product(graph_, user) || is_add(graph_, user)) && is_marked(user)) ||
+           (moves_integers(user) && wanted_as_integer(user));
+  }
+
+  bool moves_integers(const Node* node) const {
+    return passes_integers_on(graph_, node) || (is_concat(graph_, node) && is_marked(node));
+  }
+
   // Whether an integer layer reads this value, directly or through ops that pass it on.
   bool wanted_as_integer(const Node* value) const {
-    return std::ranges::any_of(graph_.users(value), [&](const Node* user) {
-      return is_marked(graph_, user) || (passes_integers_on(graph_, user) && wanted_as_integer(user));
-    });
+    return std::ranges::any_of(graph_.users(value), [&](const Node* user) { return reads_integers(user); });
   }
 
   bool wanted_as_integer_only(const Node* value) const {
     return value != graph_.output() && std::ranges::all_of(graph_.users(value), [&](const Node* user) {
-             return is_marked(graph_, user) || (passes_integers_on(graph_, user) && wanted_as_integer_only(user));
+             return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
            });
   }
 
-  void convert_layer(Node* node) {
+  void convert_product(Node* node) {
     Node* input = integer_of(node->inputs[0]);
     const TensorQParams input_qparams = integers_.at(input);
-    const auto* linear = graph_.layer_as<nn::Linear>(node);
     const auto weight =
         QuantizationSpec::per_channel_weight(static_cast<int>(node->attributes.get<int64_t>(kWeightBits)));
     const auto own = qparams_.find(node);
     const bool integer_output = own != qparams_.end() && wanted_as_integer(node);
     const auto output = integer_output ? std::optional(own->second) : std::nullopt;
-    layer_reports_[node] = {node->name, linear->type(), weight.bits, input_qparams.bits, false, ""};
-    graph_.replace_layer(
-        node, QuantizedLinear::from_float(*linear, weight, input_qparams, output, linear->type() == "LinearReLU"));
+    const bool relu = graph_.layer(node).type().ends_with("ReLU");
+    if (const auto* conv = graph_.layer_as<nn::Conv2d>(node))
+      graph_.replace_layer(node, QuantizedConv2d::from_float(*conv, weight, input_qparams, output, relu));
+    else
+      graph_.replace_layer(
+          node, QuantizedLinear::from_float(*graph_.layer_as<nn::Linear>(node), weight, input_qparams, output, relu));
     graph_.set_input(node, 0, input);
     node->attributes = {};
     if (output) integers_[node] = *output;
+    bits_[node] = {weight.bits, input_qparams.bits};
+  }
+
+  void convert_add(Node*& node) {
+    Node *a = integer_of(node->inputs[0]), *b = integer_of(node->inputs[1]);
+    const TensorQParams output = qparams_.at(node);
+    const bool relu = graph_.is_op(node, "add_relu");
+    const std::string name = std::exchange(node->name, node->name + ".float");
+    Node* added = graph_.add_layer(name, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu),
+                                   {a, b}, node);
+    graph_.replace_uses(node, added);
+    graph_.erase(node);
+    integers_[added] = output;
+    bits_[added] = {output.bits, output.bits};
+    node = added;
   }
 
   // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
   bool can_pass_on(const Node* node) const {
-    if (!passes_integers_on(graph_, node)) return false;
-    const Node* input = node->inputs[0];
-    return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
+    if (!moves_integers(node)) return false;
+    return std::ranges::all_of(node->inputs, [&](Node* input) {
+      return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
+    });
   }
 
   void pass_on(Node* node) {
-    graph_.set_input(node, 0, integer_of(node->inputs[0]));
+    for (size_t i = 0; i < node->inputs.size(); ++i) graph_.set_input(node, i, integer_of(node->inputs[i]));
     integers_[node] = integers_.at(node->inputs[0]);
+    if (is_concat(graph_, node)) node->attributes = without_mark(node->attributes);
   }
 
-  void take_floats(Node* node) {
+  // Returns false: the node stays float.
+  bool take_floats(Node* node) {
     // Moved elements are in the range that they were in before: integer layers behind may quantize them.
     if (passes_integers_on(graph_, node))
       if (const auto it = qparams_.find(node->inputs[0]); it != qparams_.end()) qparams_.emplace(node, it->second);
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
+    if (node->kind == Node::Kind::op) node->attributes = without_mark(node->attributes);
+    return false;
+  }
+
+  static Attributes without_mark(const Attributes& attributes) {
+    Attributes kept;
+    for (const auto& [key, value] : attributes)
+      if (key != kWeightBits) kept.set(key, value);
+    return kept;
   }
 
   // The integer form of a value: itself, or a Quantize node behind it.
@@ -155,17 +233,28 @@ class Converter {
     return dequantized_[value] = node;
   }
 
-  void report(const Node* node) {
-    if (node->kind != Node::Kind::layer && node->kind != Node::Kind::op) return;
-    if (const auto it = layer_reports_.find(node); it != layer_reports_.end()) return report_->push_back(it->second);
-    if (integers_.contains(node) || is_integer_layer(graph_, node)) return;
-    const bool is_layer = node->kind == Node::Kind::layer;
-    const std::string type = is_layer ? graph_.layer(node).type() : node->target;
-    if (passes_integers_on(graph_, node)) return;
-    const char* reason = !has_integer_form(graph_, node)   ? "it has no integer form"
+  // What is to be said of a node if it stays float.
+  LayerReport report_of(const Node* node) const {
+    const char* reason = !has_integer_form(graph_, node) && !is_concat(graph_, node) ? "it has no integer form"
                          : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
-                                                           : "its configuration keeps it float";
-    report_->push_back({node->name, type, 32, 32, true, reason});
+                         : is_marked(node)                 ? "no integer layer reads its result"
+                         : is_product(graph_, node)        ? "its configuration keeps it float"
+                                                           : "its inputs are float, or its configuration keeps it so";
+    const bool computes = node->kind == Node::Kind::layer || node->kind == Node::Kind::op;
+    return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason};
+  }
+
+  void report(LayerReport entry, const Node* node, bool integer) {
+    if (entry.type.empty() || passes_integers_on(graph_, node)) return;
+    if (const auto it = bits_.find(node); it != bits_.end()) {
+      entry.weight_bits = it->second.first;
+      entry.activation_bits = it->second.second;
+    } else if (integer || is_integer_layer(graph_, node)) {
+      return;
+    }
+    entry.kept_float = !integer;
+    if (integer) entry.reason = "";
+    report_->push_back(std::move(entry));
   }
 
   Graph graph_;
@@ -173,16 +262,17 @@ class Converter {
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
   std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
   std::unordered_map<const Node*, Node*> quantized_, dequantized_;
-  std::unordered_map<const Node*, LayerReport> layer_reports_;
+  std::unordered_map<const Node*, std::pair<int, int>> bits_;  // of weights and activations of converted nodes
 };
 
 void check_names(const Graph& graph, const QConfigMapping& mapping) {
   for (const std::string& name : mapping.names())
     check<ValueError>(graph.find(name) != nullptr, "prepare: the configuration names '", name,
                       "', which the graph does not have");
+  const std::vector<std::string> ops = registered_ops();
   for (const std::string& type : mapping.types())
-    check<ValueError>(nn::is_registered_layer(type), "prepare: the configuration names the layer type '", type,
-                      "', which does not exist");
+    check<ValueError>(nn::is_registered_layer(type) || std::ranges::count(ops, type) > 0,
+                      "prepare: the configuration names the type '", type, "', which neither a layer nor an op has");
 }
 
 // Integer layers take activations unsigned and per tensor, weights signed, symmetric and per output channel.
@@ -196,34 +286,80 @@ void check_config(const std::string& layer, const QConfig& config) {
                     layer, "' asks for weights that are not signed, symmetric and per output channel (axis 0)");
 }
 
+// Puts observers where integer layers will need parameters.
+class Preparer {
+ public:
+  Preparer(const Graph& graph, const QConfigMapping& mapping) : graph_(graph.clone()), mapping_(mapping) {
+    graph_.eval();
+  }
+
+  Graph run() {
+    for (Node* node : graph_.nodes()) {
+      const auto config = config_of(node);
+      if (!config) continue;
+      check_config(node->name, *config);
+      node->attributes.set(kWeightBits, int64_t{config->weight.bits});
+      if (!is_concat(graph_, node))
+        for (Node* input : std::vector<Node*>(node->inputs)) observe(source_of(graph_, input), node, *config);
+      if (!is_product(graph_, node)) observe(node, node, *config);
+      marked_.insert(node);
+    }
+    graph_.verify();
+    return std::move(graph_);
+  }
+
+ private:
+  // Of a node that becomes an integer one.
+  std::optional<QConfig> config_of(const Node* node) {
+    const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;
+    // What joins values is worth it where they are integers already.
+    const bool joins = (is_add(graph_, node) || is_concat(graph_, node)) && joins_integers(node);
+    if (!product && !joins) return std::nullopt;
+    return mapping_.find(node->name, types_of(graph_, node));
+  }
+
+  bool joins_integers(const Node* node) {
+    std::unordered_set<const Node*> sources;
+    for (Node* input : node->inputs) {
+      const Node* source = source_of(graph_, input);
+      if (observer_of(graph_, source)) source = source->inputs[0];
+      if (!marked_.contains(source)) return false;
+      sources.insert(source);
+    }
+    if (!is_concat(graph_, node)) return true;
+    // A value shares the parameters of one concatenation, and a concatenation's own are observed behind it.
+    for (const Node* source : sources)
+      if (shared_.contains(source) || is_concat(graph_, source)) return false;
+    shared_.insert(sources.begin(), sources.end());
+    return true;
+  }
+
+  void observe(Node* value, const Node* reader, const QConfig& config) {
+    if (const auto it = chosen_.find(value); it != chosen_.end()) {
+      const auto& [first, other] = it->second;
+      check<ValueError>(other.activation == config.activation && other.observer == config.observer, "prepare: '",
+                        first->name, "' and '", reader->name,
+                        "' read the same value, and their configurations ask for different activations");
+      return;
+    }
+    if (observer_of(graph_, value)) return;
+    Node* observer =
+        graph_.add_layer(value->name + ".observer", make_observer(config.observer, config.activation), {value}, value);
+    graph_.replace_uses(value, observer);
+    chosen_.emplace(observer, std::pair(reader, config));
+  }
+
+  Graph graph_;
+  const QConfigMapping& mapping_;
+  std::unordered_set<const Node*> marked_, shared_;
+  std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen_;  // observer -> who asked for it, and how
+};
+
 }  // namespace
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
   check_names(graph, mapping);
-  Graph prepared = graph.clone();
-  prepared.eval();
-  std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen;  // observer -> who asked for it, and how
-  for (Node* node : prepared.nodes()) {
-    if (!has_integer_form(prepared, node) || prepared.calls_of_layer(node) != 1) continue;
-    const auto config = mapping.find(node->name, types_of(prepared.layer(node).type()));
-    if (!config) continue;
-    check_config(node->name, *config);
-    node->attributes.set(kWeightBits, int64_t{config->weight.bits});
-    Node* value = source_of(prepared, node->inputs[0]);
-    if (const auto it = chosen.find(value); it != chosen.end()) {
-      const auto& [first, other] = it->second;
-      check<ValueError>(other.activation == config->activation && other.observer == config->observer, "prepare: '",
-                        first->name, "' and '", node->name,
-                        "' read the same value, and their configurations ask for different activations");
-      continue;
-    }
-    Node* observer = prepared.add_layer(value->name + ".observer", make_observer(config->observer, config->activation),
-                                        {value}, value);
-    prepared.replace_uses(value, observer);
-    chosen.emplace(observer, std::pair(node, *config));
-  }
-  prepared.verify();
-  return prepared;
+  return Preparer(graph, mapping).run();
 }
 
 nn::Graph convert(const nn::Graph& prepared, ConversionReport* report) { return Converter(prepared, report).run(); }

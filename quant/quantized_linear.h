@@ -1,30 +1,16 @@
-// The integer linear layer, and the layers at the edges between float and integer values.
+// The integer linear layer.
 #pragma once
 
 #include <memory>
 #include <optional>
 
-#include <thimble/core/kernels/int8_gemm.h>
 #include <thimble/nn/linear.h>
-#include <thimble/quant/qparams.h>
+#include <thimble/quant/quantized_layer.h>
 
 namespace thimble::quant {
 
-/// The parameters of a tensor quantized as a whole.
-struct TensorQParams {
-  float scale = 1;
-  int32_t zero_point = 0;
-  int bits = 8;
-
-  /// Throws ValueError for per-channel parameters or signed ones.
-  static TensorQParams from(const QParams& qparams);
-};
-
-/// y = x W^T + b, optionally with a ReLU, in integer arithmetic: x uint8 [..., in] (affine), W int8 [out, in]
-/// (symmetric per output channel), sums and bias int32 at scale_x * scale_w, one float multiplication an output to
-/// requantize. y is uint8, or float32 if no output parameters are given. Bit-identical on every instruction set and
-/// thread count.
-class QuantizedLinear : public nn::Module {
+/// IntegerProduct of x uint8 [..., in] and W int8 [out, in].
+class QuantizedLinear : public IntegerProduct {
  public:
   struct Config {
     int64_t in_features = 0, out_features = 0;
@@ -34,8 +20,8 @@ class QuantizedLinear : public nn::Module {
     bool relu = false;
   };
 
-  /// Tensors are to come by load_state(). Throws ValueError for sizes that do not fit, or scales that are not positive
-  /// and finite.
+  /// Tensors are to come by load_state(). Throws ValueError for sizes below 1, sums that are too long, or parameters
+  /// that are not sound.
   explicit QuantizedLinear(const Config& config);
 
   /// Quantizes a float layer's weights and bias.
@@ -43,46 +29,17 @@ class QuantizedLinear : public nn::Module {
                                                      const TensorQParams& input,
                                                      const std::optional<TensorQParams>& output, bool relu);
 
-  Tensor forward(const Tensor& x) override;
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedLinear"; }
   Attributes attributes() const override;
+
+  Tensor forward_all(std::span<const Tensor> inputs) override;
   const Config& config() const { return config_; }
 
  private:
-  void state_changed() override;
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
 
   Config config_;
-  Tensor weight_;        // int8 [out, in]
-  Tensor weight_scale_;  // float32 [out]
-  Tensor bias_;          // int32 [out]
-  // Derived from the above: what the kernel reads.
-  std::optional<kernels::PackedInt8Weights> packed_;
-  std::vector<int32_t> folded_bias_;
-  std::vector<float> multiplier_;
-};
-
-/// float32 -> uint8.
-class Quantize : public nn::Module {
- public:
-  explicit Quantize(const TensorQParams& qparams);
-  Tensor forward(const Tensor& x) override;
-  std::string type() const override { return "Quantize"; }
-  Attributes attributes() const override;
-
- private:
-  TensorQParams qparams_;
-};
-
-/// uint8 -> float32.
-class Dequantize : public nn::Module {
- public:
-  explicit Dequantize(const TensorQParams& qparams);
-  Tensor forward(const Tensor& x) override;
-  std::string type() const override { return "Dequantize"; }
-  Attributes attributes() const override;
-
- private:
-  TensorQParams qparams_;
 };
 
 }  // namespace thimble::quant

@@ -127,7 +127,8 @@ struct Moments {
 template <typename T>
 void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& result) {
   const BatchNormRows<T>& loops = rows_of(T{});
-  T *sums = thread_scratch_of<T>(3 * b.width), *centers = sums + b.width, *squares = centers + b.width;
+  T *sums = thread_scratch_of<T>(ScratchUse::sums, 3 * b.width), *centers = sums + b.width,
+    *squares = centers + b.width;
   b.for_each_block(piece, [&](int64_t row, int64_t count) {
     std::fill_n(sums, b.width, T{0});
     std::fill_n(squares, b.width, T{0});
@@ -187,7 +188,7 @@ void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t cha
   double* partial = memory.data<double>();
   b.for_each_piece([&](int64_t piece) {
     double *piece_sums = partial + 2 * piece * channels, *piece_products = piece_sums + channels;
-    T *block_sums = thread_scratch_of<T>(2 * b.width), *block_products = block_sums + b.width;
+    T *block_sums = thread_scratch_of<T>(ScratchUse::sums, 2 * b.width), *block_products = block_sums + b.width;
     b.for_each_block(piece, [&](int64_t row, int64_t count) {
       std::fill_n(block_sums, 2 * b.width, T{0});
       b.for_each_tile(row, count, [&](const BatchNormTile& t, int64_t at) {

@@ -82,7 +82,7 @@ void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias,
   if (g.depthwise()) return depthwise(g, x, weight, bias, y, relu);
   const int64_t size = tile_pixels<T>(g);
   parallel_for(g.out_pixels(), grain_pixels(g), [&](int64_t begin, int64_t end) {
-    Columns<T> columns(g, x, thread_scratch_of<T>(size * g.columns()));
+    Columns<T> columns(g, x, thread_scratch_of<T>(ScratchUse::columns, size * g.columns()));
     for_each_tile(g, begin, end, size, [&](int64_t group, int64_t first, int64_t count) {
       columns.make(group, first, count);
       small_gemm(SmallGemm<T>{.m = count,
@@ -109,7 +109,7 @@ void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight
   // Windows overlap within an image, so a thread takes whole images.
   parallel_for(g.batch, std::max<int64_t>(1, grain_pixels(g) / std::max<int64_t>(1, pixels)),
                [&](int64_t begin, int64_t end) {
-                 T* columns = thread_scratch_of<T>(size * g.columns());
+                 T* columns = thread_scratch_of<T>(ScratchUse::columns, size * g.columns());
                  std::fill(dx + begin * image, dx + end * image, T{0});
                  for_each_tile(g, begin * pixels, end * pixels, size, [&](int64_t group, int64_t first, int64_t count) {
                    small_gemm(SmallGemm<T>{.m = count,
@@ -135,7 +135,7 @@ void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T*
   const int64_t pieces = std::clamp<int64_t>(g.out_pixels() / std::max(grain_pixels(g), size), 1, num_threads());
   std::vector<T> partial(static_cast<size_t>((pieces - 1) * weights));
   parallel_for(pieces, 1, [&](int64_t first_piece, int64_t last_piece) {
-    Columns<T> columns(g, x, thread_scratch_of<T>(size * g.columns()));
+    Columns<T> columns(g, x, thread_scratch_of<T>(ScratchUse::columns, size * g.columns()));
     for (int64_t piece = first_piece; piece < last_piece; ++piece) {
       T* sums = piece == 0 ? dweight : partial.data() + (piece - 1) * weights;
       std::fill_n(sums, weights, T{0});

@@ -66,7 +66,7 @@ class Rows {
       step_ = kRowBytes;
       second_ = kTileRows * t.lda;
     } else {
-      copy_ = thread_scratch((2 * kTileRows + 1) * tiles_ * kRowBytes);
+      copy_ = thread_scratch(ScratchUse::rows, (2 * kTileRows + 1) * tiles_ * kRowBytes);
       row_ = copy_ + 2 * tiles_ * kTileBytes;
       stride_ = kRowBytes;
       step_ = kTileBytes;

@@ -24,6 +24,9 @@ void max_pool2d_backward(const Conv2dGeometry& g, const T* dy, const Index* winn
 template <typename T, typename Index>
 void max_pool2d_gather(const Conv2dGeometry& g, const T* x, const Index* winners, T* y);
 
+/// Of quantized images: the maximum of integers is that of the numbers they stand for. 0 where no tap lies inside.
+void max_pool2d(const Conv2dGeometry& g, const uint8_t* x, uint8_t* y);
+
 /// What outputs along one axis average over.
 struct PoolAxis {
   int64_t in_size;
@@ -43,6 +46,9 @@ struct AveragePoolGeometry {
 
 template <typename T>
 void average_pool2d(const AveragePoolGeometry& g, const T* x, T* y);
+
+/// Of quantized images: the mean, rounded half to even. Windows must not count padding.
+void average_pool2d(const AveragePoolGeometry& g, const uint8_t* x, uint8_t* y);
 
 template <typename T>
 void average_pool2d_backward(const AveragePoolGeometry& g, const T* dy, T* dx);

@@ -51,4 +51,17 @@ void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, fl
   dequantize_with(kernels().from_int32, q, n, scale, zero_point, out);
 }
 
+void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
+  const QuantizedAddConstants constants{args.a_scale,
+                                        args.b_scale,
+                                        args.a_zero_point,
+                                        args.b_zero_point,
+                                        static_cast<float>(args.low - args.zero_point),
+                                        static_cast<float>(args.high - args.zero_point),
+                                        args.zero_point};
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    kernels().add(a + begin, b + begin, end - begin, constants, out + begin);
+  });
+}
+
 }  // namespace thimble::kernels

@@ -24,4 +24,14 @@ void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, fl
 void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
 void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
 
+/// The sum of two quantized arrays, quantized: out[i] = clamp(round_half_even((a[i] - a_zero_point) * a_scale + (b[i] -
+/// b_zero_point) * b_scale) + zero_point, low, high), where the scales are already divided by the output's. The same
+/// bits on every instruction set.
+struct QuantizedAddArgs {
+  float a_scale = 1, b_scale = 1;
+  int32_t a_zero_point = 0, b_zero_point = 0;
+  int32_t zero_point = 0, low = 0, high = 255;
+};
+void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
+
 }  // namespace thimble::kernels

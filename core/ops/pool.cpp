@@ -30,6 +30,18 @@ struct Pool2d {
   }
 };
 
+void check_pool_dtype(std::string_view op, DType dtype) {
+  check<DTypeError>(is_differentiable(dtype) || dtype == DType::uint8, op, ": expects float32, float64 or uint8, got ",
+                    dtype);
+}
+
+bool counts_padding(const AveragePoolGeometry& g) {
+  for (const PoolAxis* axis : {&g.height, &g.width})
+    for (const PoolAxis::Range& range : axis->outputs)
+      if (range.count != range.end - range.begin) return true;
+  return false;
+}
+
 void check_image(std::string_view op, const Shape& x) {
   check<ShapeError>(x.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", x);
   check<ShapeError>(x[0] > 0, op, ": the batch is empty (input ", x, ")");
@@ -161,10 +173,13 @@ class MaxPool2d final : public Op {
   }
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
-    check<DTypeError>(is_differentiable(inputs[0].dtype()), name(), ": expects float32 or float64, got ",
-                      inputs[0].dtype());
+    check_pool_dtype(name(), inputs[0].dtype());
     const NDArray x = to_channels_last(inputs[0]);
     NDArray y = channels_last_array(out_shape(g), x.dtype());
+    if (x.dtype() == DType::uint8) {
+      kernels::max_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
+      return from_channels_last(y);
+    }
     // For the gradient, if there may be one.
     if (grad_enabled()) winners_ = NDArray(y.shape(), winner_dtype(g));
     dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
@@ -189,10 +204,14 @@ class AveragePool : public Op {
  public:
   NDArray compute(std::span<const NDArray> inputs) override {
     const AveragePoolGeometry g = geometry_of(inputs[0].shape());
-    check<DTypeError>(is_differentiable(inputs[0].dtype()), name(), ": expects float32 or float64, got ",
-                      inputs[0].dtype());
+    check_pool_dtype(name(), inputs[0].dtype());
     const NDArray x = to_channels_last(inputs[0]);
     NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, x.dtype());
+    if (x.dtype() == DType::uint8) {
+      check<DTypeError>(!counts_padding(g), name(), ": of uint8, windows must not count padding");
+      kernels::average_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
+      return from_channels_last(y);
+    }
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       kernels::average_pool2d(g, x.data<T>(), y.data<T>());

@@ -4,6 +4,9 @@
 //   Tensor y = max_pool2d(x, 2);                                // halves height and width
 //   Tensor z = max_pool2d(x, 3, {.stride = 2, .padding = 1});
 //
+// float32 and float64; quantized images (uint8), too: their maxima, and means rounded half to even, of windows that
+// count no padding (DTypeError otherwise).
+//
 // All throw ShapeError for an input that is not of four dimensions, an empty batch and a kernel larger than the padded
 // input; ValueError for kernels, strides or dilations below 1 and padding that is negative or more than half of the
 // kernel.

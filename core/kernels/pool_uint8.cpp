@@ -1,0 +1,65 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <thimble/core/kernels/pool.h>
+#include <thimble/core/kernels/scratch.h>
+#include <thimble/core/parallel.h>
+
+namespace thimble::kernels {
+
+namespace {
+constexpr int64_t kGrain = 65536;  // bytes read that are worth another thread
+
+int64_t grain_rows(int64_t row_bytes) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, row_bytes)); }
+}  // namespace
+
+void max_pool2d(const Conv2dGeometry& g, const uint8_t* x, uint8_t* y) {
+  const int64_t channels = g.in_channels;
+  parallel_for(g.batch * g.out_height, grain_rows(g.out_width * g.taps() * channels), [&](int64_t begin, int64_t end) {
+    uint8_t* out = y + begin * g.out_width * channels;
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t image = row / g.out_height, top = row % g.out_height * g.stride_height - g.pad_top;
+      for (int64_t column = 0; column < g.out_width; ++column, out += channels) {
+        std::memset(out, 0, static_cast<size_t>(channels));
+        for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+          const int64_t in_row = top + kh * g.dilation_height;
+          if (in_row < 0 || in_row >= g.in_height) continue;
+          for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
+            const int64_t in_column = column * g.stride_width - g.pad_left + kw * g.dilation_width;
+            if (in_column < 0 || in_column >= g.in_width) continue;
+            const uint8_t* from = x + ((image * g.in_height + in_row) * g.in_width + in_column) * channels;
+            for (int64_t c = 0; c < channels; ++c) out[c] = std::max(out[c], from[c]);
+          }
+        }
+      }
+    }
+  });
+}
+
+void average_pool2d(const AveragePoolGeometry& g, const uint8_t* x, uint8_t* y) {
+  const int64_t channels = g.channels, out_height = g.height.out_size(), out_width = g.width.out_size();
+  const int64_t row_bytes = g.height.in_size * g.width.in_size * channels / std::max<int64_t>(1, out_height);
+  parallel_for(g.batch * out_height, grain_rows(row_bytes), [&](int64_t begin, int64_t end) {
+    auto* sums = thread_scratch_of<int32_t>(ScratchUse::sums, channels);
+    uint8_t* out = y + begin * out_width * channels;
+    for (int64_t row = begin; row < end; ++row) {
+      const auto& rows = g.height.outputs[static_cast<size_t>(row % out_height)];
+      for (const auto& columns : g.width.outputs) {
+        std::fill_n(sums, channels, 0);
+        for (int64_t h = rows.begin; h < rows.end; ++h) {
+          const uint8_t* from =
+              x + ((row / out_height * g.height.in_size + h) * g.width.in_size + columns.begin) * channels;
+          for (int64_t w = columns.begin; w < columns.end; ++w, from += channels)
+            for (int64_t c = 0; c < channels; ++c) sums[c] += from[c];
+        }
+        const auto count = static_cast<float>(rows.count * columns.count);
+        for (int64_t c = 0; c < channels; ++c)
+          out[c] = static_cast<uint8_t>(std::nearbyint(static_cast<float>(sums[c]) / count));
+        out += channels;
+      }
+    }
+  });
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,52 @@
+// Integer layers without weights: the edges between float and integer values, and what joins two integer values.
+#pragma once
+
+#include <memory>
+
+#include <thimble/quant/quantized_layer.h>
+
+namespace thimble::quant {
+
+/// float32 -> uint8, of any shape.
+class Quantize : public IntegerLayer {
+ public:
+  explicit Quantize(const TensorQParams& qparams);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Quantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams qparams_;
+};
+
+/// uint8 -> float32, of any shape.
+class Dequantize : public IntegerLayer {
+ public:
+  explicit Dequantize(const TensorQParams& qparams);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Dequantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams qparams_;
+};
+
+/// a + b, optionally with a ReLU: uint8, broadcast as usual, each with its own parameters -> uint8. One float
+/// multiplication for each operand.
+class QuantizedAdd : public IntegerLayer {
+ public:
+  /// Throws ValueError for parameters that are not sound.
+  QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output, bool relu);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "QuantizedAdd"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams a_, b_, output_;
+  bool relu_;
+};
+
+}  // namespace thimble::quant
