@@ -37,6 +37,8 @@
 #include <thimble/quant/qconfig.h>
 #include <thimble/quant/qparams.h>
 #include <thimble/quant/quantize.h>
+#include <thimble/quant/quantized_conv.h>
 #include <thimble/quant/quantized_linear.h>
+#include <thimble/quant/quantized_ops.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>

@@ -312,10 +312,20 @@ class Preparer {
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) {
     const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;
-    // What joins values is worth it where they are integers already.
-    const bool joins = (is_add(graph_, node) || is_concat(graph_, node)) && joins_integers(node);
+    // What joins values is worth it where they are integers already, and shall be afterwards.
+    const bool joins = (is_add(graph_, node) || is_concat(graph_, node)) && feeds_product(node) && joins_integers(node);
     if (!product && !joins) return std::nullopt;
     return mapping_.find(node->name, types_of(graph_, node));
+  }
+
+  // Whether a product reads the value, directly or through nodes that may be integer ones.
+  bool feeds_product(const Node* value) const {
+    return std::ranges::any_of(graph_.users(value), [&](const Node* user) {
+      if (is_product(graph_, user))
+        return graph_.calls_of_layer(user) == 1 && mapping_.find(user->name, types_of(graph_, user)).has_value();
+      return (passes_integers_on(graph_, user) || is_add(graph_, user) || is_concat(graph_, user)) &&
+             feeds_product(user);
+    });
   }
 
   bool joins_integers(const Node* node) {
