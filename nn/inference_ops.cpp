@@ -27,7 +27,7 @@ constexpr std::string_view kUnary[] = {"abs",        "avg_pool2d", "adaptive_avg
                                        "max_pool2d", "pow",        "relu",
                                        "relu6",      "silu",       "sigmoid",
                                        "sqrt",       "tanh",       "upsample_nearest2d"};
-constexpr std::string_view kBinary[] = {"add", "div", "maximum", "minimum", "mul", "sub"};
+constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
 
 }  // namespace
 

@@ -75,6 +75,10 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Binary::pow) return pow_of(a, b);
   if constexpr (kFunction == Binary::maximum) return ((a > b) | (a != a)) ? a : b;
   if constexpr (kFunction == Binary::minimum) return ((a < b) | (a != a)) ? a : b;
+  if constexpr (kFunction == Binary::add_relu) {
+    const T sum = a + b;
+    return sum < T(0) ? T(0) : sum;
+  }
   if constexpr (kFunction == Binary::abs_backward) {
     const T not_positive = a < T(0) ? -b : T(0);
     return a > T(0) ? b : not_positive;

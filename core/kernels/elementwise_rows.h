@@ -35,6 +35,7 @@ enum class Binary {
   pow,
   maximum,
   minimum,
+  add_relu,  // relu(a + b)
   abs_backward,
   relu_backward,
   leaky_relu_backward,  // slope p0 below 0

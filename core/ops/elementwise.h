@@ -17,6 +17,8 @@ Tensor pow(const Tensor& base, double exponent);
 /// Where both are equal, each gets half of the gradient, as in PyTorch.
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
+/// relu(a + b) in one pass over memory.
+Tensor add_relu(const Tensor& a, const Tensor& b);
 
 Tensor neg(const Tensor& x);
 Tensor abs(const Tensor& x);

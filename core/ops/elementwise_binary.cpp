@@ -65,9 +65,21 @@ class Minimum : public BinaryOp {
   }
 };
 
+class AddRelu : public BinaryOp {
+ public:
+  AddRelu() : BinaryOp("add_relu", Binary::add_relu) {}
+  // The output is above 0 where the sum is: it serves as the mask, and the sum need not be kept.
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor& y) override {
+    if (!in[0].requires_grad() && !in[1].requires_grad()) return {{}, {}};
+    const Tensor masked = elementwise_backward(Binary::relu_backward, y, g);
+    return {gradient_for(in[0], [&] { return masked; }), gradient_for(in[1], [&] { return masked; })};
+  }
+};
+
 const OpRegistration registrations[] = {
-    {"add", make_plain<Add>}, {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
-    {"div", make_plain<Div>}, {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
+    {"add", make_plain<Add>},          {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
+    {"div", make_plain<Div>},          {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
+    {"add_relu", make_plain<AddRelu>},
 };
 
 }  // namespace
@@ -78,5 +90,6 @@ Tensor mul(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Mul
 Tensor div(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Div>(), {a, b}); }
 Tensor maximum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Maximum>(), {a, b}); }
 Tensor minimum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Minimum>(), {a, b}); }
+Tensor add_relu(const Tensor& a, const Tensor& b) { return apply(std::make_unique<AddRelu>(), {a, b}); }
 
 }  // namespace thimble

@@ -93,6 +93,7 @@ const BinaryCase kBinary[] = {
     {"pow", pow, [](double a, double b) { return std::pow(a, b); }, true},
     {"maximum", maximum, [](double a, double b) { return std::max(a, b); }},
     {"minimum", minimum, [](double a, double b) { return std::min(a, b); }},
+    {"add_relu", add_relu, [](double a, double b) { return std::max(a + b, 0.0); }},
 };
 
 double away_from_zero(double x) { return std::abs(x) + 0.25; }
@@ -174,6 +175,20 @@ TEST(Elementwise, GradientOfAnOpOnTheSameTensorTwice) {
   EXPECT_EQ(same.grad().data().to_vector<double>(), std::vector<double>(6, 1.0));
 }
 
+TEST(Elementwise, AddReluIsAddAndReluBitForBit) {
+  Generator generator(12);
+  for (DType dtype : {DType::float32, DType::float64}) {
+    for (const auto& [shape_a, shape_b] : kBroadcasts) {
+      const Tensor a(randn_view(shape_a, generator, dtype), true), b(randn_view(shape_b, generator, dtype), true);
+      const Tensor fused = add_relu(a, b), plain = relu(a + b);
+      EXPECT_EQ(fused.data().to_vector<double>(), plain.data().to_vector<double>());
+      const Tensor g = randn_view(plain.shape(), generator, dtype);
+      const auto got = grad(fused, {a, b}, g), expected = grad(plain, {a, b}, g);
+      for (size_t i : {0, 1}) EXPECT_EQ(got[i].data().to_vector<double>(), expected[i].data().to_vector<double>());
+    }
+  }
+}
+
 TEST(Elementwise, NumbersTakeTheTensorsDtype) {
   for (DType dtype : {DType::float32, DType::float64}) {
     const Tensor x = NDArray::from_vector<float>({1, 2, 4}).to(dtype);
@@ -246,8 +261,9 @@ TEST(Elementwise, ComparisonsBroadcastStridedViews) {
 
 TEST(Elementwise, NaNComesThroughClampsAndRectifiers) {
   const Tensor x = NDArray::from_vector<float>({static_cast<float>(kNaN)});
-  for (const Tensor& y : {relu(x), relu6(x), leaky_relu(x), clamp(x, 0, 1), abs(x), neg(x), exp(x), tanh(x), sigmoid(x),
-                          gelu(x), silu(x), maximum(x, Tensor::scalar(1)), minimum(Tensor::scalar(1), x)})
+  for (const Tensor& y :
+       {relu(x), relu6(x), leaky_relu(x), clamp(x, 0, 1), abs(x), neg(x), exp(x), tanh(x), sigmoid(x), gelu(x), silu(x),
+        maximum(x, Tensor::scalar(1)), minimum(Tensor::scalar(1), x), add_relu(x, Tensor::scalar(1))})
     EXPECT_TRUE(std::isnan(y.item<float>()));
 }
 
@@ -315,7 +331,7 @@ TEST(Elementwise, MessagesNameTheOpAndWhatItGot) {
 
 TEST(Elementwise, InputsThatNeedNoGradientGetNone) {
   const Tensor a(NDArray::ones({2}), true), b(NDArray::ones({2}));
-  for (const char* op : {"add", "sub", "mul", "div", "pow", "maximum", "minimum"}) {
+  for (const char* op : {"add", "sub", "mul", "div", "pow", "maximum", "minimum", "add_relu"}) {
     const Tensor inputs[] = {a, b};
     const auto gradients = make_op(op, {})->gradient(b, inputs, b);
     ASSERT_EQ(gradients.size(), 2u) << op;
@@ -361,9 +377,10 @@ TEST(Elementwise, EveryOpIsRebuiltFromNameAndAttributes) {
   apply(make_op("hardtanh_backward", {{"min_val", -0.5}, {"max_val", 0.5}}), {b, a});
   apply(make_op("clamp_backward", {{"min", -0.5}, {"max", 0.5}}), {b, a});
   set_apply_listener(before);
-  for (const char* op : {"add",  "sub",     "mul",     "div",     "pow",   "neg",     "abs",           "exp",
-                         "log",  "sqrt",    "tanh",    "sigmoid", "relu",  "relu6",   "leaky_relu",    "gelu",
-                         "silu", "maximum", "minimum", "where",   "clamp", "greater", "greater_equal", "equal"})
+  for (const char* op :
+       {"add",     "sub",   "mul",     "div",     "pow",           "neg",        "abs",     "exp",  "log",
+        "sqrt",    "tanh",  "sigmoid", "relu",    "relu6",         "leaky_relu", "gelu",    "silu", "maximum",
+        "minimum", "where", "clamp",   "greater", "greater_equal", "equal",      "add_relu"})
     EXPECT_TRUE(rebuild.names.contains(op)) << op;
 }
 
