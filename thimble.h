@@ -30,6 +30,7 @@
 #include <thimble/nn/module.h>
 #include <thimble/nn/optim/optimizer.h>
 #include <thimble/nn/optim/schedule.h>
+#include <thimble/nn/passes.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/fuse.h>

@@ -162,6 +162,42 @@ void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
   edited();
 }
 
+void Graph::replace_op(Node* node, const std::string& op, Attributes attributes) {
+  position(node);
+  check<ValueError>(node->kind == Node::Kind::op, "graph: node '", node->name, "' applies no op");
+  node->target = op;
+  node->attributes = std::move(attributes);
+  edited();
+}
+
+void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
+  position(node);
+  check<ValueError>(node->kind == Node::Kind::layer || node->kind == Node::Kind::op, "graph: node '", node->name,
+                    "' calls no layer and applies no op");
+  if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
+  const std::string target = unique_tensor_name(node);
+  register_buffer(target, tensor);
+  node->kind = Node::Kind::tensor;
+  node->target = target;
+  node->attributes = {};
+  node->inputs.clear();
+  edited();
+}
+
+// The node's own name, or the first name_1, name_2, ... that nothing else has: no node, layer or tensor.
+std::string Graph::unique_tensor_name(const Node* node) const {
+  const NamedTensors tensors = state();
+  const auto is_taken = [&](const std::string& name) {
+    const Node* other = find(name);
+    const auto has_name = [&](const auto& entry) { return entry.first == name; };
+    return (other && other != node) || std::ranges::any_of(children(), has_name) ||
+           std::ranges::any_of(tensors, has_name);
+  };
+  std::string candidate = node->name;
+  for (int i = 1; is_taken(candidate); ++i) candidate = str(node->name, '_', i);
+  return candidate;
+}
+
 void Graph::replace_uses(Node* old, Node* replacement) {
   position(replacement);
   for (const auto& node : nodes_)

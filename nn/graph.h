@@ -90,6 +90,11 @@ class Graph : public Module {
 
   /// Makes this node (and any other that shares its layer) call `new_layer` instead.
   void replace_layer(Node* node, std::shared_ptr<Module> new_layer);
+  /// Makes this node apply another op to its inputs. Throws ValueError if it applies none.
+  void replace_op(Node* node, const std::string& op, Attributes attributes);
+  /// Makes this node, which loses its inputs, stand for `tensor`, which becomes a buffer of the graph. Throws
+  /// ValueError for a node that is neither a layer's nor an op's.
+  void replace_by_tensor(Node* node, const Tensor& tensor);
   /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
   void set_input(Node* node, size_t index, Node* value);
@@ -116,6 +121,7 @@ class Graph : public Module {
   using Nodes = std::list<std::unique_ptr<Node>>;
 
   std::string unique_name(const std::string& wanted) const;
+  std::string unique_tensor_name(const Node* node) const;
   Node* insert(std::unique_ptr<Node> node, const Node* after);
   Nodes::iterator position(const Node* node);
   std::shared_ptr<Module> layer_at(const std::string& target) const;

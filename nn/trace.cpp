@@ -239,6 +239,7 @@ Graph build(const Record& record, const Module& model) {
       nodes.push_back(graph.add_layer(event.name, copy_layer(*modules.at(event.target)), inputs));
       node_of_layer[event.target] = nodes.back()->target;
     }
+    if (event.kind == Node::Kind::layer) nodes.back()->attributes.set("ndim", int64_t{event.value.ndim()});
   }
   graph.set_output(nodes[record.output]);
   return graph;

@@ -8,7 +8,9 @@ namespace thimble::nn {
 /// Runs the model on the example in evaluation mode and records each leaf layer it calls and each op it applies outside
 /// of one; containers and users' models dissolve. The graph owns copies of the layers, in the modes they have in the
 /// model, under the paths they have there ("block1.conv"); an op takes the path of the module that applies it. A layer
-/// called twice is one layer of the graph; a tensor that two layers, or a layer and an op, share becomes one for each.
+/// called twice is one layer of the graph; a layer's node says in its attribute "ndim" how many dimensions its output
+/// has, which tells passes what rows and what sequences are. A tensor that two layers, or a layer and an op, share
+/// becomes one for each.
 ///
 /// The model is run a second time on other values, and the graph on the example. Throws ValueError, saying where, if
 /// the two runs differ in structure (control flow that depends on the values), if a value that depends on the input was

@@ -1,12 +1,51 @@
-// Fusion: layers that follow each other as one. A pass: its input graph stays as it is.
+// Fusion: nodes that follow each other become one. Batch normalization disappears into the weights, relu into the
+// layer or op that it follows.
+//
+//   quant::FusionReport report;
+//   nn::Graph fused = quant::fuse_conv_bn_relu(nn::trace(net.eval(), example), &report);
+//   for (const auto& pair : report)
+//     if (!pair.fused) std::cout << pair.node << " and " << pair.with << ": " << pair.reason << '\n';
+//
+// What holds for this pass holds for the others: the input graph stays as it is, and the result shares no memory with
+// it; a node that takes another one's work over keeps its own name, so that configurations that name layers
+// (`block1.conv`) go on naming them; parameters that are frozen stay frozen, and each layer and the graph stay in the
+// mode (training or evaluation) that they are in; the result is verified; a pass over its own result changes nothing.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include <thimble/nn/graph.h>
 
 namespace thimble::quant {
 
-/// linear + relu becomes LinearReLU, where nobody else needs the linear layer's own output and the layer is called
-/// once.
-nn::Graph fuse_conv_bn_relu(const nn::Graph& graph);
+/// Two nodes that stand directly after each other and are of kinds that can be fused.
+struct FusionAttempt {
+  std::string node;  ///< the first one, which the fused one is called after
+  std::string with;  ///< batch normalization or relu
+  bool fused = false;
+  std::string reason;  ///< why not; empty if they are fused
+};
+
+/// In the order of the graph. What follows a fused pair makes a pair with it: conv + bn + relu are two attempts,
+/// {conv, bn} and {conv, relu}.
+using FusionReport = std::vector<FusionAttempt>;
+
+/// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, linear + batch norm -> Linear, each of them with the
+/// normalization's running statistics, weight and bias in its own weight and bias (computed in float64; a layer without
+/// bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear + relu -> LinearReLU, add + relu ->
+/// add_relu.
+///
+/// Two nodes are not fused if
+/// - the first one's value has a second user, or is the graph's output;
+/// - the layer of one of them is called more than once;
+/// - batch normalization is in training mode, where the batch's own statistics count;
+/// - batch normalization has another number of features than the layer has output channels;
+/// - batch normalization follows a linear layer whose output is not known to be rows [n, features], for of [n,
+/// channels,
+///   length] it would normalize the channels. nn::trace() notes the number of dimensions ("ndim") on the layer's node.
+///
+/// `report`, if given, is overwritten.
+nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report = nullptr);
 
 }  // namespace thimble::quant

@@ -72,6 +72,21 @@ TEST_F(GraphTest, Edits) {
   EXPECT_EQ(run(graph), std::vector<float>(8, 0.0f));
 }
 
+TEST_F(GraphTest, NodesBecomeOtherOpsAndTensors) {
+  graph.replace_op(act, "leaky_relu", {{"negative_slope", 0.5}});
+  EXPECT_EQ(run(graph), (leaky_relu(graph.layer(fc)(x), 0.5) + x).data().to_vector<float>());
+  EXPECT_THROW(graph.replace_op(fc, "relu", {}), ValueError);
+  graph.replace_by_tensor(act, NDArray::full({4}, 2));
+  graph.verify();
+  EXPECT_EQ(run(graph), (x + 2.0).data().to_vector<float>());
+  EXPECT_THROW(graph.replace_by_tensor(input, NDArray::ones({4})), ValueError);
+  EXPECT_THROW(graph.replace_by_tensor(act, NDArray::ones({4})), ValueError);
+  EXPECT_EQ(graph.eliminate_dead_nodes(), 1);
+  graph.replace_by_tensor(out, x.data());
+  Graph copy = graph.clone();
+  EXPECT_EQ(run(copy), x.data().to_vector<float>());
+}
+
 TEST_F(GraphTest, EraseTakesTheLayerAlong) {
   graph.set_output(input);
   graph.eliminate_dead_nodes();
