@@ -118,8 +118,8 @@ class Executor::Program {
     for (size_t i = 0, next = 0; i < values_.size(); ++i) {
       if (values_[i].source == Source::argument) at[i] = const_cast<void*>(arguments[next++]);
     }
-    for (const auto& [view, base] : views_) at[view] = at[base];
     if (values_[output_].source == Source::step) at[output_] = output;
+    for (const auto& [view, base] : views_) at[view] = at[base];
     for (const Step& step : steps_) {
       std::array<const void*, kMostOperands> few;
       for (size_t i = 0; i < step.inputs.size(); ++i) few[i] = at[step.inputs[i]];

@@ -8,6 +8,7 @@
 #include <thimble/core/random.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
+#include <thimble/nn/conv_bn_relu.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/quantize.h>
@@ -199,7 +200,7 @@ TEST_F(QuantizeTest, AnMlpIsExactlyWhatTheArithmeticSays) {
   }
 }
 
-TEST_F(QuantizeTest, AResidualAdditionStaysFloat) {
+TEST_F(QuantizeTest, AResidualAdditionIsInteger) {
   struct Net : nn::Module {
     nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 8}, fc2{this, "fc2", 8, 8}, fc3{this, "fc3", 8, 3};
     Tensor forward(const Tensor& x) override {
@@ -210,14 +211,50 @@ TEST_F(QuantizeTest, AResidualAdditionStaysFloat) {
   const Graph graph = traced(model);
   Converted result = quantized(graph);
   EXPECT_EQ(result.count("QuantizedLinear"), 3);
-  EXPECT_EQ(result.count("add"), 1);
-  EXPECT_TRUE(result.layer("add").kept_float);
-  EXPECT_EQ(result.layer("add").reason, "it has no integer form");
-  EXPECT_EQ(result.count("relu"), 1);
-  EXPECT_EQ(result.count("Dequantize"), 1) << "of the shortcut";
-  EXPECT_FALSE(result.layer("fc2").kept_float);
+  EXPECT_EQ(result.count("QuantizedAdd"), 1) << result.graph.table();
+  EXPECT_FALSE(result.layer("add").kept_float);
+  EXPECT_EQ(result.count("Quantize"), 1) << "of the input";
+  EXPECT_EQ(result.count("Dequantize"), 0);
   EXPECT_GT(sqnr(graph, result), 28);
   expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, AnAdditionThatNoProductReadsStaysFloat) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 8}, fc2{this, "fc2", 8, 8};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = fc1(x);
+      return fc2(h) + h;
+    }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedAdd"), 0);
+  EXPECT_TRUE(result.layer("add").kept_float);
+  EXPECT_GT(sqnr(graph, result), 30);
+}
+
+TEST_F(QuantizeTest, AConvolutionalNetworkIsIntegerFromEndToEnd) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::ConvBNReLU> a{this, "a", 3, 20, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::ConvBNReLU> b{this, "b", 20, 20, 3, nn::Conv2d::Options{.padding = 1, .groups = 20}};
+    nn::Submodule<nn::Conv2d> c{this, "c", 20, 12, 1}, d{this, "d", 20, 8, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::Linear> fc{this, "fc", 20, 5};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = max_pool2d(a(x), 2);
+      h = relu(h + b(h));
+      return fc(flatten(adaptive_avg_pool2d(concat({c(h), relu(d(h))}, 1), 1), 1));
+    }
+  } model;
+  const Graph graph = traced(model, {6, 3, 8, 8});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 4) << result.graph.table();
+  EXPECT_EQ(result.count("QuantizedLinear"), 1);
+  EXPECT_EQ(result.count("QuantizedAdd"), 1);
+  EXPECT_EQ(result.count("Quantize"), 1);
+  EXPECT_EQ(result.count("Dequantize"), 0);
+  EXPECT_GT(sqnr(graph, result), 24);
   expect_deterministic(result.graph);
 }
 
