@@ -189,7 +189,7 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
       quantize{"quantize", "none.st", "--data", "nowhere", "--out", "q.st"}, eval{"eval", "none.st"},
       bench{"bench", "none.st"};
   expect_usage(train, "--dataset", "emnist9", "{mnist,fashion-mnist}");
-  expect_usage(train, "--model", "gpt", "{mlp}");
+  expect_usage(train, "--model", "gpt", "{mlp,cnn,resnet9}");
   expect_usage(train, "--optimizer", "guess", "{adam,adamw,sgd}");
   for (const char* value : {"nan", "inf", "-inf", "-0.1", "1e9", "fast", "0.1x", ""}) {
     expect_usage(train, "--lr", value, "0 to 1e+06");

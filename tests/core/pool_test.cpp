@@ -286,8 +286,34 @@ TEST_F(Pool, RefuseWhatDoesNotFit) {
   EXPECT_THAT([&] { max_pool2d(x, 2, {.stride = 0}); }, value_error("stride 0"));
   EXPECT_THAT([&] { max_pool2d(x, 2, {.dilation = 0}); }, value_error("dilation 0"));
   EXPECT_THAT([&] { adaptive_avg_pool2d(x, 0); }, value_error("output size 0x0"));
-  EXPECT_THROW(max_pool2d(NDArray::ones({2, 3, 5, 4}, DType::uint8), 2), DTypeError);
-  EXPECT_THROW(avg_pool2d(NDArray::ones({2, 3, 5, 4}, DType::uint8), 2), DTypeError);
+  EXPECT_THROW(max_pool2d(NDArray::ones({2, 3, 5, 4}, DType::int32), 2), DTypeError);
+  EXPECT_THROW(avg_pool2d(NDArray::ones({2, 3, 5, 4}, DType::int32), 2), DTypeError);
+  EXPECT_THROW(avg_pool2d(NDArray::ones({2, 3, 5, 4}, DType::uint8), 3, {.padding = 1}), DTypeError);
+}
+
+// Integers stand for numbers, and order and mean of both are the same.
+TEST(Pool, QuantizedImagesAreAsFloatOnes) {
+  Generator rng(9);
+  for (int round = 0; round < 100; ++round) {
+    auto up_to = [&](uint64_t n) { return static_cast<int64_t>(rng.below(n)) + 1; };
+    NDArray x({up_to(3), up_to(20), up_to(6) + 2, up_to(6) + 2}, DType::uint8);
+    for (int64_t i = 0; i < x.numel(); ++i) x.data<uint8_t>()[i] = static_cast<uint8_t>(rng.below(256));
+    const NDArray floats = x.to(DType::float64);
+    const Pair kernel(up_to(3), up_to(3));
+    const Pair stride(up_to(3), up_to(3)), padding(kernel.height / 2, kernel.width / 2);
+    EXPECT_EQ(max_pool2d(x, kernel, {.stride = stride, .padding = padding}).data().to_vector<double>(),
+              max_pool2d(floats, kernel, {.stride = stride, .padding = padding}).data().to_vector<double>());
+    auto means = avg_pool2d(floats, kernel, {.stride = stride, .padding = padding, .count_include_pad = false})
+                     .data()
+                     .to_vector<double>();
+    const auto got = avg_pool2d(x, kernel, {.stride = stride, .padding = padding, .count_include_pad = false})
+                         .data()
+                         .to_vector<double>();
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_LE(std::abs(got[i] - means[i]), 0.5 + 1e-4);
+    const auto adaptive = adaptive_avg_pool2d(x, 2).data().to_vector<double>();
+    means = adaptive_avg_pool2d(floats, 2).data().to_vector<double>();
+    for (size_t i = 0; i < adaptive.size(); ++i) EXPECT_LE(std::abs(adaptive[i] - means[i]), 0.5 + 1e-4);
+  }
 }
 
 }  // namespace
