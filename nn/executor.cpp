@@ -309,11 +309,11 @@ std::shared_ptr<const Executor::Division> Executor::divide(const Graph& graph, c
   auto whole = std::make_shared<Program>(graph, inputs);
   const int64_t batch = inputs[0].shape.ndim() > 0 ? inputs[0].shape[0] : 1, most = whole->part_size();
   const int64_t part = most == 0 ? batch : std::min(most, (batch + num_threads() - 1) / num_threads());
-  if (part == batch) return std::make_shared<Division>(inputs, batch, 1, whole, whole);
+  if (part == batch) return std::make_shared<Division>(Division{inputs, batch, 1, whole, whole});
   auto program = std::make_shared<Program>(graph, with_batch(inputs, part));
   const int64_t rest = batch % part;
   auto last = rest == 0 ? program : std::make_shared<Program>(graph, with_batch(inputs, rest));
-  return std::make_shared<Division>(inputs, part, (batch + part - 1) / part, program, last);
+  return std::make_shared<Division>(Division{inputs, part, (batch + part - 1) / part, program, last});
 }
 
 std::shared_ptr<const Executor::Division> Executor::division_for(const Graph& graph, std::span<const Tensor> inputs) {
