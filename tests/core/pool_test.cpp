@@ -292,7 +292,7 @@ TEST_F(Pool, RefuseWhatDoesNotFit) {
 }
 
 // Integers stand for numbers, and order and mean of both are the same.
-TEST(Pool, QuantizedImagesAreAsFloatOnes) {
+TEST(QuantizedPool, IsAsTheFloatOne) {
   Generator rng(9);
   for (int round = 0; round < 100; ++round) {
     auto up_to = [&](uint64_t n) { return static_cast<int64_t>(rng.below(n)) + 1; };
