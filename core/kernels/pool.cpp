@@ -128,6 +128,14 @@ void max_pool2d(const Conv2dGeometry& g, const T* x, T* y, Index* winners) {
   });
 }
 
+void max_pool2d(const Conv2dGeometry& g, const uint8_t* x, uint8_t* y) {
+  const auto forward = table().max8;
+  for_each_run(g, [&](const PoolRun& run) {
+    if (run.taps > 0) return forward(run, x, y);
+    std::fill_n(y + run.out_first, run.windows * run.channels, uint8_t{0});
+  });
+}
+
 template <typename T, typename Index>
 void max_pool2d_backward(const Conv2dGeometry& g, const T* dy, const Index* winners, T* dx) {
   const auto& rows = max_rows(T{}, Index{});

@@ -34,20 +34,25 @@ void max_windows(const PoolRun& run, const T* x, T* y, Index* winners) {
   }
 }
 
-template <typename T, typename Index, int kBytes, int kTaps>
+template <typename T, typename Index, int kBytes, bool kWinners>
 void max_forward(const PoolRun& run, const T* x, T* y, Index* winners) {
-  if (winners)
-    max_windows<T, Index, kBytes, kTaps, true>(run, x, y, winners);
+  if (run.taps == 4)
+    max_windows<T, Index, kBytes, 4, kWinners>(run, x, y, winners);
   else
-    max_windows<T, Index, kBytes, kTaps, false>(run, x, y, winners);
+    max_windows<T, Index, kBytes, 0, kWinners>(run, x, y, winners);
 }
 
 template <typename T, typename Index, int kBytes>
 void max_forward(const PoolRun& run, const T* x, T* y, Index* winners) {
-  if (run.taps == 4)
-    max_forward<T, Index, kBytes, 4>(run, x, y, winners);
+  if (winners)
+    max_forward<T, Index, kBytes, true>(run, x, y, winners);
   else
-    max_forward<T, Index, kBytes, 0>(run, x, y, winners);
+    max_forward<T, Index, kBytes, false>(run, x, y, winners);
+}
+
+template <int kBytes>
+void max_forward_bytes(const PoolRun& run, const uint8_t* x, uint8_t* y) {
+  max_forward<uint8_t, uint8_t, kBytes, false>(run, x, y, nullptr);
 }
 
 template <typename T, typename Index, int kBytes, int kTaps, bool kAdd>
@@ -121,7 +126,8 @@ constexpr PoolTable pool_table() {
           max_rows<float, int32_t, kBytes>(),
           max_rows<double, int32_t, kBytes>(),
           {average_forward<float, kBytes>, average_backward<float, kBytes>},
-          {average_forward<double, kBytes>, average_backward<double, kBytes>}};
+          {average_forward<double, kBytes>, average_backward<double, kBytes>},
+          max_forward_bytes<kBytes>};
 }
 
 }  // namespace

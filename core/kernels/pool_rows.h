@@ -47,6 +47,8 @@ struct PoolTable {
   MaxPoolRows<double, int32_t> max64_large;
   AveragePoolRows<float> average32;
   AveragePoolRows<double> average64;
+  /// Of quantized images.
+  void (*max8)(const PoolRun& run, const uint8_t* x, uint8_t* y);
 };
 extern const PoolTable pool_scalar, pool_avx2, pool_avx512;
 

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include <thimble/core/kernels/pool.h>
 #include <thimble/core/kernels/scratch.h>
@@ -13,29 +12,6 @@ constexpr int64_t kGrain = 65536;  // bytes read that are worth another thread
 
 int64_t grain_rows(int64_t row_bytes) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, row_bytes)); }
 }  // namespace
-
-void max_pool2d(const Conv2dGeometry& g, const uint8_t* x, uint8_t* y) {
-  const int64_t channels = g.in_channels;
-  parallel_for(g.batch * g.out_height, grain_rows(g.out_width * g.taps() * channels), [&](int64_t begin, int64_t end) {
-    uint8_t* out = y + begin * g.out_width * channels;
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t image = row / g.out_height, top = row % g.out_height * g.stride_height - g.pad_top;
-      for (int64_t column = 0; column < g.out_width; ++column, out += channels) {
-        std::memset(out, 0, static_cast<size_t>(channels));
-        for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
-          const int64_t in_row = top + kh * g.dilation_height;
-          if (in_row < 0 || in_row >= g.in_height) continue;
-          for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
-            const int64_t in_column = column * g.stride_width - g.pad_left + kw * g.dilation_width;
-            if (in_column < 0 || in_column >= g.in_width) continue;
-            const uint8_t* from = x + ((image * g.in_height + in_row) * g.in_width + in_column) * channels;
-            for (int64_t c = 0; c < channels; ++c) out[c] = std::max(out[c], from[c]);
-          }
-        }
-      }
-    }
-  });
-}
 
 void average_pool2d(const AveragePoolGeometry& g, const uint8_t* x, uint8_t* y) {
   const int64_t channels = g.channels, out_height = g.height.out_size(), out_width = g.width.out_size();

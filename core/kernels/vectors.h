@@ -18,7 +18,7 @@ using Vector = typename VectorOf<T, kCount>::type;
 
 /// The integer as wide as T: what comparisons of vectors of T give, 0 or -1.
 template <typename T>
-using MaskOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+using MaskOf = std::conditional_t<sizeof(T) == 1, int8_t, std::conditional_t<sizeof(T) == 4, int32_t, int64_t>>;
 
 template <int kCount, typename T>
 [[gnu::always_inline]] inline Vector<T, kCount> load(const T* p) {
