@@ -3,6 +3,7 @@
 
 #include <thimble/core/kernels/copy.h>
 #include <thimble/core/kernels/strided.h>
+#include <thimble/core/kernels/transpose.h>
 
 namespace thimble::kernels {
 
@@ -26,11 +27,30 @@ To convert(From value) {
   }
 }
 
+// Where the innermost dimension of the one array is the next to innermost of the other, as between channels-first and
+// channels-last.
+bool is_transposition(const StridedPlan<2>& plan) {
+  const int last = plan.shape.ndim() - 1;
+  return last >= 1 && plan.inner(1) == 1 && plan.inner(0) != 1 && plan.strides[0][last - 1] == 1;
+}
+
+template <typename T>
+void copy_transposed(const StridedPlan<2>& plan, const T* source, T* target) {
+  const int last = plan.shape.ndim() - 1;
+  const int64_t columns = plan.shape[last];
+  plan.for_each_block(2, kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t rows) {
+    const Transpose<T> transpose{source + at[0], plan.inner(0), target + at[1], plan.strides[1][last - 1]};
+    transpose.run(rows, columns);
+  });
+}
+
 template <typename From, typename To>
 void copy_typed(const NDArray& from, NDArray& to) {
   const From* source = from.data<From>();
   To* target = to.data<To>();
   const StridedPlan<2> plan(to.shape(), {&from.strides(), &to.strides()});
+  if constexpr (std::is_same_v<From, To>)
+    if (is_transposition(plan)) return copy_transposed(plan, source, target);
   const int64_t s = plan.inner(0), t = plan.inner(1);
   plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
     const From* in = source + at[0];

@@ -58,20 +58,12 @@ void configure(int64_t count) {
 class Rows {
  public:
   explicit Rows(const Int8GemmTask& t)
-      : t_(t), tiles_((t.segment_count * ((t.k + 3) / 4 * 4) + kRowBytes - 1) / kRowBytes) {
+      : t_(t), padded_k_((t.k + 3) / 4 * 4), tiles_((t.segment_count * padded_k_ + kRowBytes - 1) / kRowBytes) {
     in_place_ = !t.rows && t.segment_count == 1 &&
                 (reinterpret_cast<uintptr_t>(t.a) | static_cast<uintptr_t>(t.lda | t.k)) % kRowBytes == 0;
-    if (in_place_) {
-      stride_ = t.lda;
-      step_ = kRowBytes;
-      second_ = kTileRows * t.lda;
-    } else {
-      copy_ = thread_scratch(ScratchUse::rows, (2 * kTileRows + 1) * tiles_ * kRowBytes);
-      row_ = copy_ + 2 * tiles_ * kTileBytes;
-      stride_ = kRowBytes;
-      step_ = kTileBytes;
-      second_ = tiles_ * kTileBytes;
-    }
+    // An odd number of cache lines, so that the rows of a tile do not compete for the same places in the cache.
+    stride_ = in_place_ ? t.lda : (tiles_ | 1) * kRowBytes;
+    if (!in_place_) copy_ = thread_scratch(ScratchUse::rows, kBlockRows * stride_ + kRowBytes);
   }
 
   void load(int64_t row, int64_t count) {
@@ -80,51 +72,32 @@ class Rows {
       return;
     }
     data_ = copy_;
-    for (int64_t r = 0; r < count; ++r) {
-      const uint8_t* from = row_of(t_, row + r);
-      uint8_t* to = copy_ + r / kTileRows * second_ + r % kTileRows * kRowBytes;
-      if (t_.segment_count == 1) {
-        copy_row(from + t_.segments[0], t_.k, to);
-      } else {
-        gather(from);
-        copy_row(row_, t_.segment_count * ((t_.k + 3) / 4 * 4), to);
-      }
-    }
+    for (int64_t r = 0; r < count; ++r) gather(row_of(t_, row + r), copy_ + r * stride_);
     asm volatile("" ::"r"(copy_) : "memory");  // tile loads do not tell the compiler that they read this
   }
   int64_t tiles() const { return tiles_; }    // along the input features
-  int64_t step() const { return step_; }      // from one to the next, in bytes
   int64_t stride() const { return stride_; }  // from row to row of a tile
   const uint8_t* first() const { return data_; }
-  const uint8_t* second() const { return data_ + second_; }
+  const uint8_t* second() const { return data_ + kTileRows * stride_; }
 
  private:
-  // The segments of a row side by side, each padded as the weights are.
-  void gather(const uint8_t* from) const {
-    uint8_t* to = row_;
-    for (int64_t s = 0; s < t_.segment_count; ++s) {
+  // The segments of a row side by side, each padded as the weights are. What is stored too much the next segment or
+  // row overwrites.
+  void gather(const uint8_t* from, uint8_t* to) const {
+    _mm512_storeu_si512(to + (tiles_ - 1) * kRowBytes, _mm512_setzero_si512());
+    for (int64_t s = 0; s < t_.segment_count; ++s, to += padded_k_) {
       const uint8_t* segment = from + t_.segments[s];
-      int64_t left = t_.k;
-      for (; left >= kRowBytes; left -= kRowBytes, segment += kRowBytes, to += kRowBytes)
-        _mm512_storeu_si512(to, _mm512_loadu_si512(segment));
-      if (left == 0) continue;
-      const int64_t padded = (left + 3) / 4 * 4;
-      const __m512i last = _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - left), segment);
-      _mm512_mask_storeu_epi8(to, ~uint64_t{0} >> (kRowBytes - padded), last);
-      to += padded;
+      int64_t i = 0;
+      for (; i + kRowBytes <= t_.k; i += kRowBytes) _mm512_storeu_si512(to + i, _mm512_loadu_si512(segment + i));
+      if (i < t_.k)
+        _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - (t_.k - i)), segment + i));
     }
   }
 
-  void copy_row(const uint8_t* from, int64_t left, uint8_t* to) const {
-    for (; left >= kRowBytes; left -= kRowBytes, from += kRowBytes, to += kTileBytes)
-      _mm512_store_si512(to, _mm512_loadu_si512(from));
-    if (left > 0) _mm512_store_si512(to, _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - left), from));
-  }
-
   const Int8GemmTask& t_;
-  int64_t tiles_, stride_, step_, second_;
+  int64_t padded_k_, tiles_, stride_;
   bool in_place_;
-  uint8_t *copy_ = nullptr, *row_ = nullptr;
+  uint8_t* copy_ = nullptr;
   const uint8_t* data_ = nullptr;
 };
 
@@ -139,7 +112,7 @@ class Pipeline {
   template <int M>
   void multiply(const Rows& rows, int64_t row, int64_t count, int64_t panel) {
     const int8_t* weights = t_.weights + panel * t_.panel_stride;
-    const int64_t step = rows.step(), stride = rows.stride(), panel_stride = t_.panel_stride;
+    const int64_t stride = rows.stride(), panel_stride = t_.panel_stride;
     const uint8_t *first = rows.first(), *second = rows.second();
     const Block before = blocks_[current_];
     const Epilogue<VnniVector, Out, P> epilogue(t_, before.panel);
@@ -149,7 +122,7 @@ class Pipeline {
     tile_zero<1>();
     tile_zero<2>();
     tile_zero<3>();
-    for (int64_t i = 0; i < rows.tiles(); ++i, first += step, second += step, weights += kTileBytes) {
+    for (int64_t i = 0; i < rows.tiles(); ++i, first += kRowBytes, second += kRowBytes, weights += kTileBytes) {
       tile_load<kRows>(first, stride);
       tile_stream<kWeights>(weights);
       tile_multiply<kSums, kRows, kWeights>();
@@ -234,7 +207,10 @@ void run_amx(const Int8GemmTask& t, const Int8GemmRange& range) {
 }  // namespace
 
 void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range) {
-  if (range.row_end - range.row_begin == 1) return run_task<VnniVector>(task, range);
+  // A single row fills no tile; of short sums, making tiles is most of the work.
+  constexpr int64_t kShortest = 48;
+  if (range.row_end - range.row_begin == 1 || task.segment_count * task.k < kShortest)
+    return run_task<VnniVector>(task, range);
   if (task.float_out) {
     run_amx<float>(task, range);
   } else {

@@ -46,26 +46,34 @@ struct StridedPlan {
   /// over rows, or within the row if there is but one, in pieces of at least `grain` elements.
   template <typename Row>
   void for_each_row(int64_t grain, Row&& row) const {
-    const int64_t n = shape.back();
-    int64_t rows = 1;
-    for (int d = 0; d + 1 < shape.ndim(); ++d) rows *= shape[d];
-    if (rows == 0 || n == 0) return;
-    if (rows == 1) {
-      parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    for_each_block(1, grain, row);
+  }
+
+  /// Calls block(offsets, n) for every block of the last `dims` dimensions, or for n of the first of these if there is
+  /// but one block.
+  template <typename Block>
+  void for_each_block(int dims, int64_t grain, Block&& block) const {
+    const int outer = shape.ndim() - dims;
+    const int64_t n = shape[outer];
+    int64_t blocks = 1, each = 1;
+    for (int d = 0; d < shape.ndim(); ++d) (d < outer ? blocks : each) *= shape[d];
+    if (blocks == 0 || each == 0) return;
+    if (blocks == 1) {
+      parallel_for(n, std::max<int64_t>(1, grain / (each / n)), [&](int64_t begin, int64_t end) {
         std::array<int64_t, N> offsets;
-        for (int i = 0; i < N; ++i) offsets[i] = begin * inner(i);
-        row(offsets, end - begin);
+        for (int i = 0; i < N; ++i) offsets[i] = begin * strides[i][outer];
+        block(offsets, end - begin);
       });
       return;
     }
-    parallel_for(rows, std::max<int64_t>(1, grain / n), [&](int64_t begin, int64_t end) {
-      Shape index = unravel(begin);
-      for (int64_t r = begin; r < end; ++r) {
+    parallel_for(blocks, std::max<int64_t>(1, grain / each), [&](int64_t begin, int64_t end) {
+      Shape index = unravel(begin, outer);
+      for (int64_t b = begin; b < end; ++b) {
         std::array<int64_t, N> offsets{};
-        for (int d = 0; d < index.ndim(); ++d)
+        for (int d = 0; d < outer; ++d)
           for (int i = 0; i < N; ++i) offsets[i] += index[d] * strides[i][d];
-        row(offsets, n);
-        for (int d = index.ndim() - 1; d >= 0 && ++index[d] == shape[d]; --d) index[d] = 0;
+        block(offsets, n);
+        for (int d = outer - 1; d >= 0 && ++index[d] == shape[d]; --d) index[d] = 0;
       }
     });
   }
@@ -84,11 +92,12 @@ struct StridedPlan {
     return dims;
   }
 
-  Shape unravel(int64_t row) const {
-    Shape index = Shape::filled(shape.ndim() - 1, 0);
-    for (int d = index.ndim() - 1; d >= 0; --d) {
-      index[d] = row % shape[d];
-      row /= shape[d];
+  // The index of a block in the first `dims` dimensions.
+  Shape unravel(int64_t block, int dims) const {
+    Shape index = Shape::filled(dims, 0);
+    for (int d = dims - 1; d >= 0; --d) {
+      index[d] = block % shape[d];
+      block /= shape[d];
     }
     return index;
   }

@@ -1,0 +1,72 @@
+// Copying a matrix whose columns lie dense to one whose rows do.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace thimble::kernels {
+
+/// out[r * out_step + c] = in[c * in_step + r], for all r < rows, c < columns.
+template <typename T>
+struct Transpose {
+  const T* in;
+  int64_t in_step;
+  T* out;
+  int64_t out_step;
+
+  void run(int64_t rows, int64_t columns) const {
+    // A block's cache lines, on both sides, stay in the first level cache while each is used several times.
+    constexpr int64_t kBlock = 64;
+    for (int64_t r = 0; r < rows; r += kBlock)
+      for (int64_t c = 0; c < columns; c += kBlock)
+        run_block(r, std::min(r + kBlock, rows), c, std::min(c + kBlock, columns));
+  }
+
+ private:
+  static constexpr int64_t kTile = 4;
+  typedef uint32_t Vector __attribute__((vector_size(kTile * sizeof(uint32_t))));
+
+  void run_block(int64_t row, int64_t row_end, int64_t column, int64_t column_end) const {
+    for (; column + kTile <= column_end; column += kTile) run_columns<kTile>(row, row_end, column);
+    switch (column_end - column) {
+      case 3:
+        return run_columns<3>(row, row_end, column);
+      case 2:
+        return run_columns<2>(row, row_end, column);
+      case 1:
+        return run_columns<1>(row, row_end, column);
+      default:
+        return;
+    }
+  }
+
+  template <int kColumns>
+  void run_columns(int64_t row, int64_t row_end, int64_t column) const {
+    if constexpr (kColumns == kTile && sizeof(T) == sizeof(uint32_t))
+      for (; row + kTile <= row_end; row += kTile) run_tile(row, column);
+    for (; row < row_end; ++row)
+      for (int c = 0; c < kColumns; ++c) out[row * out_step + column + c] = in[(column + c) * in_step + row];
+  }
+
+  // 4 x 4 in registers.
+  void run_tile(int64_t row, int64_t column) const {
+    const T* from = in + column * in_step + row;
+    const Vector a = load(from), b = load(from + in_step), c = load(from + 2 * in_step), d = load(from + 3 * in_step);
+    const Vector ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Vector cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    T* to = out + row * out_step + column;
+    store(to, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+    store(to + out_step, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+    store(to + 2 * out_step, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+    store(to + 3 * out_step, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+  }
+
+  static Vector load(const T* p) {
+    Vector v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  static void store(T* p, const Vector& v) { __builtin_memcpy(p, &v, sizeof(v)); }
+};
+
+}  // namespace thimble::kernels
