@@ -38,6 +38,8 @@ struct TensorQParams {
 /// it. Derived classes check the input in check_input() and make the step.
 class IntegerLayer : public nn::Module {
  public:
+  /// In eval mode: integers are not trained.
+  IntegerLayer() { eval(); }
   Tensor forward_all(std::span<const Tensor> inputs) override;
   bool is_per_sample() const override { return true; }
 

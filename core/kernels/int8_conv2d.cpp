@@ -2,6 +2,7 @@
 #include <array>
 #include <cstring>
 
+#include <thimble/core/kernels/im2col.h>
 #include <thimble/core/kernels/int8_conv2d.h>
 #include <thimble/core/parallel.h>
 
@@ -116,16 +117,16 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
                           Out* y) const {
   const int64_t height = needs_frame_ ? frame_height_ : g_.in_height;
   std::array<int64_t, kTilePixels> rows;
-  int64_t column = first % g_.out_width, row = first / g_.out_width % g_.out_height;
-  int64_t image = first / (g_.out_width * g_.out_height);
-  for (int64_t i = 0; i < count; ++i) {
-    rows[static_cast<size_t>(i)] =
-        ((image * height + row * g_.stride_height) * frame_width_ + column * g_.stride_width) * g_.in_channels;
-    if (++column < g_.out_width) continue;
-    column = 0;
-    if (++row < g_.out_height) continue;
-    row = 0;
-    ++image;
+  const int64_t step = g_.stride_width * g_.in_channels;
+  PixelCursor pixel(g_, first);
+  for (int64_t i = 0; i < count;) {
+    const int64_t n = std::min(pixel.left_in_row(), count - i);
+    const int64_t start =
+        ((pixel.image() * height + pixel.top() + g_.pad_top) * frame_width_ + pixel.left() + g_.pad_left) *
+        g_.in_channels;
+    for (int64_t j = 0; j < n; ++j) rows[static_cast<size_t>(i + j)] = start + j * step;
+    pixel.advance(n);
+    i += n;
   }
   const std::span<const int64_t> used(rows.data(), static_cast<size_t>(count));
   Out* out = y + first * g_.out_channels;

@@ -72,7 +72,7 @@ class Rows {
       return;
     }
     data_ = copy_;
-    for (int64_t r = 0; r < count; ++r) gather(row_of(t_, row + r), copy_ + r * stride_);
+    gather(row, count);
     asm volatile("" ::"r"(copy_) : "memory");  // tile loads do not tell the compiler that they read this
   }
   int64_t tiles() const { return tiles_; }    // along the input features
@@ -82,15 +82,22 @@ class Rows {
 
  private:
   // The segments of a row side by side, each padded as the weights are. What is stored too much the next segment or
-  // row overwrites.
-  void gather(const uint8_t* from, uint8_t* to) const {
-    _mm512_storeu_si512(to + (tiles_ - 1) * kRowBytes, _mm512_setzero_si512());
-    for (int64_t s = 0; s < t_.segment_count; ++s, to += padded_k_) {
-      const uint8_t* segment = from + t_.segments[s];
-      int64_t i = 0;
-      for (; i + kRowBytes <= t_.k; i += kRowBytes) _mm512_storeu_si512(to + i, _mm512_loadu_si512(segment + i));
-      if (i < t_.k)
-        _mm512_storeu_si512(to + i, _mm512_maskz_loadu_epi8(~uint64_t{0} >> (kRowBytes - (t_.k - i)), segment + i));
+  // row overwrites. Everything is copied to locals, since the stores might change what lies in memory.
+  void gather(int64_t row, int64_t count) const {
+    const Int8GemmTask t = t_;
+    const int64_t segment_step = padded_k_, stride = stride_, last_tile = (tiles_ - 1) * kRowBytes;
+    const int64_t whole = t.k / kRowBytes * kRowBytes;
+    const __mmask64 rest = (uint64_t{1} << (t.k - whole)) - 1;
+    uint8_t* copy = copy_;
+    for (int64_t r = 0; r < count; ++r, copy += stride) {
+      const uint8_t* from = row_of(t, row + r);
+      _mm512_storeu_si512(copy + last_tile, _mm512_setzero_si512());
+      uint8_t* to = copy;
+      for (int64_t s = 0; s < t.segment_count; ++s, to += segment_step) {
+        const uint8_t* segment = from + t.segments[s];
+        for (int64_t i = 0; i < whole; i += kRowBytes) _mm512_storeu_si512(to + i, _mm512_loadu_si512(segment + i));
+        if (rest) _mm512_storeu_si512(to + whole, _mm512_maskz_loadu_epi8(rest, segment + whole));
+      }
     }
   }
 

@@ -52,8 +52,10 @@ struct Transpose {
   void run_tile(int64_t row, int64_t column) const {
     const T* from = in + column * in_step + row;
     const Vector a = load(from), b = load(from + in_step), c = load(from + 2 * in_step), d = load(from + 3 * in_step);
-    const Vector ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    const Vector cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const Vector ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+                 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Vector cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+                 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
     T* to = out + row * out_step + column;
     store(to, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
     store(to + out_step, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));

@@ -140,6 +140,7 @@ TEST_F(QuantizeTest, AnMlpIsIntegerFromEndToEnd) {
   }
   EXPECT_EQ(result.layer("0").type, "LinearReLU");
   EXPECT_GT(sqnr(graph, result), 30);
+  for (const auto& [path, layer] : result.graph.children()) EXPECT_FALSE(layer->training()) << path;
   expect_integers(result.graph);
   expect_deterministic(result.graph);
 }
