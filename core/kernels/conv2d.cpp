@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <vector>
 
+#include <thimble/core/kernels/col2im.h>
 #include <thimble/core/kernels/conv2d.h>
+#include <thimble/core/kernels/conv_frames.h>
 #include <thimble/core/kernels/depthwise.h>
-#include <thimble/core/kernels/im2col.h>
+#include <thimble/core/kernels/partial_sums.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/kernels/small_gemm.h>
 #include <thimble/core/parallel.h>
@@ -13,66 +16,114 @@ namespace {
 
 // Multiply-adds worth another thread.
 constexpr int64_t kGrain = 100'000;
+// Frames of several images, and columns, should stay in the second level cache.
+constexpr int64_t kBlockBytes = 128 * 1024;
 
-// Pixels whose columns stay in the second level cache.
-template <typename T>
-int64_t tile_pixels(const Conv2dGeometry& g) {
-  constexpr int64_t kTileBytes = 96 * 1024;
-  const int64_t fitting = kTileBytes / (std::max<int64_t>(g.columns(), 1) * static_cast<int64_t>(sizeof(T)));
-  return std::clamp<int64_t>(fitting / 12 * 12, 12, 384);
+int64_t grain(int64_t multiply_adds_each) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, multiply_adds_each));
 }
 
-int64_t grain_pixels(const Conv2dGeometry& g) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, g.columns() * g.out_channels));
-}
+// Multiply-adds of one row of an image's outputs.
+int64_t row_work(const Conv2dGeometry& g) { return g.out_width * g.columns() * g.out_channels; }
 
-// The columns of a tile of pixels, as the left operand of a product. A 1x1 convolution's are the image itself.
+// Images as frames, some at a time: those that need no frame where they are, others copied.
 template <typename T>
-class Columns {
+class Images {
  public:
-  Columns(const Conv2dGeometry& g, const T* x, T* memory)
+  Images(const Conv2dGeometry& g, const ConvFrames& frames, const T* x, int64_t most)
       : g_(g),
+        frames_(frames),
         x_(x),
-        memory_(memory),
-        in_place_(g.taps() == 1 && g.stride_height == 1 && g.stride_width == 1 && g.in_height == g.out_height &&
-                  g.in_width == g.out_width),
-        transposed_(g.in_channels == 1 && g.stride_width == 1 && !in_place_) {}
+        memory_(frames.in_place() ? nullptr : thread_scratch_of<T>(ScratchUse::columns, most * frames.elements())) {}
 
-  void make(int64_t group, int64_t first, int64_t count) {
-    if (in_place_) {
-      data_ = x_ + first * g_.in_channels + group * g_.group_in();
-      pixel_stride_ = g_.in_channels;
-      return;
-    }
-    data_ = memory_;
-    if (transposed_) {
-      im2col_transposed(g_, x_, first, count, count, memory_);
-      pixel_stride_ = 1;
-      column_stride_ = count;
-    } else {
-      im2col(g_, x_, group, first, count, T{0}, memory_);
-      pixel_stride_ = g_.columns();
-    }
+  /// What rows [first, last) of the outputs of `count` images see, as frames image_step() apart.
+  const T* load(int64_t image, int64_t count, int64_t first, int64_t last) const {
+    const T* from = x_ + image * g_.in_height * g_.in_width * g_.in_channels;
+    if (frames_.in_place()) return from;
+    for (int64_t i = 0; i < count; ++i)
+      frames_.fill(from + i * g_.in_height * g_.in_width * g_.in_channels, T{0}, first, last,
+                   memory_ + i * frames_.elements());
+    return memory_;
   }
 
-  const T* data() const { return data_; }
-  int64_t pixel_stride() const { return pixel_stride_; }
-  int64_t column_stride() const { return column_stride_; }
+  static int64_t per_block(const ConvFrames& frames) {
+    return std::max<int64_t>(1, kBlockBytes / (frames.elements() * static_cast<int64_t>(sizeof(T))));
+  }
 
  private:
   const Conv2dGeometry& g_;
+  const ConvFrames& frames_;
   const T* x_;
   T* memory_;
-  bool in_place_, transposed_;
-  const T* data_ = nullptr;
-  int64_t pixel_stride_ = 0, column_stride_ = 1;
 };
 
-// Calls tile(group, first pixel, pixels) for all tiles of a range of pixels.
-template <typename Tile>
-void for_each_tile(const Conv2dGeometry& g, int64_t begin, int64_t end, int64_t size, Tile&& tile) {
-  for (int64_t group = 0; group < g.groups; ++group)
-    for (int64_t first = begin; first < end; first += size) tile(group, first, std::min(size, end - first));
+// One convolution: `pixels` outputs whose windows begin at `windows`, some distance apart, to y.
+template <typename T>
+struct Forward {
+  const Conv2dGeometry& g;
+  const ConvFrames& frames;
+  const T *weight, *bias;
+  T* y;
+  bool relu;
+
+  void run(int64_t pixels, const T* windows, int64_t window_step, int64_t out_pixel, int64_t out_step) const {
+    for (int64_t group = 0; group < g.groups; ++group)
+      small_gemm(SmallGemm<T>{.m = pixels,
+                              .n = g.group_out(),
+                              .k = frames.segment_elements(),
+                              .a = windows + group * g.group_in(),
+                              .a_row = window_step,
+                              .a_col = 1,
+                              .b = weight + group * g.columns() * g.group_out(),
+                              .ldb = g.group_out(),
+                              .c = y + out_pixel * g.out_channels + group * g.group_out(),
+                              .ldc = out_step * g.out_channels,
+                              .segments = frames.segments().data(),
+                              .segment_count = std::ssize(frames.segments()),
+                              .bias = bias ? bias + group * g.group_out() : nullptr,
+                              .relu = relu});
+  }
+
+  // Rows [first, last) of an image's outputs.
+  void run_rows(const T* frame, int64_t image, int64_t first, int64_t last) const {
+    const int64_t rows = frames.rows_merge() ? last - first : 1;
+    for (int64_t row = first; row < last; row += rows)
+      run(rows * g.out_width, frame + row * frames.row_step(), frames.pixel_step(),
+          (image * g.out_height + row) * g.out_width, 1);
+  }
+};
+
+// The tile of a product is pixels side by side in a row.
+template <typename T>
+void conv2d_by_rows(const Forward<T>& conv, const T* x) {
+  const Conv2dGeometry& g = conv.g;
+  parallel_for(g.batch * g.out_height, grain(row_work(g)), [&](int64_t begin, int64_t end) {
+    const Images<T> images(g, conv.frames, x, 1);
+    while (begin < end) {
+      const int64_t image = begin / g.out_height, first = begin % g.out_height;
+      const int64_t last = std::min(g.out_height, first + end - begin);
+      conv.run_rows(images.load(image, 1, first, last), image, first, last);
+      begin += last - first;
+    }
+  });
+}
+
+// The tile is one and the same pixel of several images.
+template <typename T>
+void conv2d_by_images(const Forward<T>& conv, const T* x) {
+  const Conv2dGeometry& g = conv.g;
+  const int64_t pixels = g.out_height * g.out_width, most = Images<T>::per_block(conv.frames);
+  parallel_for(g.batch, grain(g.out_height * row_work(g)), [&](int64_t begin, int64_t end) {
+    const Images<T> images(g, conv.frames, x, most);
+    for (; begin < end; begin += most) {
+      const int64_t count = std::min(most, end - begin);
+      const T* frames = images.load(begin, count, 0, g.out_height);
+      for (int64_t pixel = 0; pixel < pixels; ++pixel)
+        conv.run(count,
+                 frames + pixel / g.out_width * conv.frames.row_step() + pixel % g.out_width * conv.frames.pixel_step(),
+                 conv.frames.image_step(), begin * pixels + pixel, pixels);
+    }
+  });
 }
 
 }  // namespace
@@ -80,84 +131,103 @@ void for_each_tile(const Conv2dGeometry& g, int64_t begin, int64_t end, int64_t 
 template <typename T>
 void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu) {
   if (g.depthwise()) return depthwise(g, x, weight, bias, y, relu);
-  const int64_t size = tile_pixels<T>(g);
-  parallel_for(g.out_pixels(), grain_pixels(g), [&](int64_t begin, int64_t end) {
-    Columns<T> columns(g, x, thread_scratch_of<T>(ScratchUse::columns, size * g.columns()));
-    for_each_tile(g, begin, end, size, [&](int64_t group, int64_t first, int64_t count) {
-      columns.make(group, first, count);
-      small_gemm(SmallGemm<T>{.m = count,
-                              .n = g.group_out(),
-                              .k = g.columns(),
-                              .a = columns.data(),
-                              .a_row = columns.pixel_stride(),
-                              .a_col = columns.column_stride(),
-                              .b = weight + group * g.columns() * g.group_out(),
-                              .ldb = g.group_out(),
-                              .c = y + first * g.out_channels + group * g.group_out(),
-                              .ldc = g.out_channels,
-                              .bias = bias ? bias + group * g.group_out() : nullptr,
-                              .relu = relu});
-    });
-  });
+  const ConvFrames frames(g);
+  const Forward<T> conv{g, frames, weight, bias, y, relu};
+  // Of few pixels low tiles could be made only.
+  constexpr int64_t kShortRow = 6;
+  const int64_t row = frames.rows_merge() ? g.out_height * g.out_width : g.out_width;
+  if (row < kShortRow && g.batch > row)
+    conv2d_by_images(conv, x);
+  else
+    conv2d_by_rows(conv, x);
 }
 
 template <typename T>
 void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx) {
   if (g.depthwise()) return depthwise_input_gradient(g, dy, weight, dx);
-  const int64_t size = tile_pixels<T>(g), pixels = g.out_height * g.out_width;
-  const int64_t image = g.in_height * g.in_width * g.in_channels;
+  const int64_t pixels = g.out_height * g.out_width, image = g.in_height * g.in_width * g.in_channels;
+  const int64_t row_bytes = g.columns() * static_cast<int64_t>(sizeof(T));
+  const int64_t block = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(1, row_bytes), 12, 384);
   // Windows overlap within an image, so a thread takes whole images.
-  parallel_for(g.batch, std::max<int64_t>(1, grain_pixels(g) / std::max<int64_t>(1, pixels)),
-               [&](int64_t begin, int64_t end) {
-                 T* columns = thread_scratch_of<T>(ScratchUse::columns, size * g.columns());
-                 std::fill(dx + begin * image, dx + end * image, T{0});
-                 for_each_tile(g, begin * pixels, end * pixels, size, [&](int64_t group, int64_t first, int64_t count) {
-                   small_gemm(SmallGemm<T>{.m = count,
-                                           .n = g.columns(),
-                                           .k = g.group_out(),
-                                           .a = dy + first * g.out_channels + group * g.group_out(),
-                                           .a_row = g.out_channels,
-                                           .a_col = 1,
-                                           .b = weight + group * g.group_out() * g.columns(),
-                                           .ldb = g.columns(),
-                                           .c = columns,
-                                           .ldc = g.columns()});
-                   col2im(g, columns, g.columns(), group, first, count, dx);
-                 });
-               });
+  parallel_for(g.batch, grain(g.out_height * row_work(g)), [&](int64_t begin, int64_t end) {
+    T* columns = thread_scratch_of<T>(ScratchUse::columns, block * g.columns());
+    std::fill(dx + begin * image, dx + end * image, T{0});
+    for (int64_t group = 0; group < g.groups; ++group)
+      for (int64_t first = begin * pixels; first < end * pixels; first += block) {
+        const int64_t count = std::min(block, end * pixels - first);
+        small_gemm(SmallGemm<T>{.m = count,
+                                .n = g.columns(),
+                                .k = g.group_out(),
+                                .a = dy + first * g.out_channels + group * g.group_out(),
+                                .a_row = g.out_channels,
+                                .a_col = 1,
+                                .b = weight + group * g.group_out() * g.columns(),
+                                .ldb = g.columns(),
+                                .c = columns,
+                                .ldc = g.columns()});
+        col2im(g, columns, g.columns(), group, first, count, dx);
+      }
+  });
 }
+
+namespace {
+
+// Adds the weight gradient of images to sums [groups, columns(), group_out()], some images at a time.
+template <typename T>
+class WeightGradient {
+ public:
+  WeightGradient(const Conv2dGeometry& g, const ConvFrames& frames, const T* x, const T* dy)
+      : g_(g), frames_(frames), dy_(dy), most_(Images<T>::per_block(frames)), images_(g, frames, x, most_) {
+    // The sum over pixels runs along the longest rows of windows that lie equally far apart.
+    const int64_t rows = frames.images_merge() ? most_ * g.out_height : frames.rows_merge() ? g.out_height : 1;
+    run_pixels_ = rows * g.out_width;
+    for (int64_t row = 0; row < most_ * g.out_height; row += rows)
+      runs_.push_back(row / g.out_height * frames.image_step() + row % g.out_height * frames.row_step());
+  }
+
+  void add(int64_t begin, int64_t end, T* sums) const {
+    for (; begin < end; begin += most_) add_block(begin, std::min(most_, end - begin), sums);
+  }
+
+ private:
+  void add_block(int64_t image, int64_t count, T* sums) const {
+    const int64_t pixels = g_.out_height * g_.out_width, segment = frames_.segment_elements();
+    const T *x = images_.load(image, count, 0, g_.out_height), *dy = dy_ + image * pixels * g_.out_channels;
+    const int64_t run = std::min(run_pixels_, count * pixels);
+    for (int64_t group = 0; group < g_.groups; ++group)
+      for (size_t s = 0; s < frames_.segments().size(); ++s)
+        small_gemm(SmallGemm<T>{.m = segment,
+                                .n = g_.group_out(),
+                                .k = run,
+                                .a = x + frames_.segments()[s] + group * g_.group_in(),
+                                .a_row = 1,
+                                .a_col = frames_.pixel_step(),
+                                .b = dy + group * g_.group_out(),
+                                .ldb = g_.out_channels,
+                                .c = sums + (group * g_.columns() + static_cast<int64_t>(s) * segment) * g_.group_out(),
+                                .ldc = g_.group_out(),
+                                .segments = runs_.data(),
+                                .segment_count = count * pixels / run,
+                                .accumulate = true});
+  }
+
+  const Conv2dGeometry& g_;
+  const ConvFrames& frames_;
+  const T* dy_;
+  int64_t most_, run_pixels_;
+  Images<T> images_;
+  std::vector<int64_t> runs_;
+};
+
+}  // namespace
 
 template <typename T>
 void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
   if (g.depthwise()) return depthwise_weight_gradient(g, x, dy, dweight);
-  const int64_t size = tile_pixels<T>(g), weights = g.groups * g.columns() * g.group_out();
-  // One sum for each piece, added in order afterwards: the result depends on the number of threads, not on timing.
-  const int64_t pieces = std::clamp<int64_t>(g.out_pixels() / std::max(grain_pixels(g), size), 1, num_threads());
-  std::vector<T> partial(static_cast<size_t>((pieces - 1) * weights));
-  parallel_for(pieces, 1, [&](int64_t first_piece, int64_t last_piece) {
-    Columns<T> columns(g, x, thread_scratch_of<T>(ScratchUse::columns, size * g.columns()));
-    for (int64_t piece = first_piece; piece < last_piece; ++piece) {
-      T* sums = piece == 0 ? dweight : partial.data() + (piece - 1) * weights;
-      std::fill_n(sums, weights, T{0});
-      const int64_t begin = g.out_pixels() * piece / pieces, end = g.out_pixels() * (piece + 1) / pieces;
-      for_each_tile(g, begin, end, size, [&](int64_t group, int64_t first, int64_t count) {
-        columns.make(group, first, count);
-        small_gemm(SmallGemm<T>{.m = g.columns(),
-                                .n = g.group_out(),
-                                .k = count,
-                                .a = columns.data(),
-                                .a_row = columns.column_stride(),
-                                .a_col = columns.pixel_stride(),
-                                .b = dy + first * g.out_channels + group * g.group_out(),
-                                .ldb = g.out_channels,
-                                .c = sums + group * g.columns() * g.group_out(),
-                                .ldc = g.group_out(),
-                                .accumulate = true});
-      });
-    }
-  });
-  for (int64_t piece = 1; piece < pieces; ++piece)
-    for (int64_t i = 0; i < weights; ++i) dweight[i] += partial[static_cast<size_t>((piece - 1) * weights + i)];
+  const ConvFrames frames(g);
+  sum_in_pieces(
+      g.batch, grain(g.out_height * row_work(g)), g.groups * g.columns() * g.group_out(), dweight,
+      [&](int64_t begin, int64_t end, T* sums) { WeightGradient<T>(g, frames, x, dy).add(begin, end, sums); });
 }
 
 template void conv2d(const Conv2dGeometry&, const float*, const float*, const float*, float*, bool);

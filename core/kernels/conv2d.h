@@ -1,7 +1,8 @@
 // Two-dimensional convolution and its gradients, over channels-last data: images [batch, height, width, channels].
 //
 // Each is a matrix product of weights and "columns": a row of columns is what one output pixel sees, [kernel_height,
-// kernel_width, channels of the group]. Columns are made a few pixels at a time and stay in cache (implicit GEMM).
+// kernel_width, channels of the group]. The products read columns where they lie in the image (implicit GEMM, see
+// conv_frames.h); only the input gradient of strided convolutions makes them, a few pixels at a time.
 #pragma once
 
 #include <thimble/core/kernels/conv2d_geometry.h>
@@ -14,7 +15,8 @@ namespace thimble::kernels {
 template <typename T>
 void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu = false);
 
-/// dx, the gradient of x, from dy. weight is [groups, group_out(), columns()].
+/// dx, the gradient of x, from dy. With strides of 1 conv2d() of input_gradient_geometry() is faster. weight is
+/// [groups, group_out(), columns()].
 template <typename T>
 void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx);
 

@@ -1,7 +1,6 @@
-#include <vector>
-
 #include <thimble/core/kernels/depthwise.h>
-#include <thimble/core/kernels/im2col.h>
+#include <thimble/core/kernels/partial_sums.h>
+#include <thimble/core/kernels/pixel_cursor.h>
 #include <thimble/core/kernels/small_gemm.h>
 #include <thimble/core/parallel.h>
 
@@ -67,20 +66,11 @@ void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* wei
 template <typename T>
 void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
   const int64_t channels = g.out_channels, weights = g.taps() * channels;
-  // Sums for each piece, added in order: the result depends on the number of threads, not on timing.
-  const int64_t pieces = std::clamp<int64_t>(g.batch / grain_images(g), 1, num_threads());
-  std::vector<T> partial(static_cast<size_t>(pieces * weights));
-  parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece)
-      for_each_tap(g, g.batch * piece / pieces, g.batch * (piece + 1) / pieces,
-                   [&](int64_t out, int64_t in, int64_t tap) {
-                     add_products(channels, x + in * channels, dy + out * channels,
-                                  partial.data() + piece * weights + tap * channels);
-                   });
+  sum_in_pieces(g.batch, grain_images(g), weights, dweight, [&](int64_t begin, int64_t end, T* sums) {
+    for_each_tap(g, begin, end, [&](int64_t out, int64_t in, int64_t tap) {
+      add_products(channels, x + in * channels, dy + out * channels, sums + tap * channels);
+    });
   });
-  std::fill_n(dweight, weights, T{0});
-  for (int64_t piece = 0; piece < pieces; ++piece)
-    for (int64_t i = 0; i < weights; ++i) dweight[i] += partial[static_cast<size_t>(piece * weights + i)];
 }
 
 template void depthwise(const Conv2dGeometry&, const float*, const float*, const float*, float*, bool);

@@ -4,9 +4,10 @@
 // Images that need padding are copied once into a padded frame, so that no window has a border to look after.
 #pragma once
 
+#include <optional>
 #include <vector>
 
-#include <thimble/core/kernels/conv2d_geometry.h>
+#include <thimble/core/kernels/conv_frames.h>
 #include <thimble/core/kernels/int8_gemm.h>
 
 namespace thimble::kernels {
@@ -31,15 +32,11 @@ class Int8Conv2d {
   const std::vector<int32_t>& channel_sums() const { return sums_; }
 
  private:
-  int64_t frame_bytes() const { return frame_height_ * frame_width_ * g_.in_channels; }
-  void fill_frame(const uint8_t* image, uint8_t zero_point, uint8_t* frame) const;
   template <typename Out>
   void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Int8Epilogue& epilogue, Out* y) const;
 
-  Conv2dGeometry g_;                       // without taps that see nothing but padding
-  int64_t frame_height_, frame_width_;     // what all windows together see
-  bool needs_frame_;                       // images cannot be read in place
-  std::vector<int64_t> segments_;          // where they lie, from the window's first tap
+  Conv2dGeometry g_;  // without taps that see nothing but padding
+  std::optional<ConvFrames> frames_;
   std::vector<PackedInt8Weights> packed_;  // of each group
   std::vector<int8_t> depthwise_;          // or of all, packed [ceil(channels / 16)][taps][16]
   std::vector<int32_t> sums_;

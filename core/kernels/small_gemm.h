@@ -9,9 +9,14 @@ namespace thimble::kernels {
 /// Columns of a packed right operand that lie together. A multiple of every register tile's width.
 inline constexpr int64_t kGemmPanel = 32;
 
+inline constexpr int64_t kOneSegment[] = {0};
+
 /// c [m, n] = a [m, k] b [k, n] (+ c). Element (i, p) of a lies at a[i * a_row + p * a_col]; rows of b and c are dense,
 /// ldb and ldc elements apart. Where b is packed, in panels of kGemmPanel columns, b_panel is the distance of panels.
 /// bias [n], unless null, is added; with relu, results below 0 become 0.
+///
+/// The sum may run over several segments, each of k elements: they begin segments[0], segments[1], ... elements from a,
+/// and b is [segment_count * k, n].
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;
@@ -22,6 +27,8 @@ struct SmallGemm {
   T* c;
   int64_t ldc;
   int64_t b_panel = kGemmPanel;
+  const int64_t* segments = kOneSegment;
+  int64_t segment_count = 1;
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;

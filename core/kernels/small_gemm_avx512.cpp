@@ -9,7 +9,7 @@ namespace {
 struct Avx512Float {
   using Value = float;
   using Register = __m512;
-  static constexpr int kWidth = 16, kRows = 12, kVectors = 2;
+  static constexpr int kWidth = 16, kRows = 14, kVectors = 2;
 
   static __mmask16 mask(int count) { return static_cast<__mmask16>((1u << count) - 1); }
   static __m512 load(const float* p) { return _mm512_loadu_ps(p); }
@@ -26,7 +26,7 @@ struct Avx512Float {
 struct Avx512Double {
   using Value = double;
   using Register = __m512d;
-  static constexpr int kWidth = 8, kRows = 12, kVectors = 2;
+  static constexpr int kWidth = 8, kRows = 14, kVectors = 2;
 
   static __mmask8 mask(int count) { return static_cast<__mmask8>((1u << count) - 1); }
   static __m512d load(const double* p) { return _mm512_loadu_pd(p); }

@@ -33,15 +33,18 @@ struct Tile {
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) sums[r][v] = t.accumulate ? load(c + r * t.ldc, v, last) : V::zero();
     }
-    for (int64_t p = 0; p < t.k; ++p, a += t.a_col, b += t.ldb) {
-      Register columns[N];
+    for (int64_t s = 0; s < t.segment_count; ++s) {
+      const T* factors = a + t.segments[s];
+      for (int64_t p = 0; p < t.k; ++p, factors += t.a_col, b += t.ldb) {
+        Register columns[N];
 #pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
+        for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const Register factor = V::broadcast(a + r * t.a_row);
+        for (int r = 0; r < R; ++r) {
+          const Register factor = V::broadcast(factors + r * t.a_row);
 #pragma GCC unroll 4
-        for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
+          for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
+        }
       }
     }
 #pragma GCC unroll 4
@@ -57,15 +60,25 @@ struct Tile {
   }
 };
 
-// The rows from `row` on: full tiles, then one of what is left.
+// A tile of `rows` rows, which is known only when running and at most R.
 template <typename V, int R, int N, bool Partial>
-void run_rows(const SmallGemm<typename V::Value>& t, int64_t row, int64_t column, int last) {
-  const auto* bias = t.bias ? t.bias + column : nullptr;
-  const auto* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
-  for (; row + R <= t.m; row += R)
-    Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, b, bias, t.c + row * t.ldc + column, last);
+void run_tile(const SmallGemm<typename V::Value>& t, int64_t rows, int64_t row, int64_t column, int last) {
   if constexpr (R > 1)
-    if (row < t.m) run_rows<V, R / 2, N, Partial>(t, row, column, last);
+    if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, row, column, last);
+  const auto* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
+  Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, b, t.bias ? t.bias + column : nullptr, t.c + row * t.ldc + column,
+                              last);
+}
+
+// All rows, in tiles that are as high as each other, or nearly: low ones wait for the latency of their additions.
+template <typename V, int R, int N, bool Partial>
+void run_rows(const SmallGemm<typename V::Value>& t, int64_t column, int last) {
+  int64_t tiles = (t.m + R - 1) / R;
+  for (int64_t row = 0; tiles > 0; --tiles) {
+    const int64_t rows = (t.m - row) / tiles;
+    run_tile<V, R, N, Partial>(t, rows, row, column, last);
+    row += rows;
+  }
 }
 
 template <typename V, int N>
@@ -73,15 +86,15 @@ void run_columns(const SmallGemm<typename V::Value>& t, int64_t column) {
   constexpr int64_t kColumns = int64_t{N} * V::kWidth;
   // Narrower tiles are taller, to keep as many sums in flight.
   constexpr int kTall = V::kRows * V::kVectors / N > 14 ? 14 : V::kRows * V::kVectors / N;
-  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false>(t, 0, column, V::kWidth);
+  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false>(t, column, V::kWidth);
   const int64_t left = t.n - column;
   if constexpr (N > 1) {
     if (left > kColumns - V::kWidth)
-      run_rows<V, kTall, N, true>(t, 0, column, static_cast<int>(left - (kColumns - V::kWidth)));
+      run_rows<V, kTall, N, true>(t, column, static_cast<int>(left - (kColumns - V::kWidth)));
     else if (left > 0)
       run_columns<V, N - 1>(t, column);
   } else if (left > 0) {
-    run_rows<V, kTall, 1, true>(t, 0, column, static_cast<int>(left));
+    run_rows<V, kTall, 1, true>(t, column, static_cast<int>(left));
   }
 }
 
