@@ -134,7 +134,7 @@ void conv2d(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias,
   const ConvFrames frames(g);
   const Forward<T> conv{g, frames, weight, bias, y, relu};
   // Of few pixels low tiles could be made only.
-  constexpr int64_t kShortRow = 6;
+  constexpr int64_t kShortRow = 8;
   const int64_t row = frames.rows_merge() ? g.out_height * g.out_width : g.out_width;
   if (row < kShortRow && g.batch > row)
     conv2d_by_images(conv, x);

@@ -33,15 +33,17 @@ struct Tile {
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) sums[r][v] = t.accumulate ? load(c + r * t.ldc, v, last) : V::zero();
     }
-    for (int64_t s = 0; s < t.segment_count; ++s) {
-      const T* factors = a + t.segments[s];
-      for (int64_t p = 0; p < t.k; ++p, factors += t.a_col, b += t.ldb) {
+    // In registers: segments may be as short as a few elements.
+    const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
+    for (const int64_t *segment = t.segments, *end = segment + t.segment_count; segment != end; ++segment) {
+      const T* factors = a + *segment;
+      for (int64_t p = 0; p < k; ++p, factors += a_col, b += ldb) {
         Register columns[N];
 #pragma GCC unroll 4
         for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
-          const Register factor = V::broadcast(factors + r * t.a_row);
+          const Register factor = V::broadcast(factors + r * a_row);
 #pragma GCC unroll 4
           for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
         }
