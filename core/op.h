@@ -39,6 +39,11 @@ class Op {
   /// DTypeError that begins with name().
   virtual NDArray compute(std::span<const NDArray> inputs) = 0;
 
+  /// compute() for inference: writes to `out`, a dense array of the shape and dtype that compute() gives for such
+  /// inputs, and keeps nothing, so that several threads may call it. Returns false if the op has no such form (the
+  /// default).
+  virtual bool compute_into(std::span<const NDArray> /*inputs*/, NDArray& /*out*/) const { return false; }
+
   /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
   /// ops, so that it can be differentiated again. An entry may be left undefined where inputs[i].requires_grad() is
   /// false.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <unordered_map>
 
@@ -7,6 +8,7 @@
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/parallel.h>
 #include <thimble/nn/executor.h>
+#include <thimble/nn/fallback_steps.h>
 #include <thimble/nn/memory_plan.h>
 
 namespace thimble::nn {
@@ -20,60 +22,14 @@ constexpr size_t kMostDivisions = 16;
 // As steps want it: dense, and images channels-last.
 NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
 
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 ValueInfo info_of(const NDArray& x) { return {x.shape(), x.dtype()}; }
 
 std::vector<ValueInfo> with_batch(std::vector<ValueInfo> inputs, int64_t batch) {
   for (ValueInfo& info : inputs) info.shape[0] = batch;
   return inputs;
 }
-
-// A node that has no step of its own: the layer or op as it runs outside of an executor.
-class FallbackStep : public InferenceStep {
- public:
-  using Compute = std::function<Tensor(std::span<const Tensor>)>;
-
-  FallbackStep(Compute compute, std::vector<ValueInfo> inputs, bool per_sample)
-      : InferenceStep(output_of(compute, inputs)),
-        compute_(std::move(compute)),
-        inputs_(std::move(inputs)),
-        per_sample_(per_sample) {}
-
-  bool is_per_sample() const override { return per_sample_; }
-
-  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
-    std::vector<Tensor> arguments;
-    for (size_t i = 0; i < inputs.size(); ++i) arguments.emplace_back(array_over(inputs[i], inputs_[i]));
-    array_over(output, this->output()).copy_from(compute_(arguments).data());
-  }
-
- private:
-  static ValueInfo output_of(const Compute& compute, const std::vector<ValueInfo>& inputs) {
-    std::vector<Tensor> zeros;
-    for (const ValueInfo& info : inputs) zeros.emplace_back(NDArray::zeros(info.shape, info.dtype));
-    const Tensor y = compute(zeros);
-    return {y.shape(), y.dtype()};
-  }
-
-  Compute compute_;
-  std::vector<ValueInfo> inputs_;
-  bool per_sample_;
-};
-
-// From [h, w, c] back to [c, h, w], for steps that do not know flattened images.
-class UnflattenedStep : public InferenceStep {
- public:
-  explicit UnflattenedStep(const ValueInfo& input)
-      : InferenceStep({input.shape, input.dtype}), image_(input.flattened_image) {}
-
-  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
-    const int64_t n = this->output().shape[0];
-    const NDArray from = array_over(inputs[0], {{n, image_[0], image_[1], image_[2]}, this->output().dtype});
-    NDArray::borrow(output, from.shape(), from.dtype(), nullptr).copy_from(from);
-  }
-
- private:
-  Shape image_;
-};
 
 }  // namespace
 
@@ -171,9 +127,8 @@ class Executor::Program {
     }
     if (!step) {
       const std::vector<ValueInfo> infos = infos_of(arguments);
-      const bool per_sample =
-          node.kind == Node::Kind::layer ? graph.layer(&node).is_per_sample() : is_per_sample_op(node.target, infos);
-      step = std::make_unique<FallbackStep>(compute_of(graph, node), infos, per_sample);
+      step = node.kind == Node::Kind::layer ? call_step(graph.layer(&node), infos)
+                                            : op_step(node.target, node.attributes, infos);
     }
     return add_step(std::move(step), std::move(arguments));
   }
@@ -214,17 +169,9 @@ class Executor::Program {
     }
   }
 
-  static FallbackStep::Compute compute_of(const Graph& graph, const Node& node) {
-    if (node.kind == Node::Kind::layer)
-      return [layer = &graph.layer(&node)](std::span<const Tensor> x) { return layer->call(x); };
-    return [factory = &op_factory(node.target), &node](std::span<const Tensor> x) {
-      return apply((*factory)(node.attributes), {x.begin(), x.end()});
-    };
-  }
-
   size_t unflattened(size_t value) {
     if (values_[value].info.flattened_image.empty()) return value;
-    return add_step(std::make_unique<UnflattenedStep>(values_[value].info), {value});
+    return add_step(unflatten_step(values_[value].info), {value});
   }
 
   size_t base_of(size_t value) const {
@@ -308,7 +255,9 @@ void Executor::forget_if_changed() {
 std::shared_ptr<const Executor::Division> Executor::divide(const Graph& graph, const std::vector<ValueInfo>& inputs) {
   auto whole = std::make_shared<Program>(graph, inputs);
   const int64_t batch = inputs[0].shape.ndim() > 0 ? inputs[0].shape[0] : 1, most = whole->part_size();
-  const int64_t part = most == 0 ? batch : std::min(most, (batch + num_threads() - 1) / num_threads());
+  // Parts of nearly equal size, as many for each thread.
+  const int64_t threads = num_threads(), per_thread = most == 0 ? 0 : ceil_div(ceil_div(batch, most), threads);
+  const int64_t part = most == 0 ? batch : ceil_div(batch, per_thread * threads);
   if (part == batch) return std::make_shared<Division>(Division{inputs, batch, 1, whole, whole});
   auto program = std::make_shared<Program>(graph, with_batch(inputs, part));
   const int64_t rest = batch % part;
@@ -346,10 +295,12 @@ Tensor Executor::run(const Graph& graph, std::span<const Tensor> inputs) {
   NDArray output(info.is_image() ? Shape{s[0], s[2], s[3], s[1]} : s, info.dtype);
   // Bytes of a part of an array.
   const auto stride_of = [&](const NDArray& x) { return parts > 1 ? x.nbytes() / x.shape(0) * part : 0; };
-  parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+  // A thread takes the next part when it is done with one: some are slower than others.
+  std::atomic<int64_t> next{0};
+  parallel_for(std::min<int64_t>(parts, num_threads()), 1, [&](int64_t, int64_t) {
     const NoGrad guard;  // on this thread, too
     std::array<const void*, kMostInputs> arguments;
-    for (int64_t p = begin; p < end; ++p) {
+    for (int64_t p = next++; p < parts; p = next++) {
       for (size_t i = 0; i < inputs.size(); ++i)
         arguments[i] = static_cast<const char*>(std::as_const(arrays[i]).raw()) + p * stride_of(arrays[i]);
       Program& program = p + 1 == parts ? *division->last : *division->program;

@@ -24,14 +24,24 @@ NDArray elementwise_output(const Shape& shape, std::span<const NDArray> inputs, 
 
 NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
   NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
-  kernels::unary(kernel_, inputs[0], out, p0_, p1_);
+  UnaryOp::compute_into(inputs, out);
   return out;
+}
+
+bool UnaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const {
+  kernels::unary(kernel_, inputs[0], out, p0_, p1_);
+  return true;
 }
 
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
   NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
-  kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
+  BinaryOp::compute_into(inputs, out);
   return out;
+}
+
+bool BinaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const {
+  kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
+  return true;
 }
 
 Tensor broadcast_gradient(const Tensor& input, const Tensor& full) {

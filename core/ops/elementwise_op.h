@@ -17,6 +17,7 @@ class UnaryOp : public Op {
 
   std::string_view name() const override { return name_; }
   NDArray compute(std::span<const NDArray> inputs) override;
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override;
 
  private:
   std::string_view name_;
@@ -33,6 +34,7 @@ class BinaryOp : public Op {
   std::string_view name() const override { return name_; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override;
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override;
 
  private:
   std::string_view name_;

@@ -174,26 +174,33 @@ class MaxPool2d final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
     check_pool_dtype(name(), inputs[0].dtype());
-    const NDArray x = to_channels_last(inputs[0]);
-    NDArray y = channels_last_array(out_shape(g), x.dtype());
-    if (x.dtype() == DType::uint8) {
-      kernels::max_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
-      return from_channels_last(y);
-    }
+    NDArray y = channels_last_array(out_shape(g), inputs[0].dtype());
     // For the gradient, if there may be one.
-    if (grad_enabled()) winners_ = NDArray(y.shape(), winner_dtype(g));
-    dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
-      using T = typename decltype(tag)::type;
-      using Index = typename decltype(index)::type;
-      kernels::max_pool2d(g, x.data<T>(), y.data<T>(), winners_.defined() ? winners_.data<Index>() : nullptr);
-    });
+    if (grad_enabled() && is_differentiable(y.dtype())) winners_ = NDArray(y.shape(), winner_dtype(g));
+    run(g, to_channels_last(inputs[0]), y, winners_);
     return from_channels_last(y);
+  }
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    NDArray y = to_channels_last(out), winners;
+    if (!y.shares_memory_with(out)) return false;
+    run(geometry(name(), inputs[0].shape(), pool_), to_channels_last(inputs[0]), y, winners);
+    return true;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     return {apply(std::make_unique<MaxPool2dBackward>(pool_, inputs[0].shape()), {out_grad, Tensor(winners_)})};
   }
 
  private:
+  // Of channels-last arrays; winners may be undefined.
+  static void run(const Conv2dGeometry& g, const NDArray& x, NDArray& y, NDArray& winners) {
+    if (x.dtype() == DType::uint8) return kernels::max_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
+    dispatch_pool(g, x.dtype(), "max_pool2d", [&](auto tag, auto index) {
+      using T = typename decltype(tag)::type;
+      using Index = typename decltype(index)::type;
+      kernels::max_pool2d(g, x.data<T>(), y.data<T>(), winners.defined() ? winners.data<Index>() : nullptr);
+    });
+  }
+
   Pool2d pool_;
   NDArray winners_;
 };
@@ -205,23 +212,32 @@ class AveragePool : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const AveragePoolGeometry g = geometry_of(inputs[0].shape());
     check_pool_dtype(name(), inputs[0].dtype());
-    const NDArray x = to_channels_last(inputs[0]);
-    NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, x.dtype());
-    if (x.dtype() == DType::uint8) {
-      check<DTypeError>(!counts_padding(g), name(), ": of uint8, windows must not count padding");
-      kernels::average_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
-      return from_channels_last(y);
-    }
-    dispatch_float(x.dtype(), name(), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      kernels::average_pool2d(g, x.data<T>(), y.data<T>());
-    });
+    check<DTypeError>(inputs[0].dtype() != DType::uint8 || !counts_padding(g), name(),
+                      ": of uint8, windows must not count padding");
+    NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, inputs[0].dtype());
+    run(g, to_channels_last(inputs[0]), y);
     return from_channels_last(y);
+  }
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    NDArray y = to_channels_last(out);
+    if (!y.shares_memory_with(out)) return false;
+    run(geometry_of(inputs[0].shape()), to_channels_last(inputs[0]), y);
+    return true;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
   virtual AveragePoolGeometry geometry_of(const Shape& x) const = 0;
   virtual std::shared_ptr<const AveragePool> copy() const = 0;
+
+ private:
+  // Of channels-last arrays.
+  static void run(const AveragePoolGeometry& g, const NDArray& x, NDArray& y) {
+    if (x.dtype() == DType::uint8) return kernels::average_pool2d(g, x.data<uint8_t>(), y.data<uint8_t>());
+    dispatch_float(x.dtype(), "avg_pool2d", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::average_pool2d(g, x.data<T>(), y.data<T>());
+    });
+  }
 };
 
 class AveragePoolBackward final : public Op {
