@@ -57,7 +57,26 @@ class Images {
   T* memory_;
 };
 
-// One convolution: `pixels` outputs whose windows begin at `windows`, some distance apart, to y.
+// A part of the weights: columns (output channels) of a group and segments of the windows.
+struct WeightBlock {
+  int64_t group, column, columns, segment, segments;
+};
+
+// Calls f for blocks of weights that leave room in the first level cache, segment by segment for each panel of columns.
+template <typename T, typename F>
+void for_each_block(const Conv2dGeometry& g, const ConvFrames& frames, F&& f) {
+  constexpr int64_t kWeightBytes = 24 * 1024;
+  const int64_t all = std::ssize(frames.segments());
+  const int64_t segment_bytes = frames.segment_elements() * kGemmPanel * static_cast<int64_t>(sizeof(T));
+  const int64_t most = std::clamp<int64_t>(kWeightBytes / std::max<int64_t>(1, segment_bytes), 1, all);
+  const int64_t blocks = (all + most - 1) / most;
+  for (int64_t group = 0; group < g.groups; ++group)
+    for (int64_t column = 0; column < g.group_out(); column += kGemmPanel)
+      for (int64_t b = 0; b < blocks; ++b)
+        f(WeightBlock{group, column, std::min(kGemmPanel, g.group_out() - column), all * b / blocks,
+                      all * (b + 1) / blocks - all * b / blocks});
+}
+
 template <typename T>
 struct Forward {
   const Conv2dGeometry& g;
@@ -66,30 +85,50 @@ struct Forward {
   T* y;
   bool relu;
 
-  void run(int64_t pixels, const T* windows, int64_t window_step, int64_t out_pixel, int64_t out_step) const {
-    for (int64_t group = 0; group < g.groups; ++group)
-      small_gemm(SmallGemm<T>{.m = pixels,
-                              .n = g.group_out(),
-                              .k = frames.segment_elements(),
-                              .a = windows + group * g.group_in(),
-                              .a_row = window_step,
-                              .a_col = 1,
-                              .b = weight + group * g.columns() * g.group_out(),
-                              .ldb = g.group_out(),
-                              .c = y + out_pixel * g.out_channels + group * g.group_out(),
-                              .ldc = out_step * g.out_channels,
-                              .segments = frames.segments().data(),
-                              .segment_count = std::ssize(frames.segments()),
-                              .bias = bias ? bias + group * g.group_out() : nullptr,
-                              .relu = relu});
+  // What a block adds to `pixels` outputs, whose windows begin at `windows` and lie window_step apart. The first of
+  // them is number `out` of y's pixels, from one to the next it is out_step.
+  void run(const WeightBlock& block, int64_t pixels, const T* windows, int64_t window_step, int64_t out,
+           int64_t out_step) const {
+    const int64_t k = frames.segment_elements(), channel = block.group * g.group_out() + block.column;
+    const bool is_last = block.segment + block.segments == std::ssize(frames.segments());
+    small_gemm(
+        SmallGemm<T>{.m = pixels,
+                     .n = block.columns,
+                     .k = k,
+                     .a = windows + block.group * g.group_in(),
+                     .a_row = window_step,
+                     .a_col = 1,
+                     .b = weight + (block.group * g.columns() + block.segment * k) * g.group_out() + block.column,
+                     .ldb = g.group_out(),
+                     .c = y + out * g.out_channels + channel,
+                     .ldc = out_step * g.out_channels,
+                     .segments = frames.segments().data() + block.segment,
+                     .segment_count = block.segments,
+                     .accumulate = block.segment > 0,
+                     .bias = bias && is_last ? bias + channel : nullptr,
+                     .relu = relu && is_last});
   }
 
   // Rows [first, last) of an image's outputs.
   void run_rows(const T* frame, int64_t image, int64_t first, int64_t last) const {
     const int64_t rows = frames.rows_merge() ? last - first : 1;
-    for (int64_t row = first; row < last; row += rows)
-      run(rows * g.out_width, frame + row * frames.row_step(), frames.pixel_step(),
-          (image * g.out_height + row) * g.out_width, 1);
+    for_each_block<T>(g, frames, [&](const WeightBlock& block) {
+      for (int64_t row = first; row < last; row += rows)
+        run(block, rows * g.out_width, frame + row * frames.row_step(), frames.pixel_step(),
+            (image * g.out_height + row) * g.out_width, 1);
+    });
+  }
+
+  // `count` images, from number `image` on.
+  void run_images(const T* first_frame, int64_t image, int64_t count) const {
+    const int64_t pixels = g.out_height * g.out_width;
+    for_each_block<T>(g, frames, [&](const WeightBlock& block) {
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+        const int64_t row = pixel / g.out_width, column = pixel % g.out_width;
+        run(block, count, first_frame + row * frames.row_step() + column * frames.pixel_step(), frames.image_step(),
+            image * pixels + pixel, pixels);
+      }
+    });
   }
 };
 
@@ -112,16 +151,12 @@ void conv2d_by_rows(const Forward<T>& conv, const T* x) {
 template <typename T>
 void conv2d_by_images(const Forward<T>& conv, const T* x) {
   const Conv2dGeometry& g = conv.g;
-  const int64_t pixels = g.out_height * g.out_width, most = Images<T>::per_block(conv.frames);
+  const int64_t most = Images<T>::per_block(conv.frames);
   parallel_for(g.batch, grain(g.out_height * row_work(g)), [&](int64_t begin, int64_t end) {
     const Images<T> images(g, conv.frames, x, most);
     for (; begin < end; begin += most) {
       const int64_t count = std::min(most, end - begin);
-      const T* frames = images.load(begin, count, 0, g.out_height);
-      for (int64_t pixel = 0; pixel < pixels; ++pixel)
-        conv.run(count,
-                 frames + pixel / g.out_width * conv.frames.row_step() + pixel % g.out_width * conv.frames.pixel_step(),
-                 conv.frames.image_step(), begin * pixels + pixel, pixels);
+      conv.run_images(images.load(begin, count, 0, g.out_height), begin, count);
     }
   });
 }
