@@ -85,49 +85,69 @@ struct Forward {
   T* y;
   bool relu;
 
-  // What a block adds to `pixels` outputs, whose windows begin at `windows` and lie window_step apart. The first of
-  // them is number `out` of y's pixels, from one to the next it is out_step.
-  void run(const WeightBlock& block, int64_t pixels, const T* windows, int64_t window_step, int64_t out,
-           int64_t out_step) const {
+  // Outputs that are computed together: `count` pixels, and that `products` times. Their windows begin at `windows`,
+  // and `out` is the first's number among the pixels of y; steps lead to the next pixel and the next product.
+  struct Pixels {
+    int64_t count;
+    const T* windows;
+    int64_t out, window_step, out_step;
+    int64_t products, product_window_step, product_out_step;
+  };
+
+  // What a block of weights adds to them.
+  void run(const WeightBlock& block, const Pixels& pixels) const {
     const int64_t k = frames.segment_elements(), channel = block.group * g.group_out() + block.column;
     const bool is_last = block.segment + block.segments == std::ssize(frames.segments());
     small_gemm(
-        SmallGemm<T>{.m = pixels,
+        SmallGemm<T>{.m = pixels.count,
                      .n = block.columns,
                      .k = k,
-                     .a = windows + block.group * g.group_in(),
-                     .a_row = window_step,
+                     .a = pixels.windows + block.group * g.group_in(),
+                     .a_row = pixels.window_step,
                      .a_col = 1,
                      .b = weight + (block.group * g.columns() + block.segment * k) * g.group_out() + block.column,
                      .ldb = g.group_out(),
-                     .c = y + out * g.out_channels + channel,
-                     .ldc = out_step * g.out_channels,
+                     .c = y + pixels.out * g.out_channels + channel,
+                     .ldc = pixels.out_step * g.out_channels,
                      .segments = frames.segments().data() + block.segment,
                      .segment_count = block.segments,
+                     .products = pixels.products,
+                     .a_step = pixels.product_window_step,
+                     .c_step = pixels.product_out_step * g.out_channels,
                      .accumulate = block.segment > 0,
                      .bias = bias && is_last ? bias + channel : nullptr,
                      .relu = relu && is_last});
   }
 
-  // Rows [first, last) of an image's outputs.
+  // Rows [first, last) of an image's outputs: a product for each row, or one for all if their windows lie equally far
+  // apart.
   void run_rows(const T* frame, int64_t image, int64_t first, int64_t last) const {
     const int64_t rows = frames.rows_merge() ? last - first : 1;
     for_each_block<T>(g, frames, [&](const WeightBlock& block) {
-      for (int64_t row = first; row < last; row += rows)
-        run(block, rows * g.out_width, frame + row * frames.row_step(), frames.pixel_step(),
-            (image * g.out_height + row) * g.out_width, 1);
+      run(block, {.count = rows * g.out_width,
+                  .windows = frame + first * frames.row_step(),
+                  .out = (image * g.out_height + first) * g.out_width,
+                  .window_step = frames.pixel_step(),
+                  .out_step = 1,
+                  .products = (last - first) / rows,
+                  .product_window_step = frames.row_step(),
+                  .product_out_step = g.out_width});
     });
   }
 
-  // `count` images, from number `image` on.
+  // `count` images, from number `image` on: a product for each pixel.
   void run_images(const T* first_frame, int64_t image, int64_t count) const {
     const int64_t pixels = g.out_height * g.out_width;
     for_each_block<T>(g, frames, [&](const WeightBlock& block) {
-      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-        const int64_t row = pixel / g.out_width, column = pixel % g.out_width;
-        run(block, count, first_frame + row * frames.row_step() + column * frames.pixel_step(), frames.image_step(),
-            image * pixels + pixel, pixels);
-      }
+      for (int64_t row = 0; row < g.out_height; ++row)
+        run(block, {.count = count,
+                    .windows = first_frame + row * frames.row_step(),
+                    .out = image * pixels + row * g.out_width,
+                    .window_step = frames.image_step(),
+                    .out_step = pixels,
+                    .products = g.out_width,
+                    .product_window_step = frames.pixel_step(),
+                    .product_out_step = 1});
     });
   }
 };

@@ -17,6 +17,8 @@ inline constexpr int64_t kOneSegment[] = {0};
 ///
 /// The sum may run over several segments, each of k elements: they begin segments[0], segments[1], ... elements from a,
 /// and b is [segment_count * k, n].
+///
+/// There may be several products with the same b: those of a, a + a_step, ... to c, c + c_step, ...
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;
@@ -29,6 +31,7 @@ struct SmallGemm {
   int64_t b_panel = kGemmPanel;
   const int64_t* segments = kOneSegment;
   int64_t segment_count = 1;
+  int64_t products = 1, a_step = 0, c_step = 0;
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;

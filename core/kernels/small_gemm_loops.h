@@ -63,23 +63,29 @@ struct Tile {
 };
 
 // A tile of `rows` rows, which is known only when running and at most R.
-template <typename V, int R, int N, bool Partial>
-void run_tile(const SmallGemm<typename V::Value>& t, int64_t rows, int64_t row, int64_t column, int last) {
+template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+void run_tile(const SmallGemm<T>& t, int64_t rows, const T* a, int64_t column, T* c, int last) {
   if constexpr (R > 1)
-    if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, row, column, last);
-  const auto* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
-  Tile<V, R, N, Partial>::run(t, t.a + row * t.a_row, b, t.bias ? t.bias + column : nullptr, t.c + row * t.ldc + column,
-                              last);
+    if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, a, column, c, last);
+  const T* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
+  Tile<V, R, N, Partial>::run(t, a, b, t.bias ? t.bias + column : nullptr, c + column, last);
 }
 
-// All rows, in tiles that are as high as each other, or nearly: low ones wait for the latency of their additions.
-template <typename V, int R, int N, bool Partial>
-void run_rows(const SmallGemm<typename V::Value>& t, int64_t column, int last) {
-  int64_t tiles = (t.m + R - 1) / R;
-  for (int64_t row = 0; tiles > 0; --tiles) {
-    const int64_t rows = (t.m - row) / tiles;
-    run_tile<V, R, N, Partial>(t, rows, row, column, last);
-    row += rows;
+// All rows of all products, in tiles that are as high as each other, or nearly: low ones wait for the latency of their
+// additions.
+template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+void run_rows(const SmallGemm<T>& t, int64_t column, int last) {
+  for (int64_t product = 0; product < t.products; ++product) {
+    const T* a = t.a + product * t.a_step;
+    T* c = t.c + product * t.c_step;
+    int64_t left = t.m;
+    for (int64_t tiles = (t.m + R - 1) / R; tiles > 0; --tiles) {
+      const int64_t rows = left / tiles;
+      run_tile<V, R, N, Partial>(t, rows, a, column, c, last);
+      a += rows * t.a_row;
+      c += rows * t.ldc;
+      left -= rows;
+    }
   }
 }
 
