@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 namespace thimble::kernels {
 
-/// b [k, n] in panels of kGemmPanel columns, the last filled up with zeros.
+/// b [k, n] in panels of kGemmPanel columns, the last filled up with zeros; one narrower panel if n is small.
 class PackedMatrix {
  public:
   /// Element (p, j) of the matrix lies at b[p * row_stride + j * col_stride].
@@ -14,12 +14,15 @@ class PackedMatrix {
 
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
-  int64_t nbytes() const { return static_cast<int64_t>(data_.size() * sizeof(float)); }
-  const float* data() const { return data_.data(); }
+  int64_t panel_width() const { return panel_width_; }
+  int64_t panels() const { return (n_ + panel_width_ - 1) / panel_width_; }
+  int64_t nbytes() const { return panels() * k_ * panel_width_ * static_cast<int64_t>(sizeof(float)); }
+  /// 64-byte aligned.
+  const float* data() const { return static_cast<const float*>(data_.get()); }
 
  private:
-  int64_t k_, n_;
-  std::vector<float> data_;
+  int64_t k_, n_, panel_width_;
+  std::shared_ptr<void> data_;
 };
 
 /// c [m, n] = a [m, k] b + bias (unless null), with relu above 0; rows of a and c are lda and ldc elements apart.
