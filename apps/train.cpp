@@ -13,6 +13,7 @@
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/optim/schedule.h>
 #include <thimble/nn/trace.h>
 
 namespace thimble::apps {
@@ -25,7 +26,7 @@ struct Options {
   Common common;
   ModelOptions model;
   std::string dataset = "mnist", data, out;
-  std::string optimizer = "adam";
+  std::string optimizer = "adam", schedule = "cosine";
   int64_t epochs = 2, batch_size = 64;
   uint64_t seed = 1;
   double lr = 1e-3, momentum = 0.9;
@@ -43,6 +44,10 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<T
       optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay.value_or(0)});
 }
 
+optim::Schedule make_schedule(const Options& o, int64_t steps) {
+  return o.schedule == "cosine" ? optim::cosine(std::max<int64_t>(steps, 1)) : optim::constant();
+}
+
 struct EpochResult {
   double loss = 0, accuracy = 0, seconds = 0;
   int64_t images = 0;
@@ -50,7 +55,9 @@ struct EpochResult {
   double images_per_second() const { return static_cast<double>(images) / seconds; }
 };
 
-EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
+// set_lr is called with the number of each step in this epoch.
+template <typename SetLr>
+EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, SetLr&& set_lr, data::DataLoader& loader,
                         const std::string& title) {
   const auto start = Clock::now();
   ProgressBar bar(title, loader.size());
@@ -58,6 +65,7 @@ EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::Da
   double loss_sum = 0;
   int64_t correct = 0, step = 0;
   for (auto& [images, labels] : loader) {
+    set_lr(step++);
     const Tensor logits = model(images);
     const Tensor loss = cross_entropy(logits, labels);
     optimizer.zero_grad();
@@ -68,9 +76,9 @@ EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::Da
     result.images += labels.shape(0);
     result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (bar.visible())
-      bar.update(++step, str("loss ", fixed(loss_sum / static_cast<double>(result.images), 4), "  accuracy ",
-                             fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2), "%  ",
-                             with_commas(static_cast<int64_t>(result.images_per_second())), " images/s"));
+      bar.update(step, str("loss ", fixed(loss_sum / static_cast<double>(result.images), 4), "  accuracy ",
+                           fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2), "%  ",
+                           with_commas(static_cast<int64_t>(result.images_per_second())), " images/s"));
   }
   result.loss = loss_sum / static_cast<double>(result.images);
   result.accuracy = static_cast<double>(correct) / static_cast<double>(result.images);
@@ -87,6 +95,7 @@ void run(const Options& o) {
   const auto model = make_model(o.model, train->image_shape());
   const auto optimizer = make_optimizer(o, model->parameters());
   data::DataLoader loader(*train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
+  const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
 
   const Notes notes{o.model.name, o.dataset, "baseline", model->num_parameters(), preprocessing, train->image_shape()};
   std::ostream& out = o.common.out();
@@ -96,7 +105,8 @@ void run(const Options& o) {
   for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
     const std::string title = str("epoch ", epoch, "/", o.epochs);
     model->train();
-    const EpochResult result = train_epoch(*model, *optimizer, loader, title);
+    const auto set_lr = [&](int64_t step) { optimizer->set_lr(o.lr * schedule((epoch - 1) * loader.size() + step)); };
+    const EpochResult result = train_epoch(*model, *optimizer, set_lr, loader, title);
     const Evaluation evaluation = evaluate(*model, *test);
     out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
         << fixed(100 * evaluation.accuracy, 2) << " %, " << fixed(result.seconds, 1) << " s, "
@@ -141,6 +151,11 @@ void add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   command->add_option("--lr", o->lr, "Learning rate")->capture_default_str()->check(number_from(0, 1e6));
+  command
+      ->add_option("--schedule", o->schedule,
+                   "How the learning rate goes on from --lr: to 0 along half a cosine, or not at all")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cosine", "constant"}));
   command->add_option("--optimizer", o->optimizer, "Optimizer")
       ->capture_default_str()
       ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
