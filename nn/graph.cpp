@@ -69,9 +69,8 @@ Module& Graph::layer(const Node* node) const {
 
 Tensor Graph::tensor(const Node* node) const {
   check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
-  for (const NamedTensors& own : {named_parameters(), named_buffers()})
-    for (const auto& [path, tensor] : own)
-      if (path == node->target) return tensor;
+  for (const auto& [path, tensor] : state())
+    if (path == node->target) return tensor;
   throw ValueError(str("graph: there is no tensor '", node->target, "'"));
 }
 
