@@ -5,6 +5,7 @@
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
 
@@ -13,13 +14,6 @@ namespace thimble {
 namespace {
 
 using kernels::Conv2dGeometry;
-
-void check_dtypes(const char* op, std::span<const NDArray> inputs) {
-  for (const NDArray& x : inputs)
-    check<DTypeError>(is_differentiable(x.dtype()) && x.dtype() == inputs[0].dtype(), op,
-                      ": expects operands of one dtype, float32 or float64, got ", inputs[0].dtype(), " and ",
-                      x.dtype());
-}
 
 Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
 
@@ -49,7 +43,7 @@ class Conv2d final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv2d", inputs);
+    check_same_float_dtype(inputs, "conv2d");
     const TrimmedConv2d trimmed(conv2d_geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
     const Conv2dGeometry& g = trimmed.g;
     const bool has_bias = inputs.size() > 2;
@@ -85,7 +79,7 @@ class ConvTranspose2d final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv_transpose2d", inputs);
+    check_same_float_dtype(inputs, "conv_transpose2d");
     const TrimmedConv2d trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
     const Conv2dGeometry& g = trimmed.g;
     const NDArray dy = to_channels_last(inputs[0]), weight = for_input_gradient(trimmed.of(inputs[1]), g);
@@ -144,7 +138,7 @@ class Conv2dWeight final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv2d_weight", inputs);
+    check_same_float_dtype(inputs, "conv2d_weight");
     const Shape &image = inputs[0].shape(), &grad = inputs[1].shape();
     check<ShapeError>(image.ndim() == 4 && grad.ndim() == 4 && options_.groups > 0 && image[1] % options_.groups == 0,
                       "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,
