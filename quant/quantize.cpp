@@ -294,6 +294,7 @@ class Preparer {
   }
 
   Graph run() {
+    find_values_for_products();
     for (Node* node : graph_.nodes()) {
       const auto config = config_of(node);
       if (!config) continue;
@@ -313,19 +314,26 @@ class Preparer {
   std::optional<QConfig> config_of(const Node* node) {
     const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;
     // What joins values is worth it where they are integers already, and shall be afterwards.
-    const bool joins = (is_add(graph_, node) || is_concat(graph_, node)) && feeds_product(node) && joins_integers(node);
+    const bool joins = joins_values(node) && for_products_.contains(node) && joins_integers(node);
     if (!product && !joins) return std::nullopt;
     return mapping_.find(node->name, types_of(graph_, node));
   }
 
-  // Whether a product reads the value, directly or through nodes that may be integer ones.
-  bool feeds_product(const Node* value) const {
-    return std::ranges::any_of(graph_.users(value), [&](const Node* user) {
-      if (is_product(graph_, user))
-        return graph_.calls_of_layer(user) == 1 && mapping_.find(user->name, types_of(graph_, user)).has_value();
-      return (passes_integers_on(graph_, user) || is_add(graph_, user) || is_concat(graph_, user)) &&
-             feeds_product(user);
-    });
+  bool joins_values(const Node* node) const { return is_add(graph_, node) || is_concat(graph_, node); }
+
+  bool is_wanted_product(const Node* node) const {
+    return is_product(graph_, node) && graph_.calls_of_layer(node) == 1 &&
+           mapping_.find(node->name, types_of(graph_, node)).has_value();
+  }
+
+  // The values that a product reads, directly or through nodes that may be integer ones.
+  void find_values_for_products() {
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+      const bool hands_on = passes_integers_on(graph_, *node) || joins_values(*node);
+      if (is_wanted_product(*node) || (hands_on && for_products_.contains(*node)))
+        for_products_.insert((*node)->inputs.begin(), (*node)->inputs.end());
+    }
   }
 
   bool joins_integers(const Node* node) {
@@ -361,7 +369,7 @@ class Preparer {
 
   Graph graph_;
   const QConfigMapping& mapping_;
-  std::unordered_set<const Node*> marked_, shared_;
+  std::unordered_set<const Node*> for_products_, marked_, shared_;
   std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen_;  // observer -> who asked for it, and how
 };
 
