@@ -1,3 +1,4 @@
+#include <thimble/core/kernels/clamp.h>
 #include <thimble/core/kernels/quantize.h>
 #include <thimble/quant/quantized_ops.h>
 
@@ -14,6 +15,10 @@ const nn::LayerRegistration registrations[] = {
        return std::make_shared<QuantizedAdd>(TensorQParams::from_attributes(a, "a_"),
                                              TensorQParams::from_attributes(a, "b_"),
                                              TensorQParams::from_attributes(a, "output_"), a.get<bool>("relu"));
+     }},
+    {"QuantizedClamp",
+     [](const Attributes& a) {
+       return std::make_shared<QuantizedClamp>(a.get<int64_t>("low"), a.get<int64_t>("high"));
      }},
 };
 
@@ -79,6 +84,19 @@ class BroadcastAddStep : public nn::InferenceStep {
  private:
   std::vector<nn::ValueInfo> inputs_;
   kernels::QuantizedAddArgs args_;
+};
+
+class ClampStep : public nn::InferenceStep {
+ public:
+  ClampStep(const nn::ValueInfo& x, int64_t low, int64_t high)
+      : InferenceStep(x), low_(static_cast<uint8_t>(low)), high_(static_cast<uint8_t>(high)) {}
+  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
+    kernels::clamp(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), low_, high_,
+                   static_cast<uint8_t*>(out));
+  }
+
+ private:
+  uint8_t low_, high_;
 };
 
 }  // namespace
@@ -154,6 +172,16 @@ Attributes QuantizedAdd::attributes() const {
   b_.to_attributes(a, "b_");
   output_.to_attributes(a, "output_");
   return a;
+}
+
+QuantizedClamp::QuantizedClamp(int64_t low, int64_t high) : low_(low), high_(high) {
+  check<ValueError>(low >= 0 && low <= high && high <= 255, "QuantizedClamp: bounds ", low, " and ", high,
+                    " are not in order in [0, 255]");
+}
+
+std::unique_ptr<nn::InferenceStep> QuantizedClamp::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  return std::make_unique<ClampStep>(inputs[0], low_, high_);
 }
 
 }  // namespace thimble::quant
