@@ -83,11 +83,13 @@ class QuantizeTest : public testing::Test {
     std::map<const Node*, Tensor> value_of;
     for (size_t i = 0; i < nodes.size(); ++i) value_of[nodes[i]] = values[i];
     for (const Node* node : nodes) {
-      const auto* layer = graph.layer_as<QuantizedLinear>(node);
-      if (!layer) continue;
-      const Tensor x = value_of[node->inputs[0]];
+      if (!graph.layer_as<IntegerProduct>(node)) continue;
+      const NDArray x = value_of[node->inputs[0]].data();
       ASSERT_EQ(x.dtype(), DType::uint8) << node->name;
-      EXPECT_EQ(value_of[node].data().to_vector<float>(), reference_linear(*layer, x.data().to_vector<uint8_t>()))
+      const auto* conv = graph.layer_as<QuantizedConv2d>(node);
+      EXPECT_EQ(value_of[node].data().to_vector<float>(),
+                conv ? reference_conv2d(*conv, x)
+                     : reference_linear(*graph.layer_as<QuantizedLinear>(node), x.to_vector<uint8_t>()))
           << node->name;
     }
     EXPECT_EQ(value_of[graph.output()].dtype(), DType::float32);

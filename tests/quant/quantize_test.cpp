@@ -164,6 +164,7 @@ TEST_F(QuantizeTest, AConvolutionalNetworkIsIntegerFromEndToEnd) {
   EXPECT_EQ(result.count("Quantize"), 1);
   EXPECT_EQ(result.count("Dequantize"), 0);
   EXPECT_GT(sqnr(graph, result), 24);
+  expect_integers(result.graph);
   expect_deterministic(result.graph);
 }
 
@@ -212,6 +213,7 @@ TEST_F(QuantizeTest, AClampOfAValueOfItsOwnCostsNothing) {
   EXPECT_EQ(result.graph.layer_as<QuantizedConv2d>(result.graph.find("b"))->quantization().output->scale, 6.0f / 255);
   for (const LayerReport& layer : result.report) EXPECT_FALSE(layer.kept_float) << layer.name;
   EXPECT_GT(sqnr(graph, result), 24);
+  expect_integers(result.graph);
   expect_deterministic(result.graph);
 }
 
