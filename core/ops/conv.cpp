@@ -99,7 +99,8 @@ class ConvTranspose2d final : public Op {
     const Conv2dOptions& o = options_;
     constexpr const char* kOp = "conv_transpose2d";
     check_conv2d_options(kOp, o);
-    check<ShapeError>(x.ndim() == 4 && x.numel() > 0, kOp, ": input must be [batch, channels, height, width], got ", x);
+    check<ShapeError>(x.ndim() == 4, kOp, ": input must be [batch, channels, height, width], got ", x);
+    check<ShapeError>(x.numel() > 0, kOp, ": the batch or the image is empty (input ", x, ")");
     check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, kOp,
                       ": weight must be [in, out / groups, kernel height, kernel width], got ", weight);
     check<ShapeError>(x[1] == weight[0], kOp, ": weight ", weight, " expects ", weight[0], " input channels, got ",
