@@ -10,6 +10,9 @@
 #include <thimble/nn/container.h>
 #include <thimble/nn/conv_bn_relu.h>
 #include <thimble/nn/dropout.h>
+#include <thimble/nn/group_norm.h>
+#include <thimble/nn/layer_norm.h>
+#include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/quantize.h>
@@ -215,6 +218,87 @@ TEST_F(QuantizeTest, AClampOfAValueOfItsOwnCostsNothing) {
   EXPECT_GT(sqnr(graph, result), 24);
   expect_integers(result.graph);
   expect_deterministic(result.graph);
+}
+
+// As modules, as a float graph (recording and on the executor) and as an integer one.
+TEST_F(QuantizeTest, BadInputsAreErrorsThatNameLayerAndNumbers) {
+  struct Block : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 3, 4, 3};
+    nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 4};
+    nn::Submodule<nn::MaxPool2d> pool{this, "pool", 2};
+    Tensor forward(const Tensor& x) override { return pool(relu(bn(conv(x)))); }
+  };
+  struct Net : nn::Module {
+    nn::Submodule<Block> block1{this, "block1"};
+    nn::Submodule<nn::Conv2d> last{this, "last", 4, 2, 2};
+    Tensor forward(const Tensor& x) override { return last(block1(x)); }
+  } model;
+  Graph graph = traced(model, {2, 3, 9, 9});
+  Converted int8 = quantized(graph);
+  EXPECT_EQ(int8.count("QuantizedConv2d"), 2);
+  const auto expect_error = [&](const Shape& shape, const char* module_name, const char* node,
+                                const std::vector<std::string>& numbers) {
+    const auto check_message = [&](const auto& call, const std::string& where) {
+      try {
+        call();
+        ADD_FAILURE() << where << " takes " << shape;
+      } catch (const ShapeError& e) {
+        EXPECT_THAT(e.what(), testing::StartsWith(where));
+        for (const std::string& number : numbers) EXPECT_THAT(e.what(), HasSubstr(number));
+      }
+    };
+    const Tensor x = NDArray::ones(shape);
+    check_message([&] { model(x); }, module_name);
+    check_message([&] { graph(x); }, node);
+    check_message([&] { int8.graph(x); }, node);
+    const NoGrad guard;
+    check_message([&] { graph(x); }, node);
+    check_message([&] { int8.graph(x); }, node);
+  };
+  expect_error({2, 1, 9, 9},
+               "block1: conv: ", "block1.conv: ", {"[4,3,3,3] expects 3 input channels, got 1", "[2,1,9,9]"});
+  expect_error({0, 3, 9, 9}, "block1: conv: ", "block1.conv: ", {"the batch is empty (input [0,3,9,9])"});
+  expect_error({2, 3, 2, 9}, "block1: conv: ", "block1.conv: ", {"kernel of 3x3", "padded input, 2x9", "[2,3,2,9]"});
+  expect_error({2, 3, 3, 9}, "block1: pool: ", "block1.pool: ", {"kernel of 2", "padded input, 1"});
+  expect_error({2, 3, 5, 4}, "last: ", "last: ", {"kernel of 2x2", "padded input, 1x1"});
+  expect_error({2, 3, 9}, "block1: conv: ", "block1.conv: ", {"[batch, channels, height, width]", "[2,3,9]"});
+  struct Wrong : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 4, 6, 3, nn::Conv2d::Options{.groups = 4}};
+  };
+  EXPECT_THAT([] { Wrong(); }, testing::ThrowsMessage<ShapeError>(
+                                   "conv: Conv2d: groups 4 do not divide in_channels 4 and out_channels 6"));
+}
+
+// Between convolutions, between linear layers and in a residual.
+TEST_F(QuantizeTest, FloatOpsInTheMiddleAreReportedAndStayClose) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> conv1{this, "conv1", 3, 8, 3},
+        conv2{this, "conv2", 8, 8, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::LayerNorm> norm{this, "norm", Shape{8}};
+    nn::Submodule<nn::GroupNorm> group_norm{this, "group_norm", 2, 8};
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 16}, fc2{this, "fc2", 16, 5};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = gelu(conv1(x));
+      h = group_norm(h + conv2(h));
+      h = norm(flatten(global_avg_pool2d(h), 1));
+      return fc2(gelu(fc1(h)));
+    }
+  } model;
+  const Graph graph = traced(model, {8, 3, 8, 8});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 2);
+  EXPECT_EQ(result.count("QuantizedLinear"), 2);
+  for (const char* kept : {"gelu", "gelu_1", "norm", "group_norm"}) {
+    EXPECT_TRUE(result.layer(kept).kept_float) << kept;
+    EXPECT_EQ(result.layer(kept).reason, "it has no integer form") << kept;
+    EXPECT_EQ(result.layer(kept).weight_bits, 32) << kept;
+  }
+  EXPECT_EQ(result.layer("norm").type, "LayerNorm");
+  EXPECT_THAT(result.layer("add").reason, HasSubstr("its inputs are float"));
+  for (const char* integer : {"conv1", "conv2", "fc1", "fc2"})
+    EXPECT_FALSE(result.layer(integer).kept_float) << integer;
+  EXPECT_GT(sqnr(graph, result), 25);
+  expect_integers(result.graph);
 }
 
 TEST_F(QuantizeTest, DropoutPassesIntegersOn) {
