@@ -72,8 +72,8 @@ bool passes_integers_on(const Graph& graph, const Node* node) { return effect_of
 
 // Layers that were converted before.
 bool is_integer_layer(const Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd",
-                                         "QuantizedClamp",  "Quantize",        "Dequantize"};
+  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd", "QuantizedClamp",
+                                         "Requantize",      "Quantize",        "Dequantize"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
@@ -91,6 +91,19 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
 }
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
+
+// Whether the source of this value, which a node reads, may have the parameters observed behind that node. Where the
+// node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a mean
+// says too little about it.
+bool can_share(const Graph& graph, const Node* value, bool all) {
+  for (bool sole = true;; value = value->inputs[0]) {
+    sole = sole && value != graph.output() && graph.users(value).size() == 1;
+    const Effect effect = effect_of(graph, value);
+    if (effect == Effect::none) return all || sole;
+    if (effect == Effect::averages) return false;
+    all = all && effect == Effect::moves;
+  }
+}
 
 // The integers that relu, relu6 or clamp keep their input's within.
 std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, const TensorQParams& p) {
@@ -132,17 +145,27 @@ class Converter {
     }
   }
 
-  // The inputs of a concatenation or a clamp get the parameters that were observed behind it: they hold all that is
-  // needed of them. In reverse, so that they reach what stands before several such nodes.
+  // The inputs of a clamp, and of a concatenation where they can, get the parameters that were observed behind it: they
+  // hold all that is needed of them. In reverse, so that they reach what stands before several such nodes.
   void share_parameters() {
+    std::unordered_set<const Node*> shared;  // a value has the parameters of one concatenation
     const std::vector<Node*> nodes = graph_.nodes();
-    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
-      const auto own = qparams_.find(*node);
-      if (own == qparams_.end() || !(is_concat(graph_, *node) || is_clamp(graph_, *node))) continue;
-      const TensorQParams shared = own->second;
-      if (is_marked(*node))
-        for (Node* input : (*node)->inputs) qparams_[source_of(input)] = shared;
+    for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
+      const Node* node = *it;
+      if (!is_marked(node) || !qparams_.contains(node)) continue;
+      for (Node* input : node->inputs) {
+        Node* source = source_of(input);
+        if (is_clamp(graph_, node) ||
+            (is_concat(graph_, node) && may_share_with(node, input, source) && shared.insert(source).second))
+          qparams_[source] = TensorQParams(qparams_.at(node));
+      }
     }
+  }
+
+  // Others may want the source of other bits.
+  bool may_share_with(const Node* concat, const Node* input, const Node* source) const {
+    const auto own = qparams_.find(source);
+    return can_share(graph_, input, true) && (own == qparams_.end() || own->second.bits == qparams_.at(concat).bits);
   }
 
   // The value that has parameters of its own, behind ops that pass them on.
@@ -249,9 +272,20 @@ class Converter {
   }
 
   void pass_on(Node* node) {
-    for (size_t i = 0; i < node->inputs.size(); ++i) graph_.set_input(node, i, integer_of(node->inputs[i]));
-    integers_[node] = integers_.at(node->inputs[0]);
+    const TensorQParams p = is_concat(graph_, node) ? qparams_.at(node) : integers_.at(integer_of(node->inputs[0]));
+    for (size_t i = 0; i < node->inputs.size(); ++i)
+      graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
+    integers_[node] = p;
     if (is_concat(graph_, node)) node->attributes = without_mark(node->attributes);
+  }
+
+  // An integer value, or a Requantize node behind it.
+  Node* with_parameters(Node* value, const TensorQParams& p) {
+    const TensorQParams own = integers_.at(value);
+    if (own == p) return value;
+    Node* node = graph_.add_layer(value->name + ".requantize", std::make_shared<Requantize>(own, p), {value}, value);
+    integers_[node] = p;
+    return node;
   }
 
   // Returns false: the node stays float.
@@ -357,8 +391,8 @@ class Preparer {
       if (!config) continue;
       check_config(node->name, *config);
       node->attributes.set(kWeightBits, int64_t{config->weight.bits});
-      if (is_product(graph_, node) || is_add(graph_, node))
-        for (Node* input : std::vector<Node*>(node->inputs)) observe(source_of(input), node, *config);
+      for (Node* input : std::vector<Node*>(node->inputs))
+        if (needs_parameters_of(node, input)) observe(source_of(input), node, *config);
       if (gets_parameters(node)) observe(node, node, *config);
       marked_.insert(node);
     }
@@ -397,41 +431,23 @@ class Preparer {
     return node;
   }
 
-  bool reads_integers(const Node* node) {
-    std::unordered_set<const Node*> sources;
-    for (Node* input : node->inputs) {
+  bool reads_integers(const Node* node) const {
+    return std::ranges::all_of(node->inputs, [&](Node* input) {
       const Node* source = source_of(input);
-      if (observer_of(graph_, source)) source = source->inputs[0];
-      if (!marked_.contains(source)) return false;
-      sources.insert(source);
-    }
-    if (!is_concat(graph_, node)) return true;
-    // A value shares the parameters of one concatenation, and a concatenation's own are observed behind it.
-    for (const Node* source : sources)
-      if (shared_.contains(source) || is_concat(graph_, source)) return false;
-    if (!std::ranges::all_of(node->inputs, [&](const Node* input) { return can_share(input, true); })) return false;
-    shared_.insert(sources.begin(), sources.end());
-    return true;
+      return marked_.contains(observer_of(graph_, source) ? source->inputs[0] : source);
+    });
+  }
+
+  // Whether an input must have parameters of its own. A concatenation shares its own where that is possible.
+  bool needs_parameters_of(const Node* node, const Node* input) const {
+    return !is_clamp(graph_, node) && !(is_concat(graph_, node) && can_share(graph_, input, true));
   }
 
   // Whether the parameters of a node's result are observed behind it. A clamp that is not the only reader of its input
   // keeps that one's.
   bool gets_parameters(const Node* node) const {
-    if (is_clamp(graph_, node)) return can_share(node->inputs[0], false);
+    if (is_clamp(graph_, node)) return can_share(graph_, node->inputs[0], false);
     return is_add(graph_, node) || is_concat(graph_, node);
-  }
-
-  // Whether the source of this value, which a node reads, may have the parameters observed behind that node. Where the
-  // node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a
-  // mean says too little about it.
-  bool can_share(const Node* value, bool all) const {
-    for (bool sole = true;; value = value->inputs[0]) {
-      sole = sole && value != graph_.output() && graph_.users(value).size() == 1;
-      const Effect effect = effect_of(graph_, value);
-      if (effect == Effect::none) return all || sole;
-      if (effect == Effect::averages) return false;
-      all = all && effect == Effect::moves;
-    }
   }
 
   void observe(Node* value, const Node* reader, const QConfig& config) {
@@ -451,7 +467,7 @@ class Preparer {
 
   Graph graph_;
   const QConfigMapping& mapping_;
-  std::unordered_set<const Node*> for_products_, marked_, shared_;
+  std::unordered_set<const Node*> for_products_, marked_;
   std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen_;  // observer -> who asked for it, and how
 };
 

@@ -50,6 +50,21 @@ class QuantizedAdd : public IntegerLayer {
   bool relu_;
 };
 
+/// uint8 -> uint8 of other parameters, of any shape: round_half_even((x - zero point) * scale / output's scale) +
+/// output's zero point, clamped.
+class Requantize : public IntegerLayer {
+ public:
+  /// Throws ValueError for parameters that are not sound.
+  Requantize(const TensorQParams& input, const TensorQParams& output);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Requantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override { check_one_uint8(inputs); }
+  TensorQParams input_, output_;
+};
+
 /// min(max(x, low), high): relu and its like, of uint8 of any shape, whose parameters the result keeps.
 class QuantizedClamp : public IntegerLayer {
  public:

@@ -333,7 +333,10 @@ TEST_F(QuantizeTest, AConcatenationOfMeansDoesNotNarrowWhatIsAveraged) {
   const Graph graph = traced(model, {4, 3, 12, 12});
   Converted result = quantized(graph);
   EXPECT_EQ(result.count("QuantizedConv2d"), 2);
+  EXPECT_EQ(result.count("Requantize"), 2) << result.graph.table();
+  EXPECT_EQ(result.count("Dequantize"), 0);
   EXPECT_GT(sqnr(graph, result), 15);
+  expect_deterministic(result.graph);
 }
 
 // What the pool leaves out of a value, another layer reads.
@@ -349,7 +352,29 @@ TEST_F(QuantizeTest, AConcatenationDoesNotNarrowWhatOthersRead) {
   const Graph graph = traced(model, {4, 3, 8, 8});
   Converted result = quantized(graph);
   EXPECT_EQ(result.count("QuantizedConv2d"), 4);
+  EXPECT_EQ(result.count("Requantize"), 1) << result.graph.table();
   EXPECT_GT(sqnr(graph, result), 25);
+  expect_integers(result.graph);
+}
+
+// As in a DenseNet: what is concatenated is concatenated again, and read in between.
+TEST_F(QuantizeTest, ConcatenationsOfConcatenationsAreInteger) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 4, 3}, b{this, "b", 4, 4, 1}, c{this, "c", 8, 4, 1},
+        d{this, "d", 12, 5, 1};
+    Tensor forward(const Tensor& x) override {
+      const Tensor first = relu(a(x));
+      const Tensor second = concat({first, relu(b(first))}, 1);
+      return d(concat({second, relu(c(second))}, 1));
+    }
+  } model;
+  const Graph graph = traced(model, {4, 3, 7, 7});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 4);
+  EXPECT_EQ(result.count("Requantize") + result.count("Dequantize"), 0) << result.graph.table();
+  EXPECT_GT(sqnr(graph, result), 28);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
 }
 
 TEST_F(QuantizeTest, ALongChainOfDiamondsIsPreparedInNoTime) {

@@ -32,6 +32,31 @@ TEST(QuantizedClamp, KeepsIntegersWithinItsBoundsOnEveryMachine) {
   }
 }
 
+// As if through floats, but with one rounding.
+TEST(Requantize, ChangesParametersOnEveryMachine) {
+  std::mt19937 rng(3);
+  const TensorQParams from{0.05f, 100, 8};
+  for (const TensorQParams& to : {TensorQParams{0.05f, 100, 8}, {0.1f, 30, 8}, {0.02f, 128, 8}, {0.7f, 9, 4}}) {
+    Requantize layer(from, to);
+    for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{300001}, Shape{0, 2}}) {
+      const NDArray x = random_bytes(shape, rng);
+      auto expected = x.to_vector<double>();
+      for (double& v : expected)
+        v = std::clamp<double>(std::nearbyint((v - 100) * (double{from.scale} / double{to.scale})) + to.zero_point, 0,
+                               to.qmax());
+      on_every_machine([&] {
+        const Tensor y = layer(Tensor(x));
+        EXPECT_EQ(y.dtype(), DType::uint8);
+        EXPECT_EQ(y.data().to_vector<double>(), expected);
+      });
+    }
+    EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+  }
+  Requantize layer(from, from);
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({3}))), DTypeError);
+  EXPECT_THROW(Requantize(from, {0.0f, 0, 8}), ValueError);
+}
+
 TEST(QuantizedClamp, RefusesWhatIsNoIntegerOrNoBound) {
   QuantizedClamp layer(1, 2);
   EXPECT_THROW(layer(Tensor(NDArray::zeros({3}))), DTypeError);

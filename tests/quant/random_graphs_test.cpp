@@ -72,7 +72,7 @@ class Reading {
   TensorQParams parameters_of(const Node* node) const {
     if (const auto* product = graph_.layer_as<IntegerProduct>(node)) return *product->quantization().output;
     if (graph_.is_layer(node, "Quantize")) return TensorQParams::from_attributes(graph_.layer(node).attributes(), "");
-    if (graph_.is_layer(node, "QuantizedAdd"))
+    if (graph_.is_layer(node, "QuantizedAdd") || graph_.is_layer(node, "Requantize"))
       return TensorQParams::from_attributes(graph_.layer(node).attributes(), "output_");
     for (const Node* input : node->inputs)
       EXPECT_EQ(qparams_.at(input), qparams_.at(node->inputs[0])) << node->name << " mixes parameters";
@@ -92,7 +92,8 @@ class Reading {
       const Tensor y = conv ? conv2d(x[0], weight, bias, conv->options()) : linear(x[0], weight, bias);
       return product->quantization().relu ? relu(y) : y;
     }
-    if (graph_.is_layer(node, "Quantize") || graph_.is_layer(node, "Dropout")) return x[0];
+    for (const char* same : {"Quantize", "Requantize", "Dropout"})
+      if (graph_.is_layer(node, same)) return x[0];
     if (graph_.is_layer(node, "QuantizedAdd")) {
       const Tensor y = x[0] + x[1];
       return graph_.layer(node).attributes().get<bool>("relu") ? relu(y) : y;
@@ -218,9 +219,17 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
   }
   EXPECT_GT(*std::ranges::min_element(signals), 20);
   EXPECT_GT(std::accumulate(signals.begin(), signals.end(), 0.0) / static_cast<double>(signals.size()), 45);
-  const std::pair<const char*, int> enough[] = {
-      {"QuantizedConv2d", 300}, {"QuantizedLinear", 300}, {"QuantizedAdd", 15}, {"QuantizedClamp", 5}, {"concat", 5},
-      {"max_pool2d", 5},        {"avg_pool2d", 3},        {"flatten", 20},      {"Dequantize", 10},    {"pure", 100}};
+  const std::pair<const char*, int> enough[] = {{"QuantizedConv2d", 300},
+                                                {"QuantizedLinear", 300},
+                                                {"QuantizedAdd", 15},
+                                                {"QuantizedClamp", 5},
+                                                {"Requantize", 1},
+                                                {"concat", 5},
+                                                {"max_pool2d", 5},
+                                                {"avg_pool2d", 3},
+                                                {"flatten", 20},
+                                                {"Dequantize", 10},
+                                                {"pure", 100}};
   for (const auto& [kind, count] : enough) EXPECT_GE(seen[kind], count) << kind;
 }
 
