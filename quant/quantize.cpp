@@ -329,8 +329,9 @@ class Converter {
     const char* reason = !has_integer_form                 ? "it has no integer form"
                          : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
                          : is_marked(node)                 ? "no integer layer reads its result"
-                         : is_product(graph_, node)        ? "its configuration keeps it float"
-                                                           : "its inputs are float, or its configuration keeps it so";
+                         : is_product(graph_, node)
+                             ? "its configuration keeps it float"
+                             : "its inputs or readers are float, or its configuration keeps it so";
     const bool computes = node->kind == Node::Kind::layer || node->kind == Node::Kind::op;
     return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason};
   }
