@@ -130,17 +130,29 @@ struct OptionsOfImpl<T> {
 template <typename T>
 using OptionsOf = typename OptionsOfImpl<T>::type;
 
-/// f(); an error's message gets `name` in front, so that it says which layer of a model it is about.
+/// An error whose message begins with a layer's name.
+template <typename E>
+struct Named : E {
+  using E::E;
+};
+template <typename E>
+[[noreturn]] void throw_named(const std::string& name, const E& e) {
+  const bool is_path = dynamic_cast<const Named<E>*>(&e) != nullptr;
+  throw Named<E>(str(name, is_path ? "." : ": ", e.what()));
+}
+
+/// f(); an error's message gets `name` in front, so that it says which layer of a model it is about: "block1.conv:
+/// ...".
 template <typename F>
 auto named_in_errors(const std::string& name, F&& f) {
   try {
     return f();
   } catch (const ShapeError& e) {
-    throw ShapeError(str(name, ": ", e.what()));
+    throw_named(name, e);
   } catch (const DTypeError& e) {
-    throw DTypeError(str(name, ": ", e.what()));
+    throw_named(name, e);
   } catch (const ValueError& e) {
-    throw ValueError(str(name, ": ", e.what()));
+    throw_named(name, e);
   }
 }
 }  // namespace detail

@@ -236,8 +236,7 @@ TEST_F(QuantizeTest, BadInputsAreErrorsThatNameLayerAndNumbers) {
   Graph graph = traced(model, {2, 3, 9, 9});
   Converted int8 = quantized(graph);
   EXPECT_EQ(int8.count("QuantizedConv2d"), 2);
-  const auto expect_error = [&](const Shape& shape, const char* module_name, const char* node,
-                                const std::vector<std::string>& numbers) {
+  const auto expect_error = [&](const Shape& shape, const char* layer, const std::vector<std::string>& numbers) {
     const auto check_message = [&](const auto& call, const std::string& where) {
       try {
         call();
@@ -248,20 +247,19 @@ TEST_F(QuantizeTest, BadInputsAreErrorsThatNameLayerAndNumbers) {
       }
     };
     const Tensor x = NDArray::ones(shape);
-    check_message([&] { model(x); }, module_name);
-    check_message([&] { graph(x); }, node);
-    check_message([&] { int8.graph(x); }, node);
+    check_message([&] { model(x); }, layer);
+    check_message([&] { graph(x); }, layer);
+    check_message([&] { int8.graph(x); }, layer);
     const NoGrad guard;
-    check_message([&] { graph(x); }, node);
-    check_message([&] { int8.graph(x); }, node);
+    check_message([&] { graph(x); }, layer);
+    check_message([&] { int8.graph(x); }, layer);
   };
-  expect_error({2, 1, 9, 9},
-               "block1: conv: ", "block1.conv: ", {"[4,3,3,3] expects 3 input channels, got 1", "[2,1,9,9]"});
-  expect_error({0, 3, 9, 9}, "block1: conv: ", "block1.conv: ", {"the batch is empty (input [0,3,9,9])"});
-  expect_error({2, 3, 2, 9}, "block1: conv: ", "block1.conv: ", {"kernel of 3x3", "padded input, 2x9", "[2,3,2,9]"});
-  expect_error({2, 3, 3, 9}, "block1: pool: ", "block1.pool: ", {"kernel of 2", "padded input, 1"});
-  expect_error({2, 3, 5, 4}, "last: ", "last: ", {"kernel of 2x2", "padded input, 1x1"});
-  expect_error({2, 3, 9}, "block1: conv: ", "block1.conv: ", {"[batch, channels, height, width]", "[2,3,9]"});
+  expect_error({2, 1, 9, 9}, "block1.conv: ", {"[4,3,3,3] expects 3 input channels, got 1", "[2,1,9,9]"});
+  expect_error({0, 3, 9, 9}, "block1.conv: ", {"the batch is empty (input [0,3,9,9])"});
+  expect_error({2, 3, 2, 9}, "block1.conv: ", {"kernel of 3x3", "padded input, 2x9", "[2,3,2,9]"});
+  expect_error({2, 3, 3, 9}, "block1.pool: ", {"kernel of 2", "padded input, 1"});
+  expect_error({2, 3, 5, 4}, "last: ", {"kernel of 2x2", "padded input, 1x1"});
+  expect_error({2, 3, 9}, "block1.conv: ", {"[batch, channels, height, width]", "[2,3,9]"});
   struct Wrong : nn::Module {
     nn::Submodule<nn::Conv2d> conv{this, "conv", 4, 6, 3, nn::Conv2d::Options{.groups = 4}};
   };
