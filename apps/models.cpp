@@ -61,7 +61,10 @@ std::unique_ptr<nn::Module> resnet9(const Shape& image) {
 }
 
 void check_known(const std::string& name) {
-  check(std::ranges::count(model_names(), name) > 0, "unknown model '", name, "'; there are mlp, cnn, resnet9");
+  if (std::ranges::count(model_names(), name) > 0) return;
+  std::string known;
+  for (const std::string& other : model_names()) known += (known.empty() ? "" : ", ") + other;
+  throw ValueError(str("unknown model '", name, "'; there are ", known));
 }
 
 }  // namespace

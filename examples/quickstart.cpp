@@ -1,5 +1,5 @@
-// From a model class to a quantized file and back: train an MLP on MNIST, quantize it, save it, load it without its
-// class.
+// From a model class to a quantized file and back: train a convolutional network on MNIST, quantize it, save it, load
+// it without its class.
 //
 //   scripts/fetch-mnist && build/release/examples/quickstart
 #include <cstdlib>
@@ -9,14 +9,16 @@
 using namespace thimble;
 
 struct Net : nn::Module {
-  nn::Submodule<nn::Linear> fc1{this, "fc1", 28 * 28, 128};
-  nn::Submodule<nn::Linear> fc2{this, "fc2", 128, 128};
-  nn::Submodule<nn::Linear> fc3{this, "fc3", 128, 10};
+  nn::Submodule<nn::Conv2d> conv1{this, "conv1", 1, 16, 3, {.padding = 1}};
+  nn::Submodule<nn::BatchNorm2d> bn1{this, "bn1", 16};
+  nn::Submodule<nn::Conv2d> conv2{this, "conv2", 16, 16, 3, {.padding = 1}};
+  nn::Submodule<nn::BatchNorm2d> bn2{this, "bn2", 16};
+  nn::Submodule<nn::Linear> fc{this, "fc", 16 * 14 * 14, 10};
 
   Tensor forward(const Tensor& x) override {
-    Tensor h = relu(fc1(flatten(x, 1)));
-    h = relu(h + fc2(h));  // a residual written with plain ops: the tracer sees it
-    return fc3(h);
+    Tensor h = relu(bn1(conv1(x)));
+    h = relu(h + bn2(conv2(h)));  // a residual written with plain ops: the tracer sees it
+    return fc(flatten(max_pool2d(h, 2), 1));
   }
 };
 

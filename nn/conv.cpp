@@ -6,13 +6,15 @@ namespace thimble::nn {
 
 namespace {
 
-template <typename E = ValueError>
+// E is for numbers that no layer can have, S for such that do not fit together.
+template <typename E = ValueError, typename S = ShapeError>
 void check_sizes(const char* layer, int64_t in, int64_t out, Pair kernel, int64_t groups) {
   check<E>(in > 0 && out > 0, layer, ": in_channels ", in, " and out_channels ", out, " must be at least 1");
   check<E>(kernel.height > 0 && kernel.width > 0, layer, ": kernel_size ", kernel.height, "x", kernel.width,
            " must be at least 1");
-  check<E>(groups > 0 && in % groups == 0 && out % groups == 0, layer, ": groups ", groups,
-           " do not divide in_channels ", in, " and out_channels ", out);
+  check<E>(groups > 0, layer, ": groups ", groups, " must be at least 1");
+  check<S>(in % groups == 0 && out % groups == 0, layer, ": groups ", groups, " do not divide in_channels ", in,
+           " and out_channels ", out);
 }
 
 // `channels` is what the weight says of the output; weight has `ndim` dimensions.
@@ -43,7 +45,7 @@ std::shared_ptr<Module> make_conv1d(const Attributes& a) {
   const auto kernel = a.get<int64_t>("kernel_size");
   const Conv1dOptions options{a.get<int64_t>("stride"), a.get<int64_t>("padding"), a.get<int64_t>("dilation"),
                               a.get<int64_t>("groups")};
-  check_sizes<FormatError>("Conv1d", in, out, kernel, options.groups);
+  check_sizes<FormatError, FormatError>("Conv1d", in, out, kernel, options.groups);
   const Tensor bias = a.get<bool>("bias") ? Tensor(NDArray::placeholder({out})) : Tensor();
   return std::make_shared<Conv1d>(NDArray::placeholder({out, in / options.groups, kernel}), bias, options);
 }
@@ -70,7 +72,7 @@ detail::Conv2dConfiguration::Conv2dConfiguration(const Attributes& a)
       kernel(Pair::from(a, "kernel_size")),
       options(Conv2dOptions::from_attributes(a)),
       bias(a.get<bool>("bias")) {
-  check_sizes<FormatError>("convolution", in_channels, out_channels, kernel, options.groups);
+  check_sizes<FormatError, FormatError>("convolution", in_channels, out_channels, kernel, options.groups);
 }
 
 Conv2d::Conv2d(int64_t in, int64_t out, Pair kernel, Options o)

@@ -21,7 +21,7 @@ class Conv2d : public Module {
     bool bias = true;
   };
 
-  /// Throws ValueError for sizes below 1 and groups that do not divide both numbers of channels.
+  /// Throws ValueError for sizes below 1, ShapeError for groups that do not divide both numbers of channels.
   Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel, Options options);
   Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel)
       : Conv2d(in_channels, out_channels, kernel, Options()) {}

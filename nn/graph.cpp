@@ -69,9 +69,8 @@ Module& Graph::layer(const Node* node) const {
 
 Tensor Graph::tensor(const Node* node) const {
   check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
-  for (const NamedTensors& own : {named_parameters(), named_buffers()})
-    for (const auto& [path, tensor] : own)
-      if (path == node->target) return tensor;
+  for (const auto& [path, tensor] : state())
+    if (path == node->target) return tensor;
   throw ValueError(str("graph: there is no tensor '", node->target, "'"));
 }
 
@@ -344,7 +343,8 @@ std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) co
         values[i] = step.layer->call(arguments);
         break;
       case Node::Kind::op:
-        values[i] = apply((*step.op)(step.node->attributes), arguments);
+        values[i] = detail::named_in_errors(step.node->name,
+                                            [&] { return apply((*step.op)(step.node->attributes), arguments); });
         break;
     }
     if (!keep_all)
@@ -357,7 +357,12 @@ std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) co
 Tensor Graph::forward_all(std::span<const Tensor> inputs) {
   if (!training() && !grad_enabled() && !call_listener() && inputs.size() <= Executor::kMostInputs) {
     const std::shared_ptr<const Plan> p = plan();
-    if (p->executor->usable()) return p->executor->run(*this, inputs);
+    try {
+      if (p->executor->usable()) return p->executor->run(*this, inputs);
+    } catch (const Error&) {
+      run(inputs, false);  // node by node: an error says which one it is about
+      throw;
+    }
   }
   return run(inputs, false).front();
 }

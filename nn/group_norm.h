@@ -14,7 +14,8 @@ class GroupNorm : public Module {
     bool affine = true;
   };
 
-  /// Throws ValueError for numbers below 1, groups that do not divide the channels and eps that is not above 0.
+  /// Throws ValueError for numbers below 1 and eps that is not above 0, ShapeError for groups that do not divide the
+  /// channels.
   GroupNorm(int64_t num_groups, int64_t num_channels, Options options);
   GroupNorm(int64_t num_groups, int64_t num_channels) : GroupNorm(num_groups, num_channels, Options()) {}
   /// With these tensors; both undefined for no affine part.

@@ -13,20 +13,6 @@ thread_local CallListener* listener = nullptr;
 
 std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + '.' + name; }
 
-// Rethrows with the module's name in front, so that a message says which layer of a model it is about.
-template <typename F>
-Tensor with_context(const std::string& name, F&& f) {
-  try {
-    return f();
-  } catch (const ShapeError& e) {
-    throw ShapeError(str(name, ": ", e.what()));
-  } catch (const DTypeError& e) {
-    throw DTypeError(str(name, ": ", e.what()));
-  } catch (const ValueError& e) {
-    throw ValueError(str(name, ": ", e.what()));
-  }
-}
-
 std::map<std::string, LayerFactory>& registry() {
   static std::map<std::string, LayerFactory> registry;
   return registry;
@@ -49,7 +35,7 @@ std::unique_ptr<InferenceStep> Module::inference_step(std::span<const ValueInfo>
 
 Tensor Module::call(std::span<const Tensor> inputs) {
   auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };
-  return name_.empty() ? run() : with_context(name_, run);
+  return name_.empty() ? run() : detail::named_in_errors(name_, run);
 }
 
 void Module::check_name(const std::string& name) const {

@@ -39,7 +39,7 @@ class Module {
   virtual Tensor forward_all(std::span<const Tensor> inputs);
 
   /// What this layer does in evaluation mode for inputs of these shapes, ready to run; null if there is nothing better
-  /// than forward(). See nn/inference.h. Takes nothing for granted: for inputs that forward() would refuse, null.
+  /// than forward(). See nn/inference.h. For inputs that forward() would refuse, null, or what forward() would throw.
   virtual std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const;
 
   /// Whether, in evaluation mode, each sample (index of the first dimension) is computed by itself.
@@ -129,32 +129,59 @@ struct OptionsOfImpl<T> {
 /// T::Options, or an empty type if there is none.
 template <typename T>
 using OptionsOf = typename OptionsOfImpl<T>::type;
+
+/// An error whose message begins with a layer's name.
+template <typename E>
+struct Named : E {
+  using E::E;
+};
+template <typename E>
+[[noreturn]] void throw_named(const std::string& name, const E& e) {
+  const bool is_path = dynamic_cast<const Named<E>*>(&e) != nullptr;
+  throw Named<E>(str(name, is_path ? "." : ": ", e.what()));
+}
+
+/// f(); an error's message gets `name` in front, so that it says which layer of a model it is about: "block1.conv:
+/// ...".
+template <typename F>
+auto named_in_errors(const std::string& name, F&& f) {
+  try {
+    return f();
+  } catch (const ShapeError& e) {
+    throw_named(name, e);
+  } catch (const DTypeError& e) {
+    throw_named(name, e);
+  } catch (const ValueError& e) {
+    throw_named(name, e);
+  }
+}
 }  // namespace detail
 
 /// A child declared in one line as a member: `nn::Submodule<nn::Linear> fc{this, "fc", 128, 10};`. Arguments after the
-/// name go to T's constructor; braces stand for its options.
+/// name go to T's constructor; braces stand for its options. Throws what that one throws, with the child's
+/// name in front.
 template <typename T>
 class Submodule {
  public:
   template <typename... Args>
   Submodule(Module* parent, const std::string& name, Args&&... args)
-      : module_(std::make_shared<T>(std::forward<Args>(args)...)) {
+      : module_(make(name, std::forward<Args>(args)...)) {
     parent->register_module(name, module_);
   }
   /// Options cannot be deduced from braces, so the last argument may be T::Options.
   template <typename A, typename B, typename C>
   Submodule(Module* parent, const std::string& name, A&& a, B&& b, C&& c, detail::OptionsOf<T> options)
-      : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), options)) {
+      : module_(make(name, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), options)) {
     parent->register_module(name, module_);
   }
   template <typename A>
   Submodule(Module* parent, const std::string& name, A&& a, detail::OptionsOf<T> options)
-      : module_(std::make_shared<T>(std::forward<A>(a), options)) {
+      : module_(make(name, std::forward<A>(a), options)) {
     parent->register_module(name, module_);
   }
   template <typename A, typename B>
   Submodule(Module* parent, const std::string& name, A&& a, B&& b, detail::OptionsOf<T> options)
-      : module_(std::make_shared<T>(std::forward<A>(a), std::forward<B>(b), options)) {
+      : module_(make(name, std::forward<A>(a), std::forward<B>(b), options)) {
     parent->register_module(name, module_);
   }
 
@@ -166,6 +193,11 @@ class Submodule {
   T& operator*() const { return *module_; }
 
  private:
+  template <typename... Args>
+  static std::shared_ptr<T> make(const std::string& name, Args&&... args) {
+    return detail::named_in_errors(name, [&] { return std::make_shared<T>(std::forward<Args>(args)...); });
+  }
+
   std::shared_ptr<T> module_;
 };
 

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -28,7 +30,22 @@ bool is_add(const Graph& graph, const Node* node) {
   return (graph.is_op(node, "add") || graph.is_op(node, "add_relu")) && node->inputs.size() == 2;
 }
 
-bool has_integer_form(const Graph& graph, const Node* node) { return is_product(graph, node) || is_add(graph, node); }
+bool is_concat(const Graph& graph, const Node* node) { return graph.is_op(node, "concat"); }
+
+bool is_clamp(const Graph& graph, const Node* node) {
+  return graph.is_op(node, "relu") || graph.is_op(node, "relu6") || graph.is_op(node, "clamp");
+}
+
+// Ops that are integer ones where their inputs are.
+bool follows_inputs(const Graph& graph, const Node* node) {
+  return is_add(graph, node) || is_concat(graph, node) || is_clamp(graph, node);
+}
+
+// prepare() leaves on the node itself what convert() must know. On an op that follows its inputs the mark says that it
+// becomes an integer one.
+constexpr const char* kWeightBits = "weight_bits";
+
+bool is_marked(const Node* node) { return node->attributes.contains(kWeightBits); }
 
 // The mean of integers is one, with the same parameters, as long as no padding counts as elements.
 bool counts_padding(const Node* node) {
@@ -37,18 +54,26 @@ bool counts_padding(const Node* node) {
   return node->attributes.get<bool>("ceil_mode") || std::ranges::any_of(padding, [](int64_t p) { return p != 0; });
 }
 
-// Ops that move or select elements, or average some: they work on integers as on floats, with their input's parameters.
-bool passes_integers_on(const Graph& graph, const Node* node) {
-  constexpr std::string_view kOps[] = {"flatten", "reshape", "squeeze",    "unsqueeze",          "transpose",
-                                       "permute", "slice",   "max_pool2d", "adaptive_avg_pool2d"};
-  if (graph.is_op(node, "avg_pool2d")) return !counts_padding(node);
-  return std::ranges::any_of(kOps, [&](std::string_view op) { return graph.is_op(node, op); });
+// What a node that works on integers as on floats, with its input's parameters, makes of the elements.
+enum class Effect { none, moves, selects, averages };
+
+Effect effect_of(const Graph& graph, const Node* node) {
+  constexpr std::string_view kMoves[] = {"flatten",   "reshape", "squeeze",           "unsqueeze",
+                                         "transpose", "permute", "upsample_nearest2d"};
+  if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
+  if (graph.is_layer(node, "Dropout")) return Effect::moves;  // to where they are: the graph is in evaluation mode
+  if (graph.is_op(node, "slice") || graph.is_op(node, "max_pool2d")) return Effect::selects;
+  if (is_clamp(graph, node)) return is_marked(node) ? Effect::selects : Effect::none;
+  if (graph.is_op(node, "avg_pool2d")) return counts_padding(node) ? Effect::none : Effect::averages;
+  return graph.is_op(node, "adaptive_avg_pool2d") ? Effect::averages : Effect::none;
 }
+
+bool passes_integers_on(const Graph& graph, const Node* node) { return effect_of(graph, node) != Effect::none; }
 
 // Layers that were converted before.
 bool is_integer_layer(const Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd", "Quantize",
-                                         "Dequantize"};
+  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd", "QuantizedClamp",
+                                         "Requantize",      "Quantize",        "Dequantize"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
@@ -65,21 +90,33 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   return {type};
 }
 
-// prepare() leaves on the node itself what convert() must know. On a concatenation the mark says that its inputs share
-// parameters with it.
-constexpr const char* kWeightBits = "weight_bits";
+Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
 
-bool is_marked(const Node* node) { return node->attributes.contains(kWeightBits); }
-
-// The value that has parameters of its own, behind ops that pass them on.
-Node* source_of(const Graph& graph, Node* node) {
-  while (passes_integers_on(graph, node)) node = node->inputs[0];
-  return node;
+// Whether the source of this value, which a node reads, may have the parameters observed behind that node. Where the
+// node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a mean
+// says too little about it.
+bool can_share(const Graph& graph, const Node* value, bool all) {
+  for (bool sole = true;; value = value->inputs[0]) {
+    sole = sole && value != graph.output() && graph.users(value).size() == 1;
+    const Effect effect = effect_of(graph, value);
+    if (effect == Effect::none) return all || sole;
+    if (effect == Effect::averages) return false;
+    all = all && effect == Effect::moves;
+  }
 }
 
-bool is_concat(const Graph& graph, const Node* node) { return graph.is_op(node, "concat"); }
-
-Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
+// The integers that relu, relu6 or clamp keep their input's within.
+std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, const TensorQParams& p) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const bool is_relu = !graph.is_op(node, "clamp");
+  const double low = is_relu ? 0 : node->attributes.get("min", -kInfinity);
+  const double high = graph.is_op(node, "relu6") ? 6 : is_relu ? kInfinity : node->attributes.get("max", kInfinity);
+  const auto quantized = [&](double bound) {
+    const double q = std::nearbyint(bound / double{p.scale}) + p.zero_point;
+    return static_cast<int32_t>(std::clamp<double>(q, 0, p.qmax()));
+  };
+  return {quantized(low), quantized(high)};
+}
 
 class Converter {
  public:
@@ -87,7 +124,7 @@ class Converter {
 
   Graph run() {
     remove_observers();
-    share_with_concatenations();
+    share_parameters();
     for (Node* node : graph_.nodes()) convert_node(node);
     if (integers_.contains(graph_.output())) graph_.set_output(float_of(graph_.output()));
     graph_.eliminate_dead_nodes();
@@ -108,12 +145,33 @@ class Converter {
     }
   }
 
-  // The inputs of a concatenation get its parameters, which were observed behind it and hold the range of each.
-  void share_with_concatenations() {
-    for (Node* node : graph_.nodes()) {
-      if (!is_concat(graph_, node) || !is_marked(node)) continue;
-      for (Node* input : node->inputs) qparams_[source_of(graph_, input)] = qparams_.at(node);
+  // The inputs of a clamp, and of a concatenation where they can, get the parameters that were observed behind it: they
+  // hold all that is needed of them. In reverse, so that they reach what stands before several such nodes.
+  void share_parameters() {
+    std::unordered_set<const Node*> shared;  // a value has the parameters of one concatenation
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
+      const Node* node = *it;
+      if (!is_marked(node) || !qparams_.contains(node)) continue;
+      for (Node* input : node->inputs) {
+        Node* source = source_of(input);
+        if (is_clamp(graph_, node) ||
+            (is_concat(graph_, node) && may_share_with(node, input, source) && shared.insert(source).second))
+          qparams_[source] = TensorQParams(qparams_.at(node));
+      }
     }
+  }
+
+  // Others may want the source of other bits.
+  bool may_share_with(const Node* concat, const Node* input, const Node* source) const {
+    const auto own = qparams_.find(source);
+    return can_share(graph_, input, true) && (own == qparams_.end() || own->second.bits == qparams_.at(concat).bits);
+  }
+
+  // The value that has parameters of its own, behind ops that pass them on.
+  Node* source_of(Node* node) const {
+    while (passes_integers_on(graph_, node) && !qparams_.contains(node)) node = node->inputs[0];
+    return node;
   }
 
   void convert_node(Node* node) {
@@ -124,7 +182,7 @@ class Converter {
     else if (is_add(graph_, node) && is_marked(node) && wanted_as_integer(node))
       convert_add(node);
     else if (can_pass_on(node))
-      pass_on(node);
+      return is_clamp(graph_, node) ? convert_clamp(node) : pass_on(node);
     else
       integer = take_floats(node);
     if (report_) report(before, node, integer);
@@ -174,14 +232,35 @@ class Converter {
     Node *a = integer_of(node->inputs[0]), *b = integer_of(node->inputs[1]);
     const TensorQParams output = qparams_.at(node);
     const bool relu = graph_.is_op(node, "add_relu");
-    const std::string name = std::exchange(node->name, node->name + ".float");
-    Node* added = graph_.add_layer(name, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu),
-                                   {a, b}, node);
-    graph_.replace_uses(node, added);
+    node =
+        replace_by_layer(node, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu), {a, b});
+    integers_[node] = output;
+    bits_[node] = {output.bits, output.bits};
+  }
+
+  void convert_clamp(Node* node) {
+    Node* input = integer_of(node->inputs[0]);
+    const TensorQParams p = integers_.at(input);
+    const auto [low, high] = bounds_of(graph_, node, p);
+    if (low > 0 || high < p.qmax()) {
+      integers_[replace_by_layer(node, std::make_shared<QuantizedClamp>(low, high), {input})] = p;
+    } else {  // its input's range ends where it would cut
+      graph_.replace_uses(node, input);
+      erase(node);
+    }
+  }
+
+  Node* replace_by_layer(Node* op, std::shared_ptr<nn::Module> layer, std::vector<Node*> inputs) {
+    const std::string name = std::exchange(op->name, op->name + ".float");
+    Node* added = graph_.add_layer(name, std::move(layer), std::move(inputs), op);
+    graph_.replace_uses(op, added);
+    erase(op);
+    return added;
+  }
+
+  void erase(Node* node) {
+    qparams_.erase(node);  // another node may get its address
     graph_.erase(node);
-    integers_[added] = output;
-    bits_[added] = {output.bits, output.bits};
-    node = added;
   }
 
   // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
@@ -193,9 +272,20 @@ class Converter {
   }
 
   void pass_on(Node* node) {
-    for (size_t i = 0; i < node->inputs.size(); ++i) graph_.set_input(node, i, integer_of(node->inputs[i]));
-    integers_[node] = integers_.at(node->inputs[0]);
+    const TensorQParams p = is_concat(graph_, node) ? qparams_.at(node) : integers_.at(integer_of(node->inputs[0]));
+    for (size_t i = 0; i < node->inputs.size(); ++i)
+      graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
+    integers_[node] = p;
     if (is_concat(graph_, node)) node->attributes = without_mark(node->attributes);
+  }
+
+  // An integer value, or a Requantize node behind it.
+  Node* with_parameters(Node* value, const TensorQParams& p) {
+    const TensorQParams own = integers_.at(value);
+    if (own == p) return value;
+    Node* node = graph_.add_layer(value->name + ".requantize", std::make_shared<Requantize>(own, p), {value}, value);
+    integers_[node] = p;
+    return node;
   }
 
   // Returns false: the node stays float.
@@ -235,11 +325,13 @@ class Converter {
 
   // What is to be said of a node if it stays float.
   LayerReport report_of(const Node* node) const {
-    const char* reason = !has_integer_form(graph_, node) && !is_concat(graph_, node) ? "it has no integer form"
+    const bool has_integer_form = is_product(graph_, node) || follows_inputs(graph_, node);
+    const char* reason = !has_integer_form                 ? "it has no integer form"
                          : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
                          : is_marked(node)                 ? "no integer layer reads its result"
-                         : is_product(graph_, node)        ? "its configuration keeps it float"
-                                                           : "its inputs are float, or its configuration keeps it so";
+                         : is_product(graph_, node)
+                             ? "its configuration keeps it float"
+                             : "its inputs or readers are float, or its configuration keeps it so";
     const bool computes = node->kind == Node::Kind::layer || node->kind == Node::Kind::op;
     return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason};
   }
@@ -294,14 +386,15 @@ class Preparer {
   }
 
   Graph run() {
+    find_values_for_products();
     for (Node* node : graph_.nodes()) {
       const auto config = config_of(node);
       if (!config) continue;
       check_config(node->name, *config);
       node->attributes.set(kWeightBits, int64_t{config->weight.bits});
-      if (!is_concat(graph_, node))
-        for (Node* input : std::vector<Node*>(node->inputs)) observe(source_of(graph_, input), node, *config);
-      if (!is_product(graph_, node)) observe(node, node, *config);
+      for (Node* input : std::vector<Node*>(node->inputs))
+        if (needs_parameters_of(node, input)) observe(source_of(input), node, *config);
+      if (gets_parameters(node)) observe(node, node, *config);
       marked_.insert(node);
     }
     graph_.verify();
@@ -312,36 +405,50 @@ class Preparer {
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) {
     const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;
-    // What joins values is worth it where they are integers already, and shall be afterwards.
-    const bool joins = (is_add(graph_, node) || is_concat(graph_, node)) && feeds_product(node) && joins_integers(node);
-    if (!product && !joins) return std::nullopt;
+    // The others are worth it where values are integers already, and shall be afterwards.
+    const bool follows = follows_inputs(graph_, node) && for_products_.contains(node) && reads_integers(node);
+    if (!product && !follows) return std::nullopt;
     return mapping_.find(node->name, types_of(graph_, node));
   }
 
-  // Whether a product reads the value, directly or through nodes that may be integer ones.
-  bool feeds_product(const Node* value) const {
-    return std::ranges::any_of(graph_.users(value), [&](const Node* user) {
-      if (is_product(graph_, user))
-        return graph_.calls_of_layer(user) == 1 && mapping_.find(user->name, types_of(graph_, user)).has_value();
-      return (passes_integers_on(graph_, user) || is_add(graph_, user) || is_concat(graph_, user)) &&
-             feeds_product(user);
+  bool is_wanted_product(const Node* node) const {
+    return is_product(graph_, node) && graph_.calls_of_layer(node) == 1 &&
+           mapping_.find(node->name, types_of(graph_, node)).has_value();
+  }
+
+  // The values that a product reads, directly or through nodes that may be integer ones.
+  void find_values_for_products() {
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+      const bool hands_on = passes_integers_on(graph_, *node) || follows_inputs(graph_, *node);
+      if (is_wanted_product(*node) || (hands_on && for_products_.contains(*node)))
+        for_products_.insert((*node)->inputs.begin(), (*node)->inputs.end());
+    }
+  }
+
+  // The value that has parameters of its own, behind ops that pass them on.
+  Node* source_of(Node* node) const {
+    while (passes_integers_on(graph_, node)) node = node->inputs[0];
+    return node;
+  }
+
+  bool reads_integers(const Node* node) const {
+    return std::ranges::all_of(node->inputs, [&](Node* input) {
+      const Node* source = source_of(input);
+      return marked_.contains(observer_of(graph_, source) ? source->inputs[0] : source);
     });
   }
 
-  bool joins_integers(const Node* node) {
-    std::unordered_set<const Node*> sources;
-    for (Node* input : node->inputs) {
-      const Node* source = source_of(graph_, input);
-      if (observer_of(graph_, source)) source = source->inputs[0];
-      if (!marked_.contains(source)) return false;
-      sources.insert(source);
-    }
-    if (!is_concat(graph_, node)) return true;
-    // A value shares the parameters of one concatenation, and a concatenation's own are observed behind it.
-    for (const Node* source : sources)
-      if (shared_.contains(source) || is_concat(graph_, source)) return false;
-    shared_.insert(sources.begin(), sources.end());
-    return true;
+  // Whether an input must have parameters of its own. A concatenation shares its own where that is possible.
+  bool needs_parameters_of(const Node* node, const Node* input) const {
+    return !is_clamp(graph_, node) && !(is_concat(graph_, node) && can_share(graph_, input, true));
+  }
+
+  // Whether the parameters of a node's result are observed behind it. A clamp that is not the only reader of its input
+  // keeps that one's.
+  bool gets_parameters(const Node* node) const {
+    if (is_clamp(graph_, node)) return can_share(graph_, node->inputs[0], false);
+    return is_add(graph_, node) || is_concat(graph_, node);
   }
 
   void observe(Node* value, const Node* reader, const QConfig& config) {
@@ -361,7 +468,7 @@ class Preparer {
 
   Graph graph_;
   const QConfigMapping& mapping_;
-  std::unordered_set<const Node*> marked_, shared_;
+  std::unordered_set<const Node*> for_products_, marked_;
   std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen_;  // observer -> who asked for it, and how
 };
 

@@ -50,6 +50,8 @@ QuantizedConv2d::QuantizedConv2d(const Shape& weight_shape, const Conv2dOptions&
                                  const Quantization& quantization)
     : IntegerProduct("QuantizedConv2d", weight_shape, quantization), options_(options) {
   check_conv2d_options("QuantizedConv2d", options);
+  check<ShapeError>(weight_shape[0] % options.groups == 0, "QuantizedConv2d: ", options.groups,
+                    " groups do not divide ", weight_shape[0], " output channels (weight ", weight_shape, ")");
 }
 
 std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_float(const nn::Conv2d& conv,

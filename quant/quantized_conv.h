@@ -13,7 +13,8 @@ namespace thimble::quant {
 /// height, kernel width]; see nn::Conv2d. Padding is the input's zero point.
 class QuantizedConv2d : public IntegerProduct {
  public:
-  /// Tensors are to come by load_state(). Throws as QuantizedLinear.
+  /// Tensors are to come by load_state(). Throws as QuantizedLinear, and ShapeError for groups that do not divide
+  /// the output's channels.
   QuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& options, const Quantization& quantization);
 
   /// Quantizes a float layer's weights and bias.

@@ -1,4 +1,9 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+
 #include <thimble/core/kernels/quantize.h>
+#include <thimble/core/kernels/uint8_maps.h>
 #include <thimble/quant/quantized_ops.h>
 
 namespace thimble::quant {
@@ -14,6 +19,15 @@ const nn::LayerRegistration registrations[] = {
        return std::make_shared<QuantizedAdd>(TensorQParams::from_attributes(a, "a_"),
                                              TensorQParams::from_attributes(a, "b_"),
                                              TensorQParams::from_attributes(a, "output_"), a.get<bool>("relu"));
+     }},
+    {"Requantize",
+     [](const Attributes& a) {
+       return std::make_shared<Requantize>(TensorQParams::from_attributes(a, "input_"),
+                                           TensorQParams::from_attributes(a, "output_"));
+     }},
+    {"QuantizedClamp",
+     [](const Attributes& a) {
+       return std::make_shared<QuantizedClamp>(a.get<int64_t>("low"), a.get<int64_t>("high"));
      }},
 };
 
@@ -79,6 +93,37 @@ class BroadcastAddStep : public nn::InferenceStep {
  private:
   std::vector<nn::ValueInfo> inputs_;
   kernels::QuantizedAddArgs args_;
+};
+
+class RequantizeStep : public nn::InferenceStep {
+ public:
+  RequantizeStep(const nn::ValueInfo& x, const TensorQParams& from, const TensorQParams& to) : InferenceStep(x) {
+    const double scale = double{from.scale} / double{to.scale};
+    for (int q = 0; q < 256; ++q) {
+      const double rescaled = std::nearbyint((q - from.zero_point) * scale) + to.zero_point;
+      table_[static_cast<size_t>(q)] = static_cast<uint8_t>(std::clamp<double>(rescaled, 0, to.qmax()));
+    }
+  }
+  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
+    kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
+                     static_cast<uint8_t*>(out));
+  }
+
+ private:
+  std::array<uint8_t, 256> table_;
+};
+
+class ClampStep : public nn::InferenceStep {
+ public:
+  ClampStep(const nn::ValueInfo& x, int64_t low, int64_t high)
+      : InferenceStep(x), low_(static_cast<uint8_t>(low)), high_(static_cast<uint8_t>(high)) {}
+  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
+    kernels::clamp(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), low_, high_,
+                   static_cast<uint8_t*>(out));
+  }
+
+ private:
+  uint8_t low_, high_;
 };
 
 }  // namespace
@@ -154,6 +199,33 @@ Attributes QuantizedAdd::attributes() const {
   b_.to_attributes(a, "b_");
   output_.to_attributes(a, "output_");
   return a;
+}
+
+Requantize::Requantize(const TensorQParams& input, const TensorQParams& output) : input_(input), output_(output) {
+  input.check("Requantize: input");
+  output.check("Requantize: output");
+}
+
+std::unique_ptr<nn::InferenceStep> Requantize::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  return std::make_unique<RequantizeStep>(inputs[0], input_, output_);
+}
+
+Attributes Requantize::attributes() const {
+  Attributes a;
+  input_.to_attributes(a, "input_");
+  output_.to_attributes(a, "output_");
+  return a;
+}
+
+QuantizedClamp::QuantizedClamp(int64_t low, int64_t high) : low_(low), high_(high) {
+  check<ValueError>(low >= 0 && low <= high && high <= 255, "QuantizedClamp: bounds ", low, " and ", high,
+                    " are not in order in [0, 255]");
+}
+
+std::unique_ptr<nn::InferenceStep> QuantizedClamp::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  return std::make_unique<ClampStep>(inputs[0], low_, high_);
 }
 
 }  // namespace thimble::quant

@@ -5,6 +5,7 @@
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
 
@@ -13,13 +14,6 @@ namespace thimble {
 namespace {
 
 using kernels::Conv2dGeometry;
-
-void check_dtypes(const char* op, std::span<const NDArray> inputs) {
-  for (const NDArray& x : inputs)
-    check<DTypeError>(is_differentiable(x.dtype()) && x.dtype() == inputs[0].dtype(), op,
-                      ": expects operands of one dtype, float32 or float64, got ", inputs[0].dtype(), " and ",
-                      x.dtype());
-}
 
 Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
 
@@ -55,7 +49,7 @@ class Conv2d final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv2d", inputs);
+    check_same_float_dtype(inputs, "conv2d");
     const TrimmedConv2d trimmed(conv2d_geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
     const Conv2dGeometry& g = trimmed.g;
     const bool has_bias = inputs.size() > 2;
@@ -91,7 +85,7 @@ class ConvTranspose2d final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv_transpose2d", inputs);
+    check_same_float_dtype(inputs, "conv_transpose2d");
     const TrimmedConv2d trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
     const Conv2dGeometry& g = trimmed.g;
     const bool is_convolution = g.stride_height == 1 && g.stride_width == 1 && !g.depthwise();
@@ -116,7 +110,8 @@ class ConvTranspose2d final : public Op {
     const Conv2dOptions& o = options_;
     constexpr const char* kOp = "conv_transpose2d";
     check_conv2d_options(kOp, o);
-    check<ShapeError>(x.ndim() == 4 && x.numel() > 0, kOp, ": input must be [batch, channels, height, width], got ", x);
+    check<ShapeError>(x.ndim() == 4, kOp, ": input must be [batch, channels, height, width], got ", x);
+    check<ShapeError>(x.numel() > 0, kOp, ": the batch or the image is empty (input ", x, ")");
     check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, kOp,
                       ": weight must be [in, out / groups, kernel height, kernel width], got ", weight);
     check<ShapeError>(x[1] == weight[0], kOp, ": weight ", weight, " expects ", weight[0], " input channels, got ",
@@ -155,7 +150,7 @@ class Conv2dWeight final : public Op {
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_dtypes("conv2d_weight", inputs);
+    check_same_float_dtype(inputs, "conv2d_weight");
     const Shape &image = inputs[0].shape(), &grad = inputs[1].shape();
     check<ShapeError>(image.ndim() == 4 && grad.ndim() == 4 && options_.groups > 0 && image[1] % options_.groups == 0,
                       "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,

@@ -1,4 +1,5 @@
 #include <thimble/core/kernels/softmax.h>
+#include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/loss_reduction.h>
@@ -8,20 +9,6 @@
 namespace thimble {
 
 namespace {
-
-// The classes of x [n, classes, d...] moved last, where the kernels want them: [n, d..., classes]; and back.
-NDArray classes_last(const NDArray& x) {
-  Shape axes{0};
-  for (int d = 2; d < x.ndim(); ++d) axes.push_back(d);
-  axes.push_back(1);
-  return x.permute(axes);
-}
-
-NDArray classes_second(const NDArray& x) {
-  Shape axes{0, x.ndim() - 1};
-  for (int d = 1; d + 1 < x.ndim(); ++d) axes.push_back(d);
-  return x.permute(axes);
-}
 
 // The classes of `target` as contiguous int64, checked against x [n, classes, d...].
 NDArray checked_target(const NDArray& x, const NDArray& target, std::string_view op) {
@@ -54,7 +41,7 @@ Tensor target_distribution(const Tensor& x, const NDArray& target, double smooth
   });
   Shape shape = target.shape();
   shape.push_back(classes);
-  return classes_second(rows.reshape(shape));
+  return from_channels_last(rows.reshape(shape));
 }
 
 // The gradient of each loss, shaped so that it broadcasts over the classes.
@@ -73,7 +60,7 @@ class NllLoss final : public Op {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     target_ = checked_target(inputs[0], inputs[1], name());
-    const NDArray x = classes_last(inputs[0]).contiguous();
+    const NDArray x = to_channels_last(inputs[0]);
     NDArray losses(target_.shape(), x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
@@ -109,7 +96,7 @@ class CrossEntropy final : public Op {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     target_ = checked_target(inputs[0], inputs[1], name());
-    const NDArray x = classes_last(inputs[0]).contiguous();
+    const NDArray x = to_channels_last(inputs[0]);
     NDArray losses(target_.shape(), x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
@@ -136,7 +123,7 @@ class CrossEntropy final : public Op {
 
   // What the composed gradient says, in one pass, for the usual case that nobody will differentiate it.
   Tensor fused_gradient(const NDArray& out_grad, const NDArray& logits) {
-    const NDArray x = classes_last(logits).contiguous(), g = out_grad.contiguous();
+    const NDArray x = to_channels_last(logits), g = out_grad.contiguous();
     NDArray out(x.shape(), x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
@@ -146,7 +133,7 @@ class CrossEntropy final : public Op {
                                          options_.reduction == Reduction::none ? 1 : 0,
                                          mean ? T{1} / static_cast<T>(target_.numel()) : T{1}, out.data<T>());
     });
-    return classes_second(out);
+    return from_channels_last(out);
   }
 
   CrossEntropyOptions options_;

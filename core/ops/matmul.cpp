@@ -1,4 +1,5 @@
 #include <thimble/core/kernels/gemm.h>
+#include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -10,13 +11,6 @@ namespace {
 
 // A batch of products this small is divided among threads by product, a larger one within each product.
 constexpr int64_t kSmallProductFlops = 4'000'000;
-
-void check_same_float_dtype(std::span<const NDArray> inputs, const char* op) {
-  for (const NDArray& x : inputs)
-    check<DTypeError>(is_differentiable(x.dtype()) && x.dtype() == inputs[0].dtype(), op,
-                      ": expects operands of one dtype, float32 or float64, got ", inputs[0].dtype(), " and ",
-                      x.dtype());
-}
 
 // `x` itself if BLAS can read its last two dimensions as they lie, else a contiguous copy.
 NDArray as_blas_layout(const NDArray& x, const char* op) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/batch_norm.h>
+#include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/norm.h>
 #include <thimble/core/ops/reduce.h>
@@ -11,20 +12,6 @@
 namespace thimble {
 
 namespace {
-
-// x with its channels last, dense: rows of channels.
-NDArray to_rows(const NDArray& x) {
-  Shape axes{0};
-  for (int d = 2; d < x.ndim(); ++d) axes.push_back(d);
-  axes.push_back(1);
-  return x.permute(axes).contiguous();
-}
-
-NDArray from_rows(const NDArray& rows) {
-  Shape axes{0, rows.ndim() - 1};
-  for (int d = 1; d < rows.ndim() - 1; ++d) axes.push_back(d);
-  return rows.permute(axes);
-}
 
 int64_t values_per_channel(const Shape& x) { return x.numel() / x[1]; }
 
@@ -94,7 +81,7 @@ class BatchNormTrain final : public Op {
     const Shape& shape = inputs[0].shape();
     check<ValueError>(values_per_channel(shape) > 1,
                       "batch_norm: expected more than 1 value per channel when training, got input ", shape);
-    const NDArray x = to_rows(inputs[0]);
+    const NDArray x = to_channels_last(inputs[0]);
     NDArray y(x.shape(), x.dtype());
     const int64_t channels = shape[1], rows = values_per_channel(shape);
     statistics_->mean.resize(static_cast<size_t>(channels));
@@ -104,7 +91,7 @@ class BatchNormTrain final : public Op {
       kernels::channel_moments(x.data<T>(), rows, channels, statistics_->mean.data(), statistics_->variance.data());
       kernels::map_channels(x.data<T>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<T>());
     });
-    return from_rows(y);
+    return from_channels_last(y);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
@@ -138,7 +125,7 @@ class BatchNormTrain final : public Op {
   std::vector<Tensor> fused_gradient(const Tensor& out_grad, std::span<const Tensor> inputs) const {
     std::vector<NDArray> arrays;
     for (const Tensor& input : inputs) arrays.push_back(input.data());
-    const NDArray x = to_rows(arrays[0]), dy = to_rows(out_grad.data());
+    const NDArray x = to_channels_last(arrays[0]), dy = to_channels_last(out_grad.data());
     const int64_t channels = arrays[0].shape(1), rows = values_per_channel(arrays[0].shape());
     std::vector<Tensor> grads(inputs.size());
     dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
@@ -167,7 +154,7 @@ class BatchNormTrain final : public Op {
         }
         NDArray dx(x.shape(), x.dtype());
         kernels::batch_norm_input_gradient(x.data<T>(), dy.data<T>(), rows, channels, map, offset, slope, dx.data<T>());
-        grads[0] = from_rows(dx);
+        grads[0] = from_channels_last(dx);
       }
     });
     return grads;
@@ -214,7 +201,7 @@ class BatchNorm final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     check<ShapeError>(inputs.size() != 4, "batch_norm: has a weight but no bias");
     check_inputs("batch_norm", inputs);
-    const NDArray x = to_rows(inputs[0]);
+    const NDArray x = to_channels_last(inputs[0]);
     NDArray y(x.shape(), x.dtype());
     const int64_t channels = inputs[0].shape(1), rows = values_per_channel(inputs[0].shape());
     dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
@@ -231,7 +218,7 @@ class BatchNorm final : public Op {
       }
       kernels::map_channels(x.data<T>(), rows, channels, c.map(false), y.data<T>());
     });
-    return from_rows(y);
+    return from_channels_last(y);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {

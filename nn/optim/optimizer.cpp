@@ -32,7 +32,7 @@ Optimizer::Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std:
 }
 
 void Optimizer::set_lr(double lr) {
-  check<ValueError>(std::isfinite(lr) && lr >= 0, "optimizer: lr ", lr, " must be finite and not negative");
+  check_option("optimizer", "lr", lr);
   lr_ = lr;
 }
 

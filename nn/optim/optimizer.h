@@ -20,7 +20,7 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Updates each parameter that has a gradient. Throws ShapeError or DTypeError if a gradient does not fit.
+  /// Updates each parameter that has a gradient.
   void step();
   /// Forgets the gradients; backward() makes new ones.
   void zero_grad();

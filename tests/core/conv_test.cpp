@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -42,13 +40,6 @@ NDArray naive_conv2d(const NDArray& image, const NDArray& weight, const NDArray&
     out.data<double>()[i++] = naive_at(image, weight, o, index) + (bias.defined() ? at(bias, {index[1]}) : 0);
   });
   return out;
-}
-
-void expect_close(const NDArray& got, const NDArray& expected, double tolerance) {
-  ASSERT_EQ(got.shape(), expected.shape());
-  const auto g = got.to_vector<double>(), e = expected.to_vector<double>();
-  for (size_t i = 0; i < e.size(); ++i)
-    ASSERT_NEAR(g[i], e[i], tolerance * (1 + std::abs(e[i]))) << "element " << i << " of " << got.shape();
 }
 
 struct Case {

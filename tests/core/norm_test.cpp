@@ -15,12 +15,6 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-void expect_close(const NDArray& got, const NDArray& expected, double tolerance) {
-  ASSERT_EQ(got.shape(), expected.shape());
-  const auto g = got.to_vector<double>(), e = expected.to_vector<double>();
-  for (size_t i = 0; i < e.size(); ++i) ASSERT_NEAR(g[i], e[i], tolerance * (1 + std::abs(e[i]))) << "element " << i;
-}
-
 // Mean and biased variance of one channel, term by term.
 std::pair<double, double> naive_moments(const NDArray& x, int64_t channel) {
   const NDArray one = x.slice(1, channel, channel + 1);

@@ -102,17 +102,6 @@ NDArray naive_average(const NDArray& x, const Case& c) {
       [&] { return std::exchange(sum, 0) / std::exchange(count, 0); });
 }
 
-void expect_close(const NDArray& got, const NDArray& expected, double tolerance) {
-  ASSERT_EQ(got.shape(), expected.shape());
-  const auto g = got.to_vector<double>(), e = expected.to_vector<double>();
-  for (size_t i = 0; i < e.size(); ++i) {
-    if (std::isinf(e[i]))
-      ASSERT_EQ(g[i], e[i]);
-    else
-      ASSERT_NEAR(g[i], e[i], tolerance) << "element " << i << " of " << got.shape();
-  }
-}
-
 // Restores instruction set and threads.
 class Pool : public testing::Test {
  protected:

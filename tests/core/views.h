@@ -1,8 +1,11 @@
 // What tests of ops on strided arrays share.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include <thimble/core/gradcheck.h>
 #include <thimble/core/ops/elementwise.h>
@@ -46,6 +49,18 @@ inline void for_each_index(const Shape& shape, const std::function<void(const Sh
   for (int64_t i = 0, n = shape.numel(); i < n; ++i) {
     f(index);
     for (int d = shape.ndim() - 1; d >= 0 && ++index[d] == shape[d]; --d) index[d] = 0;
+  }
+}
+
+/// Of the same shape and close relative to 1 + |expected|; infinities are the same.
+inline void expect_close(const NDArray& got, const NDArray& expected, double tolerance) {
+  ASSERT_EQ(got.shape(), expected.shape());
+  const auto g = got.to_vector<double>(), e = expected.to_vector<double>();
+  for (size_t i = 0; i < e.size(); ++i) {
+    if (std::isinf(e[i]))
+      ASSERT_EQ(g[i], e[i]) << "element " << i << " of " << got.shape();
+    else
+      ASSERT_NEAR(g[i], e[i], tolerance * (1 + std::abs(e[i]))) << "element " << i << " of " << got.shape();
   }
 }
 

@@ -77,13 +77,16 @@ TEST(Conv2d, IsInitializedAsInPyTorch) {
 TEST(Conv2d, ConstructorsRefuseWhatDoesNotFit) {
   auto value_error = [](const std::string& text) { return ThrowsMessage<ValueError>(HasSubstr(text)); };
   EXPECT_THAT([] { Conv2d(0, 4, 3); }, value_error("Conv2d: in_channels 0 and out_channels 4 must be at least 1"));
-  EXPECT_THAT([] { Conv2d(3, 4, 3, {.groups = 2}); }, value_error("Conv2d: groups 2 do not divide in_channels 3"));
+  auto shape_error = [](const std::string& text) { return ThrowsMessage<ShapeError>(HasSubstr(text)); };
+  EXPECT_THAT([] { Conv2d(3, 4, 3, {.groups = 2}); }, shape_error("Conv2d: groups 2 do not divide in_channels 3"));
+  EXPECT_THAT([] { Conv2d(3, 4, 3, {.groups = 0}); }, value_error("Conv2d: groups 0"));
   EXPECT_THAT([] { Conv2d(3, 4, Pair(3, 0)); }, value_error("Conv2d: kernel_size 3x0"));
   EXPECT_THAT([] { Conv1d(3, 4, 0); }, value_error("Conv1d: kernel_size"));
-  EXPECT_THAT([] { ConvTranspose2d(3, 4, 3, {.groups = 3}); }, value_error("ConvTranspose2d: groups 3"));
+  EXPECT_THAT([] { ConvTranspose2d(3, 4, 3, {.groups = 3}); }, shape_error("ConvTranspose2d: groups 3"));
+  EXPECT_THAT([] { Conv1d(4, 6, 3, {.groups = 4}); }, shape_error("Conv1d: groups 4"));
   EXPECT_THAT([] { BatchNorm2d(0); }, value_error("BatchNorm2d: num_features 0"));
   EXPECT_THAT([] { BatchNorm1d(3, {.momentum = 2}); }, value_error("BatchNorm1d: momentum 2"));
-  EXPECT_THAT([] { GroupNorm(3, 4); }, value_error("GroupNorm: num_groups 3 do not divide num_channels 4"));
+  EXPECT_THAT([] { GroupNorm(3, 4); }, shape_error("GroupNorm: num_groups 3 do not divide num_channels 4"));
   EXPECT_THROW(Conv2d(NDArray::ones({4, 2, 3, 3}), NDArray::ones({5}), {}), ShapeError);
   EXPECT_THROW(Conv2d(NDArray::ones({4, 2, 3}), {}, {}), ShapeError);
   EXPECT_THROW(BatchNorm2d({}, {}, NDArray::ones({4}), NDArray::ones({5}), 1e-5, 0.1), ShapeError);

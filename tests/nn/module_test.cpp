@@ -72,7 +72,7 @@ TEST(Module, ErrorsNameTheLayerAndTheNumbers) {
     net(Tensor(NDArray::zeros({4, 5})));
     FAIL() << "a wrong shape was accepted";
   } catch (const ShapeError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("block1: fc: linear"));
+    EXPECT_THAT(e.what(), HasSubstr("block1.fc: linear"));
     EXPECT_THAT(e.what(), HasSubstr("[4,5]"));
     EXPECT_THAT(e.what(), HasSubstr("[3,3]"));
   }

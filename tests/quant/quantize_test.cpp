@@ -3,21 +3,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/quant/reference.h"
+#include "tests/quant/conversion.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
 #include <thimble/nn/conv_bn_relu.h>
+#include <thimble/nn/dropout.h>
+#include <thimble/nn/group_norm.h>
+#include <thimble/nn/layer_norm.h>
+#include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/quantize.h>
+#include <thimble/quant/quantized_conv.h>
 
 namespace thimble::quant {
 namespace {
 
-using nn::Graph;
-using nn::Node;
 using testing::HasSubstr;
 
 template <typename F>
@@ -30,97 +33,6 @@ std::string error_of(F&& f) {
   ADD_FAILURE() << "no ValueError";
   return "";
 }
-
-struct Converted {
-  Graph graph;
-  ConversionReport report;
-
-  const LayerReport& layer(const std::string& name) const {
-    for (const LayerReport& entry : report)
-      if (entry.name == name) return entry;
-    ADD_FAILURE() << "no report of " << name;
-    static const LayerReport none;
-    return none;
-  }
-  int count(std::string_view type) const {
-    int found = 0;
-    for (const Node* node : graph.nodes()) found += graph.is_layer(node, type) || graph.is_op(node, type);
-    return found;
-  }
-};
-
-class QuantizeTest : public testing::Test {
- protected:
-  Graph traced(nn::Module& model, const Shape& shape = {16, 8}) {
-    manual_seed(1);
-    for (Tensor p : model.parameters()) p.mutable_data().copy_from(random_normal(p.shape(), rng, 0.5f));
-    data = random_normal(shape, rng);
-    return nn::trace(model.eval(), Tensor(data));
-  }
-
-  Converted quantized(const Graph& graph, const QConfigMapping& mapping = QConfigMapping::static_int8()) {
-    const std::string before = graph.table();
-    const auto arrays = arrays_of(graph);
-    Converted result;
-    result.graph = quantize_model(
-        graph, [&](Graph& prepared) { prepared(Tensor(data)); }, mapping, &result.report);
-    EXPECT_EQ(graph.table(), before) << "the input graph was changed";
-    for (const auto& [name, array] : arrays_of(graph))
-      EXPECT_EQ(array.to_vector<float>(), arrays.at(name).to_vector<float>());
-    return result;
-  }
-
-  // Signal to quantization noise, in dB.
-  double sqnr(const Graph& graph, Converted& result) {
-    Graph original = graph.clone();
-    original.eval();
-    const auto y = original(Tensor(data)).data().to_vector<double>();
-    const auto q = result.graph(Tensor(data)).data().to_vector<double>();
-    EXPECT_EQ(y.size(), q.size());
-    double signal = 0, noise = 1e-30;
-    for (size_t i = 0; i < y.size(); ++i) {
-      signal += y[i] * y[i];
-      noise += (y[i] - q[i]) * (y[i] - q[i]);
-    }
-    return 10 * std::log10(signal / noise);
-  }
-
-  // Runs the graph node by node: every integer layer against the nested loops, and every value that an integer layer
-  // reads is uint8.
-  void expect_integers(Graph& graph) {
-    const std::vector<Node*> nodes = graph.nodes();
-    const std::vector<Tensor> values = graph.run_all(std::vector<Tensor>{data});
-    std::map<const Node*, Tensor> value_of;
-    for (size_t i = 0; i < nodes.size(); ++i) value_of[nodes[i]] = values[i];
-    for (const Node* node : nodes) {
-      const auto* layer = graph.layer_as<QuantizedLinear>(node);
-      if (!layer) continue;
-      const Tensor x = value_of[node->inputs[0]];
-      ASSERT_EQ(x.dtype(), DType::uint8) << node->name;
-      EXPECT_EQ(value_of[node].data().to_vector<float>(), reference_linear(*layer, x.data().to_vector<uint8_t>()))
-          << node->name;
-    }
-    EXPECT_EQ(value_of[graph.output()].dtype(), DType::float32);
-  }
-
-  // The same bits on every machine and however the batch is split.
-  void expect_deterministic(Graph& graph) {
-    const auto expected = graph(Tensor(data)).data().to_vector<float>();
-    on_every_machine([&] {
-      EXPECT_EQ(graph(Tensor(data)).data().to_vector<float>(), expected);
-      for (const int64_t split : {1, 3, 7}) {
-        std::vector<float> pieces;
-        for (int64_t at = 0; at < data.shape(0); at += split)
-          for (const float v : graph(Tensor(data.slice(0, at, at + split))).data().to_vector<float>())
-            pieces.push_back(v);
-        EXPECT_EQ(pieces, expected) << "batches of " << split;
-      }
-    });
-  }
-
-  std::mt19937 rng{1};
-  NDArray data;
-};
 
 TEST_F(QuantizeTest, AnMlpIsIntegerFromEndToEnd) {
   nn::Sequential model(nn::Linear(8, 40), nn::ReLU(), nn::Linear(40, 33), nn::ReLU(), nn::Linear(33, 5));
@@ -256,7 +168,226 @@ TEST_F(QuantizeTest, AConvolutionalNetworkIsIntegerFromEndToEnd) {
   EXPECT_EQ(result.count("Quantize"), 1);
   EXPECT_EQ(result.count("Dequantize"), 0);
   EXPECT_GT(sqnr(graph, result), 24);
+  expect_integers(result.graph);
   expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, AReluThatOthersReadAroundIsAClamp) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 8, 3}, b{this, "b", 8, 8, 1}, c{this, "c", 8, 8, 1};
+    nn::Submodule<nn::Conv2d> d{this, "d", 8, 4, 1};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = a(x);
+      return d(b(relu(h)) + c(h));
+    }
+  } model;
+  const Graph graph = traced(model, {4, 3, 6, 6});
+  Converted result = quantized(graph);
+  ASSERT_TRUE(result.graph.is_layer(result.graph.find("relu"), "QuantizedClamp")) << result.graph.table();
+  const Attributes clamp = result.graph.layer(result.graph.find("relu")).attributes();
+  const auto* first = result.graph.layer_as<QuantizedConv2d>(result.graph.find("a"));
+  EXPECT_EQ(clamp.get<int64_t>("low"), first->quantization().output->zero_point);
+  EXPECT_GT(clamp.get<int64_t>("low"), 0);
+  EXPECT_EQ(clamp.get<int64_t>("high"), 255);
+  EXPECT_EQ(result.count("Quantize"), 1);
+  EXPECT_EQ(result.count("Dequantize") + result.count("relu"), 0);
+  EXPECT_GT(sqnr(graph, result), 28);
+  expect_deterministic(result.graph);
+}
+
+// The range of what stands before it begins and ends where the clamp would cut, so nothing remains to be done.
+TEST_F(QuantizeTest, AClampOfAValueOfItsOwnCostsNothing) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 8, 3}, b{this, "b", 8, 8, 1}, c{this, "c", 8, 8, 1};
+    nn::Submodule<nn::Linear> fc{this, "fc", 8, 4};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = relu(max_pool2d(a(x), 2));
+      h = relu6(b(h));
+      h = clamp(c(h) + h, -1, 2);
+      return fc(flatten(global_avg_pool2d(upsample_nearest2d(h, 2)), 1));
+    }
+  } model;
+  const Graph graph = traced(model, {8, 3, 8, 8});
+  Converted result = quantized(graph);
+  for (const char* gone : {"relu", "relu6", "clamp", "QuantizedClamp", "Dequantize"})
+    EXPECT_EQ(result.count(gone), 0) << gone << '\n' << result.graph.table();
+  EXPECT_EQ(result.count("Quantize"), 1);
+  EXPECT_EQ(result.count("upsample_nearest2d"), 1);
+  EXPECT_EQ(result.graph.layer_as<QuantizedConv2d>(result.graph.find("a"))->quantization().output->zero_point, 0);
+  EXPECT_EQ(result.graph.layer_as<QuantizedConv2d>(result.graph.find("b"))->quantization().output->scale, 6.0f / 255);
+  for (const LayerReport& layer : result.report) EXPECT_FALSE(layer.kept_float) << layer.name;
+  EXPECT_GT(sqnr(graph, result), 24);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+// As modules, as a float graph (recording and on the executor) and as an integer one.
+TEST_F(QuantizeTest, BadInputsAreErrorsThatNameLayerAndNumbers) {
+  struct Block : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 3, 4, 3};
+    nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 4};
+    nn::Submodule<nn::MaxPool2d> pool{this, "pool", 2};
+    Tensor forward(const Tensor& x) override { return pool(relu(bn(conv(x)))); }
+  };
+  struct Net : nn::Module {
+    nn::Submodule<Block> block1{this, "block1"};
+    nn::Submodule<nn::Conv2d> last{this, "last", 4, 2, 2};
+    Tensor forward(const Tensor& x) override { return last(block1(x)); }
+  } model;
+  Graph graph = traced(model, {2, 3, 9, 9});
+  Converted int8 = quantized(graph);
+  EXPECT_EQ(int8.count("QuantizedConv2d"), 2);
+  const auto expect_error = [&](const Shape& shape, const char* layer, const std::vector<std::string>& numbers) {
+    const auto check_message = [&](const auto& call, const std::string& where) {
+      try {
+        call();
+        ADD_FAILURE() << where << " takes " << shape;
+      } catch (const ShapeError& e) {
+        EXPECT_THAT(e.what(), testing::StartsWith(where));
+        for (const std::string& number : numbers) EXPECT_THAT(e.what(), HasSubstr(number));
+      }
+    };
+    const Tensor x = NDArray::ones(shape);
+    check_message([&] { model(x); }, layer);
+    check_message([&] { graph(x); }, layer);
+    check_message([&] { int8.graph(x); }, layer);
+    const NoGrad guard;
+    check_message([&] { graph(x); }, layer);
+    check_message([&] { int8.graph(x); }, layer);
+  };
+  expect_error({2, 1, 9, 9}, "block1.conv: ", {"[4,3,3,3] expects 3 input channels, got 1", "[2,1,9,9]"});
+  expect_error({0, 3, 9, 9}, "block1.conv: ", {"the batch is empty (input [0,3,9,9])"});
+  expect_error({2, 3, 2, 9}, "block1.conv: ", {"kernel of 3x3", "padded input, 2x9", "[2,3,2,9]"});
+  expect_error({2, 3, 3, 9}, "block1.pool: ", {"kernel of 2", "padded input, 1"});
+  expect_error({2, 3, 5, 4}, "last: ", {"kernel of 2x2", "padded input, 1x1"});
+  expect_error({2, 3, 9}, "block1.conv: ", {"[batch, channels, height, width]", "[2,3,9]"});
+  struct Wrong : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 4, 6, 3, nn::Conv2d::Options{.groups = 4}};
+  };
+  EXPECT_THAT([] { Wrong(); }, testing::ThrowsMessage<ShapeError>(
+                                   "conv: Conv2d: groups 4 do not divide in_channels 4 and out_channels 6"));
+}
+
+// Between convolutions, between linear layers and in a residual.
+TEST_F(QuantizeTest, FloatOpsInTheMiddleAreReportedAndStayClose) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> conv1{this, "conv1", 3, 8, 3},
+        conv2{this, "conv2", 8, 8, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::LayerNorm> norm{this, "norm", Shape{8}};
+    nn::Submodule<nn::GroupNorm> group_norm{this, "group_norm", 2, 8};
+    nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 16}, fc2{this, "fc2", 16, 5};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = gelu(conv1(x));
+      h = group_norm(h + conv2(h));
+      h = norm(flatten(global_avg_pool2d(h), 1));
+      return fc2(gelu(fc1(h)));
+    }
+  } model;
+  const Graph graph = traced(model, {8, 3, 8, 8});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 2);
+  EXPECT_EQ(result.count("QuantizedLinear"), 2);
+  for (const char* kept : {"gelu", "gelu_1", "norm", "group_norm"}) {
+    EXPECT_TRUE(result.layer(kept).kept_float) << kept;
+    EXPECT_EQ(result.layer(kept).reason, "it has no integer form") << kept;
+    EXPECT_EQ(result.layer(kept).weight_bits, 32) << kept;
+  }
+  EXPECT_EQ(result.layer("norm").type, "LayerNorm");
+  EXPECT_THAT(result.layer("add").reason, HasSubstr("its inputs or readers are float"));
+  for (const char* integer : {"conv1", "conv2", "fc1", "fc2"})
+    EXPECT_FALSE(result.layer(integer).kept_float) << integer;
+  EXPECT_GT(sqnr(graph, result), 25);
+  expect_integers(result.graph);
+}
+
+TEST_F(QuantizeTest, DropoutPassesIntegersOn) {
+  nn::Sequential model(nn::Linear(8, 16), nn::Dropout(0.5), nn::ReLU(), nn::Dropout(0.5), nn::Linear(16, 4));
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 2);
+  EXPECT_EQ(result.count("Quantize"), 1) << result.graph.table();
+  EXPECT_EQ(result.count("Dequantize") + result.count("relu"), 0);
+  EXPECT_EQ(result.report.size(), 2u);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, AReluOfFloatsStaysFloat) {
+  nn::Sequential model(nn::Linear(8, 8), nn::Tanh(), nn::ReLU(), nn::Linear(8, 4));
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("relu"), 1);
+  EXPECT_THAT(result.layer("2").reason, HasSubstr("its inputs or readers are float"));
+  EXPECT_GT(sqnr(graph, result), 30);
+}
+
+// The mean of a channel says little about the range of its pixels.
+TEST_F(QuantizeTest, AConcatenationOfMeansDoesNotNarrowWhatIsAveraged) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 8, 3}, b{this, "b", 3, 8, 3};
+    nn::Submodule<nn::Linear> fc{this, "fc", 16, 4};
+    Tensor forward(const Tensor& x) override {
+      return fc(flatten(concat({global_avg_pool2d(a(x)), global_avg_pool2d(b(x))}, 1), 1));
+    }
+  } model;
+  const Graph graph = traced(model, {4, 3, 12, 12});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 2);
+  EXPECT_EQ(result.count("Requantize"), 2) << result.graph.table();
+  EXPECT_EQ(result.count("Dequantize"), 0);
+  EXPECT_GT(sqnr(graph, result), 15);
+  expect_deterministic(result.graph);
+}
+
+// What the pool leaves out of a value, another layer reads.
+TEST_F(QuantizeTest, AConcatenationDoesNotNarrowWhatOthersRead) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 8, 1}, b{this, "b", 3, 8, 1}, c{this, "c", 16, 4, 1},
+        d{this, "d", 8, 4, 1};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = a(x);
+      return c(concat({max_pool2d(h, 4), max_pool2d(b(x), 4)}, 1)) + max_pool2d(d(h), 4);
+    }
+  } model;
+  const Graph graph = traced(model, {4, 3, 8, 8});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 4);
+  EXPECT_EQ(result.count("Requantize"), 1) << result.graph.table();
+  EXPECT_GT(sqnr(graph, result), 25);
+  expect_integers(result.graph);
+}
+
+// As in a DenseNet: what is concatenated is concatenated again, and read in between.
+TEST_F(QuantizeTest, ConcatenationsOfConcatenationsAreInteger) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 3, 4, 3}, b{this, "b", 4, 4, 1}, c{this, "c", 8, 4, 1},
+        d{this, "d", 12, 5, 1};
+    Tensor forward(const Tensor& x) override {
+      const Tensor first = relu(a(x));
+      const Tensor second = concat({first, relu(b(first))}, 1);
+      return d(concat({second, relu(c(second))}, 1));
+    }
+  } model;
+  const Graph graph = traced(model, {4, 3, 7, 7});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedConv2d"), 4);
+  EXPECT_EQ(result.count("Requantize") + result.count("Dequantize"), 0) << result.graph.table();
+  EXPECT_GT(sqnr(graph, result), 28);
+  expect_integers(result.graph);
+  expect_deterministic(result.graph);
+}
+
+TEST_F(QuantizeTest, ALongChainOfDiamondsIsPreparedInNoTime) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> first{this, "first", 8, 8}, last{this, "last", 8, 4};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = first(x);
+      for (int i = 0; i < 40; ++i) h = h + reshape(h, {-1, 8});
+      return last(h);
+    }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedAdd"), 40);
 }
 
 TEST_F(QuantizeTest, AnOpWithoutAnIntegerFormStaysFloatAndIsReported) {

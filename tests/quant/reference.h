@@ -13,6 +13,7 @@
 
 #include <thimble/core/isa.h>
 #include <thimble/core/parallel.h>
+#include <thimble/quant/quantized_conv.h>
 #include <thimble/quant/quantized_linear.h>
 
 namespace thimble::quant {
@@ -36,6 +37,18 @@ inline std::map<std::string, NDArray> arrays_of(const nn::Module& module) {
   return arrays;
 }
 
+/// What an integer layer gives for the sum of an output whose weights have this scale.
+inline float reference_output(int64_t sum, const IntegerProduct::Quantization& q, float weight_scale) {
+  EXPECT_EQ(sum, static_cast<int32_t>(sum)) << "the sum leaves int32";
+  const double output_scale = q.output ? double{q.output->scale} : 1.0;
+  const auto multiplier = static_cast<float>(double{q.input.scale} * double{weight_scale} / output_scale);
+  const float v = static_cast<float>(static_cast<int32_t>(sum)) * multiplier;
+  if (!q.output) return q.relu ? std::max(v, 0.0f) : v;
+  const auto zero_point = static_cast<float>(q.output->zero_point);
+  const float low = q.relu ? zero_point : 0, high = static_cast<float>((1 << q.output->bits) - 1);
+  return std::clamp(std::nearbyint(v) + zero_point, low, high);
+}
+
 /// A QuantizedLinear's output for x [n, in], uint8 or float32, in three nested loops and 64-bit sums.
 inline std::vector<float> reference_linear(const QuantizedLinear& layer, const std::vector<uint8_t>& x) {
   const auto& c = layer.config();
@@ -49,19 +62,43 @@ inline std::vector<float> reference_linear(const QuantizedLinear& layer, const s
     for (size_t o = 0; o < out; ++o) {
       int64_t sum = bias[o];
       for (size_t i = 0; i < in; ++i) sum += int64_t{x[row * in + i] - c.input.zero_point} * w[o * in + i];
-      EXPECT_EQ(sum, static_cast<int32_t>(sum)) << "the sum leaves int32";
-      const double output_scale = c.output ? double{c.output->scale} : 1.0;
-      const auto multiplier = static_cast<float>(double{c.input.scale} * double{scale[o]} / output_scale);
-      const float v = static_cast<float>(static_cast<int32_t>(sum)) * multiplier;
-      if (!c.output) {
-        y.push_back(c.relu ? std::max(v, 0.0f) : v);
-        continue;
-      }
-      const float q = std::nearbyint(v) + static_cast<float>(c.output->zero_point);
-      const auto low = static_cast<float>(c.relu ? c.output->zero_point : 0);
-      y.push_back(std::clamp(q, low, static_cast<float>((1 << c.output->bits) - 1)));
+      y.push_back(reference_output(sum, layer.quantization(), scale[o]));
     }
   return y;
+}
+
+/// A QuantizedConv2d's output for x [n, in, h, w], in the order of its dimensions, pixel by pixel and tap by tap.
+inline std::vector<float> reference_conv2d(const QuantizedConv2d& layer, const NDArray& x) {
+  const Conv2dOptions& o = layer.options();
+  const auto arrays = arrays_of(layer);
+  const Shape &image = x.shape(), &kernel = arrays.at("weight").shape();
+  const auto pixels = x.to_vector<uint8_t>();
+  const auto w = arrays.at("weight").to_vector<int8_t>();
+  const auto bias = arrays.at("bias").to_vector<int32_t>();
+  const auto scale = arrays.at("weight_scale").to_vector<float>();
+  const int64_t in_group = kernel[1], out_group = kernel[0] / o.groups;
+  const int64_t bottom = image[2] + o.padding.top + o.padding.bottom - o.dilation.height * (kernel[2] - 1);
+  const int64_t right = image[3] + o.padding.left + o.padding.right - o.dilation.width * (kernel[3] - 1);
+  std::vector<float> out;
+  for (int64_t n = 0; n < image[0]; ++n)
+    for (int64_t channel = 0; channel < kernel[0]; ++channel)
+      for (int64_t top = 0; top < bottom; top += o.stride.height)
+        for (int64_t left = 0; left < right; left += o.stride.width) {
+          int64_t sum = bias[static_cast<size_t>(channel)];
+          for (int64_t c = 0; c < in_group; ++c)
+            for (int64_t kh = 0; kh < kernel[2]; ++kh)
+              for (int64_t kw = 0; kw < kernel[3]; ++kw) {
+                const int64_t row = top - o.padding.top + kh * o.dilation.height;
+                const int64_t column = left - o.padding.left + kw * o.dilation.width;
+                if (row < 0 || row >= image[2] || column < 0 || column >= image[3]) continue;  // 0, as a number
+                const int64_t from = n * image[1] + channel / out_group * in_group + c;
+                const int pixel = pixels[static_cast<size_t>((from * image[2] + row) * image[3] + column)];
+                const int weight = w[static_cast<size_t>(((channel * in_group + c) * kernel[2] + kh) * kernel[3] + kw)];
+                sum += (pixel - layer.quantization().input.zero_point) * weight;
+              }
+          out.push_back(reference_output(sum, layer.quantization(), scale[static_cast<size_t>(channel)]));
+        }
+  return out;
 }
 
 /// Calls check() under every instruction set that this CPU has, with one thread and with two.

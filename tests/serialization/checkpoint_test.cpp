@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
-#include "tests/serialization/files.h"
+#include "tests/serialization/round_trip.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/activation.h>
@@ -24,11 +24,6 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-NDArray random_input(const Shape& shape, uint64_t seed = 3) {
-  Generator generator(seed);
-  return randn(shape, generator);
-}
 
 // A model with a shared layer, ops with attributes, a parameter and a constant used by plain ops, a buffer.
 struct Net : nn::Module {
@@ -51,38 +46,6 @@ nn::Graph small_mlp() {
 nn::Graph small_int8() {
   return quant::quantize_model(small_mlp(), [](nn::Graph& g) { g(Tensor(random_input({9, 5}))); });
 }
-
-class CheckpointTest : public testing::Test {
- protected:
-  // Saves and loads; both must compute the same bits.
-  nn::Graph expect_round_trip(nn::Graph& graph, const Tensor& x) {
-    graph.eval();
-    save_model(graph, file);
-    nn::Graph loaded = load_model(file);
-    EXPECT_EQ(loaded.table(), graph.table());
-    EXPECT_FALSE(loaded.training());
-    EXPECT_EQ(loaded(x).data().to_vector<float>(), graph(x).data().to_vector<float>());
-    const auto before = graph.state(), after = loaded.state();
-    EXPECT_EQ(after.size(), before.size());
-    for (const auto& [name, tensor] : before) {
-      const auto twin = std::ranges::find_if(after, [&, &wanted = name](const auto& t) { return t.first == wanted; });
-      if (twin == after.end()) {
-        ADD_FAILURE() << name << " is gone";
-        continue;
-      }
-      EXPECT_EQ(twin->second.data().to_vector<double>(), tensor.data().to_vector<double>()) << name;
-      EXPECT_EQ(twin->second.dtype(), tensor.dtype()) << name;
-      EXPECT_EQ(twin->second.requires_grad(), tensor.requires_grad()) << name;
-    }
-    const std::string bytes = read_bytes(file);
-    save_model(loaded, file);
-    EXPECT_TRUE(read_bytes(file) == bytes) << "saved again, the file differs";
-    return loaded;
-  }
-
-  TempFolder folder;
-  std::filesystem::path file = folder / "model.safetensors";
-};
 
 TEST_F(CheckpointTest, AFloatModelComesBackWithoutItsClass) {
   manual_seed(1);

@@ -1,0 +1,105 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/quant/reference.h"
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/quant/quantized_ops.h>
+
+namespace thimble::quant {
+namespace {
+
+// Of every integer, as they lie and through a view, and of enough for several threads.
+TEST(QuantizedClamp, KeepsIntegersWithinItsBoundsOnEveryMachine) {
+  std::mt19937 rng(1);
+  for (const auto& [low, high] : {std::pair(0, 255), std::pair(7, 255), std::pair(0, 3), std::pair(100, 100)}) {
+    QuantizedClamp layer(low, high);
+    for (const Shape& shape : {Shape{256}, Shape{3, 5, 4, 7}, Shape{1000003}, Shape{0, 4}, Shape{}}) {
+      const NDArray x = random_bytes(shape, rng);
+      auto expected = x.to_vector<int>();
+      for (int& v : expected) v = std::clamp(v, low, high);
+      on_every_machine([&, &bottom = low] {
+        const Tensor y = layer(Tensor(x));
+        EXPECT_EQ(y.dtype(), DType::uint8);
+        EXPECT_EQ(y.shape(), shape) << bottom;
+        EXPECT_EQ(y.data().to_vector<int>(), expected);
+      });
+    }
+    const NDArray x = random_bytes({6, 4}, rng).transpose(0, 1);
+    auto expected = x.to_vector<int>();
+    for (int& v : expected) v = std::clamp(v, low, high);
+    EXPECT_EQ(layer(Tensor(x)).data().to_vector<int>(), expected);
+    EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+  }
+}
+
+// As if through floats, but with one rounding.
+TEST(Requantize, ChangesParametersOnEveryMachine) {
+  std::mt19937 rng(3);
+  const TensorQParams from{0.05f, 100, 8};
+  for (const TensorQParams& to : {TensorQParams{0.05f, 100, 8}, {0.1f, 30, 8}, {0.02f, 128, 8}, {0.7f, 9, 4}}) {
+    Requantize layer(from, to);
+    for (const Shape& shape : {Shape{2, 3, 5, 7}, Shape{300001}, Shape{0, 2}}) {
+      const NDArray x = random_bytes(shape, rng);
+      auto expected = x.to_vector<double>();
+      for (double& v : expected)
+        v = std::clamp<double>(std::nearbyint((v - 100) * (double{from.scale} / double{to.scale})) + to.zero_point, 0,
+                               to.qmax());
+      on_every_machine([&] {
+        const Tensor y = layer(Tensor(x));
+        EXPECT_EQ(y.dtype(), DType::uint8);
+        EXPECT_EQ(y.data().to_vector<double>(), expected);
+      });
+    }
+    EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+  }
+  Requantize layer(from, from);
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({3}))), DTypeError);
+  EXPECT_THROW(Requantize(from, {0.0f, 0, 8}), ValueError);
+}
+
+TEST(QuantizedClamp, RefusesWhatIsNoIntegerOrNoBound) {
+  QuantizedClamp layer(1, 2);
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({3}))), DTypeError);
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({3}, DType::int8))), DTypeError);
+  for (const auto& [low, high] : {std::pair(-1, 4), std::pair(3, 2), std::pair(0, 256)})
+    EXPECT_THROW(QuantizedClamp(low, high), ValueError);
+}
+
+// Against the sum of what the integers stand for: half a step at most, and exactly within the bounds.
+TEST(QuantizedAdd, IsTheRoundedSumOnEveryMachine) {
+  std::mt19937 rng(2);
+  for (int trial = 0; trial < 30; ++trial) {
+    const auto params = [&](float scale) { return TensorQParams{scale, static_cast<int32_t>(rng() % 256), 8}; };
+    const TensorQParams a = params(0.03f), b = params(0.05f), out = params(trial % 2 ? 0.06f : 0.02f);
+    const bool relu = rng() % 2 == 0;
+    QuantizedAdd layer(a, b, out, relu);
+    const Shape shapes[][2] = {{{7, 33}, {7, 33}}, {{2, 3, 4, 5}, {2, 3, 4, 5}}, {{2, 3, 4, 5}, {1, 3, 1, 1}}};
+    const auto& shape = shapes[trial % 3];
+    const NDArray x = random_bytes(shape[0], rng), y = random_bytes(shape[1], rng);
+    const auto floats = [](const NDArray& q, const TensorQParams& p) { return Dequantize(p)(Tensor(q)); };
+    const Tensor sum = floats(x, a) + floats(y, b);
+    const auto expected = sum.data().to_vector<double>();
+    on_every_machine([&] {
+      const Tensor q = layer(Tensor(x), Tensor(y));
+      ASSERT_EQ(q.shape(), sum.shape());
+      const auto got = q.data().to_vector<double>();
+      const double low = relu ? 0 : -out.zero_point * double{out.scale};
+      const double high = (255 - out.zero_point) * double{out.scale};
+      for (size_t i = 0; i < got.size(); ++i) {
+        const double value = (got[i] - out.zero_point) * double{out.scale};
+        EXPECT_NEAR(value, std::clamp(expected[i], low, high), 0.501 * double{out.scale});
+      }
+    });
+  }
+}
+
+TEST(QuantizedAdd, RefusesWrongInputs) {
+  QuantizedAdd layer({}, {}, {}, false);
+  const Tensor x = NDArray::zeros({2, 3}, DType::uint8);
+  EXPECT_THROW(layer(x), ValueError);
+  EXPECT_THROW(layer(x, Tensor(NDArray::zeros({2, 3}))), DTypeError);
+  EXPECT_THROW(layer(x, Tensor(NDArray::zeros({2, 2}, DType::uint8))), ShapeError);
+}
+
+}  // namespace
+}  // namespace thimble::quant

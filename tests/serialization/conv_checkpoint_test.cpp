@@ -1,0 +1,132 @@
+// Models of every layer of the convolutional family, saved and loaded.
+#include <gtest/gtest.h>
+
+#include "tests/serialization/round_trip.h"
+#include <thimble/core/ops.h>
+#include <thimble/nn/activation.h>
+#include <thimble/nn/batch_norm.h>
+#include <thimble/nn/container.h>
+#include <thimble/nn/conv.h>
+#include <thimble/nn/conv_bn_relu.h>
+#include <thimble/nn/group_norm.h>
+#include <thimble/nn/linear.h>
+#include <thimble/nn/pool.h>
+#include <thimble/nn/trace.h>
+#include <thimble/quant/fuse.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble {
+namespace {
+
+class ConvCheckpoint : public CheckpointTest {
+ protected:
+  int count(const nn::Graph& graph, std::string_view type) const {
+    int found = 0;
+    for (const nn::Node* node : graph.nodes()) found += graph.is_layer(node, type) || graph.is_op(node, type);
+    return found;
+  }
+
+  // As a float graph, fused, and as an integer one. Returns the last.
+  nn::Graph expect_round_trips(nn::Module& model, const Shape& shape) {
+    const Tensor x = random_input(shape);
+    model(x);  // so that normalizations have statistics of their own
+    nn::Graph graph = nn::trace(model.eval(), x);
+    nn::Graph loaded = expect_round_trip(graph, x);
+    EXPECT_EQ(loaded(x).data().to_vector<float>(), model(x).data().to_vector<float>());
+    nn::Graph fused = quant::fuse_conv_bn_relu(graph);
+    expect_round_trip(fused, x);
+    nn::Graph int8 = quant::quantize_model(graph, [&](nn::Graph& prepared) { prepared(x); });
+    expect_round_trip(int8, x);
+    return expect_round_trip(int8, random_input({1, shape[1], shape[2], shape[3]}, 9));
+  }
+};
+
+// With numbers that tell every option from every other.
+TEST_F(ConvCheckpoint, Conv2dComesBackWithEveryOption) {
+  using Options = nn::Conv2d::Options;
+  manual_seed(1);
+  nn::Sequential model;
+  model.emplace<nn::Conv2d>(4, 6, Pair(3, 2), Options{.stride = Pair(2, 1), .padding = Padding(1, 2, 3, 0)});
+  model.emplace<nn::Conv2d>(6, 12, Pair(2, 3), Options{.dilation = Pair(1, 2), .groups = 3, .bias = false});
+  model.emplace<nn::ReLU>().emplace<nn::Conv2d>(12, 12, 3, Options{.padding = 1, .groups = 12});
+  model.emplace<nn::Conv2d>(12, 5, 1);
+  const nn::Graph int8 = expect_round_trips(model, {3, 4, 11, 12});
+  EXPECT_EQ(count(int8, "QuantizedConv2d"), 4);
+}
+
+TEST_F(ConvCheckpoint, BlocksResidualsAndPoolsComeBack) {
+  manual_seed(2);
+  struct Net : nn::Module {
+    nn::Submodule<nn::ConvBNReLU> a{this, "a", 3, 8, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::ConvBNReLU> b{this, "b", 8, 8, 3, nn::Conv2d::Options{.padding = 1, .bias = false}};
+    nn::Submodule<nn::MaxPool2d> max{this, "max", 3, nn::MaxPool2d::Options{.stride = 2, .padding = 1}};
+    nn::Submodule<nn::AvgPool2d> average{this, "average", 2, nn::AvgPool2d::Options{.stride = 1}};
+    nn::Submodule<nn::UpsampleNearest2d> up{this, "up", Pair(2, 3)};
+    nn::Submodule<nn::Conv2d> c{this, "c", 8, 8, 1}, d{this, "d", 8, 4, 1}, e{this, "e", 12, 8, 1};
+    nn::Submodule<nn::AdaptiveAvgPool2d> adaptive{this, "adaptive", Pair(2, 1)};
+    nn::Submodule<nn::Linear> fc{this, "fc", 16, 5};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = max(a(x));
+      h = c(up(average(relu(h + b(h)))));
+      h = e(concat({relu(h), d(h)}, 1));
+      return fc(flatten(adaptive(h), 1));
+    }
+  } model;
+  const nn::Graph int8 = expect_round_trips(model, {4, 3, 12, 10});
+  for (const auto& [type, found] :
+       {std::pair("QuantizedConv2d", 5), std::pair("QuantizedAdd", 1), std::pair("QuantizedClamp", 1),
+        std::pair("QuantizedLinear", 1), std::pair("Quantize", 1), std::pair("Dequantize", 0),
+        std::pair("max_pool2d", 1), std::pair("avg_pool2d", 1), std::pair("upsample_nearest2d", 1)})
+    EXPECT_EQ(count(int8, type), found) << type << '\n' << int8.table();
+}
+
+TEST_F(ConvCheckpoint, LayersThatStayFloatComeBackToo) {
+  manual_seed(3);
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> first{this, "first", 3, 4, 3};
+    nn::Submodule<nn::GroupNorm> group_norm{this, "group_norm", 2, 4, nn::GroupNorm::Options{.eps = 1e-3}};
+    nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 4, nn::BatchNorm2d::Options{.eps = 1e-2, .affine = false}};
+    nn::Submodule<nn::ConvTranspose2d> back{this,
+                                            "back",
+                                            4,
+                                            6,
+                                            Pair(3, 2),
+                                            nn::ConvTranspose2d::Options{.stride = Pair(2, 3),
+                                                                         .padding = Padding(1, 0, 2, 1),
+                                                                         .output_padding = Pair(1, 0),
+                                                                         .dilation = Pair(1, 2),
+                                                                         .groups = 2}};
+    nn::Submodule<nn::Conv1d> along{
+        this, "along", 6, 4, 3, nn::Conv1d::Options{.stride = 2, .padding = 1, .dilation = 2, .groups = 2}};
+    nn::Submodule<nn::BatchNorm1d> bn1{this, "bn1", 4, nn::BatchNorm1d::Options{.momentum = 0.25}};
+    nn::Submodule<nn::Conv2d> last{this, "last", 4, 3, Pair(1, 3)};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = back(bn(group_norm(first(x))));
+      return last(unsqueeze(bn1(along(flatten(h, 2))), 2));
+    }
+  } model;
+  const nn::Graph int8 = expect_round_trips(model, {2, 3, 7, 6});
+  EXPECT_EQ(count(int8, "QuantizedConv2d"), 2);
+  for (const char* kept : {"GroupNorm", "BatchNorm2d", "ConvTranspose2d", "Conv1d"})
+    EXPECT_EQ(count(int8, kept), 1) << kept << '\n' << int8.table();
+}
+
+// In training mode, too, a file's copy goes on as the original does.
+TEST_F(ConvCheckpoint, RunningStatisticsComeBack) {
+  manual_seed(4);
+  nn::Sequential model(nn::ConvBNReLU(2, 3, 3), nn::Flatten());
+  const Tensor x = random_input({4, 2, 5, 5});
+  for (int i = 0; i < 3; ++i) model(x);
+  nn::Graph graph = nn::trace(model.eval(), x);
+  nn::Graph loaded = expect_round_trip(graph, x);
+  graph.train();
+  loaded.train();
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(graph(x).data().to_vector<float>(), loaded(x).data().to_vector<float>());
+  int counters = 0;
+  for (const auto& [name, tensor] : loaded.named_buffers())
+    counters += name.ends_with("num_batches_tracked") && tensor.item<int64_t>() == 5;
+  EXPECT_EQ(counters, 1);
+}
+
+}  // namespace
+}  // namespace thimble
