@@ -14,16 +14,9 @@ void run(benchmark::State& state, nn::Graph graph, const Reference& reference) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
-void float32(benchmark::State& state, const Reference& reference) {
-  const auto model = make(reference);
-  run(state, quant::fuse_conv_bn_relu(nn::trace(model->eval(), images(reference, 1))), reference);
-}
+void float32(benchmark::State& state, const Reference& reference) { run(state, float_graph(reference), reference); }
 
-void int8(benchmark::State& state, const Reference& reference) {
-  const auto model = make(reference);
-  const nn::Graph graph = nn::trace(model->eval(), images(reference, 1));
-  run(state, quant::quantize_model(graph, [&](nn::Graph& g) { g(images(reference, 512)); }), reference);
-}
+void int8(benchmark::State& state, const Reference& reference) { run(state, int8_graph(reference), reference); }
 
 const bool registered = [] {
   for (const Reference& reference : kReferences) {

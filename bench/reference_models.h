@@ -40,4 +40,15 @@ inline Tensor images(const Reference& reference, int64_t batch_size) {
   return rand(shape, generator);
 }
 
+/// Ready for inference, fused.
+inline nn::Graph float_graph(const Reference& reference) {
+  const auto model = make(reference);
+  return quant::fuse_conv_bn_relu(nn::trace(model->eval(), images(reference, 1)));
+}
+
+/// The same network in integers, calibrated on random images.
+inline nn::Graph int8_graph(const Reference& reference) {
+  return quant::quantize_model(float_graph(reference), [&](nn::Graph& g) { g(images(reference, 512)); });
+}
+
 }  // namespace thimble::bench
