@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -55,7 +56,9 @@ void copy_typed(const NDArray& from, NDArray& to) {
   plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
     const From* in = source + at[0];
     To* out = target + at[1];
-    if (s == 1 && t == 1) {
+    if (s == 0 && t == 1) {
+      std::fill_n(out, n, convert<To>(*in));
+    } else if (s == 1 && t == 1) {
       for (int64_t i = 0; i < n; ++i) out[i] = convert<To>(in[i]);
     } else {
       for (int64_t i = 0; i < n; ++i) out[i * t] = convert<To>(in[i * s]);
