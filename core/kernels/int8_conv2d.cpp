@@ -10,7 +10,7 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kPanel = PackedInt8Weights::kPanel;
-constexpr int64_t kTilePixels = 192;    // handed to the product at a time
+constexpr int64_t kTilePixels = 384;    // handed to the product at a time
 constexpr int64_t kSlack = 64;          // the kernels may read a little past the last segment
 constexpr int64_t kGrain = 400'000;     // multiply-adds worth another thread
 constexpr int64_t kFrameGrain = 65536;  // bytes

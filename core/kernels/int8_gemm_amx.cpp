@@ -63,32 +63,32 @@ class Rows {
                 (reinterpret_cast<uintptr_t>(t.a) | static_cast<uintptr_t>(t.lda | t.k)) % kRowBytes == 0;
     // An odd number of cache lines, so that the rows of a tile do not compete for the same places in the cache.
     stride_ = in_place_ ? t.lda : (tiles_ | 1) * kRowBytes;
-    if (!in_place_) copy_ = thread_scratch(ScratchUse::rows, kBlockRows * stride_ + kRowBytes);
+    if (!in_place_) copies_ = thread_scratch(ScratchUse::rows, 2 * copy_bytes());
   }
 
-  void load(int64_t row, int64_t count) {
-    if (in_place_) {
-      data_ = row_of(t_, row);
-      return;
-    }
-    data_ = copy_;
-    gather(row, count);
-    asm volatile("" ::"r"(copy_) : "memory");  // tile loads do not tell the compiler that they read this
+  /// A block's rows, valid until the next but one is loaded: to be called one block ahead, since tile loads wait for
+  /// stores that are on their way.
+  const uint8_t* load(int64_t row, int64_t count) {
+    if (in_place_) return row_of(t_, row);
+    uint8_t* copy = copies_ + (is_second_ ? copy_bytes() : 0);
+    is_second_ = !is_second_;
+    gather(row, count, copy);
+    asm volatile("" ::"r"(copy) : "memory");  // tile loads do not tell the compiler that they read this
+    return copy;
   }
   int64_t tiles() const { return tiles_; }    // along the input features
   int64_t stride() const { return stride_; }  // from row to row of a tile
-  const uint8_t* first() const { return data_; }
-  const uint8_t* second() const { return data_ + kTileRows * stride_; }
 
  private:
+  int64_t copy_bytes() const { return kBlockRows * stride_ + kRowBytes; }
+
   // The segments of a row side by side, each padded as the weights are. What is stored too much the next segment or
   // row overwrites. Everything is copied to locals, since the stores might change what lies in memory.
-  void gather(int64_t row, int64_t count) const {
+  void gather(int64_t row, int64_t count, uint8_t* copy) const {
     const Int8GemmTask t = t_;
     const int64_t segment_step = padded_k_, stride = stride_, last_tile = (tiles_ - 1) * kRowBytes;
     const int64_t whole = t.k / kRowBytes * kRowBytes;
     const __mmask64 rest = (uint64_t{1} << (t.k - whole)) - 1;
-    uint8_t* copy = copy_;
     for (int64_t r = 0; r < count; ++r, copy += stride) {
       const uint8_t* from = row_of(t, row + r);
       _mm512_storeu_si512(copy + last_tile, _mm512_setzero_si512());
@@ -104,8 +104,8 @@ class Rows {
   const Int8GemmTask& t_;
   int64_t padded_k_, tiles_, stride_;
   bool in_place_;
-  uint8_t* copy_ = nullptr;
-  const uint8_t* data_ = nullptr;
+  uint8_t* copies_ = nullptr;
+  bool is_second_ = false;
 };
 
 // Multiplies blocks of 32 rows and P panels, one after the other. While a block is multiplied, the sums of the one
@@ -117,10 +117,10 @@ class Pipeline {
 
   // M is the number of tiles that `count` rows take.
   template <int M>
-  void multiply(const Rows& rows, int64_t row, int64_t count, int64_t panel) {
+  void multiply(const Rows& rows, const uint8_t* first, int64_t row, int64_t count, int64_t panel) {
     const int8_t* weights = t_.weights + panel * t_.panel_stride;
     const int64_t stride = rows.stride(), panel_stride = t_.panel_stride;
-    const uint8_t *first = rows.first(), *second = rows.second();
+    const uint8_t* second = first + kTileRows * stride;
     const Block before = blocks_[current_];
     const Epilogue<VnniVector, Out, P> epilogue(t_, before.panel);
     const int64_t rows_per_step = kBlockRows / (rows.tiles() + 1) + 1;
@@ -192,17 +192,22 @@ void run_amx(const Int8GemmTask& t, const Int8GemmRange& range) {
   int64_t configured = 0;
   for (int64_t begin = range.panel_begin; begin < range.panel_end; begin += panels_per_block) {
     const int64_t end = range.panel_end - begin < panels_per_block ? range.panel_end : begin + panels_per_block;
+    const auto count_at = [&](int64_t row) {
+      return range.row_end - row < kBlockRows ? range.row_end - row : kBlockRows;
+    };
+    const uint8_t* next = rows.load(range.row_begin, count_at(range.row_begin));
     for (int64_t row = range.row_begin; row < range.row_end; row += kBlockRows) {
-      const int64_t count = range.row_end - row < kBlockRows ? range.row_end - row : kBlockRows;
+      const int64_t count = count_at(row), next_row = row + kBlockRows;
+      const uint8_t* first = next;
+      if (next_row < range.row_end) next = rows.load(next_row, count_at(next_row));
       if (count != configured) configure(configured = count);
-      rows.load(row, count);
       int64_t panel = begin;
       if (count > kTileRows) {
-        for (; panel + 2 <= end; panel += 2) pairs.template multiply<2>(rows, row, count, panel);
-        if (panel < end) singles.template multiply<2>(rows, row, count, panel);
+        for (; panel + 2 <= end; panel += 2) pairs.template multiply<2>(rows, first, row, count, panel);
+        if (panel < end) singles.template multiply<2>(rows, first, row, count, panel);
       } else {
-        for (; panel + 2 <= end; panel += 2) pairs.template multiply<1>(rows, row, count, panel);
-        if (panel < end) singles.template multiply<1>(rows, row, count, panel);
+        for (; panel + 2 <= end; panel += 2) pairs.template multiply<1>(rows, first, row, count, panel);
+        if (panel < end) singles.template multiply<1>(rows, first, row, count, panel);
       }
     }
   }
