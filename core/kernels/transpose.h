@@ -44,6 +44,8 @@ struct Transpose {
   void run_columns(int64_t row, int64_t row_end, int64_t column) const {
     if constexpr (kColumns == kTile && sizeof(T) == sizeof(uint32_t))
       for (; row + kTile <= row_end; row += kTile) run_tile(row, column);
+    if constexpr (kColumns == 3 && sizeof(T) == sizeof(uint32_t))
+      for (; out_step == 3 && row + kTile <= row_end; row += kTile) interleave(row);
     for (; row < row_end; ++row)
       for (int c = 0; c < kColumns; ++c) out[row * out_step + column + c] = in[(column + c) * in_step + row];
   }
@@ -61,6 +63,18 @@ struct Transpose {
     store(to + out_step, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
     store(to + 2 * out_step, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
     store(to + 3 * out_step, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+  }
+
+  // Colour images: three columns to dense rows.
+  void interleave(int64_t row) const {
+    const T* from = in + row;
+    const Vector r = load(from), g = load(from + in_step), b = load(from + 2 * in_step);
+    const Vector rg = __builtin_shufflevector(r, g, 0, 4, 1, 5), gb = __builtin_shufflevector(g, b, 1, 5, 2, 6);
+    const Vector br = __builtin_shufflevector(b, r, 2, 7, 3, 3);
+    T* to = out + 3 * row;
+    store(to, __builtin_shufflevector(rg, b, 0, 1, 4, 2));
+    store(to + 4, __builtin_shufflevector(gb, r, 0, 1, 6, 2));
+    store(to + 8, __builtin_shufflevector(br, g, 0, 1, 7, 2));
   }
 
   static Vector load(const T* p) {

@@ -409,5 +409,28 @@ TEST(NDArray, CopiesBetweenAnyTwoLayouts) {
   EXPECT_EQ(reversed.slice(1, 2, -4, -1).slice(3, 4, -6, -1).to_vector<double>(), image.to_vector<double>());
 }
 
+// Copies between channels-first and channels-last take another way than others.
+TEST(NDArray, TransposingCopiesOfAllSizes) {
+  for (const DType dtype : {DType::float32, DType::float64, DType::int32, DType::uint8})
+    for (const int64_t channels : {1, 2, 3, 4, 5, 7, 8, 63, 66})
+      for (const int64_t pixels : {1, 2, 3, 4, 5, 11, 64, 67, 130}) {
+        const NDArray first = counted({2, channels, pixels}).to(dtype);
+        const NDArray last = first.permute({0, 2, 1}).contiguous();
+        ASSERT_TRUE(last.is_contiguous());
+        const auto from = first.to_vector<double>(), to = last.to_vector<double>();
+        for (int64_t n = 0; n < 2; ++n)
+          for (int64_t p = 0; p < pixels; ++p)
+            for (int64_t c = 0; c < channels; ++c)
+              ASSERT_EQ(to[static_cast<size_t>((n * pixels + p) * channels + c)],
+                        from[static_cast<size_t>((n * channels + c) * pixels + p)])
+                  << dtype << ' ' << channels << " channels, " << pixels << " pixels";
+        ASSERT_EQ(last.permute({0, 2, 1}).contiguous().to_vector<double>(), from);
+        // A part, whose rows are further apart than they are long.
+        const NDArray part = last.slice(2, 0, channels - 1);
+        ASSERT_EQ(part.permute({0, 2, 1}).contiguous().to_vector<double>(),
+                  first.slice(1, 0, channels - 1).contiguous().to_vector<double>());
+      }
+}
+
 }  // namespace
 }  // namespace thimble
