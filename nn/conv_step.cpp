@@ -10,7 +10,7 @@ class Conv2dStep : public InferenceStep {
  public:
   Conv2dStep(const kernels::Conv2dGeometry& g, const NDArray& weight, const NDArray& bias, bool relu)
       : InferenceStep({{g.batch, g.out_channels, g.out_height, g.out_width}}),
-        g_(g),
+        frames_(kernels::forward_frames(g)),
         weight_(weight),
         bias_(bias),
         relu_(relu) {}
@@ -18,12 +18,12 @@ class Conv2dStep : public InferenceStep {
   int64_t weight_bytes() const override { return weight_.nbytes(); }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::conv2d(g_, static_cast<const float*>(inputs[0]), weight_.data<float>(),
+    kernels::conv2d(frames_, static_cast<const float*>(inputs[0]), weight_.data<float>(),
                     bias_.defined() ? bias_.data<float>() : nullptr, static_cast<float*>(out), relu_);
   }
 
  private:
-  kernels::Conv2dGeometry g_;
+  kernels::ConvFrames frames_;
   NDArray weight_, bias_;
   bool relu_;
 };

@@ -52,7 +52,7 @@ class OpStep : public InferenceStep {
     std::array<NDArray, kMostInputs> arguments;
     for (size_t i = 0; i < inputs.size(); ++i) arguments[i] = array_over(inputs[i], inputs_[i]);
     NDArray out = array_over(output, this->output());
-    op_->compute_into(std::span(arguments).first(inputs.size()), out);
+    check(op_->compute_into(std::span(arguments).first(inputs.size()), out), op_->name(), ": did not compute in place");
   }
 
  private:

@@ -360,8 +360,7 @@ Tensor Graph::forward_all(std::span<const Tensor> inputs) {
     try {
       if (p->executor->usable()) return p->executor->run(*this, inputs);
     } catch (const Error&) {
-      run(inputs, false);  // node by node: an error says which one it is about
-      throw;
+      return run(inputs, false).front();  // node by node: an error says which one it is about
     }
   }
   return run(inputs, false).front();

@@ -283,6 +283,8 @@ class Converter {
   Node* with_parameters(Node* value, const TensorQParams& p) {
     const TensorQParams own = integers_.at(value);
     if (own == p) return value;
+    for (Node* user : graph_.users(value))
+      if (graph_.is_layer(user, "Requantize") && integers_.at(user) == p) return user;
     Node* node = graph_.add_layer(value->name + ".requantize", std::make_shared<Requantize>(own, p), {value}, value);
     integers_[node] = p;
     return node;

@@ -63,8 +63,8 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
   const Taps taps(full, g_, trim_taps(g_), weight);
   // Segments are read four elements at a time, and channels 16 at a time: what that reads beyond an image's end must be
   // in a frame.
-  const int64_t segment = ConvFrames(g_).segment_elements();
-  frames_.emplace(g_, g_.depthwise() ? g_.out_channels % kPanel != 0 : segment % 4 != 0);
+  const bool over_reads = g_.depthwise() ? g_.out_channels % kPanel != 0 : ConvFrames(g_).segment_elements() % 4 != 0;
+  frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
   if (g_.depthwise()) {
     depthwise_ = pack_depthwise(g_, taps);
     for (int64_t c = 0; c < g_.out_channels; ++c) {
@@ -81,7 +81,7 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
 }
 
 int64_t Int8Conv2d::scratch_bytes(int64_t batch) const {
-  return frames_->in_place() ? 0 : batch * frames_->elements() + kSlack;
+  return frames_->in_place() ? 0 : batch * frames_->elements(g_.out_height) + kSlack;
 }
 
 template <typename Out>
@@ -114,7 +114,7 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
 template <typename Out>
 void Int8Conv2d::run(const uint8_t* x, int64_t batch, uint8_t zero_point, const Int8Epilogue& epilogue, Out* y,
                      uint8_t* scratch) const {
-  const int64_t image = g_.in_height * g_.in_width * g_.in_channels, frame = frames_->elements();
+  const int64_t image = g_.in_height * g_.in_width * g_.in_channels, frame = frames_->elements(g_.out_height);
   const uint8_t* frames = x;
   if (!frames_->in_place()) {
     frames = scratch;

@@ -9,7 +9,7 @@ namespace thimble::kernels {
 
 namespace {
 constexpr int64_t kGrain = 100'000;      // multiply-adds worth another thread
-constexpr int64_t kRowsPerUnit = 14;     // a multiple of the register tiles' heights
+constexpr int64_t kRowsPerUnit = 14;     // the height of the largest register tiles
 constexpr int64_t kBlockFloats = 65536;  // of the left operand, which all panels pass over
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

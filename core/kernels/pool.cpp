@@ -4,6 +4,7 @@
 #include <thimble/core/isa.h>
 #include <thimble/core/kernels/pool.h>
 #include <thimble/core/kernels/pool_rows.h>
+#include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -44,7 +45,10 @@ Range taps_inside(int64_t start, int64_t size, int64_t taps, int64_t dilation) {
 // Makes the runs of a geometry's rows of outputs.
 class RunMaker {
  public:
-  explicit RunMaker(const Conv2dGeometry& g) : g_(g), offsets_(most_taps_inside(g)), numbers_(most_taps_inside(g)) {
+  explicit RunMaker(const Conv2dGeometry& g)
+      : g_(g),
+        offsets_(thread_scratch_of<int64_t>(ScratchUse::offsets, most_taps_inside(g))),
+        numbers_(thread_scratch_of<int32_t>(ScratchUse::numbers, most_taps_inside(g))) {
     // Windows in the middle see the kernel's whole width.
     const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
     const int64_t first = (g.pad_left + g.stride_width - 1) / g.stride_width;
@@ -65,8 +69,8 @@ class RunMaker {
   }
 
  private:
-  static size_t most_taps_inside(const Conv2dGeometry& g) {
-    return static_cast<size_t>(std::min(g.kernel_height, g.in_height) * std::min(g.kernel_width, g.in_width));
+  static int64_t most_taps_inside(const Conv2dGeometry& g) {
+    return std::min(g.kernel_height, g.in_height) * std::min(g.kernel_width, g.in_width);
   }
 
   PoolRun make(int64_t row, int64_t column, int64_t windows) {
@@ -75,7 +79,7 @@ class RunMaker {
     const int64_t left = column * g_.stride_width - g_.pad_left;
     const Range rows = taps_inside(top, g_.in_height, g_.kernel_height, g_.dilation_height);
     const Range columns = taps_inside(left, g_.in_width, g_.kernel_width, g_.dilation_width);
-    size_t taps = 0;
+    int64_t taps = 0;
     for (int64_t kh = rows.begin; kh < rows.end; ++kh)
       for (int64_t kw = columns.begin; kw < columns.end; ++kw, ++taps) {
         offsets_[taps] = (kh * g_.dilation_height * g_.in_width + kw * g_.dilation_width) * g_.in_channels;
@@ -86,15 +90,15 @@ class RunMaker {
             .in_first = ((image * g_.in_height + top) * g_.in_width + left) * g_.in_channels,
             .in_step = g_.stride_width * g_.in_channels,
             .out_first = (row * g_.out_width + column) * g_.in_channels,
-            .taps = static_cast<int64_t>(taps),
-            .offsets = offsets_.data(),
-            .numbers = numbers_.data()};
+            .taps = taps,
+            .offsets = offsets_,
+            .numbers = numbers_};
   }
 
   const Conv2dGeometry& g_;
   Range middle_;
-  std::vector<int64_t> offsets_;
-  std::vector<int32_t> numbers_;
+  int64_t* offsets_;
+  int32_t* numbers_;
 };
 
 template <typename Visit>

@@ -55,7 +55,7 @@ struct Tile {
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         Register result = bias ? V::add(sums[r][v], offset) : sums[r][v];
-        if (t.relu) result = V::max(result, V::zero());
+        if (t.relu) result = V::max(V::zero(), result);  // in this order NaN stays
         store(c + r * t.ldc, v, last, result);
       }
     }

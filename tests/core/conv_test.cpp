@@ -3,6 +3,7 @@
 
 #include "tests/core/views.h"
 #include <thimble/core/isa.h>
+#include <thimble/core/kernels/conv2d.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/parallel.h>
@@ -85,6 +86,41 @@ TEST(Conv2d, IsTheNestedLoops) {
   }
 }
 
+TEST(Conv2d, OfHugeStridesAndPaddingTakesWhatItSees) {
+  Generator rng(3);
+  const NDArray image = randn(Shape{1, 2, 4, 4}, rng), weight = randn(Shape{3, 2, 1, 1}, rng);
+  const Conv2dOptions options{.stride = 1'000'000, .padding = 1'000'000};
+  expect_close(conv2d(image, weight, {}, options).data(), naive_conv2d(image, weight, {}, options), 1e-6);
+}
+
+TEST(Conv2d, FusedReluKeepsNaN) {
+  const int64_t pixels = 5;
+  const kernels::Conv2dGeometry g{.batch = 1,
+                                  .in_height = 1,
+                                  .in_width = pixels,
+                                  .in_channels = 1,
+                                  .out_height = 1,
+                                  .out_width = pixels,
+                                  .out_channels = 20,
+                                  .kernel_height = 1,
+                                  .kernel_width = 1};
+  const std::vector<float> x{-1, 2, std::numeric_limits<float>::quiet_NaN(), 0, 3}, weight(20, 2), bias(20, -1);
+  const Isa before = active_isa();
+  for (Isa isa : available_isas()) {
+    set_isa(isa);
+    std::vector<float> y(20 * pixels);
+    kernels::conv2d(kernels::forward_frames(g), x.data(), weight.data(), bias.data(), y.data(), true);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const float v = 2 * x[i / 20] - 1;
+      if (std::isnan(v))
+        EXPECT_TRUE(std::isnan(y[i])) << name(isa);
+      else
+        EXPECT_EQ(y[i], std::max(v, 0.0f)) << name(isa);
+    }
+  }
+  set_isa(before);
+}
+
 // Sizes that fill the register tiles, on every instruction set, with any number of threads.
 TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
   const Case cases[] = {
@@ -95,6 +131,21 @@ TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
       {{2, 24, 9, 7}, {24, 1, 3, 3}, {.padding = 1, .groups = 24}},
       {{5, 32, 1, 1}, {70, 32, 3, 3}, {.padding = 1}},
       {{2, 20, 6, 6}, {30, 10, 3, 3}, {.stride = 2, .padding = 1, .groups = 2}},
+      // Small images, several at a time, in several blocks of images and of weights.
+      {{40, 45, 7, 7}, {6, 45, 3, 3}, {.padding = 1}},
+      {{9, 64, 5, 5}, {40, 64, 3, 3}, {.padding = 1}},
+      {{40, 64, 5, 5}, {38, 32, 3, 3}, {.stride = 2, .padding = 1, .groups = 2}},
+      {{30, 40, 4, 4}, {33, 40, 4, 4}, {}},
+      // A few small images: rows side by side.
+      {{1, 64, 4, 4}, {36, 64, 3, 3}, {.padding = 1}},
+      {{2, 16, 5, 5}, {20, 8, 3, 3}, {.padding = 2, .dilation = 2, .groups = 2}},
+      // Frames of some rows at a time.
+      {{2, 20, 90, 80}, {3, 20, 3, 3}, {.padding = 1}},
+      // Windows that lie far apart, in images with and without padding.
+      {{3, 6, 20, 20}, {10, 6, 1, 1}, {.stride = 2}},
+      {{2, 4, 21, 22}, {10, 4, 2, 2}, {.stride = {3, 5}}},
+      {{2, 4, 21, 22}, {10, 4, 2, 2}, {.stride = {9, 5}, .padding = {3, 4, 1, 2}}},
+      {{2, 6, 9, 9}, {8, 3, 2, 3}, {.padding = 7, .dilation = {11, 7}, .groups = 2}},
   };
   const int threads = num_threads();
   const Isa before = active_isa();

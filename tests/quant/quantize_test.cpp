@@ -376,7 +376,7 @@ TEST_F(QuantizeTest, ConcatenationsOfConcatenationsAreInteger) {
   expect_deterministic(result.graph);
 }
 
-TEST_F(QuantizeTest, ALongChainOfDiamondsIsPreparedInNoTime) {
+TEST_F(QuantizeTest, ALongChainOfDiamondsIsPrepared) {
   struct Net : nn::Module {
     nn::Submodule<nn::Linear> first{this, "first", 8, 8}, last{this, "last", 8, 4};
     Tensor forward(const Tensor& x) override {
