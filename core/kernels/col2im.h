@@ -32,12 +32,12 @@ void for_each_run(const Conv2dGeometry& g, const PixelCursor& pixel, int64_t gro
   }
 }
 
-/// Adds what output pixels [first, first + count) see, rows [kernel_height, kernel_width, channels of the group] that
-/// are ld elements apart, to the elements of dx that they saw.
+/// Adds what output pixels [first, first + count) see, dense rows [kernel_height, kernel_width, channels of the group],
+/// to the elements of dx that they saw.
 template <typename T>
-void col2im(const Conv2dGeometry& g, const T* columns, int64_t ld, int64_t group, int64_t first, int64_t count, T* dx) {
+void col2im(const Conv2dGeometry& g, const T* columns, int64_t group, int64_t first, int64_t count, T* dx) {
   PixelCursor pixel(g, first);
-  for (int64_t i = 0; i < count; ++i, pixel.advance(), columns += ld)
+  for (int64_t i = 0; i < count; ++i, pixel.advance(), columns += g.columns())
     for_each_run(g, pixel, group, [&](int64_t to, int64_t from, int64_t n) {
       for (int64_t j = 0; j < n; ++j) dx[to + j] += columns[from + j];
     });

@@ -247,7 +247,7 @@ void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight
                                 .ldb = g.columns(),
                                 .c = columns,
                                 .ldc = g.columns()});
-        col2im(g, columns, g.columns(), group, first, count, dx);
+        col2im(g, columns, group, first, count, dx);
       }
   });
 }

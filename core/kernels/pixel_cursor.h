@@ -19,12 +19,9 @@ class PixelCursor {
   /// Where the window's first tap lies in the input; it may be in the padding.
   int64_t top() const { return row_ * g_.stride_height - g_.pad_top; }
   int64_t left() const { return column_ * g_.stride_width - g_.pad_left; }
-  /// Pixels from here to the end of the row.
-  int64_t left_in_row() const { return g_.out_width - column_; }
 
-  void advance(int64_t pixels = 1) {
-    column_ += pixels;
-    if (column_ < g_.out_width) return;
+  void advance() {
+    if (++column_ < g_.out_width) return;
     column_ = 0;
     if (++row_ < g_.out_height) return;
     row_ = 0;
