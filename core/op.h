@@ -41,7 +41,7 @@ class Op {
 
   /// compute() for inference: writes to `out`, a dense array of the shape and dtype that compute() gives for such
   /// inputs, and keeps nothing, so that several threads may call it. Returns false if the op has no such form (the
-  /// default).
+  /// default); that may depend on shapes, dtypes and layouts alone.
   virtual bool compute_into(std::span<const NDArray> /*inputs*/, NDArray& /*out*/) const { return false; }
 
   /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
