@@ -7,9 +7,13 @@
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
+#include "apps/training_loop.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/evaluate.h>
+#include <thimble/nn/optim/schedule.h>
+#include <thimble/quant/qat.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::apps {
@@ -19,8 +23,11 @@ namespace {
 struct Options {
   Common common;
   std::string model, method = "static", observer = "minmax", data, out;
-  int64_t calibration_images = 512;
+  int64_t calibration_images = 512, epochs = 1, batch_size = 64;
   int weight_bits = 8, activation_bits = 8;
+  double lr = 1e-4;
+  bool lsq = false;
+  uint64_t seed = 1;
 };
 
 quant::QConfigMapping mapping_for(const Options& o) {
@@ -39,6 +46,37 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
   out << table.str();
 }
 
+// The ranges of activations settle on the first images; the last part is trained as the integers will compute.
+constexpr double kFrozenPart = 0.25;
+
+nn::Graph train_quantized(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
+                          const quant::QConfigMapping& mapping, const Options& o, quant::ConversionReport& report) {
+  nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping, {.learned_step_size = o.lsq});
+  optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
+  data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
+  const int64_t steps = o.epochs * loader.size();
+  const optim::Schedule schedule = optim::cosine(steps);
+  const auto last_part = static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart));
+  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
+    const std::string title = str("epoch ", epoch, "/", o.epochs);
+    prepared.train();
+    const EpochResult result = train_epoch(prepared, optimizer, loader, title, [&](int64_t step_of_epoch) {
+      const int64_t step = (epoch - 1) * loader.size() + step_of_epoch;
+      optimizer.set_lr(o.lr * schedule(step));
+      if (step == last_part) {
+        quant::freeze_bn_stats(prepared);
+        quant::disable_observer(prepared);
+      }
+    });
+    const Evaluation evaluation = evaluate(prepared, test);
+    o.common.out() << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
+                   << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(result.seconds, 1)
+                   << " s\n"
+                   << std::flush;
+  }
+  return quant::convert(prepared, &report);
+}
+
 void run(const Options& o) {
   o.common.apply({o.model}, o.out);
   const quant::QConfigMapping mapping = mapping_for(o);
@@ -55,7 +93,13 @@ void run(const Options& o) {
     }
   };
   quant::ConversionReport report;
-  const nn::Graph quantized = quant::quantize_model(loaded.graph, calibrate, mapping, &report);
+  nn::Graph quantized;
+  if (o.method == "qat") {
+    const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
+    quantized = train_quantized(loaded, *train, *test, mapping, o, report);
+  } else {
+    quantized = quant::quantize_model(loaded.graph, calibrate, mapping, &report);
+  }
   loaded.notes.method = o.method;
   const auto float_size = std::filesystem::file_size(o.model);
   save_model(quantized, o.out, loaded.notes.to_attributes());
@@ -85,7 +129,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   command->add_option("--method", o->method, "static: integer weights and activations, scales fixed by calibration")
       ->capture_default_str()
-      ->check(CLI::IsMember({"static"}));
+      ->check(CLI::IsMember({"static", "qat"}));
   command
       ->add_option("--weight-bits", o->weight_bits,
                    "Bits of the weights; fewer do not make the file smaller, each weight takes a byte")
@@ -100,6 +144,14 @@ void add_quantize(CLI::App& app) {
   command->add_option("--calibration-images", o->calibration_images, "Training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));
+  command->add_option("--epochs", o->epochs, "qat: passes over the training images")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--batch-size", o->batch_size, "qat: images a step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--lr", o->lr, "qat: learning rate")->capture_default_str()->check(number_from(0, 1e6));
+  command->add_flag("--lsq", o->lsq, "qat: scales are learned (LSQ), instead of following the ranges seen");
   command->add_option("--data", o->data, "Folder of the dataset's files");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o] { run(*o); });

@@ -6,8 +6,7 @@
 #include "apps/models.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
-#include "apps/progress_bar.h"
-#include <thimble/core/ops/loss.h>
+#include "apps/training_loop.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
@@ -19,8 +18,6 @@
 namespace thimble::apps {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Options {
   Common common;
@@ -48,44 +45,6 @@ optim::Schedule make_schedule(const Options& o, int64_t steps) {
   return o.schedule == "cosine" ? optim::cosine(std::max<int64_t>(steps, 1)) : optim::constant();
 }
 
-struct EpochResult {
-  double loss = 0, accuracy = 0, seconds = 0;
-  int64_t images = 0;
-
-  double images_per_second() const { return static_cast<double>(images) / seconds; }
-};
-
-// set_lr is called with the number of each step in this epoch.
-template <typename SetLr>
-EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, SetLr&& set_lr, data::DataLoader& loader,
-                        const std::string& title) {
-  const auto start = Clock::now();
-  ProgressBar bar(title, loader.size());
-  EpochResult result;
-  double loss_sum = 0;
-  int64_t correct = 0, step = 0;
-  for (auto& [images, labels] : loader) {
-    set_lr(step++);
-    const Tensor logits = model(images);
-    const Tensor loss = cross_entropy(logits, labels);
-    optimizer.zero_grad();
-    loss.backward();
-    optimizer.step();
-    loss_sum += loss.item<double>() * static_cast<double>(labels.shape(0));
-    correct += count_correct(logits.data(), labels.data());
-    result.images += labels.shape(0);
-    result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (bar.visible())
-      bar.update(step, str("loss ", fixed(loss_sum / static_cast<double>(result.images), 4), "  accuracy ",
-                           fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2), "%  ",
-                           with_commas(static_cast<int64_t>(result.images_per_second())), " images/s"));
-  }
-  result.loss = loss_sum / static_cast<double>(result.images);
-  result.accuracy = static_cast<double>(correct) / static_cast<double>(result.images);
-  check(std::isfinite(result.loss), "the training loss is ", result.loss, ": try a smaller --lr");
-  return result;
-}
-
 void run(const Options& o) {
   o.common.apply({}, o.out);
   const data::Preprocessing preprocessing = preprocessing_for(o.model);
@@ -106,7 +65,7 @@ void run(const Options& o) {
     const std::string title = str("epoch ", epoch, "/", o.epochs);
     model->train();
     const auto set_lr = [&](int64_t step) { optimizer->set_lr(o.lr * schedule((epoch - 1) * loader.size() + step)); };
-    const EpochResult result = train_epoch(*model, *optimizer, set_lr, loader, title);
+    const EpochResult result = train_epoch(*model, *optimizer, loader, title, set_lr);
     const Evaluation evaluation = evaluate(*model, *test);
     out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
         << fixed(100 * evaluation.accuracy, 2) << " %, " << fixed(result.seconds, 1) << " s, "

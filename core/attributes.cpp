@@ -28,6 +28,17 @@ const Attribute& Attributes::find(const std::string& key) const {
   return it->second;
 }
 
+void Attributes::set_all(const std::string& prefix, const Attributes& other) {
+  for (const auto& [key, value] : other) set(prefix + key, value);
+}
+
+Attributes Attributes::part(const std::string& prefix) const {
+  Attributes found;
+  for (const auto& [key, value] : values_)
+    if (key.starts_with(prefix)) found.set(key.substr(prefix.size()), value);
+  return found;
+}
+
 std::ostream& operator<<(std::ostream& out, const Attributes& attributes) {
   const char* separator = "";
   for (const auto& [key, value] : attributes) {

@@ -31,6 +31,10 @@ class Attributes {
 
   bool contains(const std::string& key) const { return values_.contains(key); }
   void set(const std::string& key, Attribute value) { values_.insert_or_assign(key, std::move(value)); }
+  /// All of `other`, with `prefix` in front of their keys.
+  void set_all(const std::string& prefix, const Attributes& other);
+  /// Those whose keys begin with `prefix`, without it.
+  Attributes part(const std::string& prefix) const;
   bool empty() const { return values_.empty(); }
   auto begin() const { return values_.begin(); }
   auto end() const { return values_.end(); }

@@ -25,7 +25,7 @@ MinMaxObserver::MinMaxObserver(const QuantizationSpec& spec)
 
 void MinMaxObserver::observe(const NDArray& x) {
   if (x.numel() == 0) return;
-  const Range range = min_max(x, std::nullopt);
+  const Range range = min_max(x, spec());
   float &low = *min_.mutable_data().data<float>(), &high = *max_.mutable_data().data<float>();
   low = std::min(low, range.min[0]);
   high = std::max(high, range.max[0]);

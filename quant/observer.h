@@ -10,7 +10,7 @@ namespace thimble::quant {
 class Observer : public nn::Module {
  public:
   /// Looks at x (float32) and returns it. Throws ValueError for values that are not finite.
-  Tensor forward(const Tensor& x) final;
+  Tensor forward(const Tensor& x) override;
 
   /// The parameters for what was seen. Throws ValueError if nothing was.
   virtual QParams qparams() const = 0;

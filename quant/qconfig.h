@@ -17,7 +17,10 @@ namespace thimble::quant {
 struct QConfig {
   QuantizationSpec activation = QuantizationSpec::activation();
   std::string observer = "minmax";  ///< of activations
+  /// Signed and symmetric, per tensor, per output channel (axis 0) or in groups, which convolutions take as per
+  /// channel.
   QuantizationSpec weight = QuantizationSpec::per_channel_weight();
+  std::string weight_observer = "minmax";  ///< or "mse"
 };
 
 /// Which QConfig a layer gets: the one for its name, else for its type, else the global one. No value means float.

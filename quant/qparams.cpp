@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <thimble/core/kernels/quantize.h>
+#include <thimble/quant/blocks.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
@@ -26,16 +27,6 @@ int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec) 
       spec.zero_point_rounding == ZeroPointRounding::nearest ? std::nearbyint(steps) : std::trunc(steps);
   return std::clamp(spec.qmin() + static_cast<int32_t>(rounded), spec.qmin(), spec.qmax());
 }
-
-// A contiguous array seen as [outer, channels, inner] around the axis; per tensor as [1, 1, n].
-struct Blocks {
-  int64_t outer = 1, channels = 1, inner = 1;
-
-  Blocks(const Shape& shape, std::optional<int> axis) {
-    const int at = axis ? normalize_axis(*axis, shape.ndim(), "quantize") : -1;
-    for (int i = 0; i < shape.ndim(); ++i) (i == at ? channels : i < at ? outer : inner) *= shape[i];
-  }
-};
 
 void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const Shape& shape) {
   check_bits(p.spec.bits, op);
@@ -82,6 +73,7 @@ Attributes QuantizationSpec::to_attributes() const {
                {"scheme", std::string(name(scheme))},
                {"truncate_zero_point", zero_point_rounding == ZeroPointRounding::truncate}};
   if (axis) a.set("axis", int64_t{*axis});
+  if (group_size != 0) a.set("group_size", group_size);
   return a;
 }
 
@@ -100,6 +92,9 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
     check<FormatError>(axis >= -Shape::kMaxDims && axis < Shape::kMaxDims, "quantization: axis ", axis);
     spec.axis = static_cast<int>(axis);
   }
+  spec.group_size = a.get<int64_t>("group_size", int64_t{0});
+  check<FormatError>(spec.group_size >= 0 && (spec.group_size == 0 || spec.axis == 0), "quantization: groups of ",
+                     spec.group_size, " elements, which need axis 0");
   return spec;
 }
 
@@ -124,22 +119,22 @@ QParams choose_qparams(float min, float max, const QuantizationSpec& spec) {
 }
 
 QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec) {
-  const Range range = min_max(x, spec.axis);
+  const Range range = min_max(x, spec);
   return choose_qparams(range.min, range.max, spec);
 }
 
-Range min_max(const NDArray& x, std::optional<int> axis) {
+Range min_max(const NDArray& x, const QuantizationSpec& spec) {
   check<DTypeError>(x.dtype() == DType::float32, "quantization: ranges are taken from float32 values, got ", x.dtype());
   check<ValueError>(x.numel() > 0, "quantization: there are no values to take a range from");
   const NDArray values = x.contiguous();
   const float* p = values.data<float>();
-  const Blocks blocks(x.shape(), axis);
+  const Blocks blocks(x.shape(), spec, "quantization");
   Range range;
   range.min.assign(static_cast<size_t>(blocks.channels), std::numeric_limits<float>::infinity());
   range.max.assign(static_cast<size_t>(blocks.channels), -std::numeric_limits<float>::infinity());
   bool finite = true;
-  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
-    const auto c = static_cast<size_t>(row % blocks.channels);
+  for (int64_t row = 0; row < blocks.rows(); ++row) {
+    const auto c = blocks.channel(row);
     float low = range.min[c], high = range.max[c];
     for (int64_t i = 0; i < blocks.inner; ++i) {
       const float v = p[row * blocks.inner + i];
@@ -155,13 +150,13 @@ Range min_max(const NDArray& x, std::optional<int> axis) {
 }
 
 NDArray quantize(const NDArray& x, const QParams& p) {
-  const Blocks blocks(x.shape(), p.spec.axis);
+  const Blocks blocks(x.shape(), p.spec, "quantize");
   check_qparams("quantize", blocks, p, x.shape());
   check<DTypeError>(x.dtype() == DType::float32, "quantize: expects float32, got ", x.dtype());
   const NDArray values = x.contiguous();
   NDArray out(x.shape(), p.spec.dtype());
-  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
-    const auto c = static_cast<size_t>(row % blocks.channels);
+  for (int64_t row = 0; row < blocks.rows(); ++row) {
+    const auto c = blocks.channel(row);
     const float* in = values.data<float>() + row * blocks.inner;
     const kernels::QuantizeArgs args{p.scale[c], p.zero_point[c], p.spec.qmin(), p.spec.qmax()};
     if (p.spec.is_signed)
@@ -173,13 +168,13 @@ NDArray quantize(const NDArray& x, const QParams& p) {
 }
 
 NDArray dequantize(const NDArray& q, const QParams& p) {
-  const Blocks blocks(q.shape(), p.spec.axis);
+  const Blocks blocks(q.shape(), p.spec, "dequantize");
   check_qparams("dequantize", blocks, p, q.shape());
   check<DTypeError>(q.dtype() == p.spec.dtype(), "dequantize: expects ", p.spec.dtype(), ", got ", q.dtype());
   const NDArray values = q.contiguous();
   NDArray out(q.shape());
-  for (int64_t row = 0; row < blocks.outer * blocks.channels; ++row) {
-    const auto c = static_cast<size_t>(row % blocks.channels);
+  for (int64_t row = 0; row < blocks.rows(); ++row) {
+    const auto c = blocks.channel(row);
     float* to = out.data<float>() + row * blocks.inner;
     if (p.spec.is_signed)
       kernels::dequantize(values.data<int8_t>() + row * blocks.inner, blocks.inner, p.scale[c], p.zero_point[c], to);

@@ -36,6 +36,8 @@ struct QuantizationSpec {
   QScheme scheme = QScheme::affine;
   /// Own parameters for each index along this axis; none: one pair for the whole tensor.
   std::optional<int> axis = std::nullopt;
+  /// With axis 0: own parameters for each so many consecutive elements of a channel, too. 0: no groups.
+  int64_t group_size = 0;
   ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
 
   /// The integers used: 2^bits of them, but one fewer for a symmetric scheme, so that the range is symmetric too.
@@ -59,7 +61,8 @@ struct QuantizationSpec {
 /// Throws ValueError, beginning with `what`, unless bits is between 2 and 8.
 void check_bits(int64_t bits, std::string_view what);
 
-/// Scales and zero points: one of each, or one for each index along spec.axis.
+/// Scales and zero points: one of each, or one for each index along spec.axis, or for each group: those of channel 0
+/// first.
 struct QParams {
   QuantizationSpec spec;
   std::vector<float> scale;
@@ -83,11 +86,11 @@ NDArray quantize(const NDArray& x, const QParams& qparams);
 /// q as float32. Throws DTypeError if q's dtype is not the parameters', and as quantize().
 NDArray dequantize(const NDArray& q, const QParams& qparams);
 
-/// Smallest and largest values of x (float32), for each index along `axis` or over all. Throws ValueError for values
-/// that are not finite or an empty x.
+/// Smallest and largest values of x (float32), for each part of it that has parameters of its own (QuantizationSpec's
+/// axis and group_size). Throws ValueError for values that are not finite or an empty x.
 struct Range {
   std::vector<float> min, max;
 };
-Range min_max(const NDArray& x, std::optional<int> axis);
+Range min_max(const NDArray& x, const QuantizationSpec& spec);
 
 }  // namespace thimble::quant

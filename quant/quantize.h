@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <thimble/nn/graph.h>
+#include <thimble/quant/observer.h>
 #include <thimble/quant/qconfig.h>
 
 namespace thimble::quant {
@@ -28,6 +29,9 @@ using ConversionReport = std::vector<LayerReport>;
 /// A copy of the graph, in evaluation mode, with an observer behind each value that an integer layer will read. Throws
 /// ValueError if the mapping names a node that does not exist or asks for what integer layers cannot do.
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
+/// The same with observers of other kinds than QConfig::observer names.
+using ObserverFactory = std::function<std::shared_ptr<Observer>(const QConfig&)>;
+nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer);
 
 /// The integer graph of a prepared one that has seen calibration data: integer values flow from integer layer to
 /// integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float. Throws ValueError if

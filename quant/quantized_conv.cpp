@@ -58,21 +58,28 @@ std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_float(const nn::Conv2d& c
                                                              const QuantizationSpec& weight_spec,
                                                              const TensorQParams& input,
                                                              const std::optional<TensorQParams>& output, bool relu) {
-  auto layer = std::make_shared<QuantizedConv2d>(conv.weight.shape(), conv.options(),
-                                                 Quantization{input, output, weight_spec.bits, relu});
-  layer->load_float(conv.weight, conv.bias, weight_spec);
+  return from_weights({conv.weight, conv.bias, choose_qparams(conv.weight.data(), weight_spec)}, conv.options(), input,
+                      output, relu);
+}
+
+std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_weights(const ProductWeights& weights,
+                                                               const Conv2dOptions& options, const TensorQParams& input,
+                                                               const std::optional<TensorQParams>& output, bool relu) {
+  auto layer = std::make_shared<QuantizedConv2d>(weights.weight.shape(), options,
+                                                 Quantization{input, output, weights.qparams.spec.bits, relu});
+  layer->load_float(weights);
   return layer;
 }
 
 void QuantizedConv2d::check_inputs(std::span<const nn::ValueInfo> inputs) const {
   check_one_uint8(inputs);
-  conv2d_geometry("quantized_conv2d", inputs[0].shape, weight().shape(), options_);
+  conv2d_geometry("quantized_conv2d", inputs[0].shape, weight_shape(), options_);
 }
 
 std::unique_ptr<nn::InferenceStep> QuantizedConv2d::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
-  const auto g = conv2d_geometry("quantized_conv2d", inputs[0].shape, weight().shape(), options_);
-  const NDArray dense = weight().contiguous();
+  const auto g = conv2d_geometry("quantized_conv2d", inputs[0].shape, weight_shape(), options_);
+  const NDArray dense = shifted_weight();
   auto conv = std::make_unique<kernels::Int8Conv2d>(g, dense.data<int8_t>());
   Requantization requantization = this->requantization(conv->channel_sums());
   return std::make_unique<ConvStep>(g, output_dtype(), std::move(conv),
@@ -81,7 +88,7 @@ std::unique_ptr<nn::InferenceStep> QuantizedConv2d::inference_step(std::span<con
 
 Attributes QuantizedConv2d::attributes() const {
   Attributes a = quantization_attributes();
-  const Shape& w = weight().shape();
+  const Shape& w = weight_shape();
   a.set("in_channels", w[1] * options_.groups);
   a.set("out_channels", w[0]);
   a.set("kernel_size", std::vector<int64_t>{w[2], w[3]});

@@ -21,6 +21,11 @@ class QuantizedConv2d : public IntegerProduct {
   static std::shared_ptr<QuantizedConv2d> from_float(const nn::Conv2d& conv, const QuantizationSpec& weight_spec,
                                                      const TensorQParams& input,
                                                      const std::optional<TensorQParams>& output, bool relu);
+  /// Quantizes these weights. Throws ValueError for values that are not finite or parameters that integer layers cannot
+  /// have.
+  static std::shared_ptr<QuantizedConv2d> from_weights(const ProductWeights& weights, const Conv2dOptions& options,
+                                                       const TensorQParams& input,
+                                                       const std::optional<TensorQParams>& output, bool relu);
 
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedConv2d"; }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include <thimble/core/kernels/bit_packing.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/quant/quantized_layer.h>
 
@@ -32,9 +33,10 @@ float channel_scale(float for_weights, bool all_zero, float bias, float input_sc
 }  // namespace
 
 TensorQParams TensorQParams::from(const QParams& p) {
-  thimble::check<ValueError>(p.scale.size() == 1 && !p.spec.is_signed,
-                             "quantized layers take unsigned activations with one scale a tensor");
-  return {p.scale[0], p.zero_point[0], p.spec.bits};
+  thimble::check<ValueError>(p.scale.size() == 1, "quantized layers take activations with one scale a tensor, got ",
+                             p.scale.size());
+  const int32_t shift = p.spec.is_signed ? 1 << (p.spec.bits - 1) : 0;
+  return {p.scale[0], p.zero_point[0] + shift, p.spec.bits};
 }
 
 void TensorQParams::check(const char* what) const {
@@ -92,7 +94,7 @@ void IntegerLayer::state_changed() {
 }
 
 IntegerProduct::IntegerProduct(const char* type, const Shape& shape, const Quantization& quantization)
-    : type_(type), quantization_(quantization) {
+    : type_(type), shape_(shape), quantization_(quantization) {
   const int64_t out = shape[0];
   check<ValueError>(std::ranges::all_of(shape, [](int64_t d) { return d >= 1 && d <= INT32_MAX; }), type, ": weight ",
                     shape, " is out of range");
@@ -103,27 +105,74 @@ IntegerProduct::IntegerProduct(const char* type, const Shape& shape, const Quant
   check_bits(quantization.weight_bits, str(type, ": weights"));
   quantization.input.check(str(type, ": input").c_str());
   if (quantization.output) quantization.output->check(str(type, ": output").c_str());
-  weight_ = register_buffer("weight", NDArray::placeholder(shape, DType::int8));
+  weight_ = register_buffer("weight", is_packed() ? NDArray::placeholder(packed_shape(), DType::uint8)
+                                                  : NDArray::placeholder(shape, DType::int8));
   weight_scale_ = register_buffer("weight_scale", NDArray::placeholder({out}));
   bias_ = register_buffer("bias", NDArray::placeholder({out}, DType::int32));
 }
 
-void IntegerProduct::load_float(const Tensor& float_weight, const Tensor& float_bias,
-                                const QuantizationSpec& weight_spec) {
-  check<ValueError>(weight_spec.is_signed && weight_spec.scheme == QScheme::symmetric && weight_spec.axis == 0, type_,
-                    ": weights must be signed, symmetric and per output channel (axis 0)");
-  const Range range = min_max(float_weight.data(), weight_spec.axis);
-  QParams p = choose_qparams(range.min, range.max, weight_spec);
-  const auto bias = float_bias.defined() ? float_bias.data().to_vector<float>() : std::vector<float>(p.scale.size());
-  NDArray quantized_bias({static_cast<int64_t>(p.scale.size())}, DType::int32);
-  const float input_scale = quantization_.input.scale;
-  for (size_t c = 0; c < p.scale.size(); ++c) {
-    check<ValueError>(std::isfinite(bias[c]), type_, ": bias ", c, " is not finite");
-    p.scale[c] = channel_scale(p.scale[c], range.min[c] == 0 && range.max[c] == 0, bias[c], input_scale, k_);
-    quantized_bias.data<int32_t>()[c] =
-        static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input_scale} * double{p.scale[c]})));
+Shape IntegerProduct::packed_shape() const { return {shape_[0], kernels::packed_bytes(k_, quantization_.weight_bits)}; }
+
+// An unsigned value is one of -2^(bits - 1), ..., of which a symmetric scheme does not use the first.
+NDArray IntegerProduct::weight() const {
+  if (!is_packed()) return weight_.data();
+  const NDArray packed = weight_.data().contiguous();
+  NDArray unpacked(shape_, DType::int8);
+  std::vector<uint8_t> row(static_cast<size_t>(k_));
+  for (int64_t o = 0; o < shape_[0]; ++o) {
+    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), k_, quantization_.weight_bits, row.data());
+    std::ranges::transform(row, unpacked.data<int8_t>() + o * k_,
+                           [this](uint8_t v) { return static_cast<int8_t>(v - lowest()); });
   }
-  load_state({{"weight", quantize(float_weight.data(), p)},
+  return unpacked;
+}
+
+NDArray IntegerProduct::packed(const NDArray& weight) const {
+  if (!is_packed()) return weight;
+  NDArray packed(packed_shape(), DType::uint8);
+  std::vector<uint8_t> row(static_cast<size_t>(k_));
+  for (int64_t o = 0; o < shape_[0]; ++o) {
+    std::transform(weight.data<int8_t>() + o * k_, weight.data<int8_t>() + (o + 1) * k_, row.begin(),
+                   [this](int8_t v) { return static_cast<uint8_t>(v + lowest()); });
+    kernels::pack_bits(row.data(), k_, quantization_.weight_bits, packed.data<uint8_t>() + o * packed.shape(1));
+  }
+  return packed;
+}
+
+NDArray IntegerProduct::shifted_weight() const {
+  const NDArray values = weight().contiguous();
+  if (weight_shift() == 0) return values;
+  NDArray shifted(shape_, DType::int8);
+  std::transform(values.data<int8_t>(), values.data<int8_t>() + values.numel(), shifted.data<int8_t>(),
+                 [this](int8_t w) { return static_cast<int8_t>(w * (1 << weight_shift())); });
+  return shifted;
+}
+
+void IntegerProduct::load_float(const ProductWeights& weights) {
+  QParams p = weights.qparams;
+  const auto out = static_cast<size_t>(shape_[0]);
+  check<ValueError>(p.spec.is_signed && p.spec.scheme == QScheme::symmetric && (!p.spec.axis || p.spec.axis == 0) &&
+                        p.spec.group_size == 0,
+                    type_, ": weights must be signed and symmetric, per tensor or per output channel (axis 0)");
+  if (!p.spec.axis) {
+    p.spec.axis = 0;
+    p.scale.resize(out, p.scale.at(0));
+    p.zero_point.resize(out, 0);
+  }
+  const Range range = min_max(weights.weight.data(), p.spec);
+  const auto bias = weights.bias.defined() ? weights.bias.data().to_vector<float>() : std::vector<float>(out);
+  NDArray quantized_bias({shape_[0]}, DType::int32);
+  const float input_scale = quantization_.input.scale;
+  const auto steps = static_cast<float>(1 << weight_shift());
+  for (size_t c = 0; c < out; ++c) {
+    check<ValueError>(std::isfinite(bias[c]), type_, ": bias ", c, " is not finite");
+    const bool all_zero = range.min[c] == 0 && range.max[c] == 0;
+    const float scale = channel_scale(p.scale[c] / steps, all_zero, bias[c], input_scale, k_);
+    p.scale[c] = scale * steps;
+    quantized_bias.data<int32_t>()[c] =
+        static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input_scale} * double{scale})));
+  }
+  load_state({{"weight", packed(quantize(weights.weight.data(), p))},
               {"weight_scale", NDArray::from_vector(p.scale)},
               {"bias", quantized_bias}});
 }
@@ -138,7 +187,7 @@ void IntegerProduct::state_changed() {
   for (float& m : multiplier_) {
     check<ValueError>(std::isfinite(m) && m > 0, type_, ": weight scale ", m, " is not positive and finite");
     const double output_scale = quantization_.output ? double{quantization_.output->scale} : 1.0;
-    const double multiplier = double{quantization_.input.scale} * double{m} / output_scale;
+    const double multiplier = double{quantization_.input.scale} * double{m} / output_scale / (1 << weight_shift());
     check<ValueError>(multiplier <= std::numeric_limits<float>::max(), type_,
                       ": scales of input, weight and output multiply to ", multiplier, ", which float32 cannot hold");
     m = static_cast<float>(multiplier);

@@ -9,6 +9,7 @@
 #include <thimble/core/kernels/int8_gemm.h>
 #include <thimble/nn/inference.h>
 #include <thimble/nn/module.h>
+#include <thimble/quant/product_weights.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
@@ -19,7 +20,7 @@ struct TensorQParams {
   int32_t zero_point = 0;
   int bits = 8;
 
-  /// Throws ValueError for per-channel parameters or signed ones.
+  /// Signed parameters become the unsigned ones that mean the same. Throws ValueError for more than one scale.
   static TensorQParams from(const QParams& qparams);
   /// Throws ValueError that begins with `what`, unless the scale is positive and finite, bits are 2 to 8 and the zero
   /// point is an integer of so many bits.
@@ -75,6 +76,11 @@ struct Requantization {
 /// An integer product: y = x W^T + b, optionally with a ReLU. x uint8 (affine, per tensor), W int8 (symmetric, per
 /// output channel), sums and bias int32 at scale_x * scale_w, one float multiplication an output to requantize. y is
 /// uint8, or float32 if no output parameters are given. Bit-identical on every instruction set and thread count.
+///
+/// Weights of fewer than 8 bits multiply as 2^weight_shift() times themselves, as if they had 8: a bias at scale_x *
+/// scale_w would be as coarse as they are, so it is int32 at scale_x * scale_w / 2^weight_shift(). The state holds
+/// `weight`, int8 [out, ...] or, of fewer than 8 bits, uint8 [out, bytes] with w - qmin packed (see
+/// kernels::pack_bits); `weight_scale`, float32 [out]; `bias`, int32 [out].
 class IntegerProduct : public IntegerLayer {
  public:
   struct Quantization {
@@ -85,6 +91,12 @@ class IntegerProduct : public IntegerLayer {
   };
 
   const Quantization& quantization() const { return quantization_; }
+  /// int8 [out, ...], whatever their number of bits.
+  NDArray weight() const;
+  const Shape& weight_shape() const { return shape_; }
+  int weight_shift() const { return 8 - quantization_.weight_bits; }
+  /// What sums are multiplied by on their way out: scale_x * scale_w / 2^weight_shift() / scale_y, [out].
+  const std::vector<float>& multiplier() const { return multiplier_; }
   /// Throws FormatError.
   static Quantization quantization_from(const Attributes& attributes);
 
@@ -93,23 +105,32 @@ class IntegerProduct : public IntegerLayer {
   /// the kernels can add, or parameters that are not sound.
   IntegerProduct(const char* type, const Shape& weight_shape, const Quantization& quantization);
 
-  /// Quantizes a float layer's weight and bias (which may be undefined) and loads them. Throws ValueError for values
-  /// that are not finite or a spec other than signed, symmetric and per output channel.
-  void load_float(const Tensor& weight, const Tensor& bias, const QuantizationSpec& weight_spec);
+  /// Quantizes a float layer's weight and bias and loads them. Throws ValueError for values that are not finite or a
+  /// spec other than signed, symmetric and per tensor or output channel.
+  void load_float(const ProductWeights& weights);
 
   void state_changed() override;
   Attributes quantization_attributes() const;
 
-  const NDArray& weight() const { return weight_.data(); }
-  /// For weights with these sums a channel. Throws ValueError if there are no weights yet.
+  /// What the kernels multiply with: weight() * 2^weight_shift().
+  NDArray shifted_weight() const;
+  /// For shifted weights with these sums a channel. Throws ValueError if there are no weights yet.
   Requantization requantization(std::span<const int32_t> channel_sums) const;
   DType output_dtype() const { return quantization_.output ? DType::uint8 : DType::float32; }
 
  private:
+  bool is_packed() const { return quantization_.weight_bits < 8; }
+  Shape packed_shape() const;
+  /// weight() as the state holds it.
+  NDArray packed(const NDArray& weight) const;
+  /// What packed values are larger by.
+  int lowest() const { return 1 << (quantization_.weight_bits - 1); }
+
   const char* type_;
-  int64_t k_;  // products in a sum
+  Shape shape_;  // of the weights
+  int64_t k_;    // products in a sum
   Quantization quantization_;
-  Tensor weight_;                  // int8 [out, ...]
+  Tensor weight_;                  // int8 [out, ...], or packed
   Tensor weight_scale_;            // float32 [out]
   Tensor bias_;                    // int32 [out]
   std::vector<float> multiplier_;  // what a sum is multiplied by, [out]; empty before load_state()

@@ -49,9 +49,17 @@ std::shared_ptr<QuantizedLinear> QuantizedLinear::from_float(const nn::Linear& l
                                                              const QuantizationSpec& weight_spec,
                                                              const TensorQParams& input,
                                                              const std::optional<TensorQParams>& output, bool relu) {
-  auto layer = std::make_shared<QuantizedLinear>(
-      Config{linear.in_features(), linear.out_features(), input, output, weight_spec.bits, relu});
-  layer->load_float(linear.weight, linear.bias, weight_spec);
+  return from_weights({linear.weight, linear.bias, choose_qparams(linear.weight.data(), weight_spec)}, input, output,
+                      relu);
+}
+
+std::shared_ptr<QuantizedLinear> QuantizedLinear::from_weights(const ProductWeights& weights,
+                                                               const TensorQParams& input,
+                                                               const std::optional<TensorQParams>& output, bool relu) {
+  const Shape& shape = weights.weight.shape();
+  auto layer =
+      std::make_shared<QuantizedLinear>(Config{shape[1], shape[0], input, output, weights.qparams.spec.bits, relu});
+  layer->load_float(weights);
   return layer;
 }
 
@@ -67,7 +75,7 @@ Tensor QuantizedLinear::forward_all(std::span<const Tensor> inputs) {
 void QuantizedLinear::check_inputs(std::span<const nn::ValueInfo> inputs) const {
   check_one_uint8(inputs);
   const Shape& x = inputs[0].shape;
-  check<ShapeError>(x.ndim() >= 1 && x.back() == config_.in_features, "quantized_linear: weight ", weight().shape(),
+  check<ShapeError>(x.ndim() >= 1 && x.back() == config_.in_features, "quantized_linear: weight ", weight_shape(),
                     " expects ", config_.in_features, " features, got ", x, " input");
 }
 
@@ -75,7 +83,7 @@ std::unique_ptr<nn::InferenceStep> QuantizedLinear::inference_step(std::span<con
   check_inputs(inputs);
   const nn::ValueInfo& x = inputs[0];
   if (x.is_image()) return nullptr;  // rows of an image do not lie in its order
-  const NDArray ordered = nn::weight_in_order(weight(), x);
+  const NDArray ordered = nn::weight_in_order(shifted_weight(), x);
   kernels::PackedInt8Weights packed(ordered.data<int8_t>(), config_.out_features, config_.in_features);
   Shape shape = x.shape;
   shape.back() = config_.out_features;

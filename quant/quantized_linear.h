@@ -28,6 +28,10 @@ class QuantizedLinear : public IntegerProduct {
   static std::shared_ptr<QuantizedLinear> from_float(const nn::Linear& linear, const QuantizationSpec& weight_spec,
                                                      const TensorQParams& input,
                                                      const std::optional<TensorQParams>& output, bool relu);
+  /// Quantizes these weights. Throws ValueError for values that are not finite or parameters that integer layers cannot
+  /// have.
+  static std::shared_ptr<QuantizedLinear> from_weights(const ProductWeights& weights, const TensorQParams& input,
+                                                       const std::optional<TensorQParams>& output, bool relu);
 
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedLinear"; }

@@ -1,0 +1,36 @@
+// Quantization-aware training: a network is trained with the rounding that integers will bring (Jacob et al. 2018).
+//
+//   nn::Graph net = quant::prepare_qat(nn::load_model("float.safetensors"), quant::QConfigMapping::static_int8());
+//   ... train net.parameters() as usual ...
+//   quant::freeze_bn_stats(net), quant::disable_observer(net);     // for the last part
+//   ... train on ...
+//   nn::Graph int8 = quant::convert(net);
+#pragma once
+
+#include <thimble/quant/quantize.h>
+
+namespace thimble::quant {
+
+struct QATOptions {
+  /// Scales are parameters (LSQ: Esser et al. 2020; with zero points that stay, as in LSQ+), instead of following what
+  /// observers see.
+  bool learned_step_size = false;
+};
+
+/// A copy of the graph in training mode, in which weights and activations are fake-quantized where convert() will make
+/// integers of them: layers become QATLinear and QATConv2d, with the batch normalization and the relu behind them
+/// inside (see fuse_conv_bn_relu), and FakeQuantize stands where prepare() puts observers. Give it the graph unfused,
+/// so that batch normalization goes on learning. Activations follow the mapping's observer, "moving-average" if that
+/// says "minmax". Throws as prepare() does.
+nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, const QATOptions& options = {});
+
+/// Batch normalization inside QAT layers uses its running statistics from now on, and leaves them as they are.
+void freeze_bn_stats(nn::Graph& graph);
+/// Ranges stay as they are (learned scales, too), or follow again.
+void disable_observer(nn::Graph& graph);
+void enable_observer(nn::Graph& graph);
+/// Values pass unrounded, as if nothing was quantized, or are rounded again.
+void disable_fake_quant(nn::Graph& graph);
+void enable_fake_quant(nn::Graph& graph);
+
+}  // namespace thimble::quant
