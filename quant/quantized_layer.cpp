@@ -34,7 +34,7 @@ float channel_scale(float for_weights, bool all_zero, float bias, float input_sc
 TensorQParams TensorQParams::from(const QParams& p) {
   thimble::check<ValueError>(p.scale.size() == 1 && !p.spec.is_signed,
                              "quantized layers take unsigned activations with one scale a tensor");
-  return {p.scale[0], p.zero_point[0], p.spec.bits};
+  return {p.scale[0], p.zero_point[0], p.spec.bits - (p.spec.reduce_range ? 1 : 0)};
 }
 
 void TensorQParams::check(const char* what) const {

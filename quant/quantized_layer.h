@@ -19,7 +19,7 @@ struct TensorQParams {
   int32_t zero_point = 0;
   int bits = 8;
 
-  /// Throws ValueError for per-channel parameters or signed ones.
+  /// A reduced range is one of fewer bits. Throws ValueError for per-channel parameters or signed ones.
   static TensorQParams from(const QParams& qparams);
   /// Throws ValueError that begins with `what`, unless the scale is positive and finite, bits are 2 to 8 and the zero
   /// point is an integer of so many bits.
