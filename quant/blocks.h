@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include <thimble/core/error.h>
 #include <thimble/core/shape.h>
@@ -16,8 +18,8 @@ struct Blocks {
 
   /// Throws ShapeError for an axis that the shape does not have, ValueError for groups that do not divide the rest of
   /// the shape. Messages begin with `what`.
-  Blocks(const Shape& shape, const QuantizationSpec& spec, const char* what) {
-    const int at = spec.axis ? normalize_axis(*spec.axis, shape.ndim(), what) : -1;
+  Blocks(const Shape& shape, const QuantizationSpec& spec, std::string_view what) {
+    const int at = spec.axis ? normalize_axis(*spec.axis, shape.ndim(), std::string(what).c_str()) : -1;
     for (int i = 0; i < shape.ndim(); ++i) (i == at ? channels : i < at ? outer : inner) *= shape[i];
     if (spec.group_size == 0) return;
     check<ValueError>(spec.group_size > 0 && at == 0, what, ": groups of ", spec.group_size,

@@ -55,12 +55,13 @@ void FakeQuantize::set_observing(bool observing) {
   if (options_.learned) scale_.set_requires_grad(observing);
 }
 
-std::vector<int32_t> FakeQuantize::zero_points() const { return zero_point_.data().to_vector<int32_t>(); }
-
 QParams FakeQuantize::qparams() const {
   check<ValueError>(initialized_.item<uint8_t>() != 0, "fake-quantize '", name(),
                     "' has seen no values: train the prepared graph, or run it on data in training mode");
-  return {spec(), scale_.data().to_vector<float>(), zero_points()};
+  std::vector<float> scale = scale_.data().to_vector<float>();
+  // An optimizer's step may lead to 0 or beyond.
+  for (float& s : scale) s = std::max(std::abs(s), std::numeric_limits<float>::min());
+  return {spec(), scale, zero_point_.data().to_vector<int32_t>()};
 }
 
 QParams FakeQuantize::qparams_for(const NDArray& x) const {
@@ -78,38 +79,30 @@ void FakeQuantize::set_qparams(const QParams& p) {
 }
 
 void FakeQuantize::initialize(const NDArray& x) {
-  if (x.numel() == 0) return;
-  QParams p = choose_qparams(x, spec());
-  if (options_.learned) {
-    // The zero point stays where the range puts it; ranges that begin at 0 keep it at the lowest integer.
-    const bool affine = spec().scheme == QScheme::affine && p.zero_point[0] != spec().qmin();
-    if (!affine) p.scale = lsq_initial_scale(x, spec());
-  } else if (observer_) {
+  if (x.numel() > 0) observe(x, min_max(x, spec(), type()));
+}
+
+void FakeQuantize::observe(const NDArray& x, const Range& range) {
+  if (observer_) {
     (*observer_)(x);
-    p = observer_->qparams();
+    return set_qparams(observer_->qparams());
   }
+  QParams p = choose_qparams(range.min, range.max, spec());
+  // A range to both sides of an affine zero point, which stays where it is, is the best start there; else LSQ's own.
+  const bool two_sided = spec().scheme == QScheme::affine && p.zero_point[0] != spec().qmin();
+  if (options_.learned && !two_sided) p.scale = lsq_initial_scale(x, spec());
   set_qparams(p);
 }
 
-void FakeQuantize::observe(const NDArray& x) {
-  if (!options_.learned || initialized_.item<uint8_t>() == 0) initialize(x);
-  if (options_.learned) keep_scale_positive();
-}
-
-// An optimizer's step may lead to 0 or beyond.
-void FakeQuantize::keep_scale_positive() {
-  float* scale = scale_.mutable_data().data<float>();
-  for (int64_t i = 0; i < options_.channels; ++i)
-    scale[i] = std::max(std::abs(scale[i]), std::numeric_limits<float>::min());
-}
-
 Tensor FakeQuantize::forward(const Tensor& x) {
-  if (training() && observing_) observe(x.data());
+  const bool learns = options_.learned && training();
+  const bool is_initialized = initialized_.item<uint8_t>() != 0;
+  if (training() && observing_ && !(options_.learned && is_initialized)) Observer::forward(x);
   if (!quantizing_ || x.numel() == 0) return x;
-  if (!options_.learned) return fake_quantize(x, qparams_for(x.data()));
-  qparams();  // throws if there are none
-  const double factor = lsq_grad_factor(x.numel() / options_.channels, spec());
-  return fake_quantize(x, scale_, zero_points(), spec(), factor);
+  if (!learns) return fake_quantize(x, qparams_for(x.data()));
+  const QParams p = qparams();
+  std::ranges::copy(p.scale, scale_.mutable_data().data<float>());
+  return fake_quantize(x, scale_, p.zero_point, spec(), lsq_grad_factor(x.numel() / options_.channels, spec()));
 }
 
 }  // namespace thimble::quant

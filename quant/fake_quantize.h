@@ -48,10 +48,8 @@ class FakeQuantize : public Observer {
   bool learned() const { return options_.learned; }
 
  private:
-  void observe(const NDArray& x) override;
+  void observe(const NDArray& x, const Range& range) override;
   void set_qparams(const QParams& qparams);
-  void keep_scale_positive();
-  std::vector<int32_t> zero_points() const;
 
   Options options_;
   bool observing_ = true, quantizing_ = true;

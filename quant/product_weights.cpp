@@ -1,11 +1,12 @@
 #include <thimble/quant/product_weights.h>
+#include <thimble/quant/qparams_mse.h>
 
 namespace thimble::quant {
 
 QParams WeightQuantization::qparams(const NDArray& weight) const {
   check<ValueError>(observer == "minmax" || observer == "mse", "weights: unknown observer '", observer,
                     "'; there are: minmax, mse");
-  if (scale.empty()) return choose_qparams(weight, spec);
+  if (scale.empty()) return observer == "mse" ? choose_qparams_mse(weight, spec) : choose_qparams(weight, spec);
   QParams p = choose_qparams(weight, spec);
   check<ValueError>(scale.size() == p.scale.size(), "weights: ", scale.size(), " scales were decided on, ",
                     p.scale.size(), " are needed");

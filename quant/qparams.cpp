@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include <thimble/core/kernels/min_max.h>
 #include <thimble/core/kernels/quantize.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/qparams.h>
@@ -40,6 +41,8 @@ void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const
                       " is not in [", p.spec.qmin(), ", ", p.spec.qmax(), "]");
 }
 
+int bits_used(const QuantizationSpec& spec) { return spec.bits - (spec.reduce_range ? 1 : 0); }
+
 }  // namespace
 
 void check_bits(int64_t bits, std::string_view what) {
@@ -55,11 +58,11 @@ QScheme qscheme_from_name(std::string_view name) {
 }
 
 int32_t QuantizationSpec::qmin() const {
-  if (is_signed) return -(1 << (bits - 1)) + (scheme == QScheme::symmetric ? 1 : 0);
+  if (is_signed) return -(1 << (bits_used(*this) - 1)) + (scheme == QScheme::symmetric ? 1 : 0);
   return scheme == QScheme::symmetric ? 1 : 0;
 }
 
-int32_t QuantizationSpec::qmax() const { return is_signed ? (1 << (bits - 1)) - 1 : (1 << bits) - 1; }
+int32_t QuantizationSpec::qmax() const { return (1 << (bits_used(*this) - (is_signed ? 1 : 0))) - 1; }
 
 QuantizationSpec QuantizationSpec::per_channel_weight(int bits) {
   return {.bits = bits, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0};
@@ -74,6 +77,7 @@ Attributes QuantizationSpec::to_attributes() const {
                {"truncate_zero_point", zero_point_rounding == ZeroPointRounding::truncate}};
   if (axis) a.set("axis", int64_t{*axis});
   if (group_size != 0) a.set("group_size", group_size);
+  if (reduce_range) a.set("reduce_range", true);
   return a;
 }
 
@@ -87,6 +91,8 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
   check<FormatError>(scheme == "affine" || scheme == "symmetric", "quantization: unknown scheme '", scheme, "'");
   spec.scheme = qscheme_from_name(scheme);
   if (a.get<bool>("truncate_zero_point", false)) spec.zero_point_rounding = ZeroPointRounding::truncate;
+  spec.reduce_range = a.get<bool>("reduce_range", false);
+  check<FormatError>(bits_used(spec) >= 2, "quantization: ", bits, " bits leave too few integers for reduce_range");
   if (a.contains("axis")) {
     const auto axis = a.get<int64_t>("axis");
     check<FormatError>(axis >= -Shape::kMaxDims && axis < Shape::kMaxDims, "quantization: axis ", axis);
@@ -100,6 +106,8 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
 
 QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec) {
   check_bits(spec.bits, "choose_qparams");
+  check<ValueError>(bits_used(spec) >= 2, "choose_qparams: ", spec.bits, " bits leave too few integers for ",
+                    "reduce_range");
   check<ValueError>(min.size() == max.size() && !min.empty(), "choose_qparams: ", min.size(), " minima and ",
                     max.size(), " maxima");
   QParams out{spec, {}, {}};
@@ -123,29 +131,16 @@ QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec) {
   return choose_qparams(range.min, range.max, spec);
 }
 
-Range min_max(const NDArray& x, const QuantizationSpec& spec) {
-  check<DTypeError>(x.dtype() == DType::float32, "quantization: ranges are taken from float32 values, got ", x.dtype());
-  check<ValueError>(x.numel() > 0, "quantization: there are no values to take a range from");
+Range min_max(const NDArray& x, const QuantizationSpec& spec, std::string_view what) {
+  check<DTypeError>(x.dtype() == DType::float32, what, ": ranges are taken from float32 values, got ", x.dtype());
+  check<ValueError>(x.numel() > 0, what, ": there are no values to take a range from");
   const NDArray values = x.contiguous();
-  const float* p = values.data<float>();
-  const Blocks blocks(x.shape(), spec, "quantization");
-  Range range;
-  range.min.assign(static_cast<size_t>(blocks.channels), std::numeric_limits<float>::infinity());
-  range.max.assign(static_cast<size_t>(blocks.channels), -std::numeric_limits<float>::infinity());
-  bool finite = true;
-  for (int64_t row = 0; row < blocks.rows(); ++row) {
-    const auto c = blocks.channel(row);
-    float low = range.min[c], high = range.max[c];
-    for (int64_t i = 0; i < blocks.inner; ++i) {
-      const float v = p[row * blocks.inner + i];
-      finite = finite && std::isfinite(v);
-      low = std::min(low, v);
-      high = std::max(high, v);
-    }
-    range.min[c] = low;
-    range.max[c] = high;
-  }
-  check<ValueError>(finite, "quantization: the values hold NaN or infinity");
+  const Blocks blocks(x.shape(), spec, what);
+  const auto channels = static_cast<size_t>(blocks.channels);
+  Range range{std::vector<float>(channels), std::vector<float>(channels)};
+  check<ValueError>(kernels::min_max(values.data<float>(), {blocks.outer, blocks.channels, blocks.inner},
+                                     range.min.data(), range.max.data()),
+                    what, ": the values hold NaN or infinity");
   return range;
 }
 

@@ -39,6 +39,9 @@ struct QuantizationSpec {
   /// With axis 0: own parameters for each so many consecutive elements of a channel, too. 0: no groups.
   int64_t group_size = 0;
   ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
+  /// Uses the integers of one bit less, as torch's observers can, for kernels whose sums of products may overflow.
+  /// Needs 3 bits.
+  bool reduce_range = false;
 
   /// The integers used: 2^bits of them, but one fewer for a symmetric scheme, so that the range is symmetric too.
   int32_t qmin() const;
@@ -71,7 +74,7 @@ struct QParams {
 
 /// Parameters for values in [min, max]. A range that is the point 0 gets scale 1; scales too small for float32 are
 /// raised to the smallest normal number. Throws ValueError if a bound is not finite, min > max, or bits is not in [2,
-/// 8].
+/// 8] or too small for reduce_range.
 QParams choose_qparams(float min, float max, const QuantizationSpec& spec = {});
 /// The same for each of several ranges (per channel).
 QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec);
@@ -87,10 +90,10 @@ NDArray quantize(const NDArray& x, const QParams& qparams);
 NDArray dequantize(const NDArray& q, const QParams& qparams);
 
 /// Smallest and largest values of x (float32), for each part of it that has parameters of its own (QuantizationSpec's
-/// axis and group_size). Throws ValueError for values that are not finite or an empty x.
+/// axis and group_size). Throws ValueError, beginning with `what`, for values that are not finite or an empty x.
 struct Range {
   std::vector<float> min, max;
 };
-Range min_max(const NDArray& x, const QuantizationSpec& spec);
+Range min_max(const NDArray& x, const QuantizationSpec& spec, std::string_view what = "quantization");
 
 }  // namespace thimble::quant

@@ -35,8 +35,9 @@ float channel_scale(float for_weights, bool all_zero, float bias, float input_sc
 TensorQParams TensorQParams::from(const QParams& p) {
   thimble::check<ValueError>(p.scale.size() == 1, "quantized layers take activations with one scale a tensor, got ",
                              p.scale.size());
-  const int32_t shift = p.spec.is_signed ? 1 << (p.spec.bits - 1) : 0;
-  return {p.scale[0], p.zero_point[0] + shift, p.spec.bits};
+  const int bits = p.spec.bits - (p.spec.reduce_range ? 1 : 0);
+  const int32_t shift = p.spec.is_signed ? 1 << (bits - 1) : 0;
+  return {p.scale[0], p.zero_point[0] + shift, bits};
 }
 
 void TensorQParams::check(const char* what) const {

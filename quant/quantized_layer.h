@@ -20,7 +20,8 @@ struct TensorQParams {
   int32_t zero_point = 0;
   int bits = 8;
 
-  /// Signed parameters become the unsigned ones that mean the same. Throws ValueError for more than one scale.
+  /// Signed parameters become the unsigned ones that mean the same, a reduced range one of fewer bits. Throws
+  /// ValueError for more than one scale.
   static TensorQParams from(const QParams& qparams);
   /// Throws ValueError that begins with `what`, unless the scale is positive and finite, bits are 2 to 8 and the zero
   /// point is an integer of so many bits.

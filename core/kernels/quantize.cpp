@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <numeric>
+
 #include <thimble/core/isa.h>
 #include <thimble/core/kernels/quantize.h>
 #include <thimble/core/kernels/quantize_kernels.h>
+#include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -18,11 +22,15 @@ const QuantizeKernels& kernels() {
 // Elements that take a thread some microseconds.
 constexpr int64_t kGrain = 32 * 1024;
 
+QuantizeConstants constants_of(const QuantizeArgs& args) {
+  return {args.scale, static_cast<float>(args.low - args.zero_point), static_cast<float>(args.high - args.zero_point),
+          args.zero_point};
+}
+
 template <typename Q>
 void quantize_with(void (*kernel)(const float*, int64_t, const QuantizeConstants&, Q*), const float* x, int64_t n,
                    const QuantizeArgs& args, Q* out) {
-  const QuantizeConstants constants{args.scale, static_cast<float>(args.low - args.zero_point),
-                                    static_cast<float>(args.high - args.zero_point), args.zero_point};
+  const QuantizeConstants constants = constants_of(args);
   parallel_for(n, kGrain, [&](int64_t begin, int64_t end) { kernel(x + begin, end - begin, constants, out + begin); });
 }
 
@@ -49,6 +57,18 @@ void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, flo
 }
 void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
   dequantize_with(kernels().from_int32, q, n, scale, zero_point, out);
+}
+
+double squared_steps_error(const float* x, int64_t n, const QuantizeArgs& args) {
+  const QuantizeConstants constants = constants_of(args);
+  // Blocks, not pieces, are summed in order: pieces depend on the number of threads.
+  const int64_t blocks = (n + kGrain - 1) / kGrain;
+  double* sums = thread_scratch_of<double>(ScratchUse::sums, blocks);
+  parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block)
+      sums[block] = kernels().squared_steps_error(x + block * kGrain, std::min(kGrain, n - block * kGrain), constants);
+  });
+  return std::accumulate(sums, sums + blocks, 0.0);
 }
 
 void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {

@@ -24,6 +24,10 @@ void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, fl
 void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
 void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
 
+/// The sum of ((x[i] - x'[i]) / scale)^2, where x' is x quantized and dequantized: in steps, so that no scale makes it
+/// overflow. x must be finite. The same bits on every instruction set and thread count.
+double squared_steps_error(const float* x, int64_t n, const QuantizeArgs& args);
+
 /// The sum of two quantized arrays, quantized: out[i] = clamp(round_half_even((a[i] - a_zero_point) * a_scale + (b[i] -
 /// b_zero_point) * b_scale) + zero_point, low, high), where the scales are already divided by the output's. The same
 /// bits on every instruction set.

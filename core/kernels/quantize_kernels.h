@@ -25,6 +25,7 @@ struct QuantizeKernels {
   void (*from_uint8)(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
   void (*from_int8)(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
   void (*from_int32)(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
+  double (*squared_steps_error)(const float* x, int64_t n, const QuantizeConstants& c);
   void (*add)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out);
 };
 

@@ -70,6 +70,28 @@ void dequantize_loop(const Q* __restrict q, int64_t n, float scale, int32_t zero
   }
 }
 
+double squared_steps_error_loop(const float* __restrict x, int64_t n, const QuantizeConstants& constants) {
+  constexpr int kLanes = 16;    // enough for the registers of any instruction set, and the same for all
+  constexpr int kBlock = 1024;  // elements of which a float32 sum loses little
+  const QuantizeConstants c = constants;
+  const auto squared_error = [&c](float value) __attribute__((always_inline)) {
+    const float steps = value / c.scale;
+    const float error = steps - ((clamped(steps, c.low, c.high) + kRound) - kRound);
+    return error * error;
+  };
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t end = n - begin < kBlock ? n : begin + kBlock;
+    float sums[kLanes] = {};
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes)
+      for (int lane = 0; lane < kLanes; ++lane) sums[lane] += squared_error(x[i + lane]);
+    for (; i < end; ++i) sums[0] += squared_error(x[i]);
+    for (const float sum : sums) total += double{sum};
+  }
+  return total;
+}
+
 // Two products and a sum of floats in this order on every instruction set: nothing is contracted.
 void add_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t n,
               const QuantizedAddConstants& constants, uint8_t* __restrict out) {
@@ -81,8 +103,13 @@ void add_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t 
   }
 }
 
-constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,  quantize_loop<int8_t>,    dequantize_loop<uint8_t>,
-                                           dequantize_loop<int8_t>, dequantize_loop<int32_t>, add_loop};
+constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,
+                                           quantize_loop<int8_t>,
+                                           dequantize_loop<uint8_t>,
+                                           dequantize_loop<int8_t>,
+                                           dequantize_loop<int32_t>,
+                                           squared_steps_error_loop,
+                                           add_loop};
 
 }  // namespace
 }  // namespace thimble::kernels
