@@ -173,6 +173,63 @@ void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t cha
   depthwise_kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
 }
 
+// A piece of a grouped product, small enough for its sums to stay in the first level cache from group to group.
+constexpr int64_t kGroupRows = 32, kGroupPanels = 4, kGroupColumns = kGroupPanels * PackedInt8Weights::kPanel;
+
+void finish_row(const float* sums, int64_t n, const Int8Epilogue& e, float* out) {
+  for (int64_t c = 0; c < n; ++c) out[c] = e.relu && !(sums[c] > 0) ? 0 : sums[c];
+}
+
+void finish_row(const float* sums, int64_t n, const Int8Epilogue& e, uint8_t* out) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds half to even
+  const auto low = static_cast<float>(e.low - e.zero_point), high = static_cast<float>(e.high - e.zero_point);
+  for (int64_t c = 0; c < n; ++c) {
+    const float rounded = std::min(std::max(sums[c], low), high) + kRound - kRound;
+    out[c] = static_cast<uint8_t>(static_cast<int32_t>(rounded) + e.zero_point);
+  }
+}
+
+template <typename Out>
+void multiply_group_piece(const uint8_t* a, int64_t lda, int64_t rows, std::span<const PackedInt8Weights> groups,
+                          int64_t first_panel, int64_t panels, const Int8Epilogue& e, Out* out, int64_t ldc) {
+  alignas(64) float sums[kGroupRows * kGroupColumns], of_group[kGroupRows * kGroupColumns];
+  const Kernel kernel = kernel_of(active_isa());
+  const int64_t n = groups[0].n(), k = groups[0].k(), column = first_panel * PackedInt8Weights::kPanel;
+  const int64_t columns = std::min(panels * PackedInt8Weights::kPanel, n - column);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const int64_t constants = static_cast<int64_t>(g) * n + column;
+    Int8GemmTask task =
+        task_of(a + static_cast<int64_t>(g) * k, {.bias = e.bias + constants, .multiplier = e.multiplier + constants});
+    task.lda = lda;
+    set_weights(task, groups[g]);
+    task.weights += first_panel * task.panel_stride;
+    task.n = columns;
+    set_output(task, Int8Epilogue{}, g == 0 ? sums : of_group, kGroupColumns);
+    kernel(task, {0, rows, 0, panels});
+    if (g == 0) continue;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c) sums[r * kGroupColumns + c] += of_group[r * kGroupColumns + c];
+  }
+  for (int64_t r = 0; r < rows; ++r) finish_row(sums + r * kGroupColumns, columns, e, out + r * ldc + column);
+}
+
+template <typename Out>
+void multiply_groups(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8Epilogue& e, Out* out, int64_t ldc) {
+  const int64_t panels = groups[0].panels(), pieces_across = ceil_div(panels, kGroupPanels);
+  const int64_t pieces = ceil_div(m, kGroupRows) * pieces_across;
+  const double weight_bytes = static_cast<double>(groups.size()) * static_cast<double>(groups[0].n() * groups[0].k());
+  const int64_t grain =
+      grain_of(static_cast<double>(pieces), weight_bytes * static_cast<double>(m), m < kGroupRows ? weight_bytes : 0);
+  parallel_for(pieces, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t row = piece / pieces_across * kGroupRows, panel = piece % pieces_across * kGroupPanels;
+      multiply_group_piece(a + row * lda, lda, std::min(kGroupRows, m - row), groups, panel,
+                           std::min(kGroupPanels, panels - panel), e, out + row * ldc, ldc);
+    }
+  });
+}
+
 }  // namespace
 
 PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k, int64_t segments)
@@ -218,6 +275,16 @@ void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                float* out, int64_t ldc) {
   multiply(a, lda, m, w, epilogue, out, ldc);
+}
+
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc) {
+  multiply_groups(a, lda, m, groups, epilogue, out, ldc);
+}
+
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8Epilogue& epilogue, float* out, int64_t ldc) {
+  multiply_groups(a, lda, m, groups, epilogue, out, ldc);
 }
 
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,

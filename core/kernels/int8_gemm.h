@@ -79,6 +79,15 @@ void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                float* out, int64_t ldc);
 
+/// Weights in groups along k, each with scales of its own: out = epilogue of the sum over groups g of float(sum_g +
+/// bias[g][n]) * multiplier[g][n], added up in float32 in this order; sum_g is that of group g's products. The
+/// epilogue's bias and multiplier are [groups][n]; all groups have the same k. Rows of a and out are lda and ldc
+/// elements apart. Every instruction set, thread count and split of m gives the same bits. Arguments are not checked.
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc);
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8Epilogue& epilogue, float* out, int64_t ldc);
+
 /// The rows of a product that lie anywhere in memory: row i starts at data + rows[i], and its segments, as many as the
 /// weights have, at segments[s] from there.
 struct GatheredRows {
