@@ -12,13 +12,15 @@ constexpr int64_t kGrain = 64 * 1024;
 
 void count_on_this_thread(const float* x, int64_t n, const HistogramBins& b, int64_t* counts) {
   constexpr int kBlock = 256;
+  const float reciprocal = 1 / b.width;
   int32_t index[kBlock];
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int count = static_cast<int>(std::min<int64_t>(kBlock, n - begin));
     for (int i = 0; i < count; ++i) {
-      const float position = x[begin + i] * b.reciprocal_width;
-      const auto truncated = static_cast<int32_t>(position);
-      const int32_t floor = truncated - (position < static_cast<float>(truncated) ? 1 : 0);
+      const float value = x[begin + i];
+      const auto truncated = static_cast<int32_t>(value * reciprocal);
+      // Compared with the value, not with the product, which may have become 0.
+      const int32_t floor = truncated - (value < static_cast<float>(truncated) * b.width ? 1 : 0);
       // A value in no bin comes about where threads differ in taking denormals as zeros.
       index[i] = std::clamp(floor - b.first, 0, b.bins - 1);
     }

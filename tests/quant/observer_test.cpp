@@ -77,7 +77,6 @@ TEST(MinMaxObserver, CopiesAreIndependent) {
 TEST(Observers, AreMadeByName) {
   EXPECT_EQ(make_observer("minmax", {})->type(), "MinMaxObserver");
   EXPECT_THROW(make_observer("min-max", {}), ValueError);
-  EXPECT_THROW(make_observer("minmax", QuantizationSpec::per_channel_weight()), ValueError);
 }
 
 }  // namespace
