@@ -33,10 +33,13 @@
 #include <thimble/nn/passes.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
+#include <thimble/quant/cross_entropy_observer.h>
 #include <thimble/quant/fuse.h>
+#include <thimble/quant/histogram_observers.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/qconfig.h>
 #include <thimble/quant/qparams.h>
+#include <thimble/quant/qparams_mse.h>
 #include <thimble/quant/quantize.h>
 #include <thimble/quant/quantized_conv.h>
 #include <thimble/quant/quantized_linear.h>

@@ -41,8 +41,9 @@ class Divergence {
 
   double total() const { return sums_.values(0, grid_.bins); }
 
-  // Of the integers, for the bins [begin, end), from all values: sum of P log(P / Q), where P are the values with the
-  // outliers in the outermost bins, and Q those without, each integer's spread evenly over its bins that hold any.
+  // Of the integers, for the bins [begin, end), from all values: the sum of P log(P / Q) - P + Q, where P are the
+  // values with the outliers in the outermost bins, and Q those without, each integer's spread evenly over its bins
+  // that hold any.
   double of(int64_t begin, int64_t end, const QParams& p) const {
     const double inside = sums_.values(begin, end);
     if (inside <= 0) return std::numeric_limits<double>::infinity();
@@ -65,7 +66,7 @@ class Divergence {
       if (mass > 0) p_log_q += mass * std::log(std::max(values / occupied, kSmoothing));
       at = next;
     }
-    return (p_log_p - p_log_q) / total() - std::log(total() / inside);
+    return (p_log_p - p_log_q - (total() - inside)) / total();
   }
 
  private:
@@ -92,7 +93,7 @@ class Divergence {
 }  // namespace
 
 ClipRange entropy_range(const Histogram& h, const QuantizationSpec& spec) {
-  const ClipRange whole{h.min(), h.max()};
+  const ClipRange whole{std::min(h.min(), 0.0f), std::max(h.max(), 0.0f)};
   const Divergence divergence(h);
   if (divergence.total() == 0) return whole;
   const BinGrid& grid = h.grid();
@@ -103,8 +104,8 @@ ClipRange entropy_range(const Histogram& h, const QuantizationSpec& spec) {
   for (int64_t t = std::max(below, above); t > 0; --t) {
     const int64_t begin = below - std::min(below, t), end = below + std::min(above, t);
     if (end - begin < integers) break;
-    const ClipRange range{static_cast<float>(std::max<double>(grid.edge(begin), h.min())),
-                          static_cast<float>(std::min<double>(grid.edge(end), h.max()))};
+    const ClipRange range{static_cast<float>(std::max<double>(grid.edge(begin), whole.low)),
+                          static_cast<float>(std::min<double>(grid.edge(end), whole.high))};
     const double d = divergence.of(begin, end, choose_qparams(range.low, range.high, spec));
     if (!(d < least - 1e-9)) continue;
     least = d;

@@ -21,14 +21,32 @@ double squared_distance(double from, double to, double parts) {
   return integral(to) - integral(from);
 }
 
+constexpr int64_t kBins = 2048;  // torch's default
+
+// Counts of kBins equal parts of [min, max], as torch has them, of values spread evenly over each bin.
+std::vector<double> equal_parts(const Histogram& h) {
+  std::vector<double> parts(kBins);
+  const double min = h.min(), width = (double{h.max()} - min) / kBins;
+  for (int64_t i = 0; i < h.grid().bins; ++i) {
+    const auto count = static_cast<double>(h.count(i));
+    const double from = std::clamp<double>((h.grid().edge(i) - min) / width, 0, kBins);
+    const double to = std::clamp<double>((h.grid().edge(i + 1) - min) / width, 0, kBins);
+    auto part = static_cast<int64_t>(from);
+    if (part == kBins) parts.back() += count;  // max alone, at the edge of its bin
+    for (; static_cast<double>(part) < to; ++part) {
+      const double begin = std::max(from, static_cast<double>(part)), end = std::min(to, static_cast<double>(part + 1));
+      parts[static_cast<size_t>(part)] += count * (end - begin) / (to - from);
+    }
+  }
+  return parts;
+}
+
 // The names are torch's: HistogramObserver._non_linear_param_search.
 class NonLinearParamSearch {
  public:
-  NonLinearParamSearch(const Histogram& h, double parts) : h_(h), parts_(parts), c_sum_(h.grid().bins) {
-    int64_t sum = 0;
-    for (int64_t i = 0; i < h.grid().bins; ++i) c_sum_[static_cast<size_t>(i)] = static_cast<double>(sum += h.count(i));
-    start_bin_ = h.grid().bin_of(h.min());
-    end_bin_ = h.grid().bin_of(h.max());
+  NonLinearParamSearch(const Histogram& h, double parts) : h_(h), parts_(parts), counts_(equal_parts(h)) {
+    double sum = 0;
+    for (const double count : counts_) c_sum_.push_back(sum += count);
   }
 
   ClipRange run() {
@@ -55,9 +73,9 @@ class NonLinearParamSearch {
       start_bin_ = next_start;
       end_bin_ = next_end;
     }
-    const BinGrid& grid = h_.grid();
-    return {static_cast<float>(std::max<double>(grid.edge(start_bin_), h_.min())),
-            static_cast<float>(std::min<double>(grid.edge(end_bin_ + 1), h_.max()))};
+    const double min = h_.min(), width = (double{h_.max()} - min) / kBins;
+    return {static_cast<float>(min + static_cast<double>(start_bin_) * width),
+            static_cast<float>(min + static_cast<double>(end_bin_ + 1) * width)};
   }
 
  private:
@@ -67,17 +85,18 @@ class NonLinearParamSearch {
   double quantization_error(int64_t start, int64_t end) const {
     const double part = static_cast<double>(end - start + 1) / parts_;
     double sum = 0;
-    for (int64_t i = 0; i < h_.grid().bins; ++i) {
-      const auto from = static_cast<double>(i - start);
-      sum += static_cast<double>(h_.count(i)) * squared_distance(from / part, (from + 1) / part, parts_);
+    double from = -static_cast<double>(start);
+    for (const double count : counts_) {
+      sum += count * squared_distance(from / part, (from + 1) / part, parts_);
+      ++from;
     }
     return sum * cube(part);
   }
 
   const Histogram& h_;
   double parts_;
-  std::vector<double> c_sum_;
-  int64_t start_bin_, end_bin_;
+  std::vector<double> counts_, c_sum_;
+  int64_t start_bin_ = 0, end_bin_ = kBins - 1;
 };
 
 }  // namespace

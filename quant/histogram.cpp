@@ -59,7 +59,7 @@ void Histogram::add(const NDArray& x, float min, float max) {
   const NDArray values = x.contiguous();
   kernels::count_values(
       values.data<float>(), values.numel(),
-      {static_cast<float>(1 / grid.width()), static_cast<int32_t>(grid.first), static_cast<int32_t>(grid.bins)},
+      {static_cast<float>(grid.width()), static_cast<int32_t>(grid.first), static_cast<int32_t>(grid.bins)},
       counts_.data<int64_t>());
 }
 

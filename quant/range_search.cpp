@@ -46,7 +46,7 @@ class Search {
   };
 
   ClipRange at(const Factors& f) const {
-    return {range_.low * static_cast<float>(f.low) / kFinest, range_.high * static_cast<float>(f.high) / kFinest};
+    return {range_.low * (static_cast<float>(f.low) / kFinest), range_.high * (static_cast<float>(f.high) / kFinest)};
   }
   double loss_at(const Factors& f) const {
     const ClipRange r = at(f);

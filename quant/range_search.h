@@ -18,9 +18,9 @@ enum class RangeSearch {
   together,   ///< [min, max], widened to hold 0, times a factor
 };
 
-/// The part of [min, max] with the smallest loss(QParams for it), per tensor: steps of a hundredth of the range, then
-/// of a thousandth around the best. The whole range unless another is strictly better; a loss that is NaN is never
-/// better.
+/// The part of [min, max], widened to hold 0, with the smallest loss(QParams for it), per tensor: steps of a hundredth
+/// of the range, then of a thousandth around the best. The whole range unless another is strictly better; a loss that
+/// is NaN is never better.
 ClipRange search_range(ClipRange range, const QuantizationSpec& spec, RangeSearch search,
                        const std::function<double(const QParams&)>& loss);
 

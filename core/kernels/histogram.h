@@ -7,7 +7,7 @@ namespace thimble::kernels {
 
 /// Bin i holds the values from (first + i) * width up to, but without, (first + i + 1) * width, for i in [0, bins).
 struct HistogramBins {
-  float reciprocal_width;  ///< a power of two, so that products with it are exact
+  float width;  ///< a power of two, so that products with it and its reciprocal are exact; both normal numbers
   int32_t first, bins;
 };
 

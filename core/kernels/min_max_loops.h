@@ -15,11 +15,12 @@ struct Ranges {
   L low, high;
   Mask nan{};
 
-  [[gnu::always_inline]] void widen(const L& x) {
-    low = L::each([&](int i) { return x.v[i] < low.v[i] ? x.v[i] : low.v[i]; });
-    high = L::each([&](int i) { return x.v[i] > high.v[i] ? x.v[i] : high.v[i]; });
+  [[gnu::always_inline]] void widen(const L& x) { widen(x, x); }
+  [[gnu::always_inline]] void widen(const L& lows, const L& highs) {
+    low = L::each([&](int i) { return lows.v[i] < low.v[i] ? lows.v[i] : low.v[i]; });
+    high = L::each([&](int i) { return highs.v[i] > high.v[i] ? highs.v[i] : high.v[i]; });
 #pragma GCC unroll 4
-    for (const auto& v : x.v) nan |= v != v;
+    for (const auto& v : lows.v) nan |= v != v;
   }
   [[gnu::always_inline]] bool has_nan() const {
     int any = 0;
@@ -28,28 +29,43 @@ struct Ranges {
   }
 };
 
+[[gnu::always_inline]] inline float smaller(float a, float b) { return a < b ? a : b; }
+[[gnu::always_inline]] inline float larger(float a, float b) { return a > b ? a : b; }
+
+// Rows are often short, those of a convolution's weights above all.
 template <int kBytes>
 bool row_loop(const float* x, int64_t n, float* min, float* max) {
-  constexpr int kCount = kBytes / static_cast<int>(sizeof(float)), kWidth = 4 * kCount;
-  using L = Lanes<float, kCount, 4>;
+  constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
+  using One = Lanes<float, kCount, 1>;
+  using Four = Lanes<float, kCount, 4>;
   float low = *min, high = *max;
   bool nan = false;
   int64_t i = 0;
-  if (n >= kWidth) {
-    Ranges<L> ranges{L::load(x), L::load(x)};
-    for (; i + kWidth <= n; i += kWidth) ranges.widen(L::load(x + i));
-    nan = ranges.has_nan();
-    float lows[kWidth], highs[kWidth];
-    ranges.low.store(lows);
-    ranges.high.store(highs);
-    for (int j = 0; j < kWidth; ++j) {
-      low = lows[j] < low ? lows[j] : low;
-      high = highs[j] > high ? highs[j] : high;
+  if (n >= kCount) {
+    Ranges<One> one{One::load(x), One::load(x)};
+    if (n >= 4 * kCount) {
+      Ranges<Four> four{Four::load(x), Four::load(x)};
+      for (; i + 4 * kCount <= n; i += 4 * kCount) four.widen(Four::load(x + i));
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) one.widen(One{{four.low.v[v]}}, One{{four.high.v[v]}});
+      one.nan |= four.nan;
     }
+    for (; i + kCount <= n; i += kCount) one.widen(One::load(x + i));
+    nan = one.has_nan();
+    float lows[kCount], highs[kCount];
+    one.low.store(lows);
+    one.high.store(highs);
+    for (int width = kCount / 2; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) {
+        lows[j] = smaller(lows[j + width], lows[j]);
+        highs[j] = larger(highs[j + width], highs[j]);
+      }
+    low = smaller(lows[0], low);
+    high = larger(highs[0], high);
   }
   for (; i < n; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
+    low = smaller(x[i], low);
+    high = larger(x[i], high);
     nan |= x[i] != x[i];
   }
   *min = low;

@@ -146,5 +146,25 @@ TEST_F(QuantizeKernel, DequantizesEveryValue) {
   ASSERT_NO_FATAL_FAILURE(expect_dequantized(sums, 1e-5f, 0));
 }
 
+TEST_F(QuantizeKernel, MeasuresItsErrorAlikeEverywhere) {
+  for (const size_t n : {size_t{0}, size_t{1}, size_t{15}, size_t{16}, size_t{1023}, size_t{5000}, size_t{100001}}) {
+    const std::vector<float> steps = normal(n, 40);
+    for (const QuantizeArgs& args : {QuantizeArgs{0.05f, 100, 0, 255}, QuantizeArgs{0.5f, 0, -7, 7},
+                                     QuantizeArgs{1e-30f, 3, 0, 15}, QuantizeArgs{1e30f, 3, 0, 15}}) {
+      std::vector<float> x = steps;
+      for (float& v : x) v *= args.scale;
+      double expected_sum = 0;
+      for (const float v : x) {
+        const double error = double{v / args.scale} - static_cast<double>(expected(v, args) - args.zero_point);
+        expected_sum += error * error;
+      }
+      const double first = squared_steps_error(x.data(), static_cast<int64_t>(n), args);
+      EXPECT_NEAR(first, expected_sum, 1e-5 * expected_sum);
+      on_every_isa(
+          [&] { EXPECT_EQ(squared_steps_error(x.data(), static_cast<int64_t>(n), args), first) << "of " << n; });
+    }
+  }
+}
+
 }  // namespace
 }  // namespace thimble::kernels

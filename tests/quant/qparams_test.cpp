@@ -103,6 +103,23 @@ TEST(QuantizationSpec, UsesTheIntegersOfItsBits) {
   }
 }
 
+TEST(QuantizationSpec, AReducedRangeIsThatOfABitLess) {
+  for (int bits = 3; bits <= 8; ++bits)
+    for (const bool is_signed : {false, true})
+      for (const QScheme scheme : {QScheme::affine, QScheme::symmetric}) {
+        const QuantizationSpec reduced{.bits = bits, .is_signed = is_signed, .scheme = scheme, .reduce_range = true};
+        const QuantizationSpec fewer{.bits = bits - 1, .is_signed = is_signed, .scheme = scheme};
+        EXPECT_EQ(reduced.qmin(), fewer.qmin());
+        EXPECT_EQ(reduced.qmax(), fewer.qmax());
+        EXPECT_EQ(QuantizationSpec::from_attributes(reduced.to_attributes()), reduced);
+      }
+  EXPECT_FALSE(QuantizationSpec().to_attributes().contains("reduce_range"));
+  EXPECT_THROW(choose_qparams(0, 1, {.bits = 2, .reduce_range = true}), ValueError);
+  Attributes bad = QuantizationSpec{.bits = 2}.to_attributes();
+  bad.set("reduce_range", true);
+  EXPECT_THROW(QuantizationSpec::from_attributes(bad), FormatError);
+}
+
 TEST(QuantizationSpec, SurvivesAttributes) {
   for (const bool is_signed : {false, true})
     for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
