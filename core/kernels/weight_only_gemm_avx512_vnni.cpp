@@ -1,0 +1,58 @@
+#include <immintrin.h>
+
+#include <thimble/core/kernels/weight_only_gemm_loops.h>
+
+namespace thimble::kernels {
+namespace {
+
+// A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it.
+struct Dot {
+  static constexpr int kWidth = 16, kFewSums = 8, kManySums = 12;
+  using Bytes = __m512i;
+  using Weights = __m512i;
+  struct Activations {
+    __m512i high, low;
+  };
+  struct Sums {
+    __m512i high, low;
+  };
+
+  static Sums zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+  static Bytes load(const uint8_t* p) { return _mm512_load_si512(p); }
+  static Bytes masked(Bytes b, uint8_t mask) { return _mm512_and_si512(b, _mm512_set1_epi8(static_cast<char>(mask))); }
+  static Weights weights(Bytes b) { return b; }
+  static void split(const int32_t* q, int64_t n, uint8_t* high, uint8_t* low) {
+    for (int64_t i = 0; i < n; ++i) high[i] = static_cast<uint8_t>((q[i] + 128) >> 8);
+    for (int64_t i = 0; i < n; ++i) low[i] = static_cast<uint8_t>(q[i]);
+  }
+  static __m512i four(const uint8_t* p) {
+    int32_t bytes;
+    std::memcpy(&bytes, p, 4);
+    return _mm512_set1_epi32(bytes);
+  }
+  static Activations activations(const uint8_t* high, const uint8_t* low) { return {four(high), four(low)}; }
+  // Assembly, because g++ 12 surrounds the intrinsic with register copies that cost most of its speed.
+  static __m512i dot(__m512i sums, __m512i a, __m512i w) {
+    asm("vpdpbusd %1, %2, %0" : "+v"(sums) : "v"(a), "v"(w));
+    return sums;
+  }
+  static Sums add_products(const Sums& s, Weights w, const Activations& a) {
+    return {dot(s.high, a.high, w), dot(s.low, a.low, w)};
+  }
+  static Ints<Dot> total(const Sums& s) {
+    using Sixteen = Vector<int32_t, 16>;
+    return {{((Sixteen)s.high << 8) + (Sixteen)s.low}};
+  }
+};
+
+}  // namespace
+
+void weight_only_rows_avx512_vnni(const WeightOnlyTask& task, int64_t begin, int64_t end) {
+  quantize_rows<Dot>(task, begin, end);
+}
+
+void weight_only_gemm_avx512_vnni(const WeightOnlyTask& task, const WeightOnlyRange& range) {
+  run_task<Dot>(task, range);
+}
+
+}  // namespace thimble::kernels
