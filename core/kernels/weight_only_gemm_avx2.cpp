@@ -7,12 +7,12 @@ namespace {
 
 // A panel is two vectors of 8 channels.
 struct Dot : PairPlanes {
-  static constexpr int kWidth = 8, kFewSums = 4, kManySums = 4;
+  static constexpr int kWidth = 8, kFewSums = 4, kManySums = 4, kSums = 1;
   struct Halves {
     __m256i half[2];
   };
   using Bytes = Halves;
-  using Sums = Halves;
+  using Sum = Halves;
   struct Activations {
     __m256i even, odd;
   };
@@ -24,7 +24,7 @@ struct Dot : PairPlanes {
   static Halves both(F&& f) {
     return {{f(0), f(1)}};
   }
-  static Sums zero() {
+  static Sum zero() {
     return both([](int) { return _mm256_setzero_si256(); });
   }
   static Bytes load(const uint8_t* p) {
@@ -42,14 +42,16 @@ struct Dot : PairPlanes {
   static Activations activations(const uint8_t* even, const uint8_t* odd) {
     return {_mm256_set1_epi32(pair(even)), _mm256_set1_epi32(pair(odd))};
   }
-  static Sums add_products(const Sums& sums, const Weights& w, const Activations& a) {
+  static Sum add_products(int, const Sum& sums, const Weights& w, const Activations& a) {
     return both([&](int h) {
       const __m256i products =
           _mm256_add_epi32(_mm256_madd_epi16(a.even, w.half[h].even), _mm256_madd_epi16(a.odd, w.half[h].odd));
       return _mm256_add_epi32(sums.half[h], products);
     });
   }
-  static Ints<Dot> total(const Sums& s) { return {{(Vector<int32_t, 8>)s.half[0], (Vector<int32_t, 8>)s.half[1]}}; }
+  static Ints<Dot> total(const Sum (&sums)[1]) {
+    return {{(Vector<int32_t, 8>)sums[0].half[0], (Vector<int32_t, 8>)sums[0].half[1]}};
+  }
 };
 
 }  // namespace

@@ -7,17 +7,15 @@ namespace {
 
 // A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it.
 struct Dot {
-  static constexpr int kWidth = 16, kFewSums = 8, kManySums = 12;
+  static constexpr int kWidth = 16, kFewSums = 8, kManySums = 12, kSums = 2;
   using Bytes = __m512i;
   using Weights = __m512i;
   struct Activations {
     __m512i high, low;
   };
-  struct Sums {
-    __m512i high, low;
-  };
+  using Sum = __m512i;
 
-  static Sums zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+  static Sum zero() { return _mm512_setzero_si512(); }
   static Bytes load(const uint8_t* p) { return _mm512_load_si512(p); }
   static Bytes masked(Bytes b, uint8_t mask) { return _mm512_and_si512(b, _mm512_set1_epi8(static_cast<char>(mask))); }
   static Weights weights(Bytes b) { return b; }
@@ -36,12 +34,12 @@ struct Dot {
     asm("vpdpbusd %1, %2, %0" : "+v"(sums) : "v"(a), "v"(w));
     return sums;
   }
-  static Sums add_products(const Sums& s, Weights w, const Activations& a) {
-    return {dot(s.high, a.high, w), dot(s.low, a.low, w)};
+  static Sum add_products(int i, Sum sum, Weights w, const Activations& a) {
+    return dot(sum, i == 0 ? a.high : a.low, w);
   }
-  static Ints<Dot> total(const Sums& s) {
+  static Ints<Dot> total(const Sum (&sums)[2]) {
     using Sixteen = Vector<int32_t, 16>;
-    return {{((Sixteen)s.high << 8) + (Sixteen)s.low}};
+    return {{((Sixteen)sums[0] << 8) + (Sixteen)sums[1]}};
   }
 };
 

@@ -104,97 +104,113 @@ template <typename D, int kLanes>
   return lane == kLanes - 1 ? bytes : D::masked(bytes, static_cast<uint8_t>((1 << (8 / kLanes * (lane + 1))) - 1));
 }
 
-// The integer sums of a tile of R rows and P byte panels, sums[r][p][lane] being those of the lane and the ones below.
+// The integer sums of a tile of R rows and P byte panels, those of a lane with the ones below it, one for each plane
+// that the instruction set adds up on its own.
 template <typename D, int kLanes, int R, int P>
-struct Tile {
-  typename D::Sums sums[R][P][kLanes];
+using TileSums = typename D::Sum[R][P][kLanes][D::kSums];
 
-  [[gnu::always_inline]] Tile() {
+// Four features: the bytes of P panels, and of each row a place in both planes.
+template <typename D, int kLanes, int R, int P>
+[[gnu::always_inline]] inline void add_quad(TileSums<D, kLanes, R, P>& sums, const uint8_t* weights,
+                                            int64_t panel_stride, const uint8_t* planes, int64_t row_stride,
+                                            int64_t second_plane) {
+  typename D::Weights w[P][kLanes];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) {
+  for (int p = 0; p < P; ++p) {
+    const typename D::Bytes bytes = D::load(weights + p * panel_stride);
 #pragma GCC unroll 4
-        for (int lane = 0; lane < kLanes; ++lane) sums[r][p][lane] = D::zero();
-      }
-    }
+    for (int lane = 0; lane < kLanes; ++lane) w[p][lane] = D::weights(lanes_up_to<D, kLanes>(lane, bytes));
   }
-
-  // Four features: the bytes of P panels, and of each row a place in both planes.
-  [[gnu::always_inline]] void add(const uint8_t* weights, int64_t panel_stride, const uint8_t* planes,
-                                  int64_t row_stride, int64_t second_plane) {
-    typename D::Weights w[P][kLanes];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* first = planes + r * row_stride;
+    const typename D::Activations a = D::activations(first, first + second_plane);
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
-      const typename D::Bytes bytes = D::load(weights + p * panel_stride);
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane) w[p][lane] = D::weights(lanes_up_to<D, kLanes>(lane, bytes));
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const uint8_t* first = planes + r * row_stride;
-      const typename D::Activations a = D::activations(first, first + second_plane);
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
-        for (int lane = 0; lane < kLanes; ++lane) sums[r][p][lane] = D::add_products(sums[r][p][lane], w[p][lane], a);
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::add_products(i, sums[r][p][lane][i], w[p][lane], a);
       }
     }
   }
-
-  // A lane's own sums.
-  [[gnu::always_inline]] Ints<D> of_lane(int r, int p, int lane) const {
-    Ints<D> own = D::total(sums[r][p][lane]);
-    if (lane == 0) return own;
-    const Ints<D> below = D::total(sums[r][p][lane - 1]);
-    return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
-  }
-};
-
-// What is taken from each sum for the zero points: zero_points[16] or, where there are none, middle, times row_sum.
-template <typename D>
-[[gnu::always_inline]] inline Ints<D> zero_products(const uint8_t* zero_points, int32_t middle, int32_t row_sum) {
-  if (!zero_points) return Ints<D>::each([&](int) { return broadcast<D::kWidth>(middle * row_sum); });
-  return Ints<D>::each([&](int i) {
-    const auto bytes = load<D::kWidth>(zero_points + i * D::kWidth);
-    return __builtin_convertvector(bytes, Vector<int32_t, D::kWidth>) * row_sum;
-  });
 }
 
-// acc[16] += float(sums) * (x_scale * scales), each operation rounded.
-template <typename D>
-[[gnu::always_inline]] inline void accumulate(const Ints<D>& sums, float x_scale, const float* scales, float* acc) {
+// A lane's own sums.
+template <typename D, int kLanes>
+[[gnu::always_inline]] inline Ints<D> own_sums(const typename D::Sum (&sums)[kLanes][D::kSums], int lane) {
+  Ints<D> own = D::total(sums[lane]);
+  if (lane == 0) return own;
+  const Ints<D> below = D::total(sums[lane - 1]);
+  return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
+}
+
+// acc[kCount] += float(sums - zero_points * row_sum) * (x_scale * scales), each float operation rounded. Where there
+// are no zero points, they are `middle`.
+template <typename D, int kCount>
+[[gnu::always_inline]] inline void accumulate(const int32_t* sums, const uint8_t* zero_points, int32_t middle,
+                                              int32_t row_sum, float x_scale, const float* scales, float* acc) {
+  constexpr int kWidth = D::kWidth;
 #pragma GCC unroll 16
-  for (int i = 0; i < kPanel / D::kWidth; ++i) {
-    const auto floats = __builtin_convertvector(sums.v[i], Vector<float, D::kWidth>);
-    const auto product = floats * (load<D::kWidth>(scales + i * D::kWidth) * x_scale);
-    store(acc + i * D::kWidth, load<D::kWidth>(acc + i * D::kWidth) + product);
+  for (int i = 0; i < kCount; i += kWidth) {
+    Vector<int32_t, kWidth> zero = broadcast<kWidth>(middle * row_sum);
+    if (zero_points) zero = __builtin_convertvector(load<kWidth>(zero_points + i), Vector<int32_t, kWidth>) * row_sum;
+    const auto own = __builtin_convertvector(load<kWidth>(sums + i) - zero, Vector<float, kWidth>);
+    store(acc + i, load<kWidth>(acc + i) + own * (load<kWidth>(scales + i) * x_scale));
+  }
+}
+
+// out[R][P][kLanes][16] = the sums of a block. Not inlined: within a larger function, g++ 12 moves the sums between
+// registers and to memory and back in the inner loop.
+template <typename D, int kLanes, int R, int P>
+[[gnu::noinline]] void sum_block(const WeightOnlyTask& t, const Block& b, const uint8_t* planes, const uint8_t* weights,
+                                 int32_t* out) {
+  const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
+  TileSums<D, kLanes, R, P> sums;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::zero();
+      }
+    }
+  }
+  for (int64_t quad = 0; quad < quads; ++quad)
+    add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, quads * 4);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane)
+        own_sums<D, kLanes>(sums[r][p], lane).store(out + ((r * P + p) * kLanes + lane) * kPanel);
+    }
   }
 }
 
 // Adds a block's share to acc [R][P][kLanes][16].
 template <typename D, int kLanes, int R, int P>
 void add_block(const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
-  Tile<D, kLanes, R, P> tile;
-  const uint8_t* weights = t.weights + panel * t.panel_stride + b.quad * 64;
-  const uint8_t* planes = t.rows + row * t.row_stride + b.quad * 8;
-  for (int64_t quad = 0; quad < b.quads; ++quad)
-    tile.add(weights + quad * 64, t.panel_stride, planes + quad * 4, t.row_stride, b.quads * 4);
-  const int64_t groups = t.k / t.group_size;
-#pragma GCC unroll 16
+  constexpr int kChannels = kLanes * kPanel;
+  alignas(64) int32_t sums[R * P * kChannels];
+  sum_block<D, kLanes, R, P>(t, b, t.rows + row * t.row_stride + b.quad * 8,
+                             t.weights + panel * t.panel_stride + b.quad * 64, sums);
+  const int64_t panel_stride = t.k / t.group_size * kChannels;
+  const int32_t middle = 1 << (t.bits - 1);
+  const int64_t parameters = panel * panel_stride + b.group * kChannels;
+  const float* scales = t.scales + parameters;
+  const uint8_t* zero_points = t.zero_points ? t.zero_points + parameters : nullptr;
   for (int r = 0; r < R; ++r) {
-    const float x_scale = t.row_scales[(row + r) * t.blocks + b.index];
-    const int32_t row_sum = t.row_sums[(row + r) * t.blocks + b.index];
-#pragma GCC unroll 16
+    const int64_t number = (row + r) * t.blocks + b.index;
+    const float x_scale = t.row_scales[number];
+    const int32_t row_sum = t.row_sums[number];
     for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const int64_t at = (((panel + p) * groups + b.group) * kLanes + lane) * kPanel;
-        const Ints<D> zero = zero_products<D>(t.zero_points ? t.zero_points + at : nullptr, 1 << (t.bits - 1), row_sum);
-        const Ints<D> sums = tile.of_lane(r, p, lane);
-        accumulate<D>(Ints<D>::each([&](int i) { return sums.v[i] - zero.v[i]; }), x_scale, t.scales + at,
-                      acc + ((r * P + p) * kLanes + lane) * kPanel);
-      }
+      const int at = (r * P + p) * kChannels;
+      accumulate<D, kChannels>(sums + at, zero_points ? zero_points + p * panel_stride : nullptr, middle, row_sum,
+                               x_scale, scales + p * panel_stride, acc + at);
     }
   }
 }

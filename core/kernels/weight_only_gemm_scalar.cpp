@@ -5,7 +5,7 @@ namespace thimble::kernels {
 namespace {
 
 struct Dot : PairPlanes {
-  static constexpr int kWidth = 4, kFewSums = 1, kManySums = 2;
+  static constexpr int kWidth = 4, kFewSums = 1, kManySums = 2, kSums = 1;
   struct Bytes {
     uint8_t of[4 * kPanel];
   };
@@ -13,11 +13,11 @@ struct Dot : PairPlanes {
   struct Activations {
     int16_t of[4];  // features 0, 2, 1, 3
   };
-  struct Sums {
+  struct Sum {
     int32_t of[kPanel];
   };
 
-  static Sums zero() { return {}; }
+  static Sum zero() { return {}; }
   static Bytes load(const uint8_t* p) {
     Bytes b;
     std::memcpy(b.of, p, sizeof(b.of));
@@ -34,14 +34,14 @@ struct Dot : PairPlanes {
     std::memcpy(a.of + 2, odd, 4);
     return a;
   }
-  static Sums add_products(Sums sums, const Weights& w, const Activations& a) {
+  static Sum add_products(int, Sum sums, const Weights& w, const Activations& a) {
     for (int c = 0; c < kPanel; ++c) {
       const uint8_t* four = w.of + 4 * c;
       sums.of[c] += a.of[0] * four[0] + a.of[1] * four[2] + a.of[2] * four[1] + a.of[3] * four[3];
     }
     return sums;
   }
-  static Ints<Dot> total(const Sums& s) { return Ints<Dot>::load(s.of); }
+  static Ints<Dot> total(const Sum (&sums)[1]) { return Ints<Dot>::load(sums[0].of); }
 };
 
 }  // namespace
