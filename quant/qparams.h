@@ -36,6 +36,8 @@ struct QuantizationSpec {
   QScheme scheme = QScheme::affine;
   /// Own parameters for each index along this axis; none: one pair for the whole tensor.
   std::optional<int> axis = std::nullopt;
+  /// Own parameters for each so many consecutive elements of a row, with axis = 0; 0: none.
+  int64_t group_size = 0;
   ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
 
   /// The integers used: 2^bits of them, but one fewer for a symmetric scheme, so that the range is symmetric too.
