@@ -92,13 +92,18 @@ std::shared_ptr<void> in_panels(const T* values, const WeightOnlyMatrix& w) {
   return memory;
 }
 
-int lanes_of(int bits) { return bits <= 2 ? 4 : bits <= 4 ? 2 : 1; }
+// As many weights a byte as fit, but no lane that has no channels: it would cost products and save no memory.
+int lanes_of(int bits, int64_t n) {
+  int lanes = bits <= 2 ? 4 : bits <= 4 ? 2 : 1;
+  while (lanes > 1 && n <= kPanel * lanes / 2) lanes /= 2;
+  return lanes;
+}
 
 }  // namespace
 
 WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_rows, const float* scales,
                                    const uint8_t* zero_points)
-    : layout_(layout), lanes_(lanes_of(layout.bits)) {
+    : layout_(layout), lanes_(lanes_of(layout.bits, layout.n)) {
   check(layout.bits >= 2 && layout.bits <= 8, "WeightOnlyMatrix: ", layout.bits, " bits are not between 2 and 8");
   check(layout.n > 0 && layout.k > 0 && layout.n < kLargestSize && layout.k < kLargestSize, "WeightOnlyMatrix: [",
         layout.n, ", ", layout.k, "] is out of range");

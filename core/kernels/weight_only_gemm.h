@@ -7,7 +7,7 @@
 //
 // - The features of a group are taken in blocks of kWeightOnlyBlock, the last one shorter. Each block of each row of x
 //   becomes 16-bit fixed point: s = max(max|x| / 32512, 2^-126), x16 = round_half_even(x * (1 / s)), which is off by
-//   less than 2^-16 of the block's largest magnitude. A block that holds NaN or infinity has s = NaN.
+//   at most 1/64000 of the block's largest magnitude. A block that holds NaN or infinity has s = NaN.
 // - sum = sum over the block of (u - zero_point) * x16, u being the weight's unsigned integer: exact in int32.
 // - acc = acc + float(sum) * (s * scale), from 0, in the order of the blocks, each operation rounded to float32.
 // - out = acc + bias, with relu max(out, 0), NaN staying NaN.
@@ -22,7 +22,7 @@ namespace thimble::kernels {
 constexpr int64_t kWeightOnlyBlock = 256;
 
 /// Weights [n, k] (out_features x in_features) reordered for the dot product instructions, no larger than their bits
-/// ask for: a byte holds 4 weights of 2 bits, 2 of 3 or 4 bits, 1 of 5 to 8 bits.
+/// ask for: a byte holds 4 weights of 2 bits, 2 of 3 or 4 bits, 1 of 5 to 8 bits (fewer where n is small).
 ///
 /// The weights that share a byte belong to channels 16 apart: byte panel p holds 16 * lanes() channels from
 /// p * 16 * lanes() on, where a byte's lane l (its bits from l * 8 / lanes() on) is a weight of channel 16 * l + c of

@@ -247,7 +247,7 @@ TEST_F(WeightOnlyGemm, IsWithinTheErrorOfSixteenBitActivations) {
 
 TEST(WeightOnlyMatrix, TakesNoMoreMemoryThanItsBits) {
   std::mt19937 rng(3);
-  for (const auto [bits, per_byte] : {std::pair(2, 4), {3, 2}, {4, 2}, {5, 1}, {8, 1}}) {
+  for (const auto& [bits, per_byte] : {std::pair(2, 4), {3, 2}, {4, 2}, {5, 1}, {8, 1}}) {
     Problem p(1, 128, 1, 512, bits, rng);
     p.affine = false;
     EXPECT_EQ(p.matrix().nbytes(), 128 * 512 / per_byte + 128 * 4) << bits << " bits";
