@@ -145,27 +145,29 @@ template <typename D, int kLanes>
   return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
 }
 
-// acc[kCount] += float(sums - zero_points * row_sum) * (x_scale * scales), each float operation rounded. Where there
-// are no zero points, they are `middle`.
-template <typename D, int kCount>
-[[gnu::always_inline]] inline void accumulate(const int32_t* sums, const uint8_t* zero_points, int32_t middle,
+// acc[16] += float(sums - zero_points * row_sum) * (x_scale * scales), each float operation rounded. Where there are no
+// zero points, they are `middle`.
+template <typename D>
+[[gnu::always_inline]] inline void accumulate(const Ints<D>& sums, const uint8_t* zero_points, int32_t middle,
                                               int32_t row_sum, float x_scale, const float* scales, float* acc) {
   constexpr int kWidth = D::kWidth;
-#pragma GCC unroll 16
-  for (int i = 0; i < kCount; i += kWidth) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kPanel / kWidth; ++i) {
     Vector<int32_t, kWidth> zero = broadcast<kWidth>(middle * row_sum);
-    if (zero_points) zero = __builtin_convertvector(load<kWidth>(zero_points + i), Vector<int32_t, kWidth>) * row_sum;
-    const auto own = __builtin_convertvector(load<kWidth>(sums + i) - zero, Vector<float, kWidth>);
-    store(acc + i, load<kWidth>(acc + i) + own * (load<kWidth>(scales + i) * x_scale));
+    if (zero_points)
+      zero = __builtin_convertvector(load<kWidth>(zero_points + i * kWidth), Vector<int32_t, kWidth>) * row_sum;
+    const auto own = __builtin_convertvector(sums.v[i] - zero, Vector<float, kWidth>);
+    store(acc + i * kWidth, load<kWidth>(acc + i * kWidth) + own * (load<kWidth>(scales + i * kWidth) * x_scale));
   }
 }
 
-// out[R][P][kLanes][16] = the sums of a block. Not inlined: within a larger function, g++ 12 moves the sums between
+// Adds a block's share to acc [R][P][kLanes][16]. Not inlined: within a larger function, g++ 12 moves the sums between
 // registers and to memory and back in the inner loop.
 template <typename D, int kLanes, int R, int P>
-[[gnu::noinline]] void sum_block(const WeightOnlyTask& t, const Block& b, const uint8_t* planes, const uint8_t* weights,
-                                 int32_t* out) {
+[[gnu::noinline]] void add_block(const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
   const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
+  const uint8_t* weights = t.weights + panel * panel_stride + b.quad * 64;
+  const uint8_t* planes = t.rows + row * row_stride + b.quad * 8;
   TileSums<D, kLanes, R, P> sums;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -180,37 +182,27 @@ template <typename D, int kLanes, int R, int P>
   }
   for (int64_t quad = 0; quad < quads; ++quad)
     add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, quads * 4);
+
+  constexpr int kChannels = kLanes * kPanel;
+  const int64_t parameter_stride = t.k / t.group_size * kChannels;
+  const int64_t parameters = panel * parameter_stride + b.group * kChannels;
+  const int32_t middle = 1 << (t.bits - 1);
+  const float* scales = t.scales + parameters;
+  const uint8_t* zero_points = t.zero_points ? t.zero_points + parameters : nullptr;
+  const float* x_scales = t.row_scales + row * t.blocks + b.index;
+  const int32_t* row_sums = t.row_sums + row * t.blocks + b.index;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
+    const float x_scale = x_scales[r * t.blocks];
+    const int32_t row_sum = row_sums[r * t.blocks];
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane)
-        own_sums<D, kLanes>(sums[r][p], lane).store(out + ((r * P + p) * kLanes + lane) * kPanel);
-    }
-  }
-}
-
-// Adds a block's share to acc [R][P][kLanes][16].
-template <typename D, int kLanes, int R, int P>
-void add_block(const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
-  constexpr int kChannels = kLanes * kPanel;
-  alignas(64) int32_t sums[R * P * kChannels];
-  sum_block<D, kLanes, R, P>(t, b, t.rows + row * t.row_stride + b.quad * 8,
-                             t.weights + panel * t.panel_stride + b.quad * 64, sums);
-  const int64_t panel_stride = t.k / t.group_size * kChannels;
-  const int32_t middle = 1 << (t.bits - 1);
-  const int64_t parameters = panel * panel_stride + b.group * kChannels;
-  const float* scales = t.scales + parameters;
-  const uint8_t* zero_points = t.zero_points ? t.zero_points + parameters : nullptr;
-  for (int r = 0; r < R; ++r) {
-    const int64_t number = (row + r) * t.blocks + b.index;
-    const float x_scale = t.row_scales[number];
-    const int32_t row_sum = t.row_sums[number];
-    for (int p = 0; p < P; ++p) {
-      const int at = (r * P + p) * kChannels;
-      accumulate<D, kChannels>(sums + at, zero_points ? zero_points + p * panel_stride : nullptr, middle, row_sum,
-                               x_scale, scales + p * panel_stride, acc + at);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const int64_t at = p * parameter_stride + lane * kPanel;
+        accumulate<D>(own_sums<D, kLanes>(sums[r][p], lane), zero_points ? zero_points + at : nullptr, middle, row_sum,
+                      x_scale, scales + at, acc + ((r * P + p) * kLanes + lane) * kPanel);
+      }
     }
   }
 }
