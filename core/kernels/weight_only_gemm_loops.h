@@ -12,7 +12,9 @@
 //   Bytes load(const uint8_t*)                   64 bytes: [16 channels][4 features]
 //   Bytes masked(Bytes, uint8_t mask)            each byte & mask
 //   Weights weights(Bytes)                       as products want them
-//   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes [n] of bytes
+//   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes [n] of
+//   bytes;
+//                                                q has kBlock readable elements
 //   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
 //   Sums, zero(), add_products(Sums, Weights, Activations), Lanes<int32_t, ...> total(Sums)
 #pragma once
