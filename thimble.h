@@ -44,5 +44,7 @@
 #include <thimble/quant/quantized_conv.h>
 #include <thimble/quant/quantized_linear.h>
 #include <thimble/quant/quantized_ops.h>
+#include <thimble/quant/weight_only.h>
+#include <thimble/quant/weight_only_linear.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>

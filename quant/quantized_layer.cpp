@@ -84,6 +84,14 @@ Tensor IntegerLayer::forward_all(std::span<const Tensor> inputs) {
   return info.is_image() ? from_channels_last(out) : out;
 }
 
+Tensor IntegerLayer::forward_rows(std::span<const Tensor> inputs) {
+  if (inputs.size() != 1 || inputs[0].ndim() != 4) return IntegerLayer::forward_all(inputs);
+  const Shape& s = inputs[0].shape();
+  const Tensor rows = inputs[0].data().reshape({s[0] * s[1] * s[2], s[3]});
+  const NDArray y = IntegerLayer::forward_all(std::span(&rows, 1)).data();
+  return y.reshape({s[0], s[1], s[2], y.shape(1)});
+}
+
 void IntegerLayer::check_one_uint8(std::span<const nn::ValueInfo> inputs) const {
   check<ValueError>(inputs.size() == 1, type(), ": takes one input, got ", inputs.size());
   check<DTypeError>(inputs[0].dtype == DType::uint8, type(), ": expects uint8 input, got ", inputs[0].dtype);

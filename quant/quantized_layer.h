@@ -50,6 +50,8 @@ class IntegerLayer : public nn::Module {
   virtual void check_inputs(std::span<const nn::ValueInfo> inputs) const = 0;
   /// The same, unless there is one input and it is uint8. Messages begin with the layer's type.
   void check_one_uint8(std::span<const nn::ValueInfo> inputs) const;
+  /// IntegerLayer::forward_all() for a layer of rows of features: an input of 4 dimensions is no image.
+  Tensor forward_rows(std::span<const Tensor> inputs);
   /// Forgets the step: weights have changed.
   void state_changed() override;
 

@@ -63,14 +63,7 @@ std::shared_ptr<QuantizedLinear> QuantizedLinear::from_weights(const ProductWeig
   return layer;
 }
 
-Tensor QuantizedLinear::forward_all(std::span<const Tensor> inputs) {
-  if (inputs.size() != 1 || inputs[0].ndim() != 4) return IntegerProduct::forward_all(inputs);
-  // Not an image, but rows of features: as a matrix.
-  const Shape& s = inputs[0].shape();
-  const Tensor rows = inputs[0].data().reshape({s[0] * s[1] * s[2], s[3]});
-  const NDArray y = IntegerProduct::forward_all(std::span(&rows, 1)).data();
-  return y.reshape({s[0], s[1], s[2], y.shape(1)});
-}
+Tensor QuantizedLinear::forward_all(std::span<const Tensor> inputs) { return forward_rows(inputs); }
 
 void QuantizedLinear::check_inputs(std::span<const nn::ValueInfo> inputs) const {
   check_one_uint8(inputs);

@@ -125,7 +125,7 @@ TEST(QuantizationSpec, SurvivesAttributes) {
     for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
       for (const std::optional<int> axis : {std::optional<int>(), std::optional(-2), std::optional(1)})
         for (const auto rounding : {ZeroPointRounding::nearest, ZeroPointRounding::truncate}) {
-          const QuantizationSpec spec{5, is_signed, scheme, axis, rounding};
+          const QuantizationSpec spec{5, is_signed, scheme, axis, 0, rounding};
           const QuantizationSpec back = QuantizationSpec::from_attributes(spec.to_attributes());
           EXPECT_EQ(back.bits, 5);
           EXPECT_EQ(back.is_signed, is_signed);
@@ -145,7 +145,7 @@ std::vector<QuantizationSpec> all_specs() {
     for (const bool is_signed : {false, true})
       for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
         for (const auto rounding : {ZeroPointRounding::nearest, ZeroPointRounding::truncate})
-          specs.push_back({bits, is_signed, scheme, std::nullopt, rounding});
+          specs.push_back({bits, is_signed, scheme, std::nullopt, 0, rounding});
   return specs;
 }
 

@@ -14,6 +14,7 @@
 #include <thimble/nn/linear.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/quantize.h>
+#include <thimble/quant/weight_only.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 
@@ -61,6 +62,22 @@ TEST_F(CheckpointTest, AnIntegerModelComesBack) {
   nn::Graph graph = small_int8();
   nn::Graph loaded = expect_round_trip(graph, Tensor(random_input({7, 5})));
   EXPECT_TRUE(loaded.is_layer(loaded.find("0"), "QuantizedLinear"));
+}
+
+TEST_F(CheckpointTest, AModelWithWeightsOfFewBitsComesBackAndIsSmall) {
+  manual_seed(1);
+  nn::Sequential model(nn::Linear(256, 128), nn::ReLU(), nn::Linear(128, 3));
+  nn::Graph float32 = nn::trace(model.eval(), Tensor(random_input({2, 256})));
+  for (const auto scheme : {quant::QScheme::symmetric, quant::QScheme::affine})
+    for (const int64_t group_size : {0, 64})
+      for (const int bits : {3, 4, 8}) {
+        const quant::QuantizationSpec spec{
+            .bits = bits, .is_signed = true, .scheme = scheme, .axis = 0, .group_size = group_size};
+        nn::Graph graph = quant::quantize_weight_only(float32, spec);
+        nn::Graph loaded = expect_round_trip(graph, Tensor(random_input({7, 256})));
+        EXPECT_TRUE(loaded.is_layer(loaded.find("0"), "WeightOnlyLinear"));
+        EXPECT_LT(std::filesystem::file_size(file), static_cast<size_t>(256 * 128 * bits / 8 + 8192));
+      }
 }
 
 TEST_F(CheckpointTest, APreparedModelKeepsItsCalibration) {

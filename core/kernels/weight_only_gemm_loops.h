@@ -1,0 +1,288 @@
+// The loops of weight_only_gemm(), the same for every instruction set. Included by each weight_only_gemm_<isa>.cpp,
+// which says what a Dot D is; in an anonymous namespace, so that each has its own copy, compiled for its instruction
+// set.
+//
+// Weights that share a byte belong to different channels, so that one masked product serves them all: with two lanes a
+// byte is b = w0 + 16 w1, and sum(w1 x) = (sum(b x) - sum((b & 15) x)) / 16. Only the lowest lanes cost an
+// instruction to unpack.
+//
+// D works on a panel of 16 channels and has
+//   kWidth                int32 in a register
+//   kFewSums, kManySums   panels of sums that a register tile of one row, or of many rows, should have
+//   Bytes load(const uint8_t*)                   64 bytes: [16 channels][4 features]
+//   Bytes masked(Bytes, uint8_t mask)            each byte & mask
+//   Weights weights(Bytes)                       as products want them
+//   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes [n] of
+//   bytes;
+//                                                q has kBlock readable elements
+//   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
+//   Sums, zero(), add_products(Sums, Weights, Activations), Lanes<int32_t, ...> total(Sums)
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include <thimble/core/kernels/vectors.h>
+#include <thimble/core/kernels/weight_only_gemm_task.h>
+
+namespace thimble::kernels {
+namespace {
+
+constexpr int kPanel = 16;
+constexpr int kBlock = 256;      // kWeightOnlyBlock
+constexpr int kRowsAtOnce = 64;  // whose results wait in the first level cache while the blocks pass
+
+template <typename D>
+using Ints = Lanes<int32_t, D::kWidth, kPanel / D::kWidth>;
+
+constexpr int at_least_1(int v) { return v > 1 ? v : 1; }
+
+struct Block {
+  int64_t index, group;
+  int64_t begin, size;  // features
+  int64_t quad, quads;  // groups of 4 features, the last one padded
+};
+
+// Calls f(block) for each.
+template <typename F>
+[[gnu::always_inline]] inline void for_each_block(const WeightOnlyTask& t, F&& f) {
+  Block b{0, 0, 0, 0, 0, 0};
+  for (; b.begin < t.k; ++b.group) {
+    const int64_t group_end = b.begin + t.group_size;
+    for (; b.begin < group_end; b.begin += b.size, b.quad += b.quads, ++b.index) {
+      b.size = group_end - b.begin < kBlock ? group_end - b.begin : kBlock;
+      b.quads = (b.size + 3) / 4;
+      f(b);
+    }
+  }
+}
+
+// One block of one row in fixed point; see weight_only_gemm.h for the rule. Its scale is NaN where it holds NaN or
+// infinity, and so become all results of the row.
+template <typename D>
+void quantize_block(const float* x, const Block& b, uint8_t* planes, float* scale, int32_t* sum) {
+  // Adding 1.5 * 2^23 leaves the integer, rounded half to even, in the lowest bits.
+  constexpr float kRound = 12582912.0f;
+  constexpr int32_t kRoundBits = 0x4b400000, kInfinityBits = 0x7f800000;
+  alignas(64) int32_t q[kBlock];
+  const int64_t padded = b.quads * 4;
+  int32_t largest = 0;  // magnitudes of floats are ordered as their bits are, and NaN comes last
+  for (int64_t i = 0; i < b.size; ++i) {
+    const int32_t magnitude = __builtin_bit_cast(int32_t, x[i]) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  int32_t total = 0;
+  if (largest < kInfinityBits) {
+    const float ideal = __builtin_bit_cast(float, largest) / 32512;
+    *scale = ideal > 0x1p-126f ? ideal : 0x1p-126f;
+    const float reciprocal = 1 / *scale;
+    for (int64_t i = 0; i < b.size; ++i) {
+      q[i] = __builtin_bit_cast(int32_t, x[i] * reciprocal + kRound) - kRoundBits;
+      total += q[i];
+    }
+    for (int64_t i = b.size; i < padded; ++i) q[i] = 0;
+  } else {
+    *scale = __builtin_nanf("");
+    for (int64_t i = 0; i < padded; ++i) q[i] = 0;
+  }
+  *sum = total;
+  D::split(q, padded, planes, planes + padded);
+}
+
+template <typename D>
+void quantize_rows(const WeightOnlyTask& t, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    for_each_block(t, [&](const Block& b) {
+      const int64_t at = row * t.blocks + b.index;
+      quantize_block<D>(t.x + row * t.lda + b.begin, b, t.rows + row * t.row_stride + b.quad * 8, t.row_scales + at,
+                        t.row_sums + at);
+    });
+  }
+}
+
+// The weights of lane `lane` and those below it.
+template <typename D, int kLanes>
+[[gnu::always_inline]] inline typename D::Bytes lanes_up_to(int lane, const typename D::Bytes& bytes) {
+  return lane == kLanes - 1 ? bytes : D::masked(bytes, static_cast<uint8_t>((1 << (8 / kLanes * (lane + 1))) - 1));
+}
+
+// The integer sums of a tile of R rows and P byte panels, those of a lane with the ones below it, one for each plane
+// that the instruction set adds up on its own.
+template <typename D, int kLanes, int R, int P>
+using TileSums = typename D::Sum[R][P][kLanes][D::kSums];
+
+// Four features: the bytes of P panels, and of each row a place in both planes.
+template <typename D, int kLanes, int R, int P>
+[[gnu::always_inline]] inline void add_quad(TileSums<D, kLanes, R, P>& sums, const uint8_t* weights,
+                                            int64_t panel_stride, const uint8_t* planes, int64_t row_stride,
+                                            int64_t second_plane) {
+  typename D::Weights w[P][kLanes];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+    const typename D::Bytes bytes = D::load(weights + p * panel_stride);
+#pragma GCC unroll 4
+    for (int lane = 0; lane < kLanes; ++lane) w[p][lane] = D::weights(lanes_up_to<D, kLanes>(lane, bytes));
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* first = planes + r * row_stride;
+    const typename D::Activations a = D::activations(first, first + second_plane);
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::add_products(i, sums[r][p][lane][i], w[p][lane], a);
+      }
+    }
+  }
+}
+
+// A lane's own sums.
+template <typename D, int kLanes>
+[[gnu::always_inline]] inline Ints<D> own_sums(const typename D::Sum (&sums)[kLanes][D::kSums], int lane) {
+  Ints<D> own = D::total(sums[lane]);
+  if (lane == 0) return own;
+  const Ints<D> below = D::total(sums[lane - 1]);
+  return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
+}
+
+// acc[16] += float(sums - zero_points * row_sum) * (x_scale * scales), each float operation rounded. Where there are no
+// zero points, they are `middle`.
+template <typename D>
+[[gnu::always_inline]] inline void accumulate(const Ints<D>& sums, const uint8_t* zero_points, int32_t middle,
+                                              int32_t row_sum, float x_scale, const float* scales, float* acc) {
+  constexpr int kWidth = D::kWidth;
+#pragma GCC unroll 4
+  for (int i = 0; i < kPanel / kWidth; ++i) {
+    Vector<int32_t, kWidth> zero = broadcast<kWidth>(middle * row_sum);
+    if (zero_points)
+      zero = __builtin_convertvector(load<kWidth>(zero_points + i * kWidth), Vector<int32_t, kWidth>) * row_sum;
+    const auto own = __builtin_convertvector(sums.v[i] - zero, Vector<float, kWidth>);
+    store(acc + i * kWidth, load<kWidth>(acc + i * kWidth) + own * (load<kWidth>(scales + i * kWidth) * x_scale));
+  }
+}
+
+// Adds a block's share to acc [R][P][kLanes][16]. Not inlined: within a larger function, g++ 12 moves the sums between
+// registers and to memory and back in the inner loop.
+template <typename D, int kLanes, int R, int P>
+[[gnu::noinline]] void add_block(const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
+  const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
+  const uint8_t* weights = t.weights + panel * panel_stride + b.quad * 64;
+  const uint8_t* planes = t.rows + row * row_stride + b.quad * 8;
+  TileSums<D, kLanes, R, P> sums;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::zero();
+      }
+    }
+  }
+  for (int64_t quad = 0; quad < quads; ++quad)
+    add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, quads * 4);
+
+  constexpr int kChannels = kLanes * kPanel;
+  const int64_t parameter_stride = t.k / t.group_size * kChannels;
+  const int64_t parameters = panel * parameter_stride + b.group * kChannels;
+  const int32_t middle = 1 << (t.bits - 1);
+  const float* scales = t.scales + parameters;
+  const uint8_t* zero_points = t.zero_points ? t.zero_points + parameters : nullptr;
+  const float* x_scales = t.row_scales + row * t.blocks + b.index;
+  const int32_t* row_sums = t.row_sums + row * t.blocks + b.index;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const float x_scale = x_scales[r * t.blocks];
+    const int32_t row_sum = row_sums[r * t.blocks];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const int64_t at = p * parameter_stride + lane * kPanel;
+        accumulate<D>(own_sums<D, kLanes>(sums[r][p], lane), zero_points ? zero_points + at : nullptr, middle, row_sum,
+                      x_scale, scales + at, acc + ((r * P + p) * kLanes + lane) * kPanel);
+      }
+    }
+  }
+}
+
+// add_block() for a number of rows known only when running, at most R.
+template <typename D, int kLanes, int R, int P>
+void add_block_of_rows(int64_t rows, const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
+  if (rows == R) return add_block<D, kLanes, R, P>(t, b, row, panel, acc);
+  if constexpr (R > 1) add_block_of_rows<D, kLanes, R - 1, P>(rows, t, b, row, panel, acc);
+}
+
+// acc[count] of one row, through the epilogue.
+void finish_row(const WeightOnlyTask& t, int64_t row, int64_t channel, int64_t count, const float* acc) {
+  float* out = t.out + row * t.ldc + channel;
+  for (int64_t c = 0; c < count; ++c) {
+    const float v = t.bias ? acc[c] + t.bias[channel + c] : acc[c];
+    out[c] = t.relu && v < 0 ? 0 : v;
+  }
+}
+
+// Panels [panel, panel + P) of rows [begin, end), kRowsAtOnce at most. Blocks pass one by one, so that each stays in
+// the first level cache for all rows.
+template <typename D, int kLanes, int R, int P>
+void run_block_of_rows(const WeightOnlyTask& t, int64_t begin, int64_t end, int64_t panel) {
+  constexpr int kChannels = P * kLanes * kPanel;
+  constexpr int kRows = R <= 2 ? R : kRowsAtOnce;
+  alignas(64) float acc[kRows * kChannels];
+  const int64_t rows = end - begin, tiles = (rows + R - 1) / R;
+  std::memset(acc, 0, static_cast<size_t>(rows * kChannels) * sizeof(float));
+  for_each_block(t, [&](const Block& b) {
+    // Tiles as high as each other: a low one would wait for the latency of its additions.
+    for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
+      const int64_t tile_end = rows * (tile + 1) / tiles;
+      add_block_of_rows<D, kLanes, R, P>(tile_end - row, t, b, begin + row, panel, acc + row * kChannels);
+      row = tile_end;
+    }
+  });
+  const int64_t channel = panel * kLanes * kPanel, left = t.n - channel;
+  for (int64_t row = 0; row < rows; ++row)
+    finish_row(t, begin + row, channel, left < kChannels ? left : kChannels, acc + row * kChannels);
+}
+
+template <typename D, int kLanes, int R, int P>
+void run_panels(const WeightOnlyTask& t, const WeightOnlyRange& range, int64_t panel) {
+  constexpr int kRows = R <= 2 ? R : kRowsAtOnce;
+  for (int64_t row = range.row_begin; row < range.row_end; row += kRows)
+    run_block_of_rows<D, kLanes, R, P>(t, row, range.row_end - row < kRows ? range.row_end : row + kRows, panel);
+}
+
+template <typename D, int kLanes, int R, int P>
+void run_tiles(const WeightOnlyTask& t, const WeightOnlyRange& range) {
+  int64_t panel = range.panel_begin;
+  for (; panel + P <= range.panel_end; panel += P) run_panels<D, kLanes, R, P>(t, range, panel);
+  for (; panel < range.panel_end; ++panel) run_panels<D, kLanes, R, 1>(t, range, panel);
+}
+
+template <typename D, int kLanes>
+void run_range(const WeightOnlyTask& t, const WeightOnlyRange& range) {
+  constexpr int kFewPanels = at_least_1(D::kFewSums / kLanes);
+  constexpr int kMostRows = at_least_1(D::kManySums / kLanes), kRows = kMostRows < 6 ? kMostRows : 6;
+  const int64_t rows = range.row_end - range.row_begin;
+  if (rows == 1)
+    run_tiles<D, kLanes, 1, kFewPanels>(t, range);
+  else if (rows == 2)
+    run_tiles<D, kLanes, 2, at_least_1(kFewPanels / 2)>(t, range);
+  else
+    run_tiles<D, kLanes, kRows, at_least_1(D::kManySums / kLanes / kRows)>(t, range);
+}
+
+template <typename D>
+void run_task(const WeightOnlyTask& t, const WeightOnlyRange& range) {
+  if (t.lanes == 1)
+    run_range<D, 1>(t, range);
+  else if (t.lanes == 2)
+    run_range<D, 2>(t, range);
+  else
+    run_range<D, 4>(t, range);
+}
+
+}  // namespace
+}  // namespace thimble::kernels
