@@ -42,4 +42,6 @@
 #include <thimble/quant/quantized_linear.h>
 #include <thimble/quant/quantized_ops.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/npy.h>
+#include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
