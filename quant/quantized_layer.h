@@ -85,6 +85,10 @@ class IntegerProduct : public IntegerLayer {
   };
 
   const Quantization& quantization() const { return quantization_; }
+  /// int8 [out, ...]
+  const NDArray& weight() const { return weight_.data(); }
+  /// What a channel's sums are multiplied by: scale_x * scale_w / scale_y, [out]. Empty before load_state().
+  const std::vector<float>& multiplier() const { return multiplier_; }
   /// Throws FormatError.
   static Quantization quantization_from(const Attributes& attributes);
 
@@ -100,7 +104,6 @@ class IntegerProduct : public IntegerLayer {
   void state_changed() override;
   Attributes quantization_attributes() const;
 
-  const NDArray& weight() const { return weight_.data(); }
   /// For weights with these sums a channel. Throws ValueError if there are no weights yet.
   Requantization requantization(std::span<const int32_t> channel_sums) const;
   DType output_dtype() const { return quantization_.output ? DType::uint8 : DType::float32; }
@@ -112,7 +115,7 @@ class IntegerProduct : public IntegerLayer {
   Tensor weight_;                  // int8 [out, ...]
   Tensor weight_scale_;            // float32 [out]
   Tensor bias_;                    // int32 [out]
-  std::vector<float> multiplier_;  // what a sum is multiplied by, [out]; empty before load_state()
+  std::vector<float> multiplier_;  // [out]
 };
 
 }  // namespace thimble::quant
