@@ -8,18 +8,17 @@
 #include <thimble/nn/data/idx.h>
 #include <thimble/serialization/npz.h>
 
-using Values = std::vector<int64_t>;
-using Arrays = std::map<std::string, std::vector<int32_t>>;  // a matrix row by row, a number as a vector of one
+using Values = std::vector<int32_t>;
+using Arrays = std::map<std::string, Values>;  // a matrix row by row, a number as a vector of one
 
 int bits_of(int64_t v) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(std::abs(v)))); }
 int64_t shift_right(int64_t v, int shift) {  // v / 2^shift, rounded half to even; v itself if shift is negative
-  const int s = std::clamp(shift, 1, 62);
-  return shift <= 0 ? v : (v + (int64_t{1} << (s - 1)) - 1 + (v >> s & 1)) >> s;
+  return shift <= 0 ? v : shift > 62 ? 0 : (v + (int64_t{1} << (shift - 1)) - 1 + (v >> shift & 1)) >> shift;
 }
 int64_t to_float32(int64_t v) { return shift_right(v, bits_of(v) - 24) << std::max(bits_of(v) - 24, 0); }
-int64_t rank(int64_t v, int shift) {  // grows with v / 2^shift: exponent before mantissa, like the bits of a float32
+int32_t rank(int64_t v, int shift) {  // grows with v / 2^shift: the bits of its absolute value as float32, signed
   if (v <= 0) return v == 0 ? 0 : -rank(-v, shift);
-  return (int64_t{bits_of(v) - shift + 1024} << 24) + (v >> (bits_of(v) - 24));
+  return ((bits_of(v) - shift + 125) << 23) + static_cast<int32_t>(v >> (bits_of(v) - 24));
 }
 
 Values run(Arrays& arrays, const std::string& layer, Values x) {
@@ -27,11 +26,12 @@ Values run(Arrays& arrays, const std::string& layer, Values x) {
   const auto &mantissa = arrays[layer + "multiplier_mantissa"], &shift = arrays[layer + "multiplier_shift"];
   const auto &zero = arrays[layer + "output_zero_point"], &most = arrays[layer + "output_max"];  // the last has none
   if (bias.empty() || weight.size() != bias.size() * x.size()) throw std::runtime_error(layer + "weight does not fit");
-  for (int64_t& value : x) value -= arrays[layer + "input_zero_point"].at(0);
-  Values y(bias.begin(), bias.end());
+  for (int32_t& value : x) value -= arrays[layer + "input_zero_point"].at(0);
+  Values y(bias.size());
   for (size_t o = 0; o < y.size(); ++o) {
-    for (size_t i = 0; i < x.size(); ++i) y[o] += x[i] * weight[o * x.size() + i];
-    const int64_t product = to_float32(to_float32(y[o]) * mantissa[o]), v = relu[0] && product < 0 ? 0 : product;
+    int32_t sum = bias[o];
+    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i];
+    const int64_t product = to_float32(to_float32(sum) * mantissa[o]), v = relu[0] && product < 0 ? 0 : product;
     y[o] = most.empty() ? rank(v, shift[o]) : std::clamp<int64_t>(shift_right(v, shift[o]) + zero[0], 0, most[0]);
   }
   return y;
@@ -56,5 +56,5 @@ int main(int argc, char** argv) {
     for (const std::string& layer : layers) x = run(arrays, layer, x);
     correct += std::ranges::max_element(x) - x.begin() == labels.data<uint8_t>()[i];
   }
-  std::cout << "accuracy: " << correct << " of " << images.shape(0) << '\n';
+  return std::cout << "accuracy: " << correct << " of " << images.shape(0) << '\n' ? 0 : 1;
 }
