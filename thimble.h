@@ -47,4 +47,6 @@
 #include <thimble/quant/weight_only.h>
 #include <thimble/quant/weight_only_linear.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/npy.h>
+#include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>

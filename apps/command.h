@@ -51,5 +51,6 @@ void add_quantize(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_export(CLI::App& app);
 
 }  // namespace thimble::apps

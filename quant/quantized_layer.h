@@ -136,7 +136,7 @@ class IntegerProduct : public IntegerLayer {
   Tensor weight_;                  // int8 [out, ...], or packed
   Tensor weight_scale_;            // float32 [out]
   Tensor bias_;                    // int32 [out]
-  std::vector<float> multiplier_;  // what a sum is multiplied by, [out]; empty before load_state()
+  std::vector<float> multiplier_;  // [out]
 };
 
 }  // namespace thimble::quant

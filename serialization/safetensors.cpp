@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -7,7 +6,7 @@
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
-#include <thimble/serialization/float16.h>
+#include <thimble/serialization/file_array.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/safetensors.h>
@@ -16,8 +15,6 @@
 namespace thimble {
 
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian and is mapped as it is");
 
 using detail::SafetensorsHeader;
 using detail::TensorRecord;
@@ -35,27 +32,11 @@ std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
   return order;
 }
 
-NDArray convert_float16(const std::byte* data, const Shape& shape) {
-  NDArray out(shape, DType::float32);
-  float* values = out.data<float>();
-  for (int64_t i = 0; i < out.numel(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, data + 2 * i, sizeof bits);
-    values[i] = float16_to_float(bits);
-  }
-  return out;
-}
-
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
   data += tensor.begin;
   const DType dtype = tensor.type->dtype;
-  if (tensor.type->itemsize != itemsize(dtype)) return convert_float16(data, tensor.shape);
-  if (reinterpret_cast<uintptr_t>(data) % itemsize(dtype) == 0) {
-    return NDArray::borrow(data, tensor.shape, dtype, file);
-  }
-  NDArray out(tensor.shape, dtype);
-  std::memcpy(out.raw(), data, static_cast<size_t>(out.nbytes()));
-  return out;
+  if (tensor.type->itemsize != itemsize(dtype)) return detail::float16_as_float32(data, tensor.shape);
+  return detail::array_over(data, tensor.shape, dtype, file);
 }
 
 TensorFile read(const std::shared_ptr<MappedFile>& file) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <thimble/core/text.h>
+#include <thimble/serialization/file_array.h>
 #include <thimble/serialization/safetensors_header.h>
 
 namespace thimble::detail {
@@ -168,16 +169,9 @@ class HeaderReader : public json::json_sax_t {
   int offsets_ = 0;                     // how many of data_offsets were seen
 };
 
-// Zero sizes count as one: strides, too, are products of sizes and must not overflow.
-bool product_fits(const TensorRecord& tensor) {
-  int64_t bytes = static_cast<int64_t>(tensor.type->itemsize);
-  return std::ranges::all_of(
-      tensor.shape, [&](int64_t size) { return !__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes); });
-}
-
 void check_range(const TensorRecord& tensor, uint64_t data_bytes) {
   const std::string name = "tensor " + quote(tensor.name);
-  check<FormatError>(product_fits(tensor), name, ": shape ", tensor.shape, " is too large");
+  check<FormatError>(size_fits(tensor.shape, tensor.type->itemsize), name, ": shape ", tensor.shape, " is too large");
   check<FormatError>(tensor.begin <= tensor.end, name, ": data_offsets [", tensor.begin, ',', tensor.end,
                      "] end before they begin");
   check<FormatError>(tensor.end <= data_bytes, name, ": data_offsets [", tensor.begin, ',', tensor.end, "] exceed the ",

@@ -43,9 +43,8 @@ MNIST::MNIST(const std::string& folder, Split split, const Preprocessing& prepro
     check<FormatError>(label < kClasses, labels_name, ": label ", i, " is ", label, ", expected less than ", kClasses);
   }
   image_shape_ = preprocessing_.output_shape(images_.shape(1), images_.shape(2));
-  for (size_t pixel = 0; pixel < value_of_pixel_.size(); ++pixel)
-    value_of_pixel_[pixel] =
-        static_cast<float>((static_cast<double>(pixel) / 255 - preprocessing_.mean) / preprocessing_.std);
+  for (int pixel = 0; pixel < 256; ++pixel)
+    value_of_pixel_[static_cast<size_t>(pixel)] = preprocessing_.value_of(pixel);
 }
 
 void MNIST::fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const {

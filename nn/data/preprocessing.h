@@ -20,6 +20,9 @@ struct Preprocessing {
   /// range.
   Shape output_shape(int64_t height, int64_t width) const;
 
+  /// What a pixel of 0 to 255 becomes.
+  float value_of(int pixel) const { return static_cast<float>((static_cast<double>(pixel) / 255 - mean) / std); }
+
   Attributes to_attributes() const;
   /// What is missing takes its default. Throws FormatError for a wrong type or a setting out of range.
   static Preprocessing from_attributes(const Attributes& attributes);

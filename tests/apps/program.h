@@ -48,6 +48,12 @@ class ProgramTest : public testing::Test {
   Result run(std::vector<std::string> arguments, rlim_t file_limit = RLIM_INFINITY,
              const std::string& out_file = "") const {
     arguments.insert(arguments.begin(), THIMBLE_PROGRAM);
+    return execute(std::move(arguments), file_limit, out_file);
+  }
+
+  /// The same with any program, which is the first of the arguments.
+  Result execute(std::vector<std::string> arguments, rlim_t file_limit = RLIM_INFINITY,
+                 const std::string& out_file = "") const {
     TempFolder output;
     const std::string out = out_file.empty() ? (output / "out").string() : out_file, err = (output / "err").string();
     const pid_t child = fork();
@@ -106,8 +112,10 @@ class ProgramTest : public testing::Test {
     const Result result = run(training(out));
     ASSERT_EQ(result.status, 0) << result.err;
   }
-  void quantize(const std::string& model, const std::string& out) const {
-    const Result result = run({"quantize", model, "--data", "data", "--out", out});
+  void quantize(const std::string& model, const std::string& out, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments{"quantize", model, "--data", "data", "--out", out};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Result result = run(arguments);
     ASSERT_EQ(result.status, 0) << result.err;
   }
 

@@ -140,7 +140,7 @@ TEST_F(ProgramTest, TellsItsVersion) {
 
 TEST_F(ProgramTest, HelpSucceeds) {
   EXPECT_THAT(run({"--help"}).out, HasSubstr("quantize"));
-  for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect"}) {
+  for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect", "export"}) {
     const Result result = run({command, "--help"});
     EXPECT_EQ(result.status, 0);
     EXPECT_THAT(result.out, HasSubstr("--threads"));
@@ -158,6 +158,8 @@ TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
   expect_failure({""}, 2, "there is no subcommand ''");
   expect_failure({"train"}, 2, "--out");
   expect_failure({"quantize", "m.st"}, 2, "--out");
+  expect_failure({"export", "m.st"}, 2, "--out");
+  expect_failure({"export", "m.st", "--out", "m.onnx", "--format", "onnx"}, 2, "{npz}");
   expect_failure({"eval"}, 2, "model");
   expect_failure({"compare"}, 2, "models");
   expect_failure({"eval", "m.st", "--no-such-option"}, 2, "--no-such-option");
@@ -253,6 +255,7 @@ TEST_F(ProgramTest, DamagedModelsAreSaid) {
          std::vector<std::vector<std::string>>{{"eval", name, "--data", "data"},
                                                {"quantize", name, "--data", "data", "--out", "q.st"},
                                                {"bench", name, "--runs", "1"},
+                                               {"export", name, "--out", "q.npz"},
                                                {"compare", name, "--data", "data", "--runs", "1"}})
       expect_failure(arguments, 1, name);
   };
@@ -288,6 +291,7 @@ TEST_F(ProgramTest, WhereItCannotWriteItSaysSo) {
   for (const char* target : {"no/m.st", "/proc/m.st", "/dev/full"}) {
     expect_failure(run(training(target)), 1, target);
     expect_failure({"quantize", "m.st", "--data", "data", "--out", target}, 1, target);
+    expect_failure({"export", "m.st", "--out", target}, 1, target);
     expect_failure({"inspect", "m.st", "--json", target}, 1, target);
   }
   expect_failure(run(training("data")), 1, "data");
@@ -333,6 +337,7 @@ TEST_F(ProgramTest, AnOutputThatWouldReplaceAnotherFileIsAUsageError) {
     expect_usage({"train", "--data", "nowhere", "--out", a, "--json", b}, "--json", "--out");
     expect_usage({"quantize", "none.st", "--data", "nowhere", "--out", a, "--json", b}, "--json", "--out");
     expect_usage({"quantize", a, "--data", "nowhere", "--out", b}, "--out", "the input");
+    expect_usage({"export", a, "--out", b}, "--out", "the input");
     for (const char* command : {"eval", "bench", "compare", "inspect"})
       expect_usage({command, a, "--json", b}, "--json", "the input");
     expect_usage({"compare", "none.st", a, "--json", b}, "--json", "the input");

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <tests/serialization/arrays.h>
 #include <tests/serialization/files.h>
 
 #include <thimble/serialization/safetensors.h>
@@ -16,54 +17,7 @@ namespace thimble {
 namespace {
 
 using testing::HasSubstr;
-using Tensors = std::vector<std::pair<std::string, NDArray>>;
-
-constexpr DType kDTypes[] = {DType::float32, DType::float64, DType::bfloat16, DType::int32,
-                             DType::int64,   DType::int8,    DType::uint8};
-
-std::string bytes_of(const NDArray& array) {
-  const NDArray dense = array.contiguous();
-  return {static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())};
-}
-
-void expect_same(const NDArray& got, const NDArray& expected, const std::string& name) {
-  EXPECT_EQ(got.dtype(), expected.dtype()) << name;
-  EXPECT_EQ(got.shape(), expected.shape()) << name;
-  EXPECT_EQ(bytes_of(got), bytes_of(expected)) << name;
-}
-
-void expect_same(const Tensors& got, const Tensors& expected) {
-  ASSERT_EQ(got.size(), expected.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].first, expected[i].first);
-    expect_same(got[i].second, expected[i].second, expected[i].first);
-  }
-}
-
-// Any bits, NaNs included.
-NDArray random_array(const Shape& shape, DType dtype, std::mt19937& random) {
-  NDArray out(shape, dtype);
-  for (int64_t i = 0; i < out.nbytes(); ++i) static_cast<uint8_t*>(out.raw())[i] = static_cast<uint8_t>(random());
-  return out;
-}
-
-NDArray random_view(NDArray array, std::mt19937& random) {
-  if (array.ndim() == 0) return array;
-  const int axis = static_cast<int>(random() % static_cast<unsigned>(array.ndim()));
-  switch (random() % 4) {
-    case 0:
-      return array.transpose(0, axis);
-    case 1:
-      return array.slice(axis, 0, array.shape(axis), 2);
-    case 2:
-      return array.slice(axis, array.shape(axis), -1 - array.shape(axis), -1);
-    default: {
-      Shape wider = array.shape();
-      wider.insert(0, 3);
-      return array.broadcast_to(wider);
-    }
-  }
-}
+using Tensors = NamedArrays;
 
 Tensors random_tensors(int count, std::mt19937& random) {
   Tensors out;

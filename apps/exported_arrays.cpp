@@ -1,0 +1,102 @@
+#include "apps/exported_arrays.h"
+
+#include <cmath>
+#include <set>
+
+#include <thimble/quant/quantized_layer.h>
+
+namespace thimble::apps {
+
+namespace {
+
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+
+NDArray bytes_of(const std::string& text) {
+  return NDArray::from_vector(std::vector<uint8_t>(text.begin(), text.end()));
+}
+
+NDArray int32_scalar(int64_t value) { return NDArray::full({}, static_cast<double>(value), DType::int32); }
+
+// What each value of a pixel is when it reaches the first layer that computes.
+NDArray table_of_pixels(const nn::Graph& graph, const data::Preprocessing& preprocessing) {
+  NDArray values({256});
+  for (int pixel = 0; pixel < 256; ++pixel) values.data<float>()[pixel] = preprocessing.value_of(pixel);
+  const auto inputs = graph.inputs();
+  const auto users = graph.users(inputs.at(0));
+  const bool quantized = inputs.size() == 1 && users.size() == 1 && graph.is_layer(users[0], "Quantize");
+  return quantized ? graph.layer(users[0])(Tensor(values)).data() : values;
+}
+
+class Exporter {
+ public:
+  void add(const std::string& name, const NDArray& array) {
+    // An attribute may have a tensor's name.
+    if (names_.insert(name).second) arrays_.emplace_back(name, array);
+  }
+
+  void add_layer(const std::string& path, const nn::Module& layer) {
+    const std::string prefix = path + '.';
+    if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) add_product(prefix, *product);
+    for (const auto& [name, tensor] : layer.state()) add(prefix + name, tensor.data());
+    for (const auto& [key, value] : layer.attributes()) add_attribute(prefix + key, value);
+  }
+
+  NamedArrays take() { return std::move(arrays_); }
+
+ private:
+  void add_product(const std::string& prefix, const quant::IntegerProduct& product) {
+    add(prefix + "weight", product.weight());
+    const bool relu = product.quantization().relu;
+    add(prefix + "relu", NDArray::full({}, relu, DType::uint8));
+    if (const auto& output = product.quantization().output) {
+      add(prefix + "output_min", int32_scalar(relu ? output->zero_point : 0));
+      add(prefix + "output_max", int32_scalar(output->qmax()));
+    }
+    const std::vector<float>& multiplier = product.multiplier();
+    std::vector<int32_t> mantissa, shift;
+    for (const float m : multiplier) {
+      constexpr int kMantissaBits = 24;
+      int exponent = 0;
+      mantissa.push_back(static_cast<int32_t>(std::ldexp(std::frexp(m, &exponent), kMantissaBits)));
+      shift.push_back(kMantissaBits - exponent);
+    }
+    add(prefix + "multiplier", NDArray::from_vector(multiplier));
+    add(prefix + "multiplier_mantissa", NDArray::from_vector(mantissa));
+    add(prefix + "multiplier_shift", NDArray::from_vector(shift));
+  }
+
+  void add_attribute(const std::string& name, const Attribute& value) {
+    if (name.ends_with("scale")) {
+      if (const auto* one = std::get_if<double>(&value)) add(name, NDArray::full({}, *one));
+      if (const auto* list = std::get_if<std::vector<double>>(&value))
+        add(name, NDArray::from_vector(*list).to(DType::float32));
+    } else if (name.ends_with("zero_point") || name.ends_with("bits")) {
+      if (const auto* one = std::get_if<int64_t>(&value)) add(name, int32_scalar(*one));
+      if (const auto* list = std::get_if<std::vector<int64_t>>(&value))
+        add(name, NDArray::from_vector(*list).to(DType::int32));
+    }
+  }
+
+  NamedArrays arrays_;
+  std::set<std::string> names_;
+};
+
+}  // namespace
+
+NamedArrays exported_arrays(const LoadedModel& model, const std::string& graph_json) {
+  const auto& [graph, notes] = model;
+  Exporter exporter;
+  exporter.add("graph.json", bytes_of(graph_json));
+  exporter.add("input.shape", NDArray::from_vector(notes.input_shape.to_vector()).to(DType::int32));
+  exporter.add("input.crop", int32_scalar(notes.preprocessing.crop));
+  exporter.add("input.pad", int32_scalar(notes.preprocessing.pad));
+  exporter.add("input.channels", int32_scalar(notes.preprocessing.channels));
+  exporter.add("input.table", table_of_pixels(graph, notes.preprocessing));
+  for (const nn::Node* node : graph.nodes()) {
+    if (node->kind == nn::Node::Kind::layer) exporter.add_layer(node->target, graph.layer(node));
+    if (node->kind == nn::Node::Kind::tensor) exporter.add(node->target, graph.tensor(node).data());
+  }
+  return exporter.take();
+}
+
+}  // namespace thimble::apps

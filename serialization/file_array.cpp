@@ -1,0 +1,36 @@
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include <thimble/serialization/file_array.h>
+#include <thimble/serialization/float16.h>
+
+namespace thimble::detail {
+
+static_assert(std::endian::native == std::endian::little, "the files' data is little-endian and is used as it is");
+
+bool size_fits(const Shape& shape, size_t itemsize) {
+  auto bytes = static_cast<int64_t>(itemsize);
+  return std::ranges::all_of(
+      shape, [&](int64_t size) { return !__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes); });
+}
+
+NDArray array_over(std::byte* data, const Shape& shape, DType dtype, const std::shared_ptr<void>& owner) {
+  if (reinterpret_cast<uintptr_t>(data) % itemsize(dtype) == 0) return NDArray::borrow(data, shape, dtype, owner);
+  NDArray out(shape, dtype);
+  std::memcpy(out.raw(), data, static_cast<size_t>(out.nbytes()));
+  return out;
+}
+
+NDArray float16_as_float32(const std::byte* data, const Shape& shape) {
+  NDArray out(shape, DType::float32);
+  float* values = out.data<float>();
+  for (int64_t i = 0; i < out.numel(); ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, data + 2 * i, sizeof bits);
+    values[i] = float16_to_float(bits);
+  }
+  return out;
+}
+
+}  // namespace thimble::detail

@@ -1,0 +1,39 @@
+// NumPy's .npy: one array in a file. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+//
+//   save_npy("weight.npy", w);            # Python: numpy.load("weight.npy")
+//   NDArray w = load_npy("weight.npy");
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <thimble/core/ndarray.h>
+
+namespace thimble {
+
+/// The array in a file of format version 1.0, 2.0 or 3.0, row-major. Elements: float32, float64, int8, uint8, int32 and
+/// int64, little- or big-endian; float16 is read as float32, bool as uint8. Where neither order, byte order nor dtype
+/// is to be changed, the array borrows the mapped file's memory and may be written to without changing the file (see
+/// MappedFile). Throws IOError, or FormatError that names the file and what was expected, whatever the file holds.
+NDArray load_npy(const std::filesystem::path& path);
+
+/// Writes version 1.0, row-major, little-endian. bfloat16, which NumPy lacks, becomes float32. The file appears whole
+/// or not at all. Throws IOError, and ValueError for an undefined array.
+void save_npy(const std::filesystem::path& path, const NDArray& array);
+
+namespace detail {
+
+/// The array that is the content of a .npy file, over memory that `owner` keeps alive, or a copy (see load_npy).
+/// Throws FormatError.
+NDArray npy_array(std::byte* data, size_t size, const std::shared_ptr<void>& owner);
+
+/// The array as it is written: row-major, of a dtype that NumPy has.
+NDArray as_npy(const NDArray& array);
+/// What comes before the bytes of such an array; fills a multiple of 64 bytes.
+std::string npy_header(const NDArray& array);
+
+}  // namespace detail
+
+}  // namespace thimble

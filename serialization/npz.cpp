@@ -1,0 +1,70 @@
+#include <memory>
+#include <new>
+#include <span>
+
+#include <thimble/core/text.h>
+#include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/io_error.h>
+#include <thimble/serialization/mapped_file.h>
+#include <thimble/serialization/npy.h>
+#include <thimble/serialization/npz.h>
+#include <thimble/serialization/zip.h>
+
+namespace thimble {
+
+namespace {
+
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+
+constexpr std::string_view kSuffix = ".npy";
+
+NDArray array_of(std::vector<std::byte> bytes) {
+  const auto owner = std::make_shared<std::vector<std::byte>>(std::move(bytes));
+  return detail::npy_array(owner->data(), owner->size(), owner);
+}
+
+NamedArrays read(const MappedFile& file) {
+  NamedArrays arrays;
+  detail::read_zip({file.data(), file.size()}, [&](const std::string& member, std::vector<std::byte> bytes) {
+    check<FormatError>(member.ends_with(kSuffix), "member ", detail::quote(member), " is not an array, expected ",
+                       kSuffix, " at the end of its name");
+    const std::string name = member.substr(0, member.size() - kSuffix.size());
+    try {
+      arrays.emplace_back(name, array_of(std::move(bytes)));
+    } catch (const FormatError& error) {
+      throw FormatError(str("array ", detail::quote(name), ": ", error.what()));
+    }
+  });
+  return arrays;
+}
+
+}  // namespace
+
+NamedArrays load_npz(const std::filesystem::path& path) {
+  try {
+    return read(MappedFile(path));
+  } catch (const IOError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
+  } catch (const FormatError& error) {
+    throw FormatError(str(detail::quote_path(path), ": ", error.what()));
+  }
+}
+
+void save_npz(const std::filesystem::path& path, const NamedArrays& arrays) {
+  detail::ZipWriter zip;
+  for (const auto& [name, array] : arrays) {
+    check<ValueError>(array.defined(), "save_npz: array ", detail::quote(name), " is undefined");
+    const NDArray dense = detail::as_npy(array);
+    const std::string header = detail::npy_header(dense);
+    const std::span elements(static_cast<const std::byte*>(dense.raw()), static_cast<size_t>(dense.nbytes()));
+    zip.add(name + std::string(kSuffix), {std::as_bytes(std::span(header)), elements});
+  }
+  const std::vector<std::byte> bytes = zip.finish();
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
+
+}  // namespace thimble

@@ -1,0 +1,27 @@
+// NumPy's .npz: named arrays in a file, a zip archive of .npy files.
+//
+//   save_npz("layer.npz", {{"weight", w}, {"bias", b}});      # Python: numpy.load("layer.npz")["weight"]
+//   for (const auto& [name, array] : load_npz("layer.npz")) std::cout << name << ' ' << array << '\n';
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <thimble/core/ndarray.h>
+
+namespace thimble {
+
+/// The arrays in the order of the file, each as load_npy() would give it, in memory of their own; what numpy.savez and
+/// numpy.savez_compressed write. A file of n bytes takes no more memory than deflate can pack into n bytes, and that
+/// only if it really holds so much. Throws IOError, or FormatError that names the file, the array and what was
+/// expected, whatever the file holds.
+std::vector<std::pair<std::string, NDArray>> load_npz(const std::filesystem::path& path);
+
+/// Writes the arrays in this order, each as save_npy() would, not compressed. The same arrays give the same bytes. The
+/// file appears whole or not at all. Throws IOError, and ValueError for an undefined array or a name that repeats, is
+/// not UTF-8, holds a zero byte or is longer than 65531 bytes.
+void save_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, NDArray>>& arrays);
+
+}  // namespace thimble

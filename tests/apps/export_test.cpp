@@ -1,0 +1,186 @@
+// What `thimble export` writes, and an integer program that runs it.
+#include <cmath>
+#include <map>
+
+#include "tests/apps/program.h"
+#include <thimble/quant/quantized_conv.h>
+#include <thimble/quant/quantized_linear.h>
+#include <thimble/quant/quantized_ops.h>
+#include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/npz.h>
+#include <thimble/serialization/safetensors.h>
+
+namespace thimble::apps {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+
+class ExportTest : public ProgramTest {
+ protected:
+  using Arrays = std::map<std::string, NDArray>;
+
+  void train_model(const std::vector<std::string>& options) const {
+    std::vector<std::string> arguments{"train", "--data",    "data", "--batch-size", "20",  "--lr",
+                                       "0.01",  "--threads", "1",    "--out",        "m.st"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Result result = run(arguments);
+    ASSERT_EQ(result.status, 0) << result.err;
+  }
+
+  /// The exported arrays, which the JSON must tell truly.
+  Arrays exported(const std::string& model) {
+    const json told = json_of({"export", model, "--format", "npz", "--out", "m.npz"});
+    EXPECT_EQ(told["out"], "m.npz");
+    const auto arrays = load_npz(folder / "m.npz");
+    EXPECT_EQ(told["arrays"].size(), arrays.size());
+    for (size_t i = 0; i < arrays.size(); ++i) {
+      const auto& [name, array] = arrays[i];
+      EXPECT_EQ(told["arrays"][i],
+                (json{{"name", name}, {"dtype", thimble::name(array.dtype())}, {"shape", array.shape().to_vector()}}));
+    }
+    return {arrays.begin(), arrays.end()};
+  }
+
+  static void expect_equal(const NDArray& got, const NDArray& expected, const std::string& name) {
+    EXPECT_EQ(got.dtype(), expected.dtype()) << name;
+    EXPECT_EQ(got.shape(), expected.shape()) << name;
+    EXPECT_EQ(got.to_vector<double>(), expected.to_vector<double>()) << name;
+  }
+
+  /// Every array that an integer product must have.
+  static void expect_product(const Arrays& arrays, const std::string& prefix, const quant::IntegerProduct& product) {
+    const auto& q = product.quantization();
+    const auto number = [&](const std::string& name) {
+      EXPECT_EQ(arrays.at(prefix + name).ndim(), 0);
+      return arrays.at(prefix + name).item<double>();
+    };
+    expect_equal(arrays.at(prefix + "weight"), product.weight(), prefix);
+    EXPECT_EQ(arrays.at(prefix + "weight").dtype(), DType::int8);
+    EXPECT_EQ(arrays.at(prefix + "bias").dtype(), DType::int32);
+    EXPECT_EQ(number("input_scale"), q.input.scale);
+    EXPECT_EQ(arrays.at(prefix + "input_scale").dtype(), DType::float32);
+    EXPECT_EQ(number("input_zero_point"), q.input.zero_point);
+    EXPECT_EQ(arrays.at(prefix + "input_zero_point").dtype(), DType::int32);
+    EXPECT_EQ(number("input_bits"), q.input.bits);
+    EXPECT_EQ(number("weight_bits"), q.weight_bits);
+    EXPECT_EQ(number("relu"), q.relu);
+    for (const char* name : {"output_scale", "output_zero_point", "output_bits", "output_min", "output_max"})
+      EXPECT_EQ(arrays.contains(prefix + name), q.output.has_value()) << name;
+    if (q.output) {
+      EXPECT_EQ(number("output_scale"), q.output->scale);
+      EXPECT_EQ(number("output_zero_point"), q.output->zero_point);
+      EXPECT_EQ(number("output_min"), q.relu ? q.output->zero_point : 0);
+      EXPECT_EQ(number("output_max"), q.output->qmax());
+    }
+    const auto multiplier = arrays.at(prefix + "multiplier").to_vector<float>();
+    EXPECT_EQ(multiplier, product.multiplier());
+    const auto mantissa = arrays.at(prefix + "multiplier_mantissa").to_vector<int32_t>(),
+               shift = arrays.at(prefix + "multiplier_shift").to_vector<int32_t>();
+    for (size_t c = 0; c < multiplier.size(); ++c) {
+      EXPECT_EQ(std::ldexp(mantissa[c], -shift[c]), double{multiplier[c]});
+      EXPECT_GE(mantissa[c], 1 << 23);
+      EXPECT_LT(mantissa[c], 1 << 24);
+    }
+  }
+
+  /// As `thimble eval` counts them.
+  int64_t correct_by_eval(const std::string& model) {
+    const json result = json_of({"eval", model, "--data", "data"});
+    return std::llround(result["accuracy"].get<double>() * result["images"].get<double>());
+  }
+};
+
+TEST_F(ExportTest, HoldsWhatIntegerLayersComputeWith) {
+  train("m.st");
+  quantize("m.st", "q.st", {"--weight-bits", "4", "--activation-bits", "6"});
+  const Arrays arrays = exported("q.st");
+  const nn::Graph graph = load_model(folder / "q.st");
+  int products = 0;
+  for (const nn::Node* node : graph.nodes())
+    if (const auto* product = graph.layer_as<quant::IntegerProduct>(node)) {
+      expect_product(arrays, node->target + '.', *product);
+      ++products;
+    }
+  EXPECT_EQ(products, 2);
+  for (const auto& [name, tensor] : graph.state()) EXPECT_TRUE(arrays.contains(name)) << name;
+}
+
+TEST_F(ExportTest, HoldsTheGraphAndTheOrderOfItsLayers) {
+  train("m.st");
+  quantize("m.st", "q.st");
+  const Arrays arrays = exported("q.st");
+  const auto text = arrays.at("graph.json").to_vector<uint8_t>();
+  const TensorFile file = load_safetensors(folder / "q.st");
+  EXPECT_EQ(std::string(text.begin(), text.end()), file.metadata.at("graph"));
+  std::vector<std::string> order;
+  for (const auto& [name, array] : load_npz(folder / "m.npz"))
+    if (name.ends_with(".weight")) order.push_back(name);
+  EXPECT_THAT(order, ElementsAre("0.weight", "2.weight"));
+}
+
+TEST_F(ExportTest, HoldsHowPixelsBecomeInputs) {
+  train("m.st");
+  quantize("m.st", "q.st");
+  const Arrays floats = exported("m.st"), integers = exported("q.st");
+  const nn::Graph graph = load_model(folder / "q.st");
+  const nn::Node* first = graph.users(graph.inputs()[0]).at(0);
+  ASSERT_TRUE(graph.is_layer(first, "Quantize"));
+  NDArray values({256});
+  for (int pixel = 0; pixel < 256; ++pixel) values.data<float>()[pixel] = static_cast<float>(pixel / 255.0);
+  expect_equal(floats.at("input.table"), values, "float");
+  expect_equal(integers.at("input.table"), graph.layer(first)(Tensor(values)).data(), "integer");
+  EXPECT_EQ(integers.at("input.table").dtype(), DType::uint8);
+  EXPECT_EQ(integers.at("input.crop").item<int>(), 0);
+  EXPECT_THAT(integers.at("input.shape").to_vector<int>(), ElementsAre(144));
+  ASSERT_EQ(run(training("c.st", {"--crop", "10"})).status, 0);
+  EXPECT_EQ(exported("c.st").at("input.crop").item<int>(), 10);
+}
+
+TEST_F(ExportTest, ExportsModelsOfEveryKind) {
+  for (const char* model : {"cnn", "resnet9"}) {
+    train_model({"--model", model, "--epochs", "1"});
+    quantize("m.st", "q.st");
+    for (const char* file : {"m.st", "q.st"}) {
+      const Arrays arrays = exported(file);
+      const nn::Graph graph = load_model(folder / file);
+      for (const auto& [name, tensor] : graph.state()) {
+        ASSERT_TRUE(arrays.contains(name)) << name;
+        expect_equal(arrays.at(name), tensor.data(), name);
+      }
+      for (const nn::Node* node : graph.nodes())
+        if (const auto* product = graph.layer_as<quant::IntegerProduct>(node))
+          expect_product(arrays, node->target + '.', *product);
+    }
+  }
+  // The residual additions of resnet9.
+  const Arrays arrays = exported("q.st");
+  const auto has_addition = [](const auto& entry) { return entry.first.ends_with(".a_zero_point"); };
+  EXPECT_EQ(std::ranges::count_if(arrays, has_addition), 2);
+}
+
+TEST_F(ExportTest, TheSameModelGivesTheSameBytes) {
+  train("m.st");
+  ASSERT_EQ(run({"export", "m.st", "--out", "a.npz"}).status, 0);
+  ASSERT_EQ(run({"export", "m.st", "--out", "b.npz"}).status, 0);
+  EXPECT_TRUE(bytes("a.npz") == bytes("b.npz"));
+}
+
+TEST_F(ExportTest, AnIntegerProgramIsAsRightAsTheLibrary) {
+#ifdef THIMBLE_INTEGER_MLP
+  for (const auto& options : std::vector<std::vector<std::string>>{
+           {"--hidden", "16", "--layers", "1"}, {"--hidden", "20", "--layers", "3", "--crop", "9"}, {"--layers", "0"}})
+    for (const char* bits : {"8", "3"}) {
+      train_model(options);
+      quantize("m.st", "q.st", {"--activation-bits", bits, "--weight-bits", bits});
+      ASSERT_EQ(run({"export", "q.st", "--out", "m.npz"}).status, 0);
+      const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
+      EXPECT_EQ(result.out, str("accuracy: ", correct_by_eval("q.st"), " of 50\n")) << result.err;
+    }
+#else
+  GTEST_SKIP() << "the examples are not built";
+#endif
+}
+
+}  // namespace
+}  // namespace thimble::apps
