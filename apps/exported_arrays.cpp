@@ -45,7 +45,9 @@ class Exporter {
 
  private:
   void add_product(const std::string& prefix, const quant::IntegerProduct& product) {
-    add(prefix + "weight", product.weight());
+    const quant::IntegerWeights& weights = product.weights();
+    add(prefix + "weight", weights.unpacked());
+    add(prefix + "weight_shift", int32_scalar(weights.shift()));
     const bool relu = product.quantization().relu;
     add(prefix + "relu", NDArray::full({}, relu, DType::uint8));
     if (const auto& output = product.quantization().output) {
@@ -53,16 +55,18 @@ class Exporter {
       add(prefix + "output_max", int32_scalar(output->qmax()));
     }
     const std::vector<float>& multiplier = product.multiplier();
-    std::vector<int32_t> mantissa, shift;
+    std::vector<int32_t> mantissa, shifts;
     for (const float m : multiplier) {
       constexpr int kMantissaBits = 24;
       int exponent = 0;
       mantissa.push_back(static_cast<int32_t>(std::ldexp(std::frexp(m, &exponent), kMantissaBits)));
-      shift.push_back(kMantissaBits - exponent);
+      shifts.push_back(kMantissaBits - exponent);
     }
-    add(prefix + "multiplier", NDArray::from_vector(multiplier));
-    add(prefix + "multiplier_mantissa", NDArray::from_vector(mantissa));
-    add(prefix + "multiplier_shift", NDArray::from_vector(shift));
+    const int64_t out = weights.shape()[0];
+    const Shape shape = weights.groups() == 1 ? Shape{out} : Shape{weights.groups(), out};
+    add(prefix + "multiplier", NDArray::from_vector(multiplier, shape));
+    add(prefix + "multiplier_mantissa", NDArray::from_vector(mantissa, shape));
+    add(prefix + "multiplier_shift", NDArray::from_vector(shifts, shape));
   }
 
   void add_attribute(const std::string& name, const Attribute& value) {

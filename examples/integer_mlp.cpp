@@ -25,12 +25,12 @@ Values run(Arrays& arrays, const std::string& layer, Values x) {
   const auto &weight = arrays[layer + "weight"], &bias = arrays[layer + "bias"], &relu = arrays[layer + "relu"];
   const auto &mantissa = arrays[layer + "multiplier_mantissa"], &shift = arrays[layer + "multiplier_shift"];
   const auto &zero = arrays[layer + "output_zero_point"], &most = arrays[layer + "output_max"];  // the last has none
-  if (bias.empty() || weight.size() != bias.size() * x.size()) throw std::runtime_error(layer + "weight does not fit");
+  if (weight.size() != bias.size() * x.size() || mantissa.size() != bias.size()) throw std::runtime_error(layer + "weight does not fit");
   for (int32_t& value : x) value -= arrays[layer + "input_zero_point"].at(0);
   Values y(bias.size());
   for (size_t o = 0; o < y.size(); ++o) {
     int32_t sum = bias[o];
-    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i];
+    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i] << arrays[layer + "weight_shift"].at(0);
     const int64_t product = to_float32(to_float32(sum) * mantissa[o]), v = relu[0] && product < 0 ? 0 : product;
     y[o] = most.empty() ? rank(v, shift[o]) : std::clamp<int64_t>(shift_right(v, shift[o]) + zero[0], 0, most[0]);
   }

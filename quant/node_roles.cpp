@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include <thimble/core/op.h>
 #include <thimble/quant/node_roles.h>
 
 namespace thimble::quant {
@@ -82,6 +83,16 @@ bool can_share(const Graph& graph, const Node* value, bool all) {
     if (effect == Effect::averages) return false;
     all = all && effect == Effect::moves;
   }
+}
+
+void check_names(const char* pass, const Graph& graph, const QConfigMapping& mapping) {
+  for (const std::string& name : mapping.names())
+    check<ValueError>(graph.find(name) != nullptr, pass, ": the configuration names '", name,
+                      "', which the graph does not have");
+  const std::vector<std::string> ops = registered_ops();
+  for (const std::string& type : mapping.types())
+    check<ValueError>(nn::is_registered_layer(type) || std::ranges::count(ops, type) > 0, pass,
+                      ": the configuration names the type '", type, "', which neither a layer nor an op has");
 }
 
 void mark(Node* node) { node->attributes.set(kMark, true); }

@@ -7,6 +7,7 @@
 #include <thimble/nn/graph.h>
 #include <thimble/quant/observer.h>
 #include <thimble/quant/product_weights.h>
+#include <thimble/quant/qconfig.h>
 
 namespace thimble::quant {
 
@@ -39,6 +40,9 @@ bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
 /// node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a
 /// mean says too little about it.
 bool can_share(const nn::Graph& graph, const nn::Node* value, bool all);
+
+/// Throws ValueError, with the name of the pass in front, if the mapping names a node or a type that does not exist.
+void check_names(const char* pass, const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// prepare() marks the nodes that are to become integer ones, and leaves on a product how its weights are quantized.
 void mark(nn::Node* node);

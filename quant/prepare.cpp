@@ -3,7 +3,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include <thimble/core/op.h>
 #include <thimble/nn/conv.h>
 #include <thimble/quant/node_roles.h>
 #include <thimble/quant/quantize.h>
@@ -14,16 +13,6 @@ namespace {
 
 using nn::Graph;
 using nn::Node;
-
-void check_names(const Graph& graph, const QConfigMapping& mapping) {
-  for (const std::string& name : mapping.names())
-    check<ValueError>(graph.find(name) != nullptr, "prepare: the configuration names '", name,
-                      "', which the graph does not have");
-  const std::vector<std::string> ops = registered_ops();
-  for (const std::string& type : mapping.types())
-    check<ValueError>(nn::is_registered_layer(type) || std::ranges::count(ops, type) > 0,
-                      "prepare: the configuration names the type '", type, "', which neither a layer nor an op has");
-}
 
 // Integer layers take activations per tensor, and weights whose zero point is 0.
 void check_config(const std::string& layer, const QConfig& config) {
@@ -146,7 +135,7 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
 }
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {
-  check_names(graph, mapping);
+  check_names("prepare", graph, mapping);
   return Preparer(graph, mapping, make).run();
 }
 

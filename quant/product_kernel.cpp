@@ -1,6 +1,8 @@
 #include <vector>
 
 #include <thimble/core/kernels/int8_conv2d.h>
+#include <thimble/core/ops/conv_geometry.h>
+#include <thimble/nn/linear_step.h>
 #include <thimble/quant/product_kernel.h>
 
 namespace thimble::quant {
@@ -52,10 +54,7 @@ class LinearKernel final : public ProductKernelOf<LinearKernel> {
 class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
  public:
   GroupLinearKernel(const NDArray& weight, int64_t group_size, const Shape& x)
-      : in_(weight.shape(1)),
-        out_(weight.shape(0)),
-        output_(with_features(x, out_)),
-        rows_(output_.numel() / out_) {
+      : in_(weight.shape(1)), out_(weight.shape(0)), output_(with_features(x, out_)), rows_(output_.numel() / out_) {
     for (int64_t first = 0; first < in_; first += group_size) {
       const NDArray group = weight.slice(1, first, first + group_size).contiguous();
       groups_.emplace_back(group.data<int8_t>(), out_, group_size);
@@ -108,14 +107,18 @@ class Conv2dKernel final : public ProductKernelOf<Conv2dKernel> {
 
 }  // namespace
 
-std::unique_ptr<ProductKernel> linear_kernel(const NDArray& weight, int64_t group_size, const Shape& x) {
-  const NDArray dense = weight.contiguous();
-  if (group_size == 0) return std::make_unique<LinearKernel>(dense, x);
-  return std::make_unique<GroupLinearKernel>(dense, group_size, x);
+std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x) {
+  const int64_t group_size = weights.format().group_size;
+  // To put the weights into a flattened image's order would tear the groups apart.
+  if (x.is_image() || (group_size != 0 && !x.flattened_image.empty())) return nullptr;
+  const NDArray weight = nn::weight_in_order(weights.shifted(), x);
+  if (group_size == 0) return std::make_unique<LinearKernel>(weight, x.shape);
+  return std::make_unique<GroupLinearKernel>(weight, group_size, x.shape);
 }
 
-std::unique_ptr<ProductKernel> conv2d_kernel(const NDArray& weight, const kernels::Conv2dGeometry& geometry) {
-  return std::make_unique<Conv2dKernel>(weight.contiguous(), geometry);
+std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
+                                             const Conv2dOptions& options) {
+  return std::make_unique<Conv2dKernel>(weights.shifted(), conv2d_geometry(op, x.shape, weights.shape(), options));
 }
 
 }  // namespace thimble::quant

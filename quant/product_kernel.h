@@ -4,9 +4,10 @@
 #include <memory>
 #include <span>
 
-#include <thimble/core/kernels/conv2d_geometry.h>
 #include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/ops/conv.h>
 #include <thimble/nn/inference.h>
+#include <thimble/quant/integer_weights.h>
 
 namespace thimble::quant {
 
@@ -28,10 +29,12 @@ class ProductKernel {
   virtual int64_t weight_bytes() const = 0;
 };
 
-/// Rows x [..., in] times weight [out, in], int8, in groups of group_size features or, if that is 0, without.
-std::unique_ptr<ProductKernel> linear_kernel(const NDArray& weight, int64_t group_size, const Shape& x);
+/// Rows x [..., in] times weights [out, in]. Null for inputs whose features do not lie in a row in their order.
+std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x);
 
-/// Images of weight int8 [out, in / groups, kernel height, kernel width].
-std::unique_ptr<ProductKernel> conv2d_kernel(const NDArray& weight, const kernels::Conv2dGeometry& geometry);
+/// Images x [n, in, h, w] and weights [out, in / groups, kernel height, kernel width], which are not in groups of their
+/// own. Throws as conv2d, with messages that begin with `op`.
+std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
+                                             const Conv2dOptions& options);
 
 }  // namespace thimble::quant

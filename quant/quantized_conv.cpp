@@ -1,4 +1,3 @@
-#include <thimble/core/kernels/int8_conv2d.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/quant/quantized_conv.h>
 
@@ -15,41 +14,14 @@ std::shared_ptr<nn::Module> conv_from(const Attributes& a) {
 
 const nn::LayerRegistration registration{"QuantizedConv2d", conv_from};
 
-class ConvStep : public nn::InferenceStep {
- public:
-  ConvStep(const kernels::Conv2dGeometry& g, DType dtype, std::unique_ptr<kernels::Int8Conv2d> conv,
-           uint8_t input_zero_point, Requantization requantization)
-      : InferenceStep({{g.batch, g.out_channels, g.out_height, g.out_width}, dtype}),
-        conv_(std::move(conv)),
-        input_zero_point_(input_zero_point),
-        requantization_(std::move(requantization)),
-        weight_bytes_(g.out_channels * g.columns()) {}
-
-  int64_t weight_bytes() const override { return weight_bytes_; }
-  int64_t scratch_bytes() const override { return conv_->scratch_bytes(output().shape[0]); }
-
-  void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
-    const auto* x = static_cast<const uint8_t*>(inputs[0]);
-    const int64_t batch = output().shape[0];
-    if (output().dtype == DType::uint8)
-      conv_->run(x, batch, input_zero_point_, requantization_.epilogue(), static_cast<uint8_t*>(out), scratch);
-    else
-      conv_->run(x, batch, input_zero_point_, requantization_.epilogue(), static_cast<float*>(out), scratch);
-  }
-
- private:
-  std::unique_ptr<kernels::Int8Conv2d> conv_;
-  uint8_t input_zero_point_;
-  Requantization requantization_;
-  int64_t weight_bytes_;
-};
-
 }  // namespace
 
 QuantizedConv2d::QuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& options,
                                  const Quantization& quantization)
     : IntegerProduct("QuantizedConv2d", weight_shape, quantization), options_(options) {
   check_conv2d_options("QuantizedConv2d", options);
+  check<ValueError>(quantization.weight_group_size == 0, "QuantizedConv2d: weights in groups of ",
+                    quantization.weight_group_size, "; only linear layers have them");
   check<ShapeError>(weight_shape[0] % options.groups == 0, "QuantizedConv2d: ", options.groups,
                     " groups do not divide ", weight_shape[0], " output channels (weight ", weight_shape, ")");
 }
@@ -65,30 +37,25 @@ std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_float(const nn::Conv2d& c
 std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_weights(const ProductWeights& weights,
                                                                const Conv2dOptions& options, const TensorQParams& input,
                                                                const std::optional<TensorQParams>& output, bool relu) {
+  const QuantizationSpec& spec = weights.qparams.spec;
   auto layer = std::make_shared<QuantizedConv2d>(weights.weight.shape(), options,
-                                                 Quantization{input, output, weights.qparams.spec.bits, relu});
+                                                 Quantization{input, output, spec.bits, relu, spec.group_size});
   layer->load_float(weights);
   return layer;
 }
 
 void QuantizedConv2d::check_inputs(std::span<const nn::ValueInfo> inputs) const {
   check_one_uint8(inputs);
-  conv2d_geometry("quantized_conv2d", inputs[0].shape, weight_shape(), options_);
+  conv2d_geometry("quantized_conv2d", inputs[0].shape, weights().shape(), options_);
 }
 
-std::unique_ptr<nn::InferenceStep> QuantizedConv2d::inference_step(std::span<const nn::ValueInfo> inputs) const {
-  check_inputs(inputs);
-  const auto g = conv2d_geometry("quantized_conv2d", inputs[0].shape, weight_shape(), options_);
-  const NDArray dense = shifted_weight();
-  auto conv = std::make_unique<kernels::Int8Conv2d>(g, dense.data<int8_t>());
-  Requantization requantization = this->requantization(conv->channel_sums());
-  return std::make_unique<ConvStep>(g, output_dtype(), std::move(conv),
-                                    static_cast<uint8_t>(quantization().input.zero_point), std::move(requantization));
+std::unique_ptr<ProductKernel> QuantizedConv2d::kernel(const nn::ValueInfo& x) const {
+  return conv2d_kernel("quantized_conv2d", weights(), x, options_);
 }
 
 Attributes QuantizedConv2d::attributes() const {
   Attributes a = quantization_attributes();
-  const Shape& w = weight_shape();
+  const Shape& w = weights().shape();
   a.set("in_channels", w[1] * options_.groups);
   a.set("out_channels", w[0]);
   a.set("kernel_size", std::vector<int64_t>{w[2], w[3]});

@@ -27,12 +27,12 @@ class QuantizedConv2d : public IntegerProduct {
                                                        const TensorQParams& input,
                                                        const std::optional<TensorQParams>& output, bool relu);
 
-  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedConv2d"; }
   Attributes attributes() const override;
   const Conv2dOptions& options() const { return options_; }
 
  private:
+  std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const override;
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
 
   Conv2dOptions options_;

@@ -2,7 +2,6 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/bit_packing.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/quant/quantized_layer.h>
 
@@ -102,101 +101,90 @@ void IntegerLayer::state_changed() {
   prepared_ = {};
 }
 
-IntegerProduct::IntegerProduct(const char* type, const Shape& shape, const Quantization& quantization)
-    : type_(type), shape_(shape), quantization_(quantization) {
-  const int64_t out = shape[0];
-  check<ValueError>(std::ranges::all_of(shape, [](int64_t d) { return d >= 1 && d <= INT32_MAX; }), type, ": weight ",
-                    shape, " is out of range");
-  NDArray::placeholder(shape, DType::int8);  // throws if its size overflows
-  k_ = shape.numel() / out;
-  check<ValueError>(k_ <= kernels::PackedInt8Weights::kMaxK, type, ": weight ", shape, " is out of range, sums are of ",
-                    "at most ", kernels::PackedInt8Weights::kMaxK, " products");
-  check_bits(quantization.weight_bits, str(type, ": weights"));
-  quantization.input.check(str(type, ": input").c_str());
-  if (quantization.output) quantization.output->check(str(type, ": output").c_str());
-  weight_ = register_buffer("weight", is_packed() ? NDArray::placeholder(packed_shape(), DType::uint8)
-                                                  : NDArray::placeholder(shape, DType::int8));
-  weight_scale_ = register_buffer("weight_scale", NDArray::placeholder({out}));
-  bias_ = register_buffer("bias", NDArray::placeholder({out}, DType::int32));
-}
+namespace {
 
-Shape IntegerProduct::packed_shape() const { return {shape_[0], kernels::packed_bytes(k_, quantization_.weight_bits)}; }
+class ProductStep : public nn::InferenceStep {
+ public:
+  ProductStep(std::unique_ptr<ProductKernel> kernel, DType dtype, uint8_t input_zero_point,
+              Requantization requantization)
+      : InferenceStep({kernel->output_shape(), dtype}),
+        kernel_(std::move(kernel)),
+        input_zero_point_(input_zero_point),
+        requantization_(std::move(requantization)) {}
 
-// An unsigned value is one of -2^(bits - 1), ..., of which a symmetric scheme does not use the first.
-NDArray IntegerProduct::weight() const {
-  if (!is_packed()) return weight_.data();
-  const NDArray packed = weight_.data().contiguous();
-  NDArray unpacked(shape_, DType::int8);
-  std::vector<uint8_t> row(static_cast<size_t>(k_));
-  for (int64_t o = 0; o < shape_[0]; ++o) {
-    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), k_, quantization_.weight_bits, row.data());
-    std::ranges::transform(row, unpacked.data<int8_t>() + o * k_,
-                           [this](uint8_t v) { return static_cast<int8_t>(v - lowest()); });
+  int64_t weight_bytes() const override { return kernel_->weight_bytes(); }
+  int64_t scratch_bytes() const override { return kernel_->scratch_bytes(); }
+
+  void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
+    const auto* x = static_cast<const uint8_t*>(inputs[0]);
+    if (output().dtype == DType::uint8)
+      kernel_->run(x, input_zero_point_, requantization_.epilogue(), static_cast<uint8_t*>(out), scratch);
+    else
+      kernel_->run(x, input_zero_point_, requantization_.epilogue(), static_cast<float*>(out), scratch);
   }
-  return unpacked;
+
+ private:
+  std::unique_ptr<ProductKernel> kernel_;
+  uint8_t input_zero_point_;
+  Requantization requantization_;
+};
+
+}  // namespace
+
+IntegerProduct::IntegerProduct(const char* type, const Shape& shape, const Quantization& q)
+    : type_(type), quantization_(q), weights_(type, shape, {q.weight_bits, q.weight_group_size}) {
+  q.input.check(str(type, ": input").c_str());
+  if (q.output) q.output->check(str(type, ": output").c_str());
+  register_buffer("weight", weights_.values());
+  register_buffer("weight_scale", weights_.scale());
+  bias_ = register_buffer("bias", NDArray::placeholder({shape[0]}, DType::int32));
 }
 
-NDArray IntegerProduct::packed(const NDArray& weight) const {
-  if (!is_packed()) return weight;
-  NDArray packed(packed_shape(), DType::uint8);
-  std::vector<uint8_t> row(static_cast<size_t>(k_));
-  for (int64_t o = 0; o < shape_[0]; ++o) {
-    std::transform(weight.data<int8_t>() + o * k_, weight.data<int8_t>() + (o + 1) * k_, row.begin(),
-                   [this](int8_t v) { return static_cast<uint8_t>(v + lowest()); });
-    kernels::pack_bits(row.data(), k_, quantization_.weight_bits, packed.data<uint8_t>() + o * packed.shape(1));
-  }
-  return packed;
+std::unique_ptr<nn::InferenceStep> IntegerProduct::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  std::unique_ptr<ProductKernel> sums = kernel(inputs[0]);
+  if (!sums) return nullptr;
+  Requantization requantization = this->requantization(sums->sums());
+  return std::make_unique<ProductStep>(std::move(sums), quantization_.output ? DType::uint8 : DType::float32,
+                                       static_cast<uint8_t>(quantization_.input.zero_point), std::move(requantization));
 }
 
-NDArray IntegerProduct::shifted_weight() const {
-  const NDArray values = weight().contiguous();
-  if (weight_shift() == 0) return values;
-  NDArray shifted(shape_, DType::int8);
-  std::transform(values.data<int8_t>(), values.data<int8_t>() + values.numel(), shifted.data<int8_t>(),
-                 [this](int8_t w) { return static_cast<int8_t>(w * (1 << weight_shift())); });
-  return shifted;
-}
-
-void IntegerProduct::load_float(const ProductWeights& weights) {
-  QParams p = weights.qparams;
-  const auto out = static_cast<size_t>(shape_[0]);
-  check<ValueError>(p.spec.is_signed && p.spec.scheme == QScheme::symmetric && (!p.spec.axis || p.spec.axis == 0) &&
-                        p.spec.group_size == 0,
-                    type_, ": weights must be signed and symmetric, per tensor or per output channel (axis 0)");
-  if (!p.spec.axis) {
-    p.spec.axis = 0;
-    p.scale.resize(out, p.scale.at(0));
+void IntegerProduct::load_float(const ProductWeights& float_weights) {
+  QParams p = float_weights.qparams;
+  const auto out = static_cast<size_t>(weights_.shape()[0]), groups = static_cast<size_t>(weights_.groups());
+  if (p.scale.size() == 1) {
+    p.scale.resize(out, p.scale[0]);
     p.zero_point.resize(out, 0);
+    p.spec.axis = 0;
   }
-  const Range range = min_max(weights.weight.data(), p.spec);
-  const auto bias = weights.bias.defined() ? weights.bias.data().to_vector<float>() : std::vector<float>(out);
-  NDArray quantized_bias({shape_[0]}, DType::int32);
-  const float input_scale = quantization_.input.scale;
-  const auto steps = static_cast<float>(1 << weight_shift());
+  const Range range = min_max(float_weights.weight.data(), p.spec);
+  const Tensor& float_bias = float_weights.bias;
+  const auto bias = float_bias.defined() ? float_bias.data().to_vector<float>() : std::vector<float>(out);
+  NDArray quantized_bias({weights_.shape()[0]}, DType::int32);
+  const float input_scale = quantization_.input.scale, steps = static_cast<float>(1 << weights_.shift());
   for (size_t c = 0; c < out; ++c) {
     check<ValueError>(std::isfinite(bias[c]), type_, ": bias ", c, " is not finite");
-    const bool all_zero = range.min[c] == 0 && range.max[c] == 0;
-    const float scale = channel_scale(p.scale[c] / steps, all_zero, bias[c], input_scale, k_);
-    p.scale[c] = scale * steps;
+    const size_t i = c * groups;
+    const bool all_zero = range.min[i] == 0 && range.max[i] == 0;
+    const float step = channel_scale(p.scale[i] / steps, all_zero, bias[c], input_scale, weights_.k());
+    p.scale[i] = step * steps;
     quantized_bias.data<int32_t>()[c] =
-        static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input_scale} * double{scale})));
+        static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input_scale} * double{step})));
   }
-  load_state({{"weight", packed(quantize(weights.weight.data(), p))},
-              {"weight_scale", NDArray::from_vector(p.scale)},
-              {"bias", quantized_bias}});
+  const IntegerWeights::State state = weights_.quantize(float_weights.weight.data(), p);
+  load_state({{"weight", state.values}, {"weight_scale", state.scale}, {"bias", quantized_bias}});
 }
 
 void IntegerProduct::state_changed() {
   IntegerLayer::state_changed();
-  const int64_t limit = bias_limit(k_);
+  const int64_t limit = bias_limit(weights_.k());
   for (const int64_t b : bias_.data().to_vector<int32_t>())
     check<ValueError>(std::abs(b) <= limit, type_, ": bias ", b, " is not in [-", limit, ", ", limit,
                       "], sums could leave int32");
-  multiplier_ = weight_scale_.data().to_vector<float>();
+  multiplier_ = weights_.steps();
   for (float& m : multiplier_) {
-    check<ValueError>(std::isfinite(m) && m > 0, type_, ": weight scale ", m, " is not positive and finite");
     const double output_scale = quantization_.output ? double{quantization_.output->scale} : 1.0;
-    const double multiplier = double{quantization_.input.scale} * double{m} / output_scale / (1 << weight_shift());
+    const double multiplier = double{quantization_.input.scale} * double{m} / output_scale;
     check<ValueError>(multiplier <= std::numeric_limits<float>::max(), type_,
                       ": scales of input, weight and output multiply to ", multiplier, ", which float32 cannot hold");
     m = static_cast<float>(multiplier);
@@ -204,26 +192,30 @@ void IntegerProduct::state_changed() {
 }
 
 Attributes IntegerProduct::quantization_attributes() const {
-  Attributes a{{"weight_bits", int64_t{quantization_.weight_bits}}, {"relu", quantization_.relu}};
+  Attributes a{{"relu", quantization_.relu}};
+  weights_.format().to_attributes(a);
   quantization_.input.to_attributes(a, "input_");
   if (quantization_.output) quantization_.output->to_attributes(a, "output_");
   return a;
 }
 
 IntegerProduct::Quantization IntegerProduct::quantization_from(const Attributes& a) {
+  const auto format = IntegerWeights::Format::from_attributes(a);
   return {
       .input = TensorQParams::from_attributes(a, "input_"),
       .output = a.contains("output_scale") ? std::optional(TensorQParams::from_attributes(a, "output_")) : std::nullopt,
-      .weight_bits = small_int(a, "weight_bits"),
-      .relu = a.get<bool>("relu")};
+      .weight_bits = format.bits,
+      .relu = a.get<bool>("relu"),
+      .weight_group_size = format.group_size};
 }
 
-Requantization IntegerProduct::requantization(std::span<const int32_t> channel_sums) const {
+Requantization IntegerProduct::requantization(std::span<const int32_t> sums) const {
   check<ValueError>(!multiplier_.empty(), type_, ": it has no weights yet");
-  Requantization r{
-      .bias = kernels::fold_zero_point(channel_sums, bias_.data().to_vector<int32_t>(), quantization_.input.zero_point),
-      .multiplier = multiplier_,
-      .relu = quantization_.relu};
+  auto bias = bias_.data().to_vector<int32_t>();
+  bias.resize(sums.size(), 0);  // the first group's
+  Requantization r{.bias = kernels::fold_zero_point(sums, bias, quantization_.input.zero_point),
+                   .multiplier = multiplier_,
+                   .relu = quantization_.relu};
   if (!quantization_.output) return r;
   r.zero_point = quantization_.output->zero_point;
   r.low = quantization_.relu ? r.zero_point : 0;

@@ -9,7 +9,8 @@
 #include <thimble/core/kernels/int8_gemm.h>
 #include <thimble/nn/inference.h>
 #include <thimble/nn/module.h>
-#include <thimble/quant/product_weights.h>
+#include <thimble/quant/integer_weights.h>
+#include <thimble/quant/product_kernel.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
@@ -68,7 +69,7 @@ class IntegerLayer : public nn::Module {
 
 /// What happens to the sums of an integer product on their way out, with the arrays that the kernels point to.
 struct Requantization {
-  std::vector<int32_t> bias;  ///< with the input's zero point folded in, [out]
+  std::vector<int32_t> bias;  ///< with the input's zero point folded in, [groups][out]
   std::vector<float> multiplier;
   int32_t zero_point = 0, low = 0, high = 255;
   bool relu = false;
@@ -76,14 +77,13 @@ struct Requantization {
   kernels::Int8Epilogue epilogue() const { return {bias.data(), multiplier.data(), zero_point, low, high, relu}; }
 };
 
-/// An integer product: y = x W^T + b, optionally with a ReLU. x uint8 (affine, per tensor), W int8 (symmetric, per
-/// output channel), sums and bias int32 at scale_x * scale_w, one float multiplication an output to requantize. y is
-/// uint8, or float32 if no output parameters are given. Bit-identical on every instruction set and thread count.
+/// An integer product: y = x W^T + b, optionally with a ReLU. x uint8 (affine, per tensor), W integers of 2 to 8 bits
+/// (symmetric, per output channel or group), sums int32, one float multiplication an output (and group) to requantize.
+/// y is uint8, or float32 if no output parameters are given. Bit-identical on every instruction set and thread count.
 ///
-/// Weights of fewer than 8 bits multiply as 2^weight_shift() times themselves, as if they had 8: a bias at scale_x *
-/// scale_w would be as coarse as they are, so it is int32 at scale_x * scale_w / 2^weight_shift(). The state holds
-/// `weight`, int8 [out, ...] or, of fewer than 8 bits, uint8 [out, bytes] with w - qmin packed (see
-/// kernels::pack_bits); `weight_scale`, float32 [out]; `bias`, int32 [out].
+/// The bias is int32 at scale_x * scale_w / 2^shift, which is as fine for weights of few bits, which are as coarse as
+/// that is, as for those of 8 (see IntegerWeights); with groups it belongs to the first one's sum. The state holds
+/// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, int32 [out].
 class IntegerProduct : public IntegerLayer {
  public:
   struct Quantization {
@@ -91,52 +91,41 @@ class IntegerProduct : public IntegerLayer {
     std::optional<TensorQParams> output = std::nullopt;
     int weight_bits = 8;
     bool relu = false;
+    int64_t weight_group_size = 0;  ///< 0: a scale for each output channel
   };
 
   const Quantization& quantization() const { return quantization_; }
-  /// int8 [out, ...], whatever their number of bits.
-  NDArray weight() const;
-  const Shape& weight_shape() const { return shape_; }
-  int weight_shift() const { return 8 - quantization_.weight_bits; }
-  /// What sums are multiplied by on their way out: scale_x * scale_w / 2^weight_shift() / scale_y, [out].
+  const IntegerWeights& weights() const { return weights_; }
+  /// What sums are multiplied by on their way out: scale_x * scale_w / 2^shift / scale_y, [groups][out].
   const std::vector<float>& multiplier() const { return multiplier_; }
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   /// Throws FormatError.
   static Quantization quantization_from(const Attributes& attributes);
 
  protected:
-  /// weight_shape is [out, ...]; tensors are to come by load_state(). Throws ValueError for more products a sum than
-  /// the kernels can add, or parameters that are not sound.
+  /// weight_shape is [out, ...]; tensors are to come by load_state(). Throws ValueError as IntegerWeights, or for
+  /// parameters that are not sound.
   IntegerProduct(const char* type, const Shape& weight_shape, const Quantization& quantization);
 
-  /// Quantizes a float layer's weight and bias and loads them. Throws ValueError for values that are not finite or a
-  /// spec other than signed, symmetric and per tensor or output channel.
+  /// Quantizes a float layer's weight and bias and loads them. Throws ValueError for values that are not finite or
+  /// parameters that integer weights cannot have.
   void load_float(const ProductWeights& weights);
+
+  /// The sums for an input that check_inputs() has let pass; null if it does not lie as they need it.
+  virtual std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const = 0;
 
   void state_changed() override;
   Attributes quantization_attributes() const;
 
-  /// What the kernels multiply with: weight() * 2^weight_shift().
-  NDArray shifted_weight() const;
-  /// For shifted weights with these sums a channel. Throws ValueError if there are no weights yet.
-  Requantization requantization(std::span<const int32_t> channel_sums) const;
-  DType output_dtype() const { return quantization_.output ? DType::uint8 : DType::float32; }
-
  private:
-  bool is_packed() const { return quantization_.weight_bits < 8; }
-  Shape packed_shape() const;
-  /// weight() as the state holds it.
-  NDArray packed(const NDArray& weight) const;
-  /// What packed values are larger by.
-  int lowest() const { return 1 << (quantization_.weight_bits - 1); }
+  /// For weights with these sums. Throws ValueError if there are no weights yet.
+  Requantization requantization(std::span<const int32_t> sums) const;
 
   const char* type_;
-  Shape shape_;  // of the weights
-  int64_t k_;    // products in a sum
   Quantization quantization_;
-  Tensor weight_;                  // int8 [out, ...], or packed
-  Tensor weight_scale_;            // float32 [out]
+  IntegerWeights weights_;
   Tensor bias_;                    // int32 [out]
-  std::vector<float> multiplier_;  // [out]
+  std::vector<float> multiplier_;  // empty before load_state()
 };
 
 }  // namespace thimble::quant

@@ -18,6 +18,7 @@ class QuantizedLinear : public IntegerProduct {
     std::optional<TensorQParams> output = std::nullopt;
     int weight_bits = 8;
     bool relu = false;
+    int64_t weight_group_size = 0;
   };
 
   /// Tensors are to come by load_state(). Throws ValueError for sizes below 1, sums that are too long, or parameters
@@ -33,7 +34,6 @@ class QuantizedLinear : public IntegerProduct {
   static std::shared_ptr<QuantizedLinear> from_weights(const ProductWeights& weights, const TensorQParams& input,
                                                        const std::optional<TensorQParams>& output, bool relu);
 
-  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedLinear"; }
   Attributes attributes() const override;
 
@@ -41,6 +41,7 @@ class QuantizedLinear : public IntegerProduct {
   const Config& config() const { return config_; }
 
  private:
+  std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const override;
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
 
   Config config_;

@@ -55,7 +55,7 @@ class ExportTest : public ProgramTest {
       EXPECT_EQ(arrays.at(prefix + name).ndim(), 0);
       return arrays.at(prefix + name).item<double>();
     };
-    expect_equal(arrays.at(prefix + "weight"), product.weight(), prefix);
+    expect_equal(arrays.at(prefix + "weight"), product.weights().unpacked(), prefix);
     EXPECT_EQ(arrays.at(prefix + "weight").dtype(), DType::int8);
     EXPECT_EQ(arrays.at(prefix + "bias").dtype(), DType::int32);
     EXPECT_EQ(number("input_scale"), q.input.scale);

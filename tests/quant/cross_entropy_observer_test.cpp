@@ -69,7 +69,7 @@ TEST(CrossEntropyObserver, IsBetterThanAnyOfAGrid) {
     CrossEntropyObserver observer(spec);
     observer(Tensor(x));
     const double best = loss(x, observer.qparams());
-    const Range range = min_max(x, std::nullopt);
+    const Range range = min_max(x, QuantizationSpec{});
     for (int i = 1; i <= 20; ++i)
       for (int j = 1; j <= 20; ++j) {
         const QParams p =

@@ -93,9 +93,9 @@ TEST(MinMaxObserver, RemembersTheExtremesOfEachChannel) {
       batches.push_back(random_normal({3, 4, 5}, rng));
       observer(Tensor(batches.back()));
     }
-    Range all = min_max(batches[0], axis);
+    Range all = min_max(batches[0], spec);
     for (const NDArray& batch : batches) {
-      const Range range = min_max(batch, axis);
+      const Range range = min_max(batch, spec);
       for (size_t c = 0; c < range.min.size(); ++c) {
         all.min[c] = std::min(all.min[c], range.min[c]);
         all.max[c] = std::max(all.max[c], range.max[c]);

@@ -55,7 +55,7 @@ TEST(QParamsMSE, AreBetterThanAnyOfAGrid) {
     const QuantizationSpec spec{.bits = bits, .is_signed = true, .scheme = QScheme::symmetric};
     const NDArray x = random_normal({3000}, rng);
     const double best = squared_error(x, choose_qparams_mse(x, spec));
-    const Range range = min_max(x, std::nullopt);
+    const Range range = min_max(x, QuantizationSpec{});
     for (int i = 1; i <= 100; ++i) {
       const float f = static_cast<float>(i) / 100;
       EXPECT_LE(best, squared_error(x, choose_qparams(range.min[0] * f, range.max[0] * f, spec)) * 1.00001)

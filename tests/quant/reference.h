@@ -41,7 +41,9 @@ inline std::map<std::string, NDArray> arrays_of(const nn::Module& module) {
 inline float reference_output(int64_t sum, const IntegerProduct::Quantization& q, float weight_scale) {
   EXPECT_EQ(sum, static_cast<int32_t>(sum)) << "the sum leaves int32";
   const double output_scale = q.output ? double{q.output->scale} : 1.0;
-  const auto multiplier = static_cast<float>(double{q.input.scale} * double{weight_scale} / output_scale);
+  // Sums are those of weights shifted to 8 bits.
+  const double step = double{weight_scale} / (1 << (8 - q.weight_bits));
+  const auto multiplier = static_cast<float>(double{q.input.scale} * step / output_scale);
   const float v = static_cast<float>(static_cast<int32_t>(sum)) * multiplier;
   if (!q.output) return q.relu ? std::max(v, 0.0f) : v;
   const auto zero_point = static_cast<float>(q.output->zero_point);
@@ -53,7 +55,8 @@ inline float reference_output(int64_t sum, const IntegerProduct::Quantization& q
 inline std::vector<float> reference_linear(const QuantizedLinear& layer, const std::vector<uint8_t>& x) {
   const auto& c = layer.config();
   const auto arrays = arrays_of(layer);
-  const auto w = arrays.at("weight").to_vector<int8_t>();
+  const auto w = layer.weights().unpacked().to_vector<int8_t>();
+  const int shift = 1 << layer.weights().shift();
   const auto bias = arrays.at("bias").to_vector<int32_t>();
   const auto scale = arrays.at("weight_scale").to_vector<float>();
   const auto in = static_cast<size_t>(c.in_features), out = static_cast<size_t>(c.out_features);
@@ -61,7 +64,7 @@ inline std::vector<float> reference_linear(const QuantizedLinear& layer, const s
   for (size_t row = 0; row < x.size() / in; ++row)
     for (size_t o = 0; o < out; ++o) {
       int64_t sum = bias[o];
-      for (size_t i = 0; i < in; ++i) sum += int64_t{x[row * in + i] - c.input.zero_point} * w[o * in + i];
+      for (size_t i = 0; i < in; ++i) sum += int64_t{x[row * in + i] - c.input.zero_point} * w[o * in + i] * shift;
       y.push_back(reference_output(sum, layer.quantization(), scale[o]));
     }
   return y;
@@ -71,9 +74,10 @@ inline std::vector<float> reference_linear(const QuantizedLinear& layer, const s
 inline std::vector<float> reference_conv2d(const QuantizedConv2d& layer, const NDArray& x) {
   const Conv2dOptions& o = layer.options();
   const auto arrays = arrays_of(layer);
-  const Shape &image = x.shape(), &kernel = arrays.at("weight").shape();
+  const Shape &image = x.shape(), &kernel = layer.weights().shape();
   const auto pixels = x.to_vector<uint8_t>();
-  const auto w = arrays.at("weight").to_vector<int8_t>();
+  const auto w = layer.weights().unpacked().to_vector<int8_t>();
+  const int shift = 1 << layer.weights().shift();
   const auto bias = arrays.at("bias").to_vector<int32_t>();
   const auto scale = arrays.at("weight_scale").to_vector<float>();
   const int64_t in_group = kernel[1], out_group = kernel[0] / o.groups;
@@ -94,7 +98,7 @@ inline std::vector<float> reference_conv2d(const QuantizedConv2d& layer, const N
                 const int64_t from = n * image[1] + channel / out_group * in_group + c;
                 const int pixel = pixels[static_cast<size_t>((from * image[2] + row) * image[3] + column)];
                 const int weight = w[static_cast<size_t>(((channel * in_group + c) * kernel[2] + kh) * kernel[3] + kw)];
-                sum += (pixel - layer.quantization().input.zero_point) * weight;
+                sum += (pixel - layer.quantization().input.zero_point) * weight * shift;
               }
           out.push_back(reference_output(sum, layer.quantization(), scale[static_cast<size_t>(channel)]));
         }

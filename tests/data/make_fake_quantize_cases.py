@@ -1,0 +1,38 @@
+"""Writes torch_fake_quantize_cases.json: fake_quantize of PyTorch 1.13 with its gradients, with constant and with learned
+scales. Debian's python3-torch: /usr/bin/python3 make_fake_quantize_cases.py > torch_fake_quantize_cases.json"""
+
+import json
+
+import torch
+
+torch.manual_seed(1)
+
+
+def case(bits, signed, axis):
+    x = torch.randn(4, 6) * 2
+    channels = 1 if axis is None else x.shape[axis]
+    scale = torch.rand(channels) * 0.3 + 0.05
+    qmin, qmax = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    zero_point = torch.randint(qmin, qmax + 1, (channels,), dtype=torch.int32)
+    out_grad, factor = torch.randn(4, 6), 0.37
+    found = dict(bits=bits, signed=signed, axis=axis, shape=list(x.shape), x=x.flatten().tolist(), scale=scale.tolist(),
+                 zero_point=zero_point.tolist(), out_grad=out_grad.flatten().tolist(), grad_factor=factor)
+    leaf = x.clone().requires_grad_()
+    if axis is None:
+        y = torch.fake_quantize_per_tensor_affine(leaf, scale.item(), zero_point.item(), qmin, qmax)
+    else:
+        y = torch.fake_quantize_per_channel_affine(leaf, scale, zero_point, axis, qmin, qmax)
+    y.backward(out_grad)
+    found.update(y=y.flatten().tolist(), x_grad=leaf.grad.flatten().tolist())
+    leaf, learned = x.clone().requires_grad_(), scale.clone().requires_grad_()
+    if axis is None:
+        y = torch._fake_quantize_learnable_per_tensor_affine(leaf, learned, zero_point.float(), qmin, qmax, factor)
+    else:
+        y = torch._fake_quantize_learnable_per_channel_affine(leaf, learned, zero_point.float(), axis, qmin, qmax, factor)
+    y.backward(out_grad)
+    found.update(learned_x_grad=leaf.grad.flatten().tolist(), scale_grad=learned.grad.flatten().tolist())
+    return found
+
+
+cases = [case(bits, signed, axis) for bits in (2, 3, 4, 8) for signed in (False, True) for axis in (None, 0, 1)]
+print(json.dumps({"cases": cases}))
