@@ -98,9 +98,12 @@ Attributes MovingAverageMinMaxObserver::attributes() const {
 
 void MovingAverageMinMaxObserver::merge(float batch_min, float batch_max, float& min, float& max) const {
   if (min > max) return MinMaxObserver::merge(batch_min, batch_max, min, max);
-  const auto constant = static_cast<float>(averaging_constant_);
-  min += constant * (batch_min - min);
-  max += constant * (batch_max - max);
+  // In double: the difference of two floats may leave float32.
+  const auto average = [this](double so_far, double of_batch) {
+    return static_cast<float>(so_far + averaging_constant_ * (of_batch - so_far));
+  };
+  min = average(min, batch_min);
+  max = average(max, batch_max);
 }
 
 }  // namespace thimble::quant

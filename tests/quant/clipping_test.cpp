@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -168,6 +169,61 @@ TEST(MSERange, ClipsGaussiansWhereTheoryDoes) {
     const ClipRange range = mse_range(h, {.bits = bits, .is_signed = true, .scheme = QScheme::symmetric});
     EXPECT_NEAR(std::max(-range.low, range.high), clipping, 0.04) << bits;
   }
+}
+
+// The divergence of entropy_range() for t bins on each side of 0, as plainly as possible.
+double divergence(const std::vector<double>& counts, const BinGrid& grid, int64_t t, const QParams& p) {
+  const int64_t zero = grid.bins_below_zero(), begin = std::max<int64_t>(zero - t, 0),
+                end = std::min(zero + t, grid.bins);
+  std::vector<double> values(static_cast<size_t>(end - begin));
+  std::map<int, double> mass, occupied;
+  double total = 0, inside = 0, result = 0;
+  for (int64_t i = 0; i < grid.bins; ++i) {
+    const double count = counts[static_cast<size_t>(i)];
+    values[static_cast<size_t>(std::clamp(i, begin, end - 1) - begin)] += count;
+    total += count;
+    if (i >= begin && i < end) inside += count;
+  }
+  const auto integer = [&](int64_t i) {
+    const double middle = (grid.edge(i) + grid.edge(i + 1)) / 2;
+    return static_cast<int>(std::clamp<double>(std::nearbyint(middle / double{p.scale[0]}) + p.zero_point[0],
+                                               p.spec.qmin(), p.spec.qmax()));
+  };
+  for (int64_t i = begin; i < end; ++i) {
+    mass[integer(i)] += counts[static_cast<size_t>(i)];
+    occupied[integer(i)] += values[static_cast<size_t>(i - begin)] > 0 ? 1 : 0;
+  }
+  for (int64_t i = begin; i < end; ++i) {
+    const double v = values[static_cast<size_t>(i - begin)];
+    if (v > 0) result += v * std::log(v / std::max(mass[integer(i)] / occupied[integer(i)], 1e-4));
+  }
+  return (result - total + inside) / total;
+}
+
+TEST(EntropyRange, DivergesLeastOfAll) {
+  for (const std::string kind : {"tailed", "relu_tailed"})
+    for (const QuantizationSpec& spec : {QuantizationSpec{}, QuantizationSpec{.bits = 5, .is_signed = true}}) {
+      SCOPED_TRACE(str(kind, ' ', spec.to_attributes()));
+      const Histogram h = histogram_of(stream_batch(kind, 16, 100000, kind == "tailed" ? -3 : 0, 5));
+      const BinGrid& grid = h.grid();
+      std::vector<double> counts;
+      for (int64_t i = 0; i < grid.bins; ++i) counts.push_back(static_cast<double>(h.count(i)));
+      const auto zero = static_cast<size_t>(grid.bins_below_zero());
+      counts[zero] = std::min(counts[zero], std::max(zero > 0 ? counts[zero - 1] : 0, counts[zero + 1]));
+      const auto at = [&](const ClipRange& r) {
+        const double reach = std::max(-r.low, r.high) / grid.width();
+        return divergence(counts, grid, static_cast<int64_t>(std::ceil(reach)), choose_qparams(r.low, r.high, spec));
+      };
+      const ClipRange best = entropy_range(h, spec);
+      EXPECT_LT(best.high, 4.9f) << "clips nothing, so this says little";
+      const double least = at(best);
+      for (int64_t t = 300; t < 4000; t += 41) {
+        const auto limit = static_cast<float>(static_cast<double>(t) * grid.width());
+        const ClipRange range{std::max(h.min(), -limit), std::min(h.max(), limit)};
+        // A bin whose middle lies between two integers may count for either.
+        EXPECT_LE(least, at(range) + 1e-4) << t;
+      }
+    }
 }
 
 TEST(EntropyRange, ClipsAnOutlier) {

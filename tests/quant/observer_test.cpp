@@ -205,6 +205,7 @@ TEST(EveryObserver, SurvivesTheLargestValues) {
     const auto observer = make_observer(c.observer, c.spec);
     (*observer)(Tensor(NDArray::from_vector<float>({-kMax / 2, 1, 0, 1e-30f, 2, kMax / 2}, {2, 3})));
     (*observer)(Tensor(NDArray::from_vector<float>({-kMax, 1, kMax}, {1, 3})));
+    (*observer)(Tensor(NDArray::from_vector<float>({kMax, kMax, kMax}, {1, 3})));
     expect_usable(observer->qparams());
   }
 }

@@ -40,7 +40,7 @@ class QATTest : public testing::Test {
       labels.push_back(label);
       NDArray quarter = images.slice(0, i, i + 1).slice(2, label / 2 * 4, label / 2 * 4 + 4);
       quarter = quarter.slice(3, label % 2 * 4, label % 2 * 4 + 4);
-      quarter.copy_from((Tensor(quarter) + Tensor::scalar(0.6)).data());
+      quarter.copy_from((Tensor(quarter) + Tensor::scalar(0.35)).data());
     }
     return {images, NDArray::from_vector(labels)};
   }

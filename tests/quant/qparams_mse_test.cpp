@@ -65,6 +65,16 @@ TEST(QParamsMSE, AreBetterThanAnyOfAGrid) {
   }
 }
 
+TEST(QParamsMSE, ShrinkBothEndsAlike) {
+  std::mt19937 rng(4);
+  NDArray x = random_normal({3000}, rng);
+  x.data<float>()[0] = -20;
+  x.data<float>()[1] = 10;
+  const QParams whole = choose_qparams(x, {.bits = 4}), best = choose_qparams_mse(x, {.bits = 4});
+  EXPECT_LT(best.scale[0], 0.8f * whole.scale[0]);
+  EXPECT_EQ(best.zero_point, whole.zero_point);
+}
+
 TEST(QParamsMSE, AreTheSameOnAnyNumberOfThreads) {
   std::mt19937 rng(3);
   const NDArray x = random_normal({40, 3000}, rng);

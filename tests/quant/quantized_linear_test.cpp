@@ -264,7 +264,12 @@ TEST(QuantizeLayers, AreTheFormulas) {
   EXPECT_THROW(from(x), DTypeError);
   EXPECT_THROW(Quantize({0.0f, 0, 8}), ValueError);
   EXPECT_THROW(Dequantize({1.0f, 256, 8}), ValueError);
-  EXPECT_THROW(TensorQParams::from(choose_qparams(-1, 1, {.is_signed = true})), ValueError);
+  // Signed integers and those of a reduced range as the unsigned ones that mean the same.
+  EXPECT_EQ(TensorQParams::from(choose_qparams(-1, 1, {.is_signed = true})),
+            TensorQParams::from(choose_qparams(-1, 1, {})));
+  EXPECT_EQ(TensorQParams::from(choose_qparams(-1, 1, {.is_signed = true, .reduce_range = true})),
+            TensorQParams::from(choose_qparams(-1, 1, {.bits = 7})));
+  EXPECT_THROW(TensorQParams::from(choose_qparams({-1, -1}, {1, 1}, {.axis = 0})), ValueError);
 }
 
 }  // namespace

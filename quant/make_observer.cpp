@@ -1,4 +1,4 @@
-// All observers by name.
+// Observers by name: the one place that knows all of them.
 #include <thimble/quant/cross_entropy_observer.h>
 #include <thimble/quant/histogram_observers.h>
 
