@@ -1,56 +1,22 @@
 // Tiles of 16 rows by 64 input features times 64 by 16 output channels. The packed layout of the weights is the tile
 // layout already: 16 consecutive groups of a panel are a tile.
+#include <thimble/core/kernels/amx_tiles.h>
 #include <thimble/core/kernels/int8_gemm_vnni_vector.h>
 #include <thimble/core/kernels/scratch.h>
 
 namespace thimble::kernels {
 namespace {
 
-constexpr int64_t kTileRows = 16, kRowBytes = 64, kTileBytes = kTileRows * kRowBytes, kBlockRows = 2 * kTileRows;
+constexpr int64_t kBlockRows = 2 * kTileRows;
 
 // Tile registers: sums in 0 to 3, rows in 4 and 5, weights in 6 and 7.
 constexpr int kSums = 0, kRows = 4, kWeights = 6;
 
-// The tile instructions, by hand because the compilers' intrinsics do not say that they read and write memory.
-template <int Tile>
-void tile_zero() {
-  asm volatile("tilezero %%tmm%c0" ::"i"(Tile));
-}
-template <int Tile>
-void tile_load(const void* p, int64_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(Tile));
-}
-// For what is read once: asks not to displace the rest of the first level cache.
-template <int Tile>
-void tile_stream(const void* p) {
-  asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(kRowBytes), "i"(Tile));
-}
-template <int Tile>
-void tile_store(int32_t* p, int64_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(Tile) : "memory");
-}
-// Adds the products of uint8 rows and int8 weights to the sums.
-template <int Sums, int Rows, int Weights>
-void tile_multiply() {
-  asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(Rows), "i"(Weights));
-}
-
 // Sets the shape of the tiles for `count` <= 32 rows; the second 16 have tiles of their own.
 void configure(int64_t count) {
-  struct alignas(64) {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-  } config = {};
   const int64_t second = count > kTileRows ? count - kTileRows : kTileRows,
                 first = count > kTileRows ? kTileRows : count;
-  const int64_t rows[8] = {first, first, second, second, first, second, kTileRows, kTileRows};
-  config.palette = 1;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = kRowBytes;
-    config.rows[tile] = static_cast<uint8_t>(rows[tile]);
-  }
-  asm volatile("ldtilecfg %0" ::"m"(config));
+  configure_tiles({{first, first, second, second, first, second, kTileRows, kTileRows}});
 }
 
 // 32 rows of input as tiles: where they lie if they fill whole tiles and cache lines, otherwise as a padded copy, since
@@ -132,15 +98,15 @@ class Pipeline {
     for (int64_t i = 0; i < rows.tiles(); ++i, first += kRowBytes, second += kRowBytes, weights += kTileBytes) {
       tile_load<kRows>(first, stride);
       tile_stream<kWeights>(weights);
-      tile_multiply<kSums, kRows, kWeights>();
+      multiply_unsigned_signed<kSums, kRows, kWeights>();
       if constexpr (P == 2) {
         tile_stream<kWeights + 1>(weights + panel_stride);
-        tile_multiply<kSums + 1, kRows, kWeights + 1>();
+        multiply_unsigned_signed<kSums + 1, kRows, kWeights + 1>();
       }
       if constexpr (M == 2) {
         tile_load<kRows + 1>(second, stride);
-        tile_multiply<kSums + 2, kRows + 1, kWeights>();
-        if constexpr (P == 2) tile_multiply<kSums + 3, kRows + 1, kWeights + 1>();
+        multiply_unsigned_signed<kSums + 2, kRows + 1, kWeights>();
+        if constexpr (P == 2) multiply_unsigned_signed<kSums + 3, kRows + 1, kWeights + 1>();
       }
       finished = finish(epilogue, before, finished, finished + rows_per_step);
     }

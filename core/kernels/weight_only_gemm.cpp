@@ -23,12 +23,14 @@ struct Kernel {
   void (*rows)(const WeightOnlyTask&, int64_t, int64_t);
   void (*multiply)(const WeightOnlyTask&, const WeightOnlyRange&);
   double speed;  // multiply-adds per nanosecond and core, roughly and on the low side
+  int64_t plane_multiple = 4;
 };
 
 Kernel kernel_of(Isa isa) {
 #if defined(__x86_64__)
   switch (isa) {
     case Isa::amx:
+      return {weight_only_rows_avx512_vnni, weight_only_gemm_amx, 100, 64};
     case Isa::avx512_vnni:
       return {weight_only_rows_avx512_vnni, weight_only_gemm_avx512_vnni, 100};
     case Isa::avx512:
@@ -109,13 +111,17 @@ WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_r
         layout.n, ", ", layout.k, "] is out of range");
   check(layout.group_size > 0 && layout.k % layout.group_size == 0, "WeightOnlyMatrix: groups of ", layout.group_size,
         " do not divide ", layout.k, " features");
-  const int64_t whole = layout.group_size / kWeightOnlyBlock, rest = layout.group_size % kWeightOnlyBlock;
-  blocks_ = groups() * (whole + (rest > 0));
-  padded_k_ = groups() * (whole * kWeightOnlyBlock + ceil_div(rest, 4) * 4);
+  blocks_ = groups() * ceil_div(layout.group_size, kWeightOnlyBlock);
+  padded_k_ = padded_k(4);
   scales_ = in_panels(scales, *this);
   if (zero_points) zero_points_ = in_panels(zero_points, *this);
-  data_ = zeros<uint8_t>(panels() * panel_stride());
+  data_ = zeros<uint8_t>(panels() * panel_stride() + kSlack);
   pack(packed_rows);
+}
+
+int64_t WeightOnlyMatrix::padded_k(int64_t multiple) const {
+  const int64_t rest = group_size() % kWeightOnlyBlock;
+  return groups() * (group_size() - rest + ceil_div(rest, multiple) * multiple);
 }
 
 void WeightOnlyMatrix::pack(const uint8_t* packed_rows) {
@@ -143,22 +149,24 @@ int64_t WeightOnlyMatrix::nbytes() const {
 
 void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMatrix& w,
                       const WeightOnlyEpilogue& epilogue, float* out, int64_t ldc) {
-  constexpr int64_t kScratchBytes = 512 * 1024, kRowsPerUnit = 64;
+  constexpr int64_t kScratchBytes = 512 * 1024, kRowsPerUnit = 64, kRowSlack = 15;
   const Kernel kernel = kernel_of(active_isa());
   // As many rows at a time as stay in the second level cache while all weights pass.
-  const int64_t row_stride = ceil_div(2 * w.padded_k(), 64) * 64;
+  // An odd number of cache lines, so that rows do not compete for the same places in the cache.
+  const int64_t row_stride = (ceil_div(2 * w.padded_k(kernel.plane_multiple), 64) | 1) * 64;
   const int64_t chunk = std::max<int64_t>(1, kScratchBytes / row_stride / kRowsPerUnit) * kRowsPerUnit;
   const int64_t rows = std::min(m, chunk), numbers = rows * w.blocks();
-  uint8_t* scratch = thread_scratch(ScratchUse::rows, rows * row_stride + numbers * 8);
+  uint8_t* scratch = thread_scratch(ScratchUse::rows, (rows + kRowSlack) * row_stride + numbers * 8);
   WeightOnlyTask task{.x = x,
                       .lda = lda,
                       .k = w.k(),
                       .group_size = w.group_size(),
+                      .plane_multiple = kernel.plane_multiple,
                       .rows = scratch,
                       .row_stride = row_stride,
                       .blocks = w.blocks(),
-                      .row_scales = reinterpret_cast<float*>(scratch + rows * row_stride),
-                      .row_sums = reinterpret_cast<int32_t*>(scratch + rows * row_stride) + numbers,
+                      .row_scales = reinterpret_cast<float*>(scratch + (rows + kRowSlack) * row_stride),
+                      .row_sums = reinterpret_cast<int32_t*>(scratch + (rows + kRowSlack) * row_stride) + numbers,
                       .weights = w.data(),
                       .panel_stride = w.panel_stride(),
                       .bits = w.bits(),

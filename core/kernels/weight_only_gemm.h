@@ -48,10 +48,10 @@ class WeightOnlyMatrix {
   int64_t panels() const { return (n() + 16 * lanes_ - 1) / (16 * lanes_); }
   /// Bytes from one panel to the next.
   int64_t panel_stride() const { return 16 * padded_k_; }
-  /// Features of a row when each block is padded to a multiple of 4.
-  int64_t padded_k() const { return padded_k_; }
+  /// Features of a row when each block is padded to a multiple of `multiple`, which divides kWeightOnlyBlock.
+  int64_t padded_k(int64_t multiple) const;
   int64_t blocks() const { return blocks_; }
-  /// 64-byte aligned.
+  /// 64-byte aligned; kSlack readable bytes follow the last panel.
   const uint8_t* data() const { return static_cast<const uint8_t*>(data_.get()); }
   /// [panels][groups][16 * lanes]; those of channels that do not exist are 0.
   const float* scales() const { return static_cast<const float*>(scales_.get()); }
@@ -61,6 +61,9 @@ class WeightOnlyMatrix {
   int64_t nbytes() const;
 
  private:
+  /// A tile load reads 16 groups of 4 features at a time, also at the end of the last panel.
+  static constexpr int64_t kSlack = 1024;
+
   void pack(const uint8_t* packed_rows);
 
   Layout layout_;

@@ -39,19 +39,21 @@ constexpr int at_least_1(int v) { return v > 1 ? v : 1; }
 
 struct Block {
   int64_t index, group;
-  int64_t begin, size;  // features
-  int64_t quad, quads;  // groups of 4 features, the last one padded
+  int64_t begin, size;         // features
+  int64_t quad, quads;         // groups of 4 features, the last one padded
+  int64_t planes, plane_size;  // of a row in fixed point: where the first plane begins, and the bytes of each
 };
 
 // Calls f(block) for each.
 template <typename F>
 [[gnu::always_inline]] inline void for_each_block(const WeightOnlyTask& t, F&& f) {
-  Block b{0, 0, 0, 0, 0, 0};
+  Block b{};
   for (; b.begin < t.k; ++b.group) {
     const int64_t group_end = b.begin + t.group_size;
-    for (; b.begin < group_end; b.begin += b.size, b.quad += b.quads, ++b.index) {
+    for (; b.begin < group_end; b.begin += b.size, b.quad += b.quads, b.planes += 2 * b.plane_size, ++b.index) {
       b.size = group_end - b.begin < kBlock ? group_end - b.begin : kBlock;
       b.quads = (b.size + 3) / 4;
+      b.plane_size = (b.size + t.plane_multiple - 1) / t.plane_multiple * t.plane_multiple;
       f(b);
     }
   }
@@ -65,7 +67,7 @@ void quantize_block(const float* x, const Block& b, uint8_t* planes, float* scal
   constexpr float kRound = 12582912.0f;
   constexpr int32_t kRoundBits = 0x4b400000, kInfinityBits = 0x7f800000;
   alignas(64) int32_t q[kBlock];
-  const int64_t padded = b.quads * 4;
+  const int64_t padded = b.plane_size;
   int32_t largest = 0;  // magnitudes of floats are ordered as their bits are, and NaN comes last
   for (int64_t i = 0; i < b.size; ++i) {
     const int32_t magnitude = __builtin_bit_cast(int32_t, x[i]) & 0x7fffffff;
@@ -94,7 +96,7 @@ void quantize_rows(const WeightOnlyTask& t, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     for_each_block(t, [&](const Block& b) {
       const int64_t at = row * t.blocks + b.index;
-      quantize_block<D>(t.x + row * t.lda + b.begin, b, t.rows + row * t.row_stride + b.quad * 8, t.row_scales + at,
+      quantize_block<D>(t.x + row * t.lda + b.begin, b, t.rows + row * t.row_stride + b.planes, t.row_scales + at,
                         t.row_sums + at);
     });
   }
@@ -147,19 +149,39 @@ template <typename D, int kLanes>
   return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
 }
 
-// acc[16] += float(sums - zero_points * row_sum) * (x_scale * scales), each float operation rounded. Where there are no
-// zero points, they are `middle`.
-template <typename D>
-[[gnu::always_inline]] inline void accumulate(const Ints<D>& sums, const uint8_t* zero_points, int32_t middle,
-                                              int32_t row_sum, float x_scale, const float* scales, float* acc) {
+// The scales and zero points [kLanes][16] of a group of a panel. Where there are no zero points, they are `middle`.
+template <int kLanes>
+struct Parameters {
+  const float* scales;
+  const uint8_t* zero_points;
+  int32_t middle;
+
+  [[gnu::always_inline]] Parameters(const WeightOnlyTask& t, int64_t panel, int64_t group) {
+    const int64_t at = (panel * (t.k / t.group_size) + group) * kLanes * kPanel;
+    scales = t.scales + at;
+    zero_points = t.zero_points ? t.zero_points + at : nullptr;
+    middle = 1 << (t.bits - 1);
+  }
+};
+
+// acc[kLanes][16] += float(own sums - zero points * row_sum) * (x_scale * scales), each float operation rounded.
+template <typename D, int kLanes>
+[[gnu::always_inline]] inline void accumulate(const typename D::Sum (&sums)[kLanes][D::kSums],
+                                              const Parameters<kLanes>& parameters, int32_t row_sum, float x_scale,
+                                              float* acc) {
   constexpr int kWidth = D::kWidth;
 #pragma GCC unroll 4
-  for (int i = 0; i < kPanel / kWidth; ++i) {
-    Vector<int32_t, kWidth> zero = broadcast<kWidth>(middle * row_sum);
-    if (zero_points)
-      zero = __builtin_convertvector(load<kWidth>(zero_points + i * kWidth), Vector<int32_t, kWidth>) * row_sum;
-    const auto own = __builtin_convertvector(sums.v[i] - zero, Vector<float, kWidth>);
-    store(acc + i * kWidth, load<kWidth>(acc + i * kWidth) + own * (load<kWidth>(scales + i * kWidth) * x_scale));
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const Ints<D> own = own_sums<D, kLanes>(sums, lane);
+#pragma GCC unroll 4
+    for (int i = 0; i < kPanel / kWidth; ++i) {
+      const int at = lane * kPanel + i * kWidth;
+      Vector<int32_t, kWidth> zero = broadcast<kWidth>(parameters.middle * row_sum);
+      if (parameters.zero_points)
+        zero = __builtin_convertvector(load<kWidth>(parameters.zero_points + at), Vector<int32_t, kWidth>) * row_sum;
+      const auto exact = __builtin_convertvector(own.v[i] - zero, Vector<float, kWidth>);
+      store(acc + at, load<kWidth>(acc + at) + exact * (load<kWidth>(parameters.scales + at) * x_scale));
+    }
   }
 }
 
@@ -169,7 +191,7 @@ template <typename D, int kLanes, int R, int P>
 [[gnu::noinline]] void add_block(const WeightOnlyTask& t, const Block& b, int64_t row, int64_t panel, float* acc) {
   const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
   const uint8_t* weights = t.weights + panel * panel_stride + b.quad * 64;
-  const uint8_t* planes = t.rows + row * row_stride + b.quad * 8;
+  const uint8_t* planes = t.rows + row * row_stride + b.planes;
   TileSums<D, kLanes, R, P> sums;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -183,29 +205,17 @@ template <typename D, int kLanes, int R, int P>
     }
   }
   for (int64_t quad = 0; quad < quads; ++quad)
-    add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, quads * 4);
+    add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, b.plane_size);
 
-  constexpr int kChannels = kLanes * kPanel;
-  const int64_t parameter_stride = t.k / t.group_size * kChannels;
-  const int64_t parameters = panel * parameter_stride + b.group * kChannels;
-  const int32_t middle = 1 << (t.bits - 1);
-  const float* scales = t.scales + parameters;
-  const uint8_t* zero_points = t.zero_points ? t.zero_points + parameters : nullptr;
   const float* x_scales = t.row_scales + row * t.blocks + b.index;
   const int32_t* row_sums = t.row_sums + row * t.blocks + b.index;
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    const float x_scale = x_scales[r * t.blocks];
-    const int32_t row_sum = row_sums[r * t.blocks];
+  for (int p = 0; p < P; ++p) {
+    const Parameters<kLanes> parameters(t, panel + p, b.group);
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const int64_t at = p * parameter_stride + lane * kPanel;
-        accumulate<D>(own_sums<D, kLanes>(sums[r][p], lane), zero_points ? zero_points + at : nullptr, middle, row_sum,
-                      x_scale, scales + at, acc + ((r * P + p) * kLanes + lane) * kPanel);
-      }
-    }
+    for (int r = 0; r < R; ++r)
+      accumulate<D, kLanes>(sums[r][p], parameters, row_sums[r * t.blocks], x_scales[r * t.blocks],
+                            acc + (r * P + p) * kLanes * kPanel);
   }
 }
 
@@ -216,12 +226,16 @@ void add_block_of_rows(int64_t rows, const WeightOnlyTask& t, const Block& b, in
   if constexpr (R > 1) add_block_of_rows<D, kLanes, R - 1, P>(rows, t, b, row, panel, acc);
 }
 
-// acc[count] of one row, through the epilogue.
-void finish_row(const WeightOnlyTask& t, int64_t row, int64_t channel, int64_t count, const float* acc) {
-  float* out = t.out + row * t.ldc + channel;
-  for (int64_t c = 0; c < count; ++c) {
-    const float v = t.bias ? acc[c] + t.bias[channel + c] : acc[c];
-    out[c] = t.relu && v < 0 ? 0 : v;
+// acc [count][kChannels] of rows from `row` on, through the epilogue. Channels beyond the last are dropped.
+template <int kChannels>
+void finish_rows(const WeightOnlyTask& t, int64_t row, int64_t count, int64_t channel, const float* acc) {
+  const int64_t channels = t.n - channel < kChannels ? t.n - channel : kChannels;
+  for (int64_t r = 0; r < count; ++r, acc += kChannels) {
+    float* out = t.out + (row + r) * t.ldc + channel;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float v = t.bias ? acc[c] + t.bias[channel + c] : acc[c];
+      out[c] = t.relu && v < 0 ? 0 : v;
+    }
   }
 }
 
@@ -242,9 +256,7 @@ void run_block_of_rows(const WeightOnlyTask& t, int64_t begin, int64_t end, int6
       row = tile_end;
     }
   });
-  const int64_t channel = panel * kLanes * kPanel, left = t.n - channel;
-  for (int64_t row = 0; row < rows; ++row)
-    finish_row(t, begin + row, channel, left < kChannels ? left : kChannels, acc + row * kChannels);
+  finish_rows<kChannels>(t, begin, rows, panel * kLanes * kPanel, acc);
 }
 
 template <typename D, int kLanes, int R, int P>

@@ -13,6 +13,7 @@ struct WeightOnlyTask {
 
   // The rows of x in fixed point: for each block two planes of 4 bytes for each 4 features, in the form that the
   // instruction set wants them in.
+  int64_t plane_multiple;  // bytes; planes are filled up with zeros
   uint8_t* rows;
   int64_t row_stride;  // bytes
   int64_t blocks;
@@ -49,5 +50,8 @@ void weight_only_gemm_scalar(const WeightOnlyTask& task, const WeightOnlyRange& 
 void weight_only_gemm_avx2(const WeightOnlyTask& task, const WeightOnlyRange& range);
 void weight_only_gemm_avx512(const WeightOnlyTask& task, const WeightOnlyRange& range);
 void weight_only_gemm_avx512_vnni(const WeightOnlyTask& task, const WeightOnlyRange& range);
+// Takes the rows of avx512_vnni, of planes of whole cache lines; 16 rows are readable wherever one is, and 1024 bytes
+// behind the weights.
+void weight_only_gemm_amx(const WeightOnlyTask& task, const WeightOnlyRange& range);
 
 }  // namespace thimble::kernels
