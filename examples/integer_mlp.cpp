@@ -8,8 +8,7 @@
 #include <thimble/nn/data/idx.h>
 #include <thimble/serialization/npz.h>
 
-using Values = std::vector<int32_t>;
-using Arrays = std::map<std::string, Values>;  // a matrix row by row, a number as a vector of one
+using Values = std::vector<int32_t>;  // a matrix row by row, a number as a vector of one
 
 int bits_of(int64_t v) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(std::abs(v)))); }
 int64_t shift_right(int64_t v, int shift) {  // v / 2^shift, rounded half to even; v itself if shift is negative
@@ -21,7 +20,7 @@ int32_t rank(int64_t v, int shift) {  // grows with v / 2^shift: the bits of its
   return ((bits_of(v) - shift + 125) << 23) + static_cast<int32_t>(v >> (bits_of(v) - 24));
 }
 
-Values run(Arrays& arrays, const std::string& layer, Values x) {
+Values run(std::map<std::string, Values>& arrays, const std::string& layer, Values x) {
   const auto &weight = arrays[layer + "weight"], &bias = arrays[layer + "bias"], &relu = arrays[layer + "relu"];
   const auto &mantissa = arrays[layer + "multiplier_mantissa"], &shift = arrays[layer + "multiplier_shift"];
   const auto &zero = arrays[layer + "output_zero_point"], &most = arrays[layer + "output_max"];  // the last has none
@@ -41,12 +40,13 @@ int main(int argc, char** argv) {
   if (argc != 3) return std::cerr << "usage: integer_mlp MODEL.npz DATA_DIR\n", 2;
   thimble::NDArray images = thimble::data::read_idx(argv[2] + std::string("/t10k-images-idx3-ubyte"));
   const thimble::NDArray labels = thimble::data::read_idx(argv[2] + std::string("/t10k-labels-idx1-ubyte"));
-  Arrays arrays;
+  std::map<std::string, Values> arrays;
   std::vector<std::string> layers;  // "fc1."
   for (const auto& [name, array] : thimble::load_npz(argv[1])) {
     if (array.dtype() != thimble::DType::float32) arrays[name] = array.to_vector<int32_t>();
     if (name.ends_with(".weight")) layers.push_back(name.substr(0, name.size() - 6));
   }
+  if (arrays["input.table"].empty()) return std::cerr << argv[1] << " holds no quantized model\n", 1;
   if (const int crop = arrays["input.crop"].at(0))
     for (int d : {1, 2}) images = images.slice(d, (images.shape(d) - crop) / 2, (images.shape(d) + crop) / 2);
   int64_t correct = 0;

@@ -177,6 +177,10 @@ TEST_F(ExportTest, AnIntegerProgramIsAsRightAsTheLibrary) {
       const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
       EXPECT_EQ(result.out, str("accuracy: ", correct_by_eval("q.st"), " of 50\n")) << result.err;
     }
+  ASSERT_EQ(run({"export", "m.st", "--out", "m.npz"}).status, 0);
+  const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "m.npz holds no quantized model\n");
 #else
   GTEST_SKIP() << "the examples are not built";
 #endif

@@ -101,10 +101,10 @@ TEST(IntegerMlp, ALayerGivesTheLibrarysBits) {
     }
     layer.load_state({{"weight", weight}, {"weight_scale", scale}, {"bias", bias}});
 
-    Arrays arrays{{"fc.weight", weight.to_vector<int32_t>()},
-                  {"fc.bias", bias.to_vector<int32_t>()},
-                  {"fc.relu", {layer.quantization().relu}},
-                  {"fc.input_zero_point", {input.zero_point}}};
+    std::map<std::string, Values> arrays{{"fc.weight", weight.to_vector<int32_t>()},
+                                         {"fc.bias", bias.to_vector<int32_t>()},
+                                         {"fc.relu", {layer.quantization().relu}},
+                                         {"fc.input_zero_point", {input.zero_point}}};
     for (const float multiplier : layer.multiplier()) {
       const auto [mantissa, shift] = fraction_of(multiplier);
       arrays["fc.multiplier_mantissa"].push_back(mantissa);

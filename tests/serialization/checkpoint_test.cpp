@@ -337,7 +337,7 @@ TEST_F(HostileGraphTest, NamesAndOrder) {
   expect_refused([](json& j) { j["layers"][1]["name"] = j["layers"][0]["name"]; }, "taken");
   expect_refused([](json& j) { j["layers"][1]["name"] = ""; }, "empty");
   expect_refused([](json& j) { std::swap(j["nodes"][1], j["nodes"][2]); }, "before its use");
-  expect_refused([](json& j) { j["nodes"][1]["inputs"] = {j["nodes"][1]["name"]}; }, "before its use");
+  expect_refused([](json& j) { j["nodes"][1]["inputs"] = json::array({j["nodes"][1]["name"]}); }, "before its use");
   expect_refused([](json& j) { j["nodes"][1]["inputs"] = json::array(); }, "inputs");
   expect_refused([](json& j) { j["nodes"][0]["kind"] = "relu"; }, "unknown kind");
   expect_refused([](json& j) { j["nodes"] = json::array(); }, "no node");
