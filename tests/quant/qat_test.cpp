@@ -72,6 +72,13 @@ class QATTest : public testing::Test {
                                                .weight = QuantizationSpec::per_channel_weight(weight)});
   }
 
+  // Whether the largest of four logits is the same, or one of two that are as good as equal.
+  static bool same_answer(const float* expected, const float* got) {
+    const auto best = std::max_element(expected, expected + 4) - expected,
+               chosen = std::max_element(got, got + 4) - got;
+    return expected[best] - expected[chosen] <= 1e-4f * std::abs(expected[best]);
+  }
+
   std::mt19937 rng{11};
 };
 
@@ -126,9 +133,10 @@ TEST_F(QATTest, ConvertedGraphAgreesWithTheFakeQuantizedOne) {
         EXPECT_EQ(entry.activation_bits, width) << entry.name;
       }
       const auto [images, labels] = batch(2000);
-      const NDArray expected = argmax(prepared(images).data(), 1), got = argmax(converted(images).data(), 1);
+      const NDArray expected = prepared(images).data(), got = converted(images).data();
       int differ = 0;
-      for (int64_t i = 0; i < 2000; ++i) differ += expected.data<int64_t>()[i] != got.data<int64_t>()[i];
+      for (int64_t i = 0; i < 2000; ++i)
+        differ += !same_answer(expected.data<float>() + 4 * i, got.data<float>() + 4 * i);
       EXPECT_LE(differ, 2);
     }
 }
