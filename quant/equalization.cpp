@@ -72,7 +72,8 @@ class Equalizer {
     }
     constexpr int kMostRounds = 100;
     constexpr double kSettled = 1e-3;
-    for (int round = 0; round < kMostRounds && equalize_all() > kSettled; ++round) {}
+    for (int round = 0; round < kMostRounds && equalize_all() > kSettled; ++round) {
+    }
     for (auto& [node, values] : values_) store(values);
     graph_.verify();
     if (report) *report = report_of_pairs();

@@ -31,8 +31,8 @@ using EqualizationReport = std::vector<EqualizedPair>;
 ///
 /// Between the two may stand what works on each channel by itself and lets positive factors through: relu, max_pool2d,
 /// avg_pool2d, adaptive_avg_pool2d, dropout in evaluation mode, and flatten behind a convolution, which makes of a
-/// channel as many features as it has pixels. Each value on the way has one reader, and each of the two layers one call.
-/// Channels whose weights are all 0 on one side stay as they are.
+/// channel as many features as it has pixels. Each value on the way has one reader, and each of the two layers one
+/// call. Channels whose weights are all 0 on one side stay as they are.
 ///
 /// The input graph stays as it is. Throws ValueError for weights or biases that are not finite. `report`, if given, is
 /// overwritten.
