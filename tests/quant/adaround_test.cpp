@@ -59,7 +59,9 @@ TEST_F(AdaRound, RoundsToOneOfTheTwoIntegersAroundEachWeightAndConvertsToExactly
       const auto [q, scale] = integers(learned, layer);
       const auto [q_nearest, scale_nearest] = integers(nearest, layer);
       EXPECT_EQ(scale, scale_nearest) << layer;
-      if (weight_bits == 3) EXPECT_NE(q, q_nearest) << layer;
+      if (weight_bits == 3) {
+        EXPECT_NE(q, q_nearest) << layer;
+      }
       const size_t row = weight.size() / scale.size();
       for (size_t i = 0; i < weight.size(); ++i) {
         const double s = scale[i / row];

@@ -175,7 +175,8 @@ TEST_F(Equalization, OfItsOwnResultChangesLittle) {
     nn::Submodule<nn::Linear> a{this, "a", 8, 8}, b{this, "b", 8, 8}, c{this, "c", 8, 8};
     Tensor forward(const Tensor& x) override { return c(relu(b(relu(a(x))))); }
   } net;
-  const Graph once = equalized(fuse_conv_bn_relu(traced(net)), Tensor(data)).graph.clone();
+  const Graph graph = fuse_conv_bn_relu(traced(net));
+  const Graph once = equalized(graph, Tensor(data)).graph.clone();
   for (const EqualizedPair& pair : equalized(once, Tensor(data)).report) {
     EXPECT_NEAR(pair.smallest_factor, 1, 0.01);
     EXPECT_NEAR(pair.largest_factor, 1, 0.01);
