@@ -33,7 +33,10 @@
 #include <thimble/nn/passes.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
+#include <thimble/quant/adaround.h>
+#include <thimble/quant/bias_correction.h>
 #include <thimble/quant/cross_entropy_observer.h>
+#include <thimble/quant/equalization.h>
 #include <thimble/quant/fuse.h>
 #include <thimble/quant/histogram_observers.h>
 #include <thimble/quant/observer.h>

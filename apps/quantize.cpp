@@ -13,6 +13,10 @@
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/optim/schedule.h>
+#include <thimble/quant/adaround.h>
+#include <thimble/quant/bias_correction.h>
+#include <thimble/quant/equalization.h>
+#include <thimble/quant/fuse.h>
 #include <thimble/quant/qat.h>
 #include <thimble/quant/quantize.h>
 
@@ -22,11 +26,12 @@ namespace {
 
 struct Options {
   Common common;
-  std::string model, method = "static", observer = "minmax", data, out;
+  std::string model, method = "static", observer = "minmax", weight_observer, data, out;
   int64_t calibration_images = 512, epochs = 1, batch_size = 64;
   int weight_bits = 8, activation_bits = 8;
   double lr = 1e-4;
-  bool lsq = false;
+  bool lsq = false, equalize = false, adaround = false, bias_correction = false;
+  int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
   uint64_t seed = 1;
 };
 
@@ -35,6 +40,7 @@ quant::QConfigMapping mapping_for(const Options& o) {
   config.weight.bits = o.weight_bits;
   config.activation.bits = o.activation_bits;
   config.observer = o.observer;
+  config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
   return quant::QConfigMapping().set_global(config);
 }
 
@@ -77,28 +83,66 @@ nn::Graph train_quantized(const LoadedModel& loaded, const data::Dataset& train,
   return quant::convert(prepared, &report);
 }
 
+// Runs the prepared graph on training images; returns them, batch by batch, if a pass needs them again.
+std::vector<Tensor> calibrate(nn::Graph& prepared, const data::Dataset& train, const Options& o) {
+  const NoGrad guard;
+  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
+  ProgressBar bar("calibrating", loader.size());
+  std::vector<Tensor> seen;
+  int64_t batches = 0;
+  for (auto& [images, labels] : loader) {
+    prepared(images);
+    if (o.adaround || o.bias_correction) seen.push_back(images);
+    bar.update(++batches, "");
+  }
+  return seen;
+}
+
+// A bar for work that says how long it is when it begins.
+std::function<void(int64_t, int64_t)> progress(const std::string& title) {
+  return [title, bar = std::shared_ptr<ProgressBar>()](int64_t done, int64_t total) mutable {
+    if (!bar) bar = std::make_shared<ProgressBar>(title, total);
+    bar->update(done, "");
+  };
+}
+
+nn::Graph quantize_static(const LoadedModel& loaded, const data::Dataset& train, const quant::QConfigMapping& mapping,
+                          const Options& o, quant::ConversionReport& report) {
+  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  if (o.equalize) fused = quant::cross_layer_equalization(fused);
+  nn::Graph prepared = quant::prepare(fused, mapping);
+  const std::vector<Tensor> images = calibrate(prepared, train, o);
+  if (o.adaround)
+    prepared = quant::adaround(
+        prepared, images,
+        {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
+  if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
+  return quant::convert(prepared, &report);
+}
+
+// Options that the method has no use for are mistakes.
+void check_method(const Options& o) {
+  const std::pair<const char*, bool> of_static[] = {
+      {"--equalize", o.equalize}, {"--adaround", o.adaround}, {"--bias-correction", o.bias_correction}};
+  for (const auto& [option, given] : of_static)
+    if (given && o.method != "static")
+      throw CLI::ValidationError(option, str("is for --method static, not ", o.method));
+}
+
 void run(const Options& o) {
+  check_method(o);
   o.common.apply({o.model}, o.out);
   const quant::QConfigMapping mapping = mapping_for(o);
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
   const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
-  auto calibrate = [&](nn::Graph& prepared) {
-    data::DataLoader loader(*train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
-    ProgressBar bar("calibrating", loader.size());
-    int64_t batches = 0;
-    for (auto& [images, labels] : loader) {
-      prepared(images);
-      bar.update(++batches, "");
-    }
-  };
   quant::ConversionReport report;
   nn::Graph quantized;
   if (o.method == "qat") {
     const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
     quantized = train_quantized(loaded, *train, *test, mapping, o, report);
   } else {
-    quantized = quant::quantize_model(loaded.graph, calibrate, mapping, &report);
+    quantized = quantize_static(loaded, *train, mapping, o, report);
   }
   loaded.notes.method = o.method;
   const auto float_size = std::filesystem::file_size(o.model);
@@ -140,7 +184,20 @@ void add_quantize(CLI::App& app) {
       ->check(CLI::Range(2, 8));
   command->add_option("--observer", o->observer, "How activations' ranges are chosen")
       ->capture_default_str()
-      ->check(CLI::IsMember({"minmax"}));
+      ->check(CLI::IsMember(quant::observer_names()));
+  command
+      ->add_option("--weight-observer", o->weight_observer,
+                   "How weights' ranges are chosen; mse by default if --observer is, else minmax")
+      ->check(CLI::IsMember({"minmax", "mse"}));
+  command->add_flag("--equalize", o->equalize, "static: even the ranges of weights across layers first (CLE)");
+  CLI::Option* adaround =
+      command->add_flag("--adaround", o->adaround, "static: learn which way each weight is rounded");
+  command->add_option("--adaround-iterations", o->adaround_iterations, "Steps of --adaround for each layer")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000))
+      ->needs(adaround);
+  command->add_flag("--bias-correction", o->bias_correction,
+                    "static: let biases take back what rounded weights shift layers' means by");
   command->add_option("--calibration-images", o->calibration_images, "Training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));

@@ -4,6 +4,7 @@
 
 #include <thimble/nn/batch_norm.h>
 #include <thimble/quant/fuse.h>
+#include <thimble/quant/layer_like.h>
 
 namespace thimble::quant {
 
@@ -35,12 +36,6 @@ bool is_pair(const Graph& graph, const Node* first, const Node* second) {
   return is_batch_norm(graph, second) && can_take_batch_norm(graph, first, second);
 }
 
-Tensor tensor_of(const nn::Module& layer, std::string_view name) {
-  for (const auto& [own, tensor] : layer.state())
-    if (own == name) return tensor;
-  return {};
-}
-
 // Why the normalization cannot go into the layer's weights; empty if it can.
 std::string obstacle_of_batch_norm(const Graph& graph, const Node* first, const Node* second) {
   const auto& bn = *graph.layer_as<nn::BatchNorm>(second);
@@ -63,23 +58,6 @@ std::string obstacle(const Graph& graph, const Node* first, const Node* second) 
   if (first->kind == Node::Kind::layer && graph.calls_of_layer(first) > 1)
     return str("the layer of '", first->name, "' is called more than once");
   return is_batch_norm(graph, second) ? obstacle_of_batch_norm(graph, first, second) : std::string();
-}
-
-// Like `layer`, of its mode, but of this type and with these arrays.
-std::shared_ptr<nn::Module> layer_like(const nn::Module& layer, const std::string& type, const NDArray& weight,
-                                       const NDArray& bias) {
-  Attributes attributes = layer.attributes();
-  attributes.set("bias", bias.defined());
-  std::shared_ptr<nn::Module> made = nn::make_layer(type, attributes);
-  std::vector<std::pair<std::string, NDArray>> arrays{{"weight", weight}};
-  if (bias.defined()) arrays.emplace_back("bias", bias);
-  made->load_state(arrays);
-  const Tensor own_weight = tensor_of(layer, "weight"), own_bias = tensor_of(layer, "bias");
-  tensor_of(*made, "weight").set_requires_grad(own_weight.requires_grad());
-  if (bias.defined())
-    tensor_of(*made, "bias").set_requires_grad((own_bias.defined() ? own_bias : own_weight).requires_grad());
-  made->train(layer.training());
-  return made;
 }
 
 std::vector<double> doubles_of(const Tensor& tensor, size_t count, double otherwise) {
