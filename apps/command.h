@@ -52,5 +52,7 @@ void add_bench(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_export(CLI::App& app);
+void add_sensitivity(CLI::App& app);
+void add_errors(CLI::App& app);
 
 }  // namespace thimble::apps

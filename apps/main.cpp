@@ -62,6 +62,8 @@ int main(int argc, char** argv) {
   apps::add_compare(app);
   apps::add_inspect(app);
   apps::add_export(app);
+  apps::add_sensitivity(app);
+  apps::add_errors(app);
   // Subcommands run while the command line is parsed, after all of it was understood.
   try {
     try {

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/budget.h"
+#include "apps/calibration.h"
 #include "apps/command.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
@@ -33,6 +35,7 @@ struct Options {
   bool lsq = false, equalize = false, adaround = false, bias_correction = false;
   int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
   uint64_t seed = 1;
+  Budget budget;
 };
 
 quant::QConfigMapping mapping_for(const Options& o) {
@@ -132,13 +135,25 @@ void check_method(const Options& o) {
 void run(const Options& o) {
   check_method(o);
   o.common.apply({o.model}, o.out);
+  if (o.budget.given() && o.method != "static")
+    throw CLI::ValidationError("--method", "a budget or a target accuracy needs --method static");
   const quant::QConfigMapping mapping = mapping_for(o);
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
   const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
   quant::ConversionReport report;
   nn::Graph quantized;
-  if (o.method == "qat") {
+  nlohmann::json frontier;
+  if (o.budget.given()) {
+    loaded.notes.method = o.method;  // which is in the file, whose size counts
+    const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
+    WithinBudget result =
+        quantize_within(loaded, mapping, o.budget, calibration_batches(*train, o.calibration_images), *test);
+    print_frontier(o.common.out(), result);
+    frontier = frontier_json(result);
+    quantized = std::move(result.graph);
+    report = std::move(result.report);
+  } else if (o.method == "qat") {
     const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
     quantized = train_quantized(loaded, *train, *test, mapping, o, report);
   } else {
@@ -161,7 +176,9 @@ void run(const Options& o) {
                       {"activation_bits", layer.activation_bits},
                       {"kept_float", layer.kept_float},
                       {"reason", layer.reason}});
-  o.common.write_json({{"method", o.method}, {"layers", layers}, {"out", o.out}, {"size_bytes", size}});
+  nlohmann::json result{{"method", o.method}, {"layers", layers}, {"out", o.out}, {"size_bytes", size}};
+  if (o.budget.given()) result["frontier"] = frontier;
+  o.common.write_json(result);
 }
 
 }  // namespace
@@ -209,6 +226,7 @@ void add_quantize(CLI::App& app) {
       ->check(CLI::Range(1, 1000000));
   command->add_option("--lr", o->lr, "qat: learning rate")->capture_default_str()->check(number_from(0, 1e6));
   command->add_flag("--lsq", o->lsq, "qat: scales are learned (LSQ), instead of following the ranges seen");
+  o->budget.add_to(*command);
   command->add_option("--data", o->data, "Folder of the dataset's files");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o] { run(*o); });

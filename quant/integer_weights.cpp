@@ -62,6 +62,13 @@ NDArray IntegerWeights::packed(const NDArray& weight) const {
   return packed;
 }
 
+NDArray IntegerWeights::dequantized() const {
+  QuantizationSpec spec = QuantizationSpec::per_channel_weight(format_.bits);
+  spec.group_size = format_.group_size;
+  const auto scale = scale_.data().to_vector<float>();
+  return dequantize(unpacked(), {spec, scale, std::vector<int32_t>(scale.size())});
+}
+
 NDArray IntegerWeights::shifted() const {
   const NDArray values = unpacked().contiguous();
   if (shift() == 0) return values;

@@ -41,6 +41,8 @@ class IntegerWeights {
 
   /// int8 [out, ...], whatever their number of bits.
   NDArray unpacked() const;
+  /// What they stand for, float32 [out, ...].
+  NDArray dequantized() const;
   /// What kernels multiply with: unpacked() * 2^shift(), int8 [out, ...].
   NDArray shifted() const;
   /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws

@@ -2,6 +2,8 @@
 #include <string_view>
 
 #include <thimble/core/op.h>
+#include <thimble/nn/conv.h>
+#include <thimble/nn/linear.h>
 #include <thimble/quant/node_roles.h>
 
 namespace thimble::quant {
@@ -71,6 +73,12 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   if (type == "Conv2dReLU" || type == "QATConv2d") return {type, "Conv2d"};
   if (type == "add_relu") return {type, "add"};
   return {type};
+}
+
+Tensor float_weight_of(const Graph& graph, const Node* node) {
+  if (const auto* conv = graph.layer_as<nn::Conv2d>(node)) return conv->weight;
+  const auto* linear = graph.layer_as<nn::Linear>(node);
+  return linear ? linear->weight : Tensor();
 }
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }

@@ -57,18 +57,32 @@ std::vector<std::pair<std::string, NDArray>> arrays_for(const nn::Graph& graph, 
   return arrays;
 }
 
+// What a file holds.
+struct Content {
+  std::map<std::string, std::string> metadata;
+  std::vector<std::pair<std::string, NDArray>> arrays;
+};
+
+Content content_of(const nn::Graph& graph, const Attributes& notes) {
+  graph.verify();
+  const std::string json = detail::graph_to_json(graph);
+  return {{{"format", kFormat},
+           {"format_version", kVersion},
+           {"graph", json},
+           {"notes", detail::attributes_to_text(notes)}},
+          arrays_for(graph, json)};
+}
+
 }  // namespace
 
 void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes) {
-  graph.verify();
-  const std::string json = detail::graph_to_json(graph);
-  const auto arrays = arrays_for(graph, json);
-  save_safetensors(path,
-                   {{"format", kFormat},
-                    {"format_version", kVersion},
-                    {"graph", json},
-                    {"notes", detail::attributes_to_text(notes)}},
-                   arrays);
+  const Content content = content_of(graph, notes);
+  save_safetensors(path, content.metadata, content.arrays);
+}
+
+int64_t saved_size(const nn::Graph& graph, const Attributes& notes) {
+  const Content content = content_of(graph, notes);
+  return static_cast<int64_t>(safetensors_size(content.metadata, content.arrays));
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {

@@ -21,6 +21,9 @@ namespace thimble {
 /// hold any UTF-8 text.
 void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes = {});
 
+/// Bytes of the file that save_model() would write. Throws its ValueError.
+int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
+
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
 /// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds.
 nn::Graph load_model(const std::filesystem::path& path);

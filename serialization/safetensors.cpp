@@ -32,6 +32,30 @@ std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
   return order;
 }
 
+struct Layout {
+  std::string header;         // as it is written
+  std::vector<size_t> order;  // of the tensors' data
+  uint64_t data_bytes = 0;
+
+  uint64_t file_bytes() const { return kLengthBytes + header.size() + data_bytes; }
+};
+
+Layout layout_of(const std::map<std::string, std::string>& metadata,
+                 const std::vector<std::pair<std::string, NDArray>>& tensors) {
+  SafetensorsHeader header{metadata, {}};
+  for (const auto& [name, array] : tensors) {
+    check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
+    header.tensors.push_back({name, &detail::stored_type(array.dtype()), array.shape(), 0, 0});
+  }
+  Layout layout{"", data_order(header.tensors), 0};
+  for (const size_t i : layout.order) {
+    header.tensors[i].begin = layout.data_bytes;
+    header.tensors[i].end = layout.data_bytes += static_cast<uint64_t>(tensors[i].second.nbytes());
+  }
+  layout.header = format_safetensors_header(header);
+  return layout;
+}
+
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
   data += tensor.begin;
   const DType dtype = tensor.type->dtype;
@@ -63,26 +87,20 @@ TensorFile read(const std::shared_ptr<MappedFile>& file) {
 
 }  // namespace
 
+uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
+                          const std::vector<std::pair<std::string, NDArray>>& tensors) {
+  return layout_of(metadata, tensors).file_bytes();
+}
+
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                       const std::vector<std::pair<std::string, NDArray>>& tensors) {
-  SafetensorsHeader header{metadata, {}};
-  for (const auto& [name, array] : tensors) {
-    check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
-    header.tensors.push_back({name, &detail::stored_type(array.dtype()), array.shape(), 0, 0});
-  }
-  const std::vector<size_t> order = data_order(header.tensors);
-  uint64_t offset = 0;
-  for (const size_t i : order) {
-    header.tensors[i].begin = offset;
-    header.tensors[i].end = offset += static_cast<uint64_t>(tensors[i].second.nbytes());
-  }
-  const std::string text = format_safetensors_header(header);
-  const uint64_t length = text.size();
+  const Layout layout = layout_of(metadata, tensors);
+  const uint64_t length = layout.header.size();
 
   AtomicFile file(path);
   file.write(&length, kLengthBytes);
-  file.write(text.data(), text.size());
-  for (const size_t i : order) {
+  file.write(layout.header.data(), layout.header.size());
+  for (const size_t i : layout.order) {
     const NDArray dense = tensors[i].second.contiguous();
     file.write(dense.raw(), static_cast<size_t>(dense.nbytes()));
   }

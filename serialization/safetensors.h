@@ -30,6 +30,10 @@ struct TensorFile {
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                       const std::vector<std::pair<std::string, NDArray>>& tensors);
 
+/// Bytes of the file that save_safetensors() would write. Throws its ValueError.
+uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
+                          const std::vector<std::pair<std::string, NDArray>>& tensors);
+
 /// Maps the file: the arrays borrow its memory, which is read from disk when touched, and may be written to without
 /// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied. F16
 /// is converted to float32, BOOL is read as uint8. Throws IOError, or FormatError that names the file, the tensor and

@@ -18,7 +18,7 @@ class AdaRound : public CalibratedTest {
   // What a layer of the converted graph quantizes to: integers and scales.
   static std::pair<std::vector<int>, std::vector<double>> integers(const Graph& converted, const std::string& layer) {
     const auto* product = converted.layer_as<IntegerProduct>(converted.find(layer));
-    return {product->weight().to_vector<int>(), arrays_of(*product).at("weight_scale").to_vector<double>()};
+    return {product->weights().unpacked().to_vector<int>(), arrays_of(*product).at("weight_scale").to_vector<double>()};
   }
 
   const std::vector<std::string> kLayers{"conv1", "depthwise", "conv2", "fc1", "fc2"};

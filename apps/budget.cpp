@@ -1,0 +1,143 @@
+#include "apps/budget.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/calibration.h"
+#include "apps/command.h"
+#include "apps/numbers.h"
+#include "apps/progress_bar.h"
+#include <thimble/core/text_table.h>
+#include <thimble/nn/evaluate.h>
+#include <thimble/quant/output_divergence.h>
+
+namespace thimble::apps {
+
+namespace {
+
+using quant::PrecisionChoice;
+
+// Accuracies of the choices that were looked at, each measured once.
+class Frontier {
+ public:
+  Frontier(quant::CalibratedGraph& calibrated, const data::Dataset& test) : calibrated_(calibrated), test_(test) {}
+
+  double accuracy_of(const PrecisionChoice& choice) {
+    const auto known = std::ranges::find_if(points_, [&](const FrontierPoint& p) { return same(p.choice, choice); });
+    if (known != points_.end()) return known->accuracy;
+    nn::Graph graph = calibrated_.quantized(choice.mapping);
+    points_.push_back({choice, accuracy(graph, test_)});
+    return points_.back().accuracy;
+  }
+
+  std::vector<FrontierPoint> by_size() && {
+    std::ranges::sort(points_, {}, [](const FrontierPoint& p) { return p.choice.size_bytes; });
+    return std::move(points_);
+  }
+
+ private:
+  static bool same(const PrecisionChoice& a, const PrecisionChoice& b) {
+    return std::ranges::equal(a.layers, b.layers, [](const auto& x, const auto& y) {
+      return x.weight_bits == y.weight_bits && x.weight_observer == y.weight_observer;
+    });
+  }
+
+  quant::CalibratedGraph& calibrated_;
+  const data::Dataset& test_;
+  std::vector<FrontierPoint> points_;
+};
+
+// The best choice within the bytes, and within some other budgets to compare it with.
+PrecisionChoice choose_within(quant::MixedPrecision& search, int64_t bytes, Frontier& frontier) {
+  constexpr int64_t kSteps = 6;
+  const PrecisionChoice chosen = search.best_within(bytes);
+  const int64_t least = search.smallest_size(), most = search.largest_size();
+  std::vector<int64_t> budgets{bytes};
+  for (int64_t i = 0; i <= kSteps; ++i) budgets.push_back(least + (most - least) * i / kSteps);
+  ProgressBar bar("comparing", static_cast<int64_t>(budgets.size()));
+  for (size_t i = 0; i < budgets.size(); ++i) {
+    bar.update(static_cast<int64_t>(i), str(with_commas(budgets[i]), " bytes"));
+    frontier.accuracy_of(search.best_within(budgets[i]));
+  }
+  return chosen;
+}
+
+PrecisionChoice choose_for(quant::MixedPrecision& search, double wanted, Frontier& frontier) {
+  const double most = frontier.accuracy_of(search.best_within(search.largest_size()));
+  check<ValueError>(most >= wanted, "the accuracy ", wanted, " is out of reach: with the most bits it is ", most);
+  return search.smallest_where(
+      [&](const PrecisionChoice& choice, nn::Graph&) { return frontier.accuracy_of(choice) >= wanted; });
+}
+
+std::string bits_text(const PrecisionChoice& choice) {
+  std::string text;
+  for (const quant::LayerPrecision& layer : choice.layers)
+    text += (text.empty() ? "" : " ") + std::to_string(layer.weight_bits);
+  return text;
+}
+
+}  // namespace
+
+void Budget::add_to(CLI::App& command) {
+  CLI::Option* budget = command
+                            .add_option("--budget", bytes,
+                                        "static: the file has at most so many bytes; each layer gets the weight bits "
+                                        "that suit it")
+                            ->type_name("BYTES")
+                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
+  command
+      .add_option("--target-accuracy", accuracy,
+                  "static: the smallest file of at least this accuracy on the test images, 0 to 1")
+      ->check(number_from(0, 1))
+      ->excludes(budget);
+}
+
+WithinBudget quantize_within(const LoadedModel& loaded, const quant::QConfigMapping& mapping, const Budget& budget,
+                             const std::vector<Tensor>& batches, const data::Dataset& test) {
+  quant::CalibratedGraph calibrated(loaded.graph, mapping, [&](nn::Graph& graph) { run_on(graph, batches); });
+  const Attributes notes = loaded.notes.to_attributes();
+  ProgressBar bar("measuring layers", 1);
+  quant::MixedPrecision search(
+      calibrated, quant::output_divergence(calibrated.reference(), batches),
+      {.weight_observers = {"minmax", "mse"},
+       .size = [&](const nn::Graph& graph) { return saved_size(graph, notes); },
+       .on_progress = [&](int64_t done, int64_t total) { bar.update(done, str("of ", total)); }});
+  bar.finish();
+  Frontier frontier(calibrated, test);
+  const PrecisionChoice choice =
+      budget.bytes ? choose_within(search, *budget.bytes, frontier) : choose_for(search, *budget.accuracy, frontier);
+  WithinBudget result;
+  result.graph = calibrated.quantized(choice.mapping, &result.report);
+  result.chosen = {choice, frontier.accuracy_of(choice)};
+  result.frontier = std::move(frontier).by_size();
+  return result;
+}
+
+void print_frontier(std::ostream& out, const WithinBudget& result) {
+  detail::TextTable table({"size (bytes)", "accuracy (%)", "divergence", "bits of each layer's weights", ""});
+  for (const FrontierPoint& point : result.frontier) {
+    const bool chosen = point.choice.size_bytes == result.chosen.choice.size_bytes;
+    table.add({with_commas(point.choice.size_bytes), fixed(100 * point.accuracy, 2), fixed(point.choice.cost, 5),
+               bits_text(point.choice), chosen ? "chosen" : ""});
+  }
+  out << table.str();
+}
+
+nlohmann::json frontier_json(const WithinBudget& result) {
+  nlohmann::json points = nlohmann::json::array();
+  for (const FrontierPoint& point : result.frontier) {
+    nlohmann::json layers = nlohmann::json::array();
+    for (const quant::LayerPrecision& layer : point.choice.layers)
+      layers.push_back(
+          {{"name", layer.name}, {"weight_bits", layer.weight_bits}, {"weight_observer", layer.weight_observer}});
+    points.push_back({{"size_bytes", point.choice.size_bytes},
+                      {"accuracy", point.accuracy},
+                      {"divergence", point.choice.cost},
+                      {"layers", layers}});
+  }
+  return points;
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,49 @@
+// Mixed precision for `thimble quantize`: the best bits of each layer within so many bytes, or for so much accuracy.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include "apps/notes.h"
+#include <thimble/nn/data/dataset.h>
+#include <thimble/quant/mixed_precision.h>
+
+namespace thimble::apps {
+
+struct Budget {
+  std::optional<int64_t> bytes;    ///< of the file
+  std::optional<double> accuracy;  ///< on the test images, 0 to 1
+
+  void add_to(CLI::App& command);
+  bool given() const { return bytes || accuracy; }
+};
+
+/// A choice of bits and its accuracy on the test images.
+struct FrontierPoint {
+  quant::PrecisionChoice choice;
+  double accuracy = 0;
+};
+
+struct WithinBudget {
+  nn::Graph graph;
+  quant::ConversionReport report;
+  FrontierPoint chosen;
+  std::vector<FrontierPoint> frontier;  ///< what was looked at, smallest first; `chosen` is among it
+};
+
+/// Quantizes a float model as `mapping` says, but with each layer's weight bits (and whether their scales clip) as
+/// suits the budget. What bits cost is measured on training images (`batches`); test images are looked at to report the
+/// frontier's accuracies, and for a wanted accuracy to find the smallest file that has it. Throws ValueError if no
+/// choice is small, or accurate, enough.
+WithinBudget quantize_within(const LoadedModel& loaded, const quant::QConfigMapping& mapping, const Budget& budget,
+                             const std::vector<Tensor>& batches, const data::Dataset& test);
+
+/// One row a point of the frontier.
+void print_frontier(std::ostream& out, const WithinBudget& result);
+nlohmann::json frontier_json(const WithinBudget& result);
+
+}  // namespace thimble::apps

@@ -1,0 +1,88 @@
+// thimble errors
+#include <algorithm>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/calibration.h"
+#include "apps/command.h"
+#include "apps/notes.h"
+#include "apps/numbers.h"
+#include <thimble/core/text.h>
+#include <thimble/core/text_table.h>
+#include <thimble/quant/error_report.h>
+#include <thimble/quant/fuse.h>
+
+namespace thimble::apps {
+
+namespace {
+
+using quant::TensorError;
+
+struct Options {
+  Common common;
+  std::string model, quantized, data;
+  int64_t images = 512;
+};
+
+std::string small(double value) {
+  std::ostringstream out;
+  out.precision(3);
+  out << value;
+  return out.str();
+}
+
+void print(std::ostream& out, const std::vector<TensorError>& values, const std::vector<TensorError>& weights) {
+  detail::TextTable table({"layer", "type", "mean error", "largest error", "SQNR (dB)", "weights' SQNR (dB)"});
+  for (const TensorError& e : values) {
+    const auto weight = std::ranges::find(weights, e.name, &TensorError::name);
+    table.add({e.name, e.type, small(e.mean_error), small(e.largest_error), fixed(e.sqnr_db, 1),
+               weight == weights.end() ? "" : fixed(weight->sqnr_db, 1)});
+  }
+  out << table.str();
+}
+
+nlohmann::json to_json(const std::vector<TensorError>& errors) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const TensorError& e : errors)
+    rows.push_back({{"name", e.name},
+                    {"type", e.type},
+                    {"elements", e.elements},
+                    {"mean_error", e.mean_error},
+                    {"largest_error", e.largest_error},
+                    {"sqnr_db", std::isfinite(e.sqnr_db) ? nlohmann::json(e.sqnr_db) : nlohmann::json()}});
+  return rows;
+}
+
+void run(const Options& o) {
+  o.common.apply({o.model, o.quantized});
+  const LoadedModel loaded = load(o.model), other = load(o.quantized);
+  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
+  const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
+  const std::vector<Tensor> batches = calibration_batches(*train, o.images);
+  const nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  const auto values = quant::quantization_error(fused, other.graph, batches);
+  check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),
+        " have no layer in common; give a model and its quantized form");
+  const auto weights = quant::weight_error(fused, other.graph);
+  print(o.common.out(), values, weights);
+  o.common.write_json({{"layers", to_json(values)}, {"weights", to_json(weights)}});
+}
+
+}  // namespace
+
+void add_errors(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("errors", "How far a quantized model's values are from the float model's, layer by layer");
+  o->common.add_to(*command);
+  command->add_option("model", o->model, "Float checkpoint")->required()->type_name("FLOAT");
+  command->add_option("quantized", o->quantized, "What was made of it")->required()->type_name("QUANTIZED");
+  command->add_option("--images", o->images, "Training images to compare on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000000));
+  command->add_option("--data", o->data, "Folder of the dataset's files");
+  command->callback([o] { run(*o); });
+}
+
+}  // namespace thimble::apps
