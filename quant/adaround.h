@@ -47,9 +47,9 @@ using AdaRoundReport = std::vector<RoundedLayer>;
 /// do, 1024 were the paper's. Same options, data and thread count give the same bits.
 ///
 /// Returns a prepared graph for convert(), with weights on their grid and scales pinned, so that the integers are
-/// exactly those that were learned; the input graph stays as it is. Throws ValueError if there is no data or it is not
-/// finite, for options out of range, for layers of quantization-aware training, and if an observer has seen nothing.
-/// `report`, if given, is overwritten.
+/// exactly those that were learned (convert() changes a scale only where a bias would leave int32); the input graph
+/// stays as it is. Throws ValueError if there is no data or it is not finite, for options out of range, for layers of
+/// quantization-aware training, and if an observer has seen nothing. `report`, if given, is overwritten.
 nn::Graph adaround(const nn::Graph& prepared, std::span<const Tensor> batches, const AdaRoundOptions& options = {},
                    AdaRoundReport* report = nullptr);
 

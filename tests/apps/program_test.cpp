@@ -214,9 +214,42 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
   expect_usage(train, "--batch-size", "0", "1 to 1000000");
   expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist}");
   expect_usage(quantize, "--method", "magic", "{static}");
-  expect_usage(quantize, "--observer", "crystal", "{minmax}");
+  expect_usage(quantize, "--observer", "crystal", "{minmax,");
+  expect_usage(quantize, "--weight-observer", "percentile", "{minmax,mse}");
   for (const char* bits : {"-1", "0", "1", "9", "99"})
     for (const char* option : {"--weight-bits", "--activation-bits"}) expect_usage(quantize, option, bits, "2 to 8");
+  expect_files({});
+}
+
+TEST_F(ProgramTest, PostTrainingImprovementsChangeTheModel) {
+  train("m.st");
+  const std::vector<std::string> plain{
+      "quantize", "m.st", "--data", "data", "--weight-bits", "3", "--calibration-images", "100", "--threads", "1"};
+  const auto quantized = [&](const std::string& out, const std::vector<std::string>& options) {
+    std::vector<std::string> arguments = plain;
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.insert(arguments.end(), {"--out", out});
+    const Result result = run(arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    return bytes(out);
+  };
+  const std::string nearest = quantized("q.st", {});
+  EXPECT_FALSE(quantized("e.st", {"--equalize"}) == nearest);
+  EXPECT_FALSE(quantized("m3.st", {"--weight-observer", "mse"}) == nearest);
+  EXPECT_FALSE(quantized("b.st", {"--bias-correction"}) == nearest);
+  const std::string rounded = quantized("a.st", {"--adaround", "--adaround-iterations", "50"});
+  EXPECT_FALSE(rounded == nearest);
+  EXPECT_TRUE(quantized("a2.st", {"--adaround", "--adaround-iterations", "50"}) == rounded);
+  quantized("all.st", {"--equalize", "--adaround", "--adaround-iterations", "50", "--bias-correction"});
+  EXPECT_GE(json_of({"eval", "all.st", "--data", "data"}).at("accuracy"), 0.9);
+}
+
+TEST_F(ProgramTest, PostTrainingImprovementsAreForStaticQuantization) {
+  for (const char* option : {"--equalize", "--adaround", "--bias-correction"})
+    expect_failure({"quantize", "none.st", "--method", "qat", option, "--data", "nowhere", "--out", "q.st"}, 2, option);
+  expect_failure({"quantize", "none.st", "--adaround-iterations", "5", "--data", "nowhere", "--out", "q.st"}, 2,
+                 "--adaround");
   expect_files({});
 }
 

@@ -83,6 +83,18 @@ TEST_F(AdaRound, KeepsWeightsPerTensorOnOneGrid) {
   EXPECT_LT(mean_squared_error(learned), 0.7 * mean_squared_error(nearest));
 }
 
+TEST_F(AdaRound, RoundsWeightsInGroups) {
+  QConfig config;
+  config.weight.bits = 3;
+  config.weight.group_size = 12;
+  const Graph prepared = calibrated(QConfigMapping().set_global(config)), rounded = adaround(prepared, batches, kFew);
+  Graph nearest = convert(prepared), learned = convert(rounded);
+  EXPECT_EQ(integers(learned, "fc1").second.size(), 24u * 9u);
+  for (const std::string& layer : kLayers)
+    EXPECT_EQ(integers(learned, layer).second, integers(nearest, layer).second) << layer;
+  EXPECT_LT(mean_squared_error(learned), 0.7 * mean_squared_error(nearest));
+}
+
 TEST_F(AdaRound, GivesTheSameBitsForTheSameSeed) {
   const Graph prepared = calibrated(bits(3));
   const auto weights = [&](const AdaRoundOptions& options) {
