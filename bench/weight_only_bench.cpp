@@ -35,7 +35,7 @@ quant::QuantizationSpec weights(int bits, int64_t group_size) {
 
 // Several calls at a time: one is shorter than the clock is exact.
 void compete(benchmark::State& state, std::vector<Contender> contenders) {
-  constexpr int kCalls = 5;
+  constexpr int kCalls = 20;
   const NoGrad guard;
   for (auto _ : state) {
     double total = 0;

@@ -30,7 +30,7 @@ Kernel kernel_of(Isa isa) {
 #if defined(__x86_64__)
   switch (isa) {
     case Isa::amx:
-      return {weight_only_rows_avx512_vnni, weight_only_gemm_amx, 100, 64};
+      return {weight_only_rows_avx512_vnni, weight_only_gemm_amx, 300, 64};
     case Isa::avx512_vnni:
       return {weight_only_rows_avx512_vnni, weight_only_gemm_avx512_vnni, 100};
     case Isa::avx512:
@@ -52,6 +52,15 @@ int64_t grain_of(int64_t units, double nanos) {
   return static_cast<int64_t>(std::max(1.0, kNanosPerPiece * static_cast<double>(units) / std::max(nanos, 1.0)));
 }
 
+// This thread's room for `count` rows in fixed point.
+void place_rows(WeightOnlyTask& task, int64_t count) {
+  constexpr int64_t kSlack = 15;  // tiles are loaded 16 rows at a time
+  const int64_t bytes = (count + kSlack) * task.row_stride, numbers = count * task.blocks;
+  task.rows = thread_scratch(ScratchUse::rows, bytes + numbers * 8);
+  task.row_scales = reinterpret_cast<float*>(task.rows + bytes);
+  task.row_sums = reinterpret_cast<int32_t*>(task.rows + bytes) + numbers;
+}
+
 void quantize_rows(const Kernel& kernel, const WeightOnlyTask& task, int64_t m) {
   constexpr double kNanosPerElement = 0.15;
   const double nanos = kNanosPerElement * static_cast<double>(m) * static_cast<double>(task.k);
@@ -59,17 +68,32 @@ void quantize_rows(const Kernel& kernel, const WeightOnlyTask& task, int64_t m) 
 }
 
 // Splits the panels, so that each thread reads its own weights, or, of few panels, the rows.
-void multiply(const Kernel& kernel, const WeightOnlyTask& task, int64_t m, int64_t panels) {
-  constexpr int64_t kRowsPerUnit = 32;
+void multiply(const Kernel& kernel, WeightOnlyTask task, int64_t m, int64_t panels) {
+  constexpr int64_t kRowsPerUnit = 32, kFewRows = 4;
   const int64_t panels_per_unit = std::max(1, 4 / task.lanes);
   const int64_t panel_units = ceil_div(panels, panels_per_unit), row_units = ceil_div(m, kRowsPerUnit);
-  const double nanos =
-      static_cast<double>(m) * static_cast<double>(task.k) * static_cast<double>(task.n) / kernel.speed;
+  // Few rows wait for the weights.
+  constexpr double kNanosPerWeight = 1.0 / 50;
+  const double weights = static_cast<double>(task.k) * static_cast<double>(task.n);
+  const double nanos = weights * (static_cast<double>(m) / kernel.speed + kNanosPerWeight);
   if (task.n >= m && panel_units > 1) {
+    // Of few rows each thread makes its own copy in fixed point: to fetch another core's would take longer.
+    const bool own_rows = m <= kFewRows;
+    if (!own_rows) {
+      place_rows(task, m);
+      quantize_rows(kernel, task, m);
+    }
     parallel_for(panel_units, grain_of(panel_units, nanos), [&](int64_t begin, int64_t end) {
-      kernel.multiply(task, {0, m, begin * panels_per_unit, std::min(end * panels_per_unit, panels)});
+      WeightOnlyTask part = task;
+      if (own_rows) {
+        place_rows(part, m);
+        kernel.rows(part, 0, m);
+      }
+      kernel.multiply(part, {0, m, begin * panels_per_unit, std::min(end * panels_per_unit, panels)});
     });
   } else {
+    place_rows(task, m);
+    quantize_rows(kernel, task, m);
     parallel_for(row_units, grain_of(row_units, nanos), [&](int64_t begin, int64_t end) {
       kernel.multiply(task, {begin * kRowsPerUnit, std::min(end * kRowsPerUnit, m), 0, panels});
     });
@@ -149,24 +173,20 @@ int64_t WeightOnlyMatrix::nbytes() const {
 
 void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMatrix& w,
                       const WeightOnlyEpilogue& epilogue, float* out, int64_t ldc) {
-  constexpr int64_t kScratchBytes = 512 * 1024, kRowsPerUnit = 64, kRowSlack = 15;
+  constexpr int64_t kChunkBytes = 512 * 1024, kRowsPerUnit = 64;
   const Kernel kernel = kernel_of(active_isa());
-  // As many rows at a time as stay in the second level cache while all weights pass.
   // An odd number of cache lines, so that rows do not compete for the same places in the cache.
   const int64_t row_stride = (ceil_div(2 * w.padded_k(kernel.plane_multiple), 64) | 1) * 64;
-  const int64_t chunk = std::max<int64_t>(1, kScratchBytes / row_stride / kRowsPerUnit) * kRowsPerUnit;
-  const int64_t rows = std::min(m, chunk), numbers = rows * w.blocks();
-  uint8_t* scratch = thread_scratch(ScratchUse::rows, (rows + kRowSlack) * row_stride + numbers * 8);
   WeightOnlyTask task{.x = x,
                       .lda = lda,
                       .k = w.k(),
                       .group_size = w.group_size(),
                       .plane_multiple = kernel.plane_multiple,
-                      .rows = scratch,
+                      .rows = nullptr,
                       .row_stride = row_stride,
                       .blocks = w.blocks(),
-                      .row_scales = reinterpret_cast<float*>(scratch + (rows + kRowSlack) * row_stride),
-                      .row_sums = reinterpret_cast<int32_t*>(scratch + (rows + kRowSlack) * row_stride) + numbers,
+                      .row_scales = nullptr,
+                      .row_sums = nullptr,
                       .weights = w.data(),
                       .panel_stride = w.panel_stride(),
                       .bits = w.bits(),
@@ -178,10 +198,11 @@ void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMa
                       .relu = epilogue.relu,
                       .out = out,
                       .ldc = ldc};
+  // As many rows at a time as stay in the second level cache while all weights pass.
+  const int64_t chunk = std::max<int64_t>(1, kChunkBytes / row_stride / kRowsPerUnit) * kRowsPerUnit;
   for (int64_t row = 0; row < m; row += chunk) {
     task.x = x + row * lda;
     task.out = out + row * ldc;
-    quantize_rows(kernel, task, std::min(chunk, m - row));
     multiply(kernel, task, std::min(chunk, m - row), w.panels());
   }
 }

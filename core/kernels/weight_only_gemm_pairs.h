@@ -10,10 +10,10 @@ namespace {
 struct PairPlanes {
   static void split(const int32_t* q, int64_t n, uint8_t* even, uint8_t* odd) {
     for (int64_t i = 0; i < n; i += 4) {
-      const int16_t pairs[] = {static_cast<int16_t>(q[i]), static_cast<int16_t>(q[i + 2]),
-                               static_cast<int16_t>(q[i + 1]), static_cast<int16_t>(q[i + 3])};
-      std::memcpy(even + i, pairs, 4);
-      std::memcpy(odd + i, pairs + 2, 4);
+      const uint32_t even_pair = (static_cast<uint32_t>(q[i]) & 0xffff) | static_cast<uint32_t>(q[i + 2]) << 16;
+      const uint32_t odd_pair = (static_cast<uint32_t>(q[i + 1]) & 0xffff) | static_cast<uint32_t>(q[i + 3]) << 16;
+      std::memcpy(even + i, &even_pair, 4);
+      std::memcpy(odd + i, &odd_pair, 4);
     }
   }
   static int32_t pair(const uint8_t* p) {
