@@ -1,26 +1,15 @@
 // thimble quantize
+#include <algorithm>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
 
-#include "apps/budget.h"
-#include "apps/calibration.h"
 #include "apps/command.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
-#include "apps/progress_bar.h"
-#include "apps/training_loop.h"
+#include "apps/quantize_methods.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
-#include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/evaluate.h>
-#include <thimble/nn/optim/schedule.h>
-#include <thimble/quant/adaround.h>
-#include <thimble/quant/bias_correction.h>
-#include <thimble/quant/equalization.h>
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/qat.h>
-#include <thimble/quant/quantize.h>
 
 namespace thimble::apps {
 
@@ -28,24 +17,9 @@ namespace {
 
 struct Options {
   Common common;
-  std::string model, method = "static", observer = "minmax", weight_observer, data, out;
-  int64_t calibration_images = 512, epochs = 1, batch_size = 64;
-  int weight_bits = 8, activation_bits = 8;
-  double lr = 1e-4;
-  bool lsq = false, equalize = false, adaround = false, bias_correction = false;
-  int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
-  uint64_t seed = 1;
-  Budget budget;
+  std::string model, data, out;
+  QuantizeOptions quantize;
 };
-
-quant::QConfigMapping mapping_for(const Options& o) {
-  quant::QConfig config;
-  config.weight.bits = o.weight_bits;
-  config.activation.bits = o.activation_bits;
-  config.observer = o.observer;
-  config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
-  return quant::QConfigMapping().set_global(config);
-}
 
 void print_layers(std::ostream& out, const quant::ConversionReport& report) {
   detail::TextTable table({"layer", "type", "weights", "activations", "note"});
@@ -55,119 +29,29 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
   out << table.str();
 }
 
-// The ranges of activations settle on the first images; the last part is trained as the integers will compute.
-constexpr double kFrozenPart = 0.25;
-
-nn::Graph train_quantized(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
-                          const quant::QConfigMapping& mapping, const Options& o, quant::ConversionReport& report) {
-  nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping, {.learned_step_size = o.lsq});
-  optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
-  data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
-  const int64_t steps = o.epochs * loader.size();
-  const optim::Schedule schedule = optim::cosine(steps);
-  const auto last_part = static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart));
-  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
-    const std::string title = str("epoch ", epoch, "/", o.epochs);
-    prepared.train();
-    const EpochResult result = train_epoch(prepared, optimizer, loader, title, [&](int64_t step_of_epoch) {
-      const int64_t step = (epoch - 1) * loader.size() + step_of_epoch;
-      optimizer.set_lr(o.lr * schedule(step));
-      if (step == last_part) {
-        quant::freeze_bn_stats(prepared);
-        quant::disable_observer(prepared);
-      }
-    });
-    const Evaluation evaluation = evaluate(prepared, test);
-    o.common.out() << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
-                   << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(result.seconds, 1)
-                   << " s\n"
-                   << std::flush;
-  }
-  return quant::convert(prepared, &report);
+// An option that the method has no use for is a mistake.
+void check_method(const CLI::App& command, const std::string& method) {
+  const std::pair<const char*, std::vector<std::string>> methods_of[] = {
+      {"--activation-bits", {"dynamic", "static", "qat"}},
+      {"--observer", {"static", "qat"}},
+      {"--weight-observer", {"dynamic", "static"}},
+      {"--weight-scheme", {"weight-only"}},
+      {"--calibration-images", {"static"}},
+      {"--equalize", {"static"}},
+      {"--adaround", {"static"}},
+      {"--bias-correction", {"static"}},
+      {"--budget", {"static"}},
+      {"--target-accuracy", {"static"}},
+      {"--epochs", {"qat"}},
+      {"--batch-size", {"qat"}},
+      {"--lr", {"qat"}},
+      {"--lsq", {"qat"}}};
+  for (const auto& [option, methods] : methods_of)
+    if (command.count(option) > 0 && std::ranges::count(methods, method) == 0)
+      throw CLI::ValidationError(option, str("has no effect on --method ", method));
 }
 
-// Runs the prepared graph on training images; returns them, batch by batch, if a pass needs them again.
-std::vector<Tensor> calibrate(nn::Graph& prepared, const data::Dataset& train, const Options& o) {
-  const NoGrad guard;
-  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
-  ProgressBar bar("calibrating", loader.size());
-  std::vector<Tensor> seen;
-  int64_t batches = 0;
-  for (auto& [images, labels] : loader) {
-    prepared(images);
-    if (o.adaround || o.bias_correction) seen.push_back(images);
-    bar.update(++batches, "");
-  }
-  return seen;
-}
-
-// A bar for work that says how long it is when it begins.
-std::function<void(int64_t, int64_t)> progress(const std::string& title) {
-  return [title, bar = std::shared_ptr<ProgressBar>()](int64_t done, int64_t total) mutable {
-    if (!bar) bar = std::make_shared<ProgressBar>(title, total);
-    bar->update(done, "");
-  };
-}
-
-nn::Graph quantize_static(const LoadedModel& loaded, const data::Dataset& train, const quant::QConfigMapping& mapping,
-                          const Options& o, quant::ConversionReport& report) {
-  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
-  if (o.equalize) fused = quant::cross_layer_equalization(fused);
-  nn::Graph prepared = quant::prepare(fused, mapping);
-  const std::vector<Tensor> images = calibrate(prepared, train, o);
-  if (o.adaround)
-    prepared = quant::adaround(
-        prepared, images,
-        {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
-  if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
-  return quant::convert(prepared, &report);
-}
-
-// Options that the method has no use for are mistakes.
-void check_method(const Options& o) {
-  const std::pair<const char*, bool> of_static[] = {
-      {"--equalize", o.equalize}, {"--adaround", o.adaround}, {"--bias-correction", o.bias_correction}};
-  for (const auto& [option, given] : of_static)
-    if (given && o.method != "static")
-      throw CLI::ValidationError(option, str("is for --method static, not ", o.method));
-}
-
-void run(const Options& o) {
-  check_method(o);
-  o.common.apply({o.model}, o.out);
-  if (o.budget.given() && o.method != "static")
-    throw CLI::ValidationError("--method", "a budget or a target accuracy needs --method static");
-  const quant::QConfigMapping mapping = mapping_for(o);
-  LoadedModel loaded = load(o.model);
-  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
-  const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
-  quant::ConversionReport report;
-  nn::Graph quantized;
-  nlohmann::json frontier;
-  if (o.budget.given()) {
-    loaded.notes.method = o.method;  // which is in the file, whose size counts
-    const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
-    WithinBudget result =
-        quantize_within(loaded, mapping, o.budget, calibration_batches(*train, o.calibration_images), *test);
-    print_frontier(o.common.out(), result);
-    frontier = frontier_json(result);
-    quantized = std::move(result.graph);
-    report = std::move(result.report);
-  } else if (o.method == "qat") {
-    const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
-    quantized = train_quantized(loaded, *train, *test, mapping, o, report);
-  } else {
-    quantized = quantize_static(loaded, *train, mapping, o, report);
-  }
-  loaded.notes.method = o.method;
-  const auto float_size = std::filesystem::file_size(o.model);
-  save_model(quantized, o.out, loaded.notes.to_attributes());
-
-  const auto size = std::filesystem::file_size(o.out);
-  print_layers(o.common.out(), report);
-  o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
-                 << " bytes, " << fixed(static_cast<double>(size) / static_cast<double>(float_size), 3) << " of "
-                 << detail::printable(o.model) << '\n';
+nlohmann::json json_of(const quant::ConversionReport& report) {
   nlohmann::json layers = nlohmann::json::array();
   for (const quant::LayerReport& layer : report)
     layers.push_back({{"name", layer.name},
@@ -176,60 +60,113 @@ void run(const Options& o) {
                       {"activation_bits", layer.activation_bits},
                       {"kept_float", layer.kept_float},
                       {"reason", layer.reason}});
-  nlohmann::json result{{"method", o.method}, {"layers", layers}, {"out", o.out}, {"size_bytes", size}};
-  if (o.budget.given()) result["frontier"] = frontier;
+  return layers;
+}
+
+void run(const Options& o) {
+  o.common.apply({o.model}, o.out);
+  LoadedModel loaded = load(o.model);
+  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
+  loaded.notes.method = o.quantize.method;
+  const Images images{
+      [&](data::Split split) { return open_images(loaded.notes, loaded.notes.dataset, o.data, split); }};
+  const QuantizedModel quantized = quantized_model(loaded, images, o.quantize, o.common.out());
+  save_model(quantized.graph, o.out, loaded.notes.to_attributes());
+
+  const auto float_size = std::filesystem::file_size(o.model), size = std::filesystem::file_size(o.out);
+  if (quantized.within) print_frontier(o.common.out(), *quantized.within);
+  print_layers(o.common.out(), quantized.report);
+  o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
+                 << " bytes, " << fixed(static_cast<double>(size) / static_cast<double>(float_size), 3) << " of "
+                 << detail::printable(o.model) << '\n';
+  nlohmann::json result{
+      {"method", o.quantize.method}, {"layers", json_of(quantized.report)}, {"out", o.out}, {"size_bytes", size}};
+  if (quantized.within) result["frontier"] = frontier_json(*quantized.within);
+  if (quantized.agreement) result["agreement"] = *quantized.agreement;
   o.common.write_json(result);
+}
+
+}  // namespace
+
+namespace {
+
+void add_method_options(CLI::App& command, QuantizeOptions& q) {
+  command
+      .add_option("--method", q.method,
+                  "dynamic: integer weights, activations' ranges taken at each call; static: fixed by calibration; "
+                  "weight-only: float activations; qat: trained with fake quantization")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"dynamic", "static", "weight-only", "qat"}));
+  command.add_option("--weight-bits", q.weight_bits, "Bits of the weights, which the file holds packed")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 8));
+  command.add_option("--activation-bits", q.activation_bits, "Bits of the activations")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 8));
+  command.add_option("--granularity", q.granularity, "What part of a layer's weights has a scale of its own")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"tensor", "channel", "group"}));
+  command.add_option("--group-size", q.group_size, "Consecutive inputs of a group; linear layers alone have groups")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  command.add_option("--weight-scheme", q.weight_scheme, "weight-only: symmetric [default], or affine for zero points")
+      ->check(CLI::IsMember({"symmetric", "affine"}));
+  command.add_option("--observer", q.observer, "How activations' ranges are chosen")
+      ->capture_default_str()
+      ->check(CLI::IsMember(quant::observer_names()));
+  command
+      .add_option("--weight-observer", q.weight_observer,
+                  "How weights' ranges are chosen; mse by default if --observer is, else minmax")
+      ->check(CLI::IsMember({"minmax", "mse"}));
+}
+
+void add_static_options(CLI::App& command, QuantizeOptions& q) {
+  command.add_option("--calibration-images", q.calibration_images, "static: training images to calibrate on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000000));
+  command.add_flag("--equalize", q.equalize, "static: even the ranges of weights across layers first (CLE)");
+  CLI::Option* adaround = command.add_flag("--adaround", q.adaround, "static: learn which way each weight is rounded");
+  command.add_option("--adaround-iterations", q.adaround_iterations, "Steps of --adaround for each layer")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000))
+      ->needs(adaround);
+  command.add_flag("--bias-correction", q.bias_correction,
+                   "static: let biases take back what rounded weights shift layers' means by");
+  q.budget.add_to(command);
+}
+
+void add_training_options(CLI::App& command, QuantizeOptions& q) {
+  command.add_option("--epochs", q.epochs, "qat: passes over the training images")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command.add_option("--batch-size", q.batch_size, "qat: images a step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command.add_option("--lr", q.lr, "qat: learning rate, which falls to 0 along half a cosine")
+      ->capture_default_str()
+      ->check(number_from(0, 1e6));
+  command.add_flag("--lsq", q.lsq, "qat: scales are learned (LSQ), instead of following the ranges seen");
+  command.add_option("--seed", q.seed, "Of the order of training images, and of --adaround")
+      ->capture_default_str()
+      ->check(uint64_number());
 }
 
 }  // namespace
 
 void add_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("quantize", "Fuse and quantize a model, calibrating on training images");
+  CLI::App* command = app.add_subcommand("quantize", "Fuse and quantize a model");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
-  command->add_option("--method", o->method, "static: integer weights and activations, scales fixed by calibration")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"static", "qat"}));
-  command
-      ->add_option("--weight-bits", o->weight_bits,
-                   "Bits of the weights; fewer do not make the file smaller, each weight takes a byte")
-      ->capture_default_str()
-      ->check(CLI::Range(2, 8));
-  command->add_option("--activation-bits", o->activation_bits, "Bits of the activations")
-      ->capture_default_str()
-      ->check(CLI::Range(2, 8));
-  command->add_option("--observer", o->observer, "How activations' ranges are chosen")
-      ->capture_default_str()
-      ->check(CLI::IsMember(quant::observer_names()));
-  command
-      ->add_option("--weight-observer", o->weight_observer,
-                   "How weights' ranges are chosen; mse by default if --observer is, else minmax")
-      ->check(CLI::IsMember({"minmax", "mse"}));
-  command->add_flag("--equalize", o->equalize, "static: even the ranges of weights across layers first (CLE)");
-  CLI::Option* adaround =
-      command->add_flag("--adaround", o->adaround, "static: learn which way each weight is rounded");
-  command->add_option("--adaround-iterations", o->adaround_iterations, "Steps of --adaround for each layer")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000))
-      ->needs(adaround);
-  command->add_flag("--bias-correction", o->bias_correction,
-                    "static: let biases take back what rounded weights shift layers' means by");
-  command->add_option("--calibration-images", o->calibration_images, "Training images to calibrate on")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000000));
-  command->add_option("--epochs", o->epochs, "qat: passes over the training images")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000));
-  command->add_option("--batch-size", o->batch_size, "qat: images a step")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000));
-  command->add_option("--lr", o->lr, "qat: learning rate")->capture_default_str()->check(number_from(0, 1e6));
-  command->add_flag("--lsq", o->lsq, "qat: scales are learned (LSQ), instead of following the ranges seen");
-  o->budget.add_to(*command);
+  add_method_options(*command, o->quantize);
+  add_static_options(*command, o->quantize);
+  add_training_options(*command, o->quantize);
   command->add_option("--data", o->data, "Folder of the dataset's files");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
-  command->callback([o] { run(*o); });
+  command->callback([o, command] {
+    check_method(*command, o->quantize.method);
+    run(*o);
+  });
 }
 
 }  // namespace thimble::apps

@@ -1,0 +1,150 @@
+#include "apps/quantize_methods.h"
+
+#include "apps/calibration.h"
+#include "apps/numbers.h"
+#include "apps/progress_bar.h"
+#include "apps/training_loop.h"
+#include <thimble/core/ops/reduce.h>
+#include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/evaluate.h>
+#include <thimble/nn/optim/schedule.h>
+#include <thimble/quant/bias_correction.h>
+#include <thimble/quant/dynamic.h>
+#include <thimble/quant/equalization.h>
+#include <thimble/quant/fuse.h>
+#include <thimble/quant/qat.h>
+#include <thimble/quant/weight_only.h>
+
+namespace thimble::apps {
+
+namespace {
+
+quant::QuantizationSpec weight_spec(const QuantizeOptions& o) {
+  quant::QuantizationSpec spec = quant::QuantizationSpec::per_channel_weight(o.weight_bits);
+  if (o.granularity == "tensor") spec.axis = std::nullopt;
+  if (o.granularity == "group") spec.group_size = o.group_size;
+  if (o.weight_scheme == "affine") spec.scheme = quant::QScheme::affine;
+  return spec;
+}
+
+quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
+  quant::QConfig config;
+  config.weight = weight_spec(o);
+  config.activation.bits = o.activation_bits;
+  config.observer = o.observer;
+  config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
+  return quant::QConfigMapping().set_global(config);
+}
+
+// The ranges of activations settle on the first images; the last part is trained as the integers will compute.
+constexpr double kFrozenPart = 0.25;
+
+// The share of images of which two models say the same.
+double agreement_of(nn::Graph& a, nn::Graph& b, const data::Dataset& images) {
+  const NoGrad guard;
+  data::DataLoader loader(images, {.batch_size = 250});
+  int64_t same = 0;
+  for (auto& [batch, labels] : loader) same += count_correct(a(batch).data(), argmax(b(batch).data(), 1));
+  return static_cast<double>(same) / static_cast<double>(images.size());
+}
+
+QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
+                               const QuantizeOptions& o, std::ostream& out) {
+  nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping_for(o), {.learned_step_size = o.lsq});
+  optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
+  data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
+  const int64_t steps = o.epochs * loader.size();
+  const optim::Schedule schedule = optim::cosine(steps);
+  const auto last_part = static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart));
+  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
+    const std::string title = str("epoch ", epoch, "/", o.epochs);
+    prepared.train();
+    const EpochResult result = train_epoch(prepared, optimizer, loader, title, [&](int64_t step_of_epoch) {
+      const int64_t step = (epoch - 1) * loader.size() + step_of_epoch;
+      optimizer.set_lr(o.lr * schedule(step));
+      if (step == last_part) {
+        quant::freeze_bn_stats(prepared);
+        quant::disable_observer(prepared);
+      }
+    });
+    const Evaluation evaluation = evaluate(prepared, test);
+    out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
+        << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(result.seconds, 1) << " s\n"
+        << std::flush;
+  }
+  prepared.eval();
+  QuantizedModel quantized;
+  quantized.graph = quant::convert(prepared, &quantized.report);
+  quantized.agreement = agreement_of(quantized.graph, prepared, test);
+  out << "integers say what training saw for " << fixed(100 * *quantized.agreement, 2) << " % of the test images\n";
+  return quantized;
+}
+
+// Runs the prepared graph on training images; returns them, batch by batch, if a pass needs them again.
+std::vector<Tensor> calibrate(nn::Graph& prepared, const data::Dataset& train, const QuantizeOptions& o) {
+  const NoGrad guard;
+  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
+  ProgressBar bar("calibrating", loader.size());
+  std::vector<Tensor> seen;
+  int64_t batches = 0;
+  for (auto& [images, labels] : loader) {
+    prepared(images);
+    if (o.adaround || o.bias_correction) seen.push_back(images);
+    bar.update(++batches, "");
+  }
+  return seen;
+}
+
+// A bar for work that says how long it is when it begins.
+std::function<void(int64_t, int64_t)> progress(const std::string& title) {
+  return [title, bar = std::shared_ptr<ProgressBar>()](int64_t done, int64_t total) mutable {
+    if (!bar) bar = std::make_shared<ProgressBar>(title, total);
+    bar->update(done, "");
+  };
+}
+
+QuantizedModel quantize_static(const LoadedModel& loaded, const data::Dataset& train, const QuantizeOptions& o) {
+  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  if (o.equalize) fused = quant::cross_layer_equalization(fused);
+  nn::Graph prepared = quant::prepare(fused, mapping_for(o));
+  const std::vector<Tensor> images = calibrate(prepared, train, o);
+  if (o.adaround)
+    prepared = quant::adaround(
+        prepared, images,
+        {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
+  if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
+  QuantizedModel quantized;
+  quantized.graph = quant::convert(prepared, &quantized.report);
+  return quantized;
+}
+
+QuantizedModel quantize_to_budget(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
+                                  const QuantizeOptions& o) {
+  QuantizedModel quantized;
+  quantized.within =
+      quantize_within(loaded, mapping_for(o), o.budget, calibration_batches(train, o.calibration_images), test);
+  quantized.graph = std::move(quantized.within->graph);
+  quantized.report = quantized.within->report;
+  return quantized;
+}
+
+}  // namespace
+
+QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, const QuantizeOptions& o,
+                               std::ostream& out) {
+  QuantizedModel quantized;
+  if (o.method == "dynamic") {
+    quantized.graph = quant::quantize_dynamic(loaded.graph, mapping_for(o), &quantized.report);
+  } else if (o.method == "weight-only") {
+    quantized.graph = quant::quantize_weight_only(loaded.graph, weight_spec(o), &quantized.report);
+  } else if (o.method == "qat") {
+    return train_quantized(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o, out);
+  } else if (o.budget.given()) {
+    return quantize_to_budget(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o);
+  } else {
+    return quantize_static(loaded, *images.open(data::Split::train), o);
+  }
+  return quantized;
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,51 @@
+// What `thimble quantize` can do to a model, one function a method.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "apps/budget.h"
+#include "apps/notes.h"
+#include <thimble/nn/data/mnist.h>
+#include <thimble/quant/adaround.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble::apps {
+
+struct QuantizeOptions {
+  std::string method = "static", observer = "minmax", weight_observer, granularity = "channel", weight_scheme;
+  int weight_bits = 8, activation_bits = 8;
+  int64_t group_size = 128;
+  // static
+  int64_t calibration_images = 512;
+  bool equalize = false, adaround = false, bias_correction = false;
+  int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
+  Budget budget;
+  // qat
+  int64_t epochs = 1, batch_size = 64;
+  double lr = 5e-4;
+  bool lsq = false;
+  uint64_t seed = 1;
+};
+
+struct QuantizedModel {
+  nn::Graph graph;
+  quant::ConversionReport report;
+  std::optional<WithinBudget> within = {};  ///< if there was a budget; without the graph
+  std::optional<double> agreement = {};     ///< of qat: share of test images of which integers say what training saw
+};
+
+/// The method's datasets are opened when it needs them.
+struct Images {
+  std::function<std::unique_ptr<data::MNIST>(data::Split)> open;
+};
+
+/// Quantizes a float model as the options say, with progress on the terminal and a line an epoch of training on `out`.
+/// Throws what the passes throw.
+QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, const QuantizeOptions& options,
+                               std::ostream& out);
+
+}  // namespace thimble::apps
