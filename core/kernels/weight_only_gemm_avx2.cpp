@@ -33,6 +33,9 @@ struct Dot : PairPlanes {
   static Bytes masked(const Bytes& b, uint8_t mask) {
     return both([&](int h) { return _mm256_and_si256(b.half[h], _mm256_set1_epi8(static_cast<char>(mask))); });
   }
+  static Bytes shifted(const Bytes& b, int n) {
+    return both([&](int h) { return _mm256_srli_epi16(b.half[h], n); });
+  }
   static Weights weights(const Bytes& b) {
     const auto widen = [](__m256i bytes) {
       return Activations{_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)};

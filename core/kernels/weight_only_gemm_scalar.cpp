@@ -27,6 +27,10 @@ struct Dot : PairPlanes {
     for (uint8_t& byte : b.of) byte &= mask;
     return b;
   }
+  static Bytes shifted(Bytes b, int n) {
+    for (uint8_t& byte : b.of) byte = static_cast<uint8_t>(byte >> n);
+    return b;
+  }
   static Weights weights(const Bytes& b) { return b; }
   static Activations activations(const uint8_t* even, const uint8_t* odd) {
     Activations a;
