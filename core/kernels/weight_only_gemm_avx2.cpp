@@ -27,6 +27,9 @@ struct Dot : PairPlanes {
   static Sum zero() {
     return both([](int) { return _mm256_setzero_si256(); });
   }
+  static Sum sum(const Sum& a, const Sum& b) {
+    return both([&](int h) { return _mm256_add_epi32(a.half[h], b.half[h]); });
+  }
   static Bytes load(const uint8_t* p) {
     return both([p](int h) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32 * h)); });
   }

@@ -19,7 +19,9 @@
 //   bytes;
 //                                                q has kMostBlock readable elements
 //   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
-//   Sums, zero(), add_products(Sums, Weights, Activations), Lanes<int32_t, ...> total(Sums)
+//   kSums                 how many sums are kept of each panel and lane
+//   Sum, zero(), sum(Sum, Sum), add_products(i, Sum, Weights, Activations)
+//   Lanes<int32_t, ...> total(const Sum (&)[kSums])
 #pragma once
 
 #include <cstdint>
@@ -123,6 +125,22 @@ template <typename D, int kLanes>
 template <typename D, int kLanes, int R, int P>
 using TileSums = typename D::Sum[R][P][kLanes][D::kSums];
 
+// Calls f(row, panel, lane, plane) for each of them.
+template <typename D, int kLanes, int R, int P, typename F>
+[[gnu::always_inline]] inline void for_each_sum(F&& f) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) f(r, p, lane, i);
+      }
+    }
+  }
+}
+
 // Four features: the bytes of P panels, and of each row a place in both planes.
 template <typename D, int kLanes, int R, int P>
 [[gnu::always_inline]] inline void add_quad(TileSums<D, kLanes, R, P>& sums, const uint8_t* weights,
@@ -207,21 +225,27 @@ template <typename D, int kLanes, int R, int P>
   const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
   const uint8_t* weights = t.weights + panel * panel_stride + b.quad * 64;
   const uint8_t* planes = t.rows + row * row_stride + b.planes;
-  TileSums<D, kLanes, R, P> sums;
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
+  // A small tile would wait for the latency of its additions: it has several sets of sums, which take turns.
+  constexpr int kSums = R * P * kLanes, kSets = kSums * 4 <= D::kFewSums ? 4 : kSums * 2 <= D::kFewSums ? 2 : 1;
+  TileSums<D, kLanes, R, P> sets[kSets];
+  auto& sums = sets[0];
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane) {
-#pragma GCC unroll 2
-        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::zero();
-      }
-    }
+  for (auto& set : sets)
+    for_each_sum<D, kLanes, R, P>([&](int r, int p, int lane, int i) { set[r][p][lane][i] = D::zero(); });
+  int64_t quad = 0;
+  for (; quad + kSets <= quads; quad += kSets) {
+#pragma GCC unroll 4
+    for (int set = 0; set < kSets; ++set)
+      add_quad<D, kLanes, R, P>(sets[set], weights + (quad + set) * 64, panel_stride, planes + (quad + set) * 4,
+                                row_stride, b.plane_size);
   }
-  for (int64_t quad = 0; quad < quads; ++quad)
+  for (; quad < quads; ++quad)
     add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, b.plane_size);
-
+#pragma GCC unroll 4
+  for (int set = 1; set < kSets; ++set)
+    for_each_sum<D, kLanes, R, P>([&](int r, int p, int lane, int i) {
+      sums[r][p][lane][i] = D::sum(sums[r][p][lane][i], sets[set][r][p][lane][i]);
+    });
   const float* x_scales = t.row_scales + row * t.blocks + b.index;
   const int32_t* row_sums = t.row_sums + row * t.blocks + b.index;
 #pragma GCC unroll 16

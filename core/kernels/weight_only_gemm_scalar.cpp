@@ -18,6 +18,10 @@ struct Dot : PairPlanes {
   };
 
   static Sum zero() { return {}; }
+  static Sum sum(Sum a, const Sum& b) {
+    for (int c = 0; c < kPanel; ++c) a.of[c] += b.of[c];
+    return a;
+  }
   static Bytes load(const uint8_t* p) {
     Bytes b;
     std::memcpy(b.of, p, sizeof(b.of));

@@ -20,6 +20,7 @@ struct VnniDot {
   using Sum = Vector<int32_t, 16>;
 
   static Sum zero() { return Sum{}; }
+  static Sum sum(Sum a, Sum b) { return a + b; }
   static Bytes load(const uint8_t* p) { return _mm512_load_si512(p); }
   static Bytes masked(Bytes b, uint8_t mask) { return _mm512_and_si512(b, _mm512_set1_epi8(static_cast<char>(mask))); }
   static Weights weights(Bytes b) { return b; }
