@@ -8,7 +8,8 @@
 namespace thimble::kernels {
 namespace {
 
-// A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it.
+// A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it. The sums of all lanes
+// fit int32 for each byte (255 * 128 * 1024), and once lanes are apart for both.
 struct VnniDot {
   static constexpr int kWidth = 16, kFewSums = 8, kManySums = 12, kSums = 2;
   static constexpr bool kCumulative = true;
