@@ -18,7 +18,7 @@ namespace thimble::quant {
 /// integers u of 2 to 8 bits; weight_scale and zero point for each output channel or each group of consecutive input
 /// features.
 ///
-/// x is rounded to 16 bits for each block of at most 256 features within a group, which adds an error of
+/// x is rounded to 16 bits for each block of at most 1024 features within a group, which adds an error of
 /// max|x| / 64000 * |w'| a feature; products are exact. Bit-identical on every instruction set, thread count and batch
 /// split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
 ///

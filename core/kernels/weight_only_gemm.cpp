@@ -135,7 +135,7 @@ WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_r
         layout.n, ", ", layout.k, "] is out of range");
   check(layout.group_size > 0 && layout.k % layout.group_size == 0, "WeightOnlyMatrix: groups of ", layout.group_size,
         " do not divide ", layout.k, " features");
-  blocks_ = groups() * ceil_div(layout.group_size, kWeightOnlyBlock);
+  blocks_ = groups() * ceil_div(layout.group_size, weight_only_block(layout.bits));
   padded_k_ = padded_k(4);
   scales_ = in_panels(scales, *this);
   if (zero_points) zero_points_ = in_panels(zero_points, *this);
@@ -144,7 +144,7 @@ WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_r
 }
 
 int64_t WeightOnlyMatrix::padded_k(int64_t multiple) const {
-  const int64_t rest = group_size() % kWeightOnlyBlock;
+  const int64_t rest = group_size() % weight_only_block(bits());
   return groups() * (group_size() - rest + ceil_div(rest, multiple) * multiple);
 }
 
@@ -181,6 +181,7 @@ void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMa
                       .lda = lda,
                       .k = w.k(),
                       .group_size = w.group_size(),
+                      .block = weight_only_block(w.bits()),
                       .plane_multiple = kernel.plane_multiple,
                       .rows = nullptr,
                       .row_stride = row_stride,

@@ -5,9 +5,9 @@
 //
 // The arithmetic, bit for bit the same on every instruction set, thread count and split of m:
 //
-// - The features of a group are taken in blocks of kWeightOnlyBlock, the last one shorter. Each block of each row of x
-//   becomes 16-bit fixed point: s = max(max|x| / 32512, 2^-126), x16 = round_half_even(x * (1 / s)), which is off by
-//   at most 1/64000 of the block's largest magnitude. A block that holds NaN or infinity has s = NaN.
+// - The features of a group are taken in blocks of weight_only_block(bits), the last one shorter. Each block of each
+//   row of x becomes 16-bit fixed point: s = max(max|x| / 32512, 2^-126), x16 = round_half_even(x * (1 / s)), which is
+//   off by at most 1/64000 of the block's largest magnitude. A block that holds NaN or infinity has s = NaN.
 // - sum = sum over the block of (u - zero_point) * x16, u being the weight's unsigned integer: exact in int32.
 // - acc = acc + float(sum) * (s * scale), from 0, in the order of the blocks, each operation rounded to float32.
 // - out = acc + bias, with relu max(out, 0), NaN staying NaN.
@@ -18,8 +18,9 @@
 
 namespace thimble::kernels {
 
-/// The longest block: |(u - zero_point) * x16| <= 255 * 32512, and 256 of those stay below 2^31.
-constexpr int64_t kWeightOnlyBlock = 256;
+/// The most features of a block. Its sums stay below 2^31: |(u - zero_point) * x16| <= (2^bits - 1) * 32512, of which
+/// 256 are added up for 8 bits and 1024 for 4.
+constexpr int64_t weight_only_block(int bits) { return bits <= 4 ? 1024 : 256; }
 
 /// Weights [n, k] (out_features x in_features) reordered for the dot product instructions, no larger than their bits
 /// ask for: a byte holds 4 weights of 2 bits, 2 of 3 or 4 bits, 1 of 5 to 8 bits (fewer where n is small).
@@ -48,7 +49,7 @@ class WeightOnlyMatrix {
   int64_t panels() const { return (n() + 16 * lanes_ - 1) / (16 * lanes_); }
   /// Bytes from one panel to the next.
   int64_t panel_stride() const { return 16 * padded_k_; }
-  /// Features of a row when each block is padded to a multiple of `multiple`, which divides kWeightOnlyBlock.
+  /// Features of a row when each block is padded to a multiple of `multiple`, which divides 256.
   int64_t padded_k(int64_t multiple) const;
   int64_t blocks() const { return blocks_; }
   /// 64-byte aligned; kSlack readable bytes follow the last panel.

@@ -10,7 +10,7 @@ namespace {
 // Tile registers: sums in 0 to 3 (two lanes, high and low bytes each), rows in 4 (high) and 5 (low), weights in 6
 // and 7.
 constexpr int kHigh = 4, kLow = 5, kWeights = 6;
-constexpr int64_t kBlockBytes = kBlock / 4 * 64;  // of weights
+constexpr int64_t kBlockBytes = kMostBlock / 4 * 64;  // of weights
 
 // A block's weights of all lanes up to each: the last lane's are the panel itself.
 template <int kLanes>
@@ -22,7 +22,7 @@ class Unpacked {
       const __m512i bytes = VnniDot::load(panel + i);
 #pragma GCC unroll 4
       for (int lane = 0; lane < kLanes - 1; ++lane)
-        _mm512_store_si512(lower_ + lane * kBlockBytes + i, lanes_up_to<VnniDot, kLanes>(lane, bytes));
+        _mm512_store_si512(lower_ + lane * kBlockBytes + i, lane_of<VnniDot, kLanes>(lane, bytes));
     }
     asm volatile("" ::"r"(lower_) : "memory");  // tile loads do not tell the compiler that they read this
   }
@@ -80,14 +80,15 @@ void add_tile(const WeightOnlyTask& t, const Block& b, const Unpacked<kLanes>& w
     multiply_lanes<kLanes, kStep>(weights, lane, t.rows + row * t.row_stride + b.planes, t.row_stride, b.plane_size,
                                   sums);
   for (int64_t r = 0; r < count; ++r) {
-    __m512i own[kLanes][2];
+    VnniDot::Sum sums_of_row[kLanes][2];
 #pragma GCC unroll 4
     for (int lane = 0; lane < kLanes; ++lane) {
-      own[lane][0] = _mm512_load_si512(sums.of[lane][0][r]);
-      own[lane][1] = _mm512_load_si512(sums.of[lane][1][r]);
+      sums_of_row[lane][0] = load<kPanel>(sums.of[lane][0][r]);
+      sums_of_row[lane][1] = load<kPanel>(sums.of[lane][1][r]);
     }
     const int64_t number = (row + r) * t.blocks + b.index;
-    accumulate<VnniDot, kLanes>(own, parameters, t.row_sums[number], t.row_scales[number], acc + r * kLanes * kPanel);
+    accumulate<VnniDot, kLanes>(sums_of_row, parameters, t.row_sums[number], t.row_scales[number],
+                                acc + r * kLanes * kPanel);
   }
 }
 

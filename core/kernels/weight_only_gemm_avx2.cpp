@@ -27,11 +27,17 @@ struct Dot : PairPlanes {
   static Sum zero() {
     return both([](int) { return _mm256_setzero_si256(); });
   }
+  static Sum sum(const Sum& a, const Sum& b) {
+    return both([&](int h) { return _mm256_add_epi32(a.half[h], b.half[h]); });
+  }
   static Bytes load(const uint8_t* p) {
     return both([p](int h) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32 * h)); });
   }
   static Bytes masked(const Bytes& b, uint8_t mask) {
     return both([&](int h) { return _mm256_and_si256(b.half[h], _mm256_set1_epi8(static_cast<char>(mask))); });
+  }
+  static Bytes shifted(const Bytes& b, int n) {
+    return both([&](int h) { return _mm256_srli_epi16(b.half[h], n); });
   }
   static Weights weights(const Bytes& b) {
     const auto widen = [](__m256i bytes) {

@@ -16,8 +16,10 @@ struct Dot : PairPlanes {
   using Activations = Pairs;
 
   static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum sum(Sum a, Sum b) { return _mm512_add_epi32(a, b); }
   static Bytes load(const uint8_t* p) { return _mm512_load_si512(p); }
   static Bytes masked(Bytes b, uint8_t mask) { return _mm512_and_si512(b, _mm512_set1_epi8(static_cast<char>(mask))); }
+  static Bytes shifted(Bytes b, int n) { return _mm512_srli_epi16(b, static_cast<unsigned>(n)); }
   static Weights weights(Bytes b) { return {_mm512_and_si512(b, _mm512_set1_epi16(255)), _mm512_srli_epi16(b, 8)}; }
   static Activations activations(const uint8_t* even, const uint8_t* odd) {
     return {_mm512_set1_epi32(pair(even)), _mm512_set1_epi32(pair(odd))};

@@ -2,21 +2,26 @@
 // which says what a Dot D is; in an anonymous namespace, so that each has its own copy, compiled for its instruction
 // set.
 //
-// Weights that share a byte belong to different channels, so that one masked product serves them all: with two lanes a
-// byte is b = w0 + 16 w1, and sum(w1 x) = (sum(b x) - sum((b & 15) x)) / 16. Only the lowest lanes cost an
-// instruction to unpack.
+// Weights that share a byte belong to different channels, so that one product may serve them all: with two lanes a byte
+// is b = w0 + 16 w1, and sum(w1 x) = (sum(b x) - sum((b & 15) x)) / 16. Only the lowest lanes cost an instruction to
+// unpack. Where such sums of several lanes would not fit their integers, D says that it is not cumulative, and each
+// lane is shifted and masked.
 //
 // D works on a panel of 16 channels and has
 //   kWidth                int32 in a register
 //   kFewSums, kManySums   panels of sums that a register tile of one row, or of many rows, should have
 //   Bytes load(const uint8_t*)                   64 bytes: [16 channels][4 features]
+//   kCumulative           whether sums of a lane hold those of the lanes below
 //   Bytes masked(Bytes, uint8_t mask)            each byte & mask
+//   Bytes shifted(Bytes, int n)                  each byte >> n, in the lowest 8 - n bits; if it is not cumulative
 //   Weights weights(Bytes)                       as products want them
 //   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes [n] of
 //   bytes;
-//                                                q has kBlock readable elements
+//                                                q has kMostBlock readable elements
 //   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
-//   Sums, zero(), add_products(Sums, Weights, Activations), Lanes<int32_t, ...> total(Sums)
+//   kSums                 how many sums are kept of each panel and lane
+//   Sum, zero(), sum(Sum, Sum), add_products(i, Sum, Weights, Activations)
+//   Lanes<int32_t, ...> total(const Sum (&)[kSums])
 #pragma once
 
 #include <cstdint>
@@ -29,7 +34,7 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kPanel = 16;
-constexpr int kBlock = 256;      // kWeightOnlyBlock
+constexpr int kMostBlock = 1024;
 constexpr int kRowsAtOnce = 64;  // whose results wait in the first level cache while the blocks pass
 
 template <typename D>
@@ -51,7 +56,7 @@ template <typename F>
   for (; b.begin < t.k; ++b.group) {
     const int64_t group_end = b.begin + t.group_size;
     for (; b.begin < group_end; b.begin += b.size, b.quad += b.quads, b.planes += 2 * b.plane_size, ++b.index) {
-      b.size = group_end - b.begin < kBlock ? group_end - b.begin : kBlock;
+      b.size = group_end - b.begin < t.block ? group_end - b.begin : t.block;
       b.quads = (b.size + 3) / 4;
       b.plane_size = (b.size + t.plane_multiple - 1) / t.plane_multiple * t.plane_multiple;
       f(b);
@@ -66,7 +71,7 @@ void quantize_block(const float* x, const Block& b, uint8_t* planes, float* scal
   // Adding 1.5 * 2^23 leaves the integer, rounded half to even, in the lowest bits.
   constexpr float kRound = 12582912.0f;
   constexpr int32_t kRoundBits = 0x4b400000, kInfinityBits = 0x7f800000;
-  alignas(64) int32_t q[kBlock];
+  alignas(64) int32_t q[kMostBlock];
   const int64_t padded = b.plane_size;
   int32_t largest = 0;  // magnitudes of floats are ordered as their bits are, and NaN comes last
   for (int64_t i = 0; i < b.size; ++i) {
@@ -102,16 +107,39 @@ void quantize_rows(const WeightOnlyTask& t, int64_t begin, int64_t end) {
   }
 }
 
-// The weights of lane `lane` and those below it.
+// The weights of a lane, with those of the lanes below it if D is cumulative.
 template <typename D, int kLanes>
-[[gnu::always_inline]] inline typename D::Bytes lanes_up_to(int lane, const typename D::Bytes& bytes) {
-  return lane == kLanes - 1 ? bytes : D::masked(bytes, static_cast<uint8_t>((1 << (8 / kLanes * (lane + 1))) - 1));
+[[gnu::always_inline]] inline typename D::Bytes lane_of(int lane, const typename D::Bytes& bytes) {
+  constexpr int kBits = 8 / kLanes;
+  if constexpr (kLanes == 1) {
+    return bytes;
+  } else if constexpr (D::kCumulative) {
+    return lane == kLanes - 1 ? bytes : D::masked(bytes, static_cast<uint8_t>((1 << (kBits * (lane + 1))) - 1));
+  } else {
+    return D::masked(lane == 0 ? bytes : D::shifted(bytes, kBits * lane), (1 << kBits) - 1);
+  }
 }
 
-// The integer sums of a tile of R rows and P byte panels, those of a lane with the ones below it, one for each plane
-// that the instruction set adds up on its own.
+// The integer sums of a tile of R rows and P byte panels, one for each plane that the instruction set adds up on its
+// own.
 template <typename D, int kLanes, int R, int P>
 using TileSums = typename D::Sum[R][P][kLanes][D::kSums];
+
+// Calls f(row, panel, lane, plane) for each of them.
+template <typename D, int kLanes, int R, int P, typename F>
+[[gnu::always_inline]] inline void for_each_sum(F&& f) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kLanes; ++lane) {
+#pragma GCC unroll 2
+        for (int i = 0; i < D::kSums; ++i) f(r, p, lane, i);
+      }
+    }
+  }
+}
 
 // Four features: the bytes of P panels, and of each row a place in both planes.
 template <typename D, int kLanes, int R, int P>
@@ -123,7 +151,7 @@ template <typename D, int kLanes, int R, int P>
   for (int p = 0; p < P; ++p) {
     const typename D::Bytes bytes = D::load(weights + p * panel_stride);
 #pragma GCC unroll 4
-    for (int lane = 0; lane < kLanes; ++lane) w[p][lane] = D::weights(lanes_up_to<D, kLanes>(lane, bytes));
+    for (int lane = 0; lane < kLanes; ++lane) w[p][lane] = D::weights(lane_of<D, kLanes>(lane, bytes));
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -143,10 +171,15 @@ template <typename D, int kLanes, int R, int P>
 // A lane's own sums.
 template <typename D, int kLanes>
 [[gnu::always_inline]] inline Ints<D> own_sums(const typename D::Sum (&sums)[kLanes][D::kSums], int lane) {
-  Ints<D> own = D::total(sums[lane]);
-  if (lane == 0) return own;
-  const Ints<D> below = D::total(sums[lane - 1]);
-  return Ints<D>::each([&](int i) { return (own.v[i] - below.v[i]) >> (8 / kLanes * lane); });
+  if constexpr (D::kCumulative) {
+    if (lane == 0) return D::total(sums[0]);
+    typename D::Sum own[D::kSums];
+#pragma GCC unroll 2
+    for (int i = 0; i < D::kSums; ++i) own[i] = (sums[lane][i] - sums[lane - 1][i]) >> (8 / kLanes * lane);
+    return D::total(own);
+  } else {
+    return D::total(sums[lane]);
+  }
 }
 
 // The scales and zero points [kLanes][16] of a group of a panel. Where there are no zero points, they are `middle`.
@@ -192,21 +225,27 @@ template <typename D, int kLanes, int R, int P>
   const int64_t quads = b.quads, panel_stride = t.panel_stride, row_stride = t.row_stride;
   const uint8_t* weights = t.weights + panel * panel_stride + b.quad * 64;
   const uint8_t* planes = t.rows + row * row_stride + b.planes;
-  TileSums<D, kLanes, R, P> sums;
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
+  // A small tile would wait for the latency of its additions: it has several sets of sums, which take turns.
+  constexpr int kSums = R * P * kLanes, kSets = kSums * 4 <= D::kFewSums ? 4 : kSums * 2 <= D::kFewSums ? 2 : 1;
+  TileSums<D, kLanes, R, P> sets[kSets];
+  auto& sums = sets[0];
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kLanes; ++lane) {
-#pragma GCC unroll 2
-        for (int i = 0; i < D::kSums; ++i) sums[r][p][lane][i] = D::zero();
-      }
-    }
+  for (auto& set : sets)
+    for_each_sum<D, kLanes, R, P>([&](int r, int p, int lane, int i) { set[r][p][lane][i] = D::zero(); });
+  int64_t quad = 0;
+  for (; quad + kSets <= quads; quad += kSets) {
+#pragma GCC unroll 4
+    for (int set = 0; set < kSets; ++set)
+      add_quad<D, kLanes, R, P>(sets[set], weights + (quad + set) * 64, panel_stride, planes + (quad + set) * 4,
+                                row_stride, b.plane_size);
   }
-  for (int64_t quad = 0; quad < quads; ++quad)
+  for (; quad < quads; ++quad)
     add_quad<D, kLanes, R, P>(sums, weights + quad * 64, panel_stride, planes + quad * 4, row_stride, b.plane_size);
-
+#pragma GCC unroll 4
+  for (int set = 1; set < kSets; ++set)
+    for_each_sum<D, kLanes, R, P>([&](int r, int p, int lane, int i) {
+      sums[r][p][lane][i] = D::sum(sums[r][p][lane][i], sets[set][r][p][lane][i]);
+    });
   const float* x_scales = t.row_scales + row * t.blocks + b.index;
   const int32_t* row_sums = t.row_sums + row * t.blocks + b.index;
 #pragma GCC unroll 16

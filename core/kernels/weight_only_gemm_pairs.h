@@ -8,6 +8,8 @@ namespace thimble::kernels {
 namespace {
 
 struct PairPlanes {
+  static constexpr bool kCumulative = false;
+
   static void split(const int32_t* q, int64_t n, uint8_t* even, uint8_t* odd) {
     for (int64_t i = 0; i < n; i += 4) {
       const uint32_t even_pair = (static_cast<uint32_t>(q[i]) & 0xffff) | static_cast<uint32_t>(q[i + 2]) << 16;

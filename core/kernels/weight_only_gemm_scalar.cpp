@@ -18,6 +18,10 @@ struct Dot : PairPlanes {
   };
 
   static Sum zero() { return {}; }
+  static Sum sum(Sum a, const Sum& b) {
+    for (int c = 0; c < kPanel; ++c) a.of[c] += b.of[c];
+    return a;
+  }
   static Bytes load(const uint8_t* p) {
     Bytes b;
     std::memcpy(b.of, p, sizeof(b.of));
@@ -25,6 +29,10 @@ struct Dot : PairPlanes {
   }
   static Bytes masked(Bytes b, uint8_t mask) {
     for (uint8_t& byte : b.of) byte &= mask;
+    return b;
+  }
+  static Bytes shifted(Bytes b, int n) {
+    for (uint8_t& byte : b.of) byte = static_cast<uint8_t>(byte >> n);
     return b;
   }
   static Weights weights(const Bytes& b) { return b; }

@@ -8,17 +8,20 @@
 namespace thimble::kernels {
 namespace {
 
-// A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it.
+// A fixed-point number is 256 * high + low, both signed bytes, so that vpdpbusd can multiply it. The sums of all lanes
+// fit int32 for each byte (255 * 128 * 1024), and once lanes are apart for both.
 struct VnniDot {
   static constexpr int kWidth = 16, kFewSums = 8, kManySums = 12, kSums = 2;
+  static constexpr bool kCumulative = true;
   using Bytes = __m512i;
   using Weights = __m512i;
   struct Activations {
     __m512i high, low;
   };
-  using Sum = __m512i;
+  using Sum = Vector<int32_t, 16>;
 
-  static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum zero() { return Sum{}; }
+  static Sum sum(Sum a, Sum b) { return a + b; }
   static Bytes load(const uint8_t* p) { return _mm512_load_si512(p); }
   static Bytes masked(Bytes b, uint8_t mask) { return _mm512_and_si512(b, _mm512_set1_epi8(static_cast<char>(mask))); }
   static Weights weights(Bytes b) { return b; }
@@ -44,17 +47,14 @@ struct VnniDot {
   }
   static Activations activations(const uint8_t* high, const uint8_t* low) { return {four(high), four(low)}; }
   // Assembly, because g++ 12 surrounds the intrinsic with register copies that cost most of its speed.
-  static __m512i dot(__m512i sums, __m512i a, __m512i w) {
+  static Sum dot(Sum sums, __m512i a, __m512i w) {
     asm("vpdpbusd %1, %2, %0" : "+v"(sums) : "v"(a), "v"(w));
     return sums;
   }
   static Sum add_products(int i, Sum sum, Weights w, const Activations& a) {
     return dot(sum, i == 0 ? a.high : a.low, w);
   }
-  static Ints<VnniDot> total(const Sum (&sums)[2]) {
-    using Sixteen = Vector<int32_t, 16>;
-    return {{((Sixteen)sums[0] << 8) + (Sixteen)sums[1]}};
-  }
+  static Ints<VnniDot> total(const Sum (&sums)[2]) { return {{(sums[0] << 8) + sums[1]}}; }
 };
 
 }  // namespace

@@ -70,9 +70,9 @@ struct Problem {
   float expected(int64_t row, int64_t channel) const {
     float acc = 0;
     for (int64_t group = 0; group < k / group_size; ++group)
-      for (int64_t i = group * group_size, end = i + group_size; i < end; i += kWeightOnlyBlock) {
+      for (int64_t i = group * group_size, end = i + group_size; i < end; i += weight_only_block(bits)) {
         const float* block = &x[at(row * lda + i)];
-        const int64_t size = std::min(end - i, kWeightOnlyBlock);
+        const int64_t size = std::min(end - i, weight_only_block(bits));
         float s = 0;
         for (int64_t j = 0; j < size; ++j) s = std::isfinite(block[j]) ? std::max(s, std::abs(block[j])) : kNaN;
         for (int64_t j = 0; j < size; ++j)
@@ -151,7 +151,7 @@ TEST_F(WeightOnlyGemm, IsExactForSmallRandomSizes) {
 
 TEST_F(WeightOnlyGemm, IsExactForEveryNumberOfBitsAndGroupSize) {
   for (int bits = 2; bits <= 8; ++bits)
-    for (int64_t group_size : {1, 3, 4, 32, 64, 100, 128, 255, 256, 257, 400, 515})
+    for (int64_t group_size : {1, 3, 4, 32, 64, 100, 128, 255, 256, 257, 400, 515, 1023, 1025, 1300})
       ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(1 + rng_() % 4, 70, 1 + rng_() % 3, group_size, bits, rng_)));
 }
 
@@ -175,7 +175,7 @@ TEST_F(WeightOnlyGemm, TheLargestSumsFitInt32) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const float sign : {1.0f, -1.0f})
       for (const bool largest : {false, true}) {
-        Problem p(2, 40, 2, 512, bits, rng_);
+        Problem p(2 + rng_() % 3, 40, 2, 2048, bits, rng_);
         std::fill(p.x.begin(), p.x.end(), sign * 3.0f);
         p.affine = true;
         std::fill(p.w.begin(), p.w.end(), static_cast<uint8_t>(largest ? (1 << bits) - 1 : 0));
