@@ -127,16 +127,18 @@ nn::Graph quantize_static(const LoadedModel& loaded, const data::Dataset& train,
 void check_method(const Options& o) {
   const std::pair<const char*, bool> of_static[] = {
       {"--equalize", o.equalize}, {"--adaround", o.adaround}, {"--bias-correction", o.bias_correction}};
-  for (const auto& [option, given] : of_static)
+  for (const auto& [option, given] : of_static) {
     if (given && o.method != "static")
       throw CLI::ValidationError(option, str("is for --method static, not ", o.method));
+    if (given && o.budget.given()) throw CLI::ValidationError(option, "does not go with a budget or a target accuracy");
+  }
+  if (o.budget.given() && o.method != "static")
+    throw CLI::ValidationError("--method", "a budget or a target accuracy needs --method static");
 }
 
 void run(const Options& o) {
   check_method(o);
   o.common.apply({o.model}, o.out);
-  if (o.budget.given() && o.method != "static")
-    throw CLI::ValidationError("--method", "a budget or a target accuracy needs --method static");
   const quant::QConfigMapping mapping = mapping_for(o);
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");

@@ -246,8 +246,11 @@ TEST_F(ProgramTest, PostTrainingImprovementsChangeTheModel) {
 }
 
 TEST_F(ProgramTest, PostTrainingImprovementsAreForStaticQuantization) {
-  for (const char* option : {"--equalize", "--adaround", "--bias-correction"})
+  for (const char* option : {"--equalize", "--adaround", "--bias-correction"}) {
     expect_failure({"quantize", "none.st", "--method", "qat", option, "--data", "nowhere", "--out", "q.st"}, 2, option);
+    expect_failure({"quantize", "none.st", "--target-accuracy", "0.9", option, "--data", "nowhere", "--out", "q.st"}, 2,
+                   option);
+  }
   expect_failure({"quantize", "none.st", "--adaround-iterations", "5", "--data", "nowhere", "--out", "q.st"}, 2,
                  "--adaround");
   expect_files({});
