@@ -213,7 +213,7 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
   expect_usage(train, "--hidden", "0", "1 to 65536");
   expect_usage(train, "--batch-size", "0", "1 to 1000000");
   expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist}");
-  expect_usage(quantize, "--method", "magic", "{static}");
+  expect_usage(quantize, "--method", "magic", "{static,");
   expect_usage(quantize, "--observer", "crystal", "{minmax,");
   expect_usage(quantize, "--weight-observer", "percentile", "{minmax,mse}");
   for (const char* bits : {"-1", "0", "1", "9", "99"})
