@@ -50,7 +50,7 @@ class Frontier {
 };
 
 // The best choice within the bytes, and within some other budgets to compare it with.
-PrecisionChoice choose_within(quant::MixedPrecision& search, int64_t bytes, Frontier& frontier) {
+PrecisionChoice best_for_bytes(quant::MixedPrecision& search, int64_t bytes, Frontier& frontier) {
   constexpr int64_t kSteps = 6;
   const PrecisionChoice chosen = search.best_within(bytes);
   const int64_t least = search.smallest_size(), most = search.largest_size();
@@ -64,11 +64,23 @@ PrecisionChoice choose_within(quant::MixedPrecision& search, int64_t bytes, Fron
   return chosen;
 }
 
-PrecisionChoice choose_for(quant::MixedPrecision& search, double wanted, Frontier& frontier) {
+PrecisionChoice best_for_accuracy(quant::MixedPrecision& search, double wanted, Frontier& frontier) {
   const double most = frontier.accuracy_of(search.best_within(search.largest_size()));
   check<ValueError>(most >= wanted, "the accuracy ", wanted, " is out of reach: with the most bits it is ", most);
   return search.smallest_where(
       [&](const PrecisionChoice& choice, nn::Graph&) { return frontier.accuracy_of(choice) >= wanted; });
+}
+
+int most_bits(const quant::CalibratedGraph& calibrated) {
+  int most = 0;
+  for (const quant::Product& product : calibrated.products()) most = std::max(most, product.config.weight.bits);
+  return most;
+}
+
+std::vector<int> bits_up_to(int most) {
+  std::vector<int> bits;
+  for (int b = 2; b <= most; ++b) bits.push_back(b);
+  return bits;
 }
 
 std::string bits_text(const PrecisionChoice& choice) {
@@ -94,23 +106,30 @@ void Budget::add_to(CLI::App& command) {
       ->excludes(budget);
 }
 
-WithinBudget quantize_within(const LoadedModel& loaded, const quant::QConfigMapping& mapping, const Budget& budget,
-                             const std::vector<Tensor>& batches, const data::Dataset& test) {
-  quant::CalibratedGraph calibrated(loaded.graph, mapping, [&](nn::Graph& graph) { run_on(graph, batches); });
-  const Attributes notes = loaded.notes.to_attributes();
-  ProgressBar bar("measuring layers", 1);
+WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& how, const Notes& notes,
+                           const data::Dataset& train, const data::Dataset& test) {
+  constexpr int64_t kImages = 2048;  // to measure divergence on: on fewer, small differences between choices are noise
+  const auto batches = calibration_batches(train, how.calibration_images);
+  quant::CalibratedGraph calibrated(fused, how.mapping, [&](nn::Graph& graph) { run_on(graph, batches); });
+  const Attributes in_file = notes.to_attributes();
+  std::optional<ProgressBar> bar;
   quant::MixedPrecision search(
-      calibrated, quant::output_divergence(calibrated.reference(), batches),
-      {.weight_observers = {"minmax", "mse"},
-       .size = [&](const nn::Graph& graph) { return saved_size(graph, notes); },
-       .on_progress = [&](int64_t done, int64_t total) { bar.update(done, str("of ", total)); }});
-  bar.finish();
+      calibrated,
+      quant::output_divergence(calibrated.reference(),
+                               calibration_batches(train, std::max(kImages, how.calibration_images))),
+      {.weight_bits = bits_up_to(most_bits(calibrated)),
+       .weight_observers = how.weight_observers,
+       .size = [&](const nn::Graph& graph) { return saved_size(graph, in_file); },
+       .on_progress =
+           [&](int64_t done, int64_t total) {
+             if (!bar) bar.emplace("measuring layers", total);
+             bar->update(done, "");
+           }});
+  bar.reset();
   Frontier frontier(calibrated, test);
-  const PrecisionChoice choice =
-      budget.bytes ? choose_within(search, *budget.bytes, frontier) : choose_for(search, *budget.accuracy, frontier);
-  WithinBudget result;
-  result.graph = calibrated.quantized(choice.mapping, &result.report);
-  result.chosen = {choice, frontier.accuracy_of(choice)};
+  const PrecisionChoice choice = budget.bytes ? best_for_bytes(search, *budget.bytes, frontier)
+                                              : best_for_accuracy(search, *budget.accuracy, frontier);
+  WithinBudget result{{choice, frontier.accuracy_of(choice)}, {}};
   result.frontier = std::move(frontier).by_size();
   return result;
 }

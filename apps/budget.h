@@ -29,18 +29,23 @@ struct FrontierPoint {
 };
 
 struct WithinBudget {
-  nn::Graph graph;
-  quant::ConversionReport report;
   FrontierPoint chosen;
   std::vector<FrontierPoint> frontier;  ///< what was looked at, smallest first; `chosen` is among it
 };
 
-/// Quantizes a float model as `mapping` says, but with each layer's weight bits (and whether their scales clip) as
-/// suits the budget. What bits cost is measured on training images (`batches`); test images are looked at to report the
-/// frontier's accuracies, and for a wanted accuracy to find the smallest file that has it. Throws ValueError if no
-/// choice is small, or accurate, enough.
-WithinBudget quantize_within(const LoadedModel& loaded, const quant::QConfigMapping& mapping, const Budget& budget,
-                             const std::vector<Tensor>& batches, const data::Dataset& test);
+/// What the search is to know besides the budget.
+struct BudgetSearch {
+  quant::QConfigMapping mapping;              ///< whose weight bits are the most that a layer gets
+  std::vector<std::string> weight_observers;  ///< to choose from
+  int64_t calibration_images = 512;
+};
+
+/// Chooses each layer's weight bits, and how their scales are chosen, as suits the budget. What bits cost is measured
+/// on training images; test images are looked at to report the frontier's accuracies, and for a wanted accuracy to find
+/// the smallest file that has it. `notes` are those that the file will have. Throws ValueError if no choice is small,
+/// or accurate, enough.
+WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& search, const Notes& notes,
+                           const data::Dataset& train, const data::Dataset& test);
 
 /// One row a point of the frontier.
 void print_frontier(std::ostream& out, const WithinBudget& result);

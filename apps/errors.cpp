@@ -58,6 +58,8 @@ void run(const Options& o) {
   o.common.apply({o.model, o.quantized});
   const LoadedModel loaded = load(o.model), other = load(o.quantized);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
+  check(other.notes.method != "baseline", detail::quote_path(o.quantized),
+        " is not quantized; give a quantized model second");
   const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
   const std::vector<Tensor> batches = calibration_batches(*train, o.images);
   const nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);

@@ -1,6 +1,5 @@
 #include "apps/quantize_methods.h"
 
-#include "apps/calibration.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include "apps/training_loop.h"
@@ -103,28 +102,29 @@ std::function<void(int64_t, int64_t)> progress(const std::string& title) {
   };
 }
 
-QuantizedModel quantize_static(const LoadedModel& loaded, const data::Dataset& train, const QuantizeOptions& o) {
+// The bits that suit the budget. A choice of how weights' ranges are chosen belongs to it, unless the user has made it.
+WithinBudget within_budget(const LoadedModel& loaded, const nn::Graph& fused, const data::Dataset& train,
+                           const data::Dataset& test, const QuantizeOptions& o) {
+  BudgetSearch search{mapping_for(o), {"minmax", "mse"}, o.calibration_images};
+  if (!o.weight_observer.empty()) search.weight_observers = {o.weight_observer};
+  return choose_within(o.budget, fused, search, loaded.notes, train, test);
+}
+
+QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
+  const auto train = sets.open(data::Split::train);
   nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
   if (o.equalize) fused = quant::cross_layer_equalization(fused);
-  nn::Graph prepared = quant::prepare(fused, mapping_for(o));
-  const std::vector<Tensor> images = calibrate(prepared, train, o);
+  QuantizedModel quantized;
+  if (o.budget.given()) quantized.within = within_budget(loaded, fused, *train, *sets.open(data::Split::test), o);
+  nn::Graph prepared =
+      quant::prepare(fused, quantized.within ? quantized.within->chosen.choice.mapping : mapping_for(o));
+  const std::vector<Tensor> images = calibrate(prepared, *train, o);
   if (o.adaround)
     prepared = quant::adaround(
         prepared, images,
         {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
   if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
-  QuantizedModel quantized;
   quantized.graph = quant::convert(prepared, &quantized.report);
-  return quantized;
-}
-
-QuantizedModel quantize_to_budget(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
-                                  const QuantizeOptions& o) {
-  QuantizedModel quantized;
-  quantized.within =
-      quantize_within(loaded, mapping_for(o), o.budget, calibration_batches(train, o.calibration_images), test);
-  quantized.graph = std::move(quantized.within->graph);
-  quantized.report = quantized.within->report;
   return quantized;
 }
 
@@ -139,10 +139,8 @@ QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, 
     quantized.graph = quant::quantize_weight_only(loaded.graph, weight_spec(o), &quantized.report);
   } else if (o.method == "qat") {
     return train_quantized(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o, out);
-  } else if (o.budget.given()) {
-    return quantize_to_budget(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o);
   } else {
-    return quantize_static(loaded, *images.open(data::Split::train), o);
+    return quantize_static(loaded, images, o);
   }
   return quantized;
 }

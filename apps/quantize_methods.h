@@ -34,7 +34,7 @@ struct QuantizeOptions {
 struct QuantizedModel {
   nn::Graph graph;
   quant::ConversionReport report;
-  std::optional<WithinBudget> within = {};  ///< if there was a budget; without the graph
+  std::optional<WithinBudget> within = {};  ///< if there was a budget
   std::optional<double> agreement = {};     ///< of qat: share of test images of which integers say what training saw
 };
 

@@ -5,9 +5,11 @@
 #include <optional>
 #include <unordered_map>
 
+#include <thimble/quant/dynamic_layers.h>
 #include <thimble/quant/error_report.h>
 #include <thimble/quant/node_roles.h>
 #include <thimble/quant/quantized_layer.h>
+#include <thimble/quant/weight_only_linear.h>
 
 namespace thimble::quant {
 
@@ -114,6 +116,14 @@ class Comparison {
   std::unordered_map<const Node*, ErrorSums> sums_;
 };
 
+// What an integer layer's weights stand for; undefined for other nodes.
+NDArray dequantized_weight_of(const Graph& graph, const Node* node) {
+  if (const auto* product = graph.layer_as<IntegerProduct>(node)) return product->weights().dequantized();
+  if (const auto* dynamic = graph.layer_as<DynamicProduct>(node)) return dynamic->weights().dequantized();
+  const auto* weight_only = graph.layer_as<WeightOnlyLinear>(node);
+  return weight_only ? weight_only->dequantized_weight() : NDArray();
+}
+
 }  // namespace
 
 double sqnr_db(double signal, double noise) {
@@ -135,12 +145,12 @@ std::vector<TensorError> weight_error(const Graph& reference, const Graph& quant
   for (const Node* node : reference.nodes()) {
     const Tensor weight = float_weight_of(reference, node);
     const Node* twin = quantized.find(node->name);
-    const auto* layer = twin ? quantized.layer_as<IntegerProduct>(twin) : nullptr;
-    if (!weight.defined() || !layer) continue;
-    check<ShapeError>(weight.shape() == layer->weights().shape(), "weight_error: the weight of '", node->name, "' is ",
-                      weight.shape(), " in the float graph, but ", layer->weights().shape(), " in the quantized one");
+    const NDArray integers = twin ? dequantized_weight_of(quantized, twin) : NDArray();
+    if (!weight.defined() || !integers.defined()) continue;
+    check<ShapeError>(weight.shape() == integers.shape(), "weight_error: the weight of '", node->name, "' is ",
+                      weight.shape(), " in the float graph, but ", integers.shape(), " in the quantized one");
     ErrorSums sums;
-    sums.add(weight.data(), layer->weights().dequantized());
+    sums.add(weight.data(), integers);
     rows.push_back(sums.result(node->name, type_of(reference, node)));
   }
   return rows;

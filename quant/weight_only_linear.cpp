@@ -166,6 +166,18 @@ std::unique_ptr<nn::InferenceStep> WeightOnlyLinear::inference_step(std::span<co
                                       bias_.defined() ? bias_.data().contiguous() : NDArray(), config_.relu);
 }
 
+NDArray WeightOnlyLinear::dequantized_weight() const {
+  const NDArray packed = weight_.data().contiguous();
+  NDArray integers({config_.out_features, config_.in_features}, DType::uint8);
+  for (int64_t o = 0; o < config_.out_features; ++o)
+    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), config_.in_features, config_.bits,
+                         integers.data<uint8_t>() + o * config_.in_features);
+  QParams p{{.bits = config_.bits, .axis = 0, .group_size = config_.group_size}, scale_.data().to_vector<float>(), {}};
+  p.zero_point = zero_point_.defined() ? zero_point_.data().to_vector<int32_t>()
+                                       : std::vector<int32_t>(p.scale.size(), 1 << (config_.bits - 1));
+  return dequantize(integers, p);
+}
+
 Attributes WeightOnlyLinear::attributes() const {
   return {{"in_features", config_.in_features},
           {"out_features", config_.out_features},

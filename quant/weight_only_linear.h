@@ -55,6 +55,8 @@ class WeightOnlyLinear : public IntegerLayer {
   Tensor forward_all(std::span<const Tensor> inputs) override { return forward_rows(inputs); }
 
   const Config& config() const { return config_; }
+  /// W', float32 [out, in].
+  NDArray dequantized_weight() const;
 
  private:
   using Matrix = std::shared_ptr<const kernels::WeightOnlyMatrix>;

@@ -25,6 +25,7 @@ class CheckpointTest : public testing::Test {
   nn::Graph expect_round_trip(nn::Graph& graph, const Tensor& x) {
     graph.eval();
     save_model(graph, file);
+    EXPECT_EQ(saved_size(graph), static_cast<int64_t>(std::filesystem::file_size(file)));
     nn::Graph loaded = load_model(file);
     EXPECT_EQ(loaded.table(), graph.table());
     EXPECT_FALSE(loaded.training());
