@@ -11,7 +11,7 @@
 #include "apps/progress_bar.h"
 #include <thimble/core/text_table.h>
 #include <thimble/nn/evaluate.h>
-#include <thimble/quant/output_divergence.h>
+#include <thimble/quant/analysis/output_divergence.h>
 
 namespace thimble::apps {
 

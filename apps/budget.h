@@ -10,7 +10,7 @@
 
 #include "apps/notes.h"
 #include <thimble/nn/data/dataset.h>
-#include <thimble/quant/mixed_precision.h>
+#include <thimble/quant/analysis/mixed_precision.h>
 
 namespace thimble::apps {
 

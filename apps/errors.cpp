@@ -10,8 +10,8 @@
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
-#include <thimble/quant/error_report.h>
-#include <thimble/quant/fuse.h>
+#include <thimble/quant/analysis/error_report.h>
+#include <thimble/quant/passes/fuse.h>
 
 namespace thimble::apps {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <set>
 
-#include <thimble/quant/quantized_layer.h>
+#include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::apps {
 

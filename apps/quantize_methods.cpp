@@ -7,12 +7,12 @@
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
 #include <thimble/nn/optim/schedule.h>
-#include <thimble/quant/bias_correction.h>
-#include <thimble/quant/dynamic.h>
-#include <thimble/quant/equalization.h>
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/qat.h>
-#include <thimble/quant/weight_only.h>
+#include <thimble/quant/passes/bias_correction.h>
+#include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/equalization.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/weight_only.h>
+#include <thimble/quant/qat/qat.h>
 
 namespace thimble::apps {
 

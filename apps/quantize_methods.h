@@ -10,7 +10,7 @@
 #include "apps/budget.h"
 #include "apps/notes.h"
 #include <thimble/nn/data/mnist.h>
-#include <thimble/quant/adaround.h>
+#include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::apps {

@@ -11,7 +11,7 @@
 #include "apps/progress_bar.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
-#include <thimble/quant/sensitivity.h>
+#include <thimble/quant/analysis/sensitivity.h>
 
 namespace thimble::apps {
 

@@ -24,12 +24,12 @@ Values run(std::map<std::string, Values>& arrays, const std::string& layer, Valu
   const auto &weight = arrays[layer + "weight"], &bias = arrays[layer + "bias"], &relu = arrays[layer + "relu"];
   const auto &mantissa = arrays[layer + "multiplier_mantissa"], &shift = arrays[layer + "multiplier_shift"];
   const auto &zero = arrays[layer + "output_zero_point"], &most = arrays[layer + "output_max"];  // the last has none
-  if (weight.size() != bias.size() * x.size() || mantissa.size() != bias.size()) throw std::runtime_error(layer + "weight does not fit");
-  for (int32_t& value : x) value -= arrays[layer + "input_zero_point"].at(0);
+  if (weight.size() != bias.size() * x.size() || mantissa.size() != bias.size()) throw std::runtime_error(layer);
+  for (int32_t& v : x) v = (v - arrays[layer + "input_zero_point"].at(0)) << arrays[layer + "weight_shift"].at(0);
   Values y(bias.size());
   for (size_t o = 0; o < y.size(); ++o) {
     int32_t sum = bias[o];
-    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i] << arrays[layer + "weight_shift"].at(0);
+    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i];
     const int64_t product = to_float32(to_float32(sum) * mantissa[o]), v = relu[0] && product < 0 ? 0 : product;
     y[o] = most.empty() ? rank(v, shift[o]) : std::clamp<int64_t>(shift_right(v, shift[o]) + zero[0], 0, most[0]);
   }

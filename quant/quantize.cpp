@@ -1,5 +1,5 @@
 #include <thimble/core/tensor.h>
-#include <thimble/quant/fuse.h>
+#include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {

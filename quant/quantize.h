@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <thimble/nn/graph.h>
-#include <thimble/quant/observer.h>
+#include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qconfig.h>
 
 namespace thimble::quant {

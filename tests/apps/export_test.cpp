@@ -3,9 +3,9 @@
 #include <map>
 
 #include "tests/apps/program.h"
-#include <thimble/quant/quantized_conv.h>
-#include <thimble/quant/quantized_linear.h>
-#include <thimble/quant/quantized_ops.h>
+#include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/layers/quantized_linear.h>
+#include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>

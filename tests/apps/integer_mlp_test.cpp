@@ -9,7 +9,7 @@
 #include "examples/integer_mlp.cpp"
 #undef main
 
-#include <thimble/quant/quantized_linear.h>
+#include <thimble/quant/layers/quantized_linear.h>
 
 namespace thimble {
 namespace {

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/calibrated.h"
-#include <thimble/quant/adaround.h>
-#include <thimble/quant/bias_correction.h>
-#include <thimble/quant/qat.h>
+#include <thimble/quant/passes/adaround.h>
+#include <thimble/quant/passes/bias_correction.h>
+#include <thimble/quant/qat/qat.h>
 
 namespace thimble::quant {
 namespace {

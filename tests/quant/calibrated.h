@@ -13,7 +13,7 @@
 #include <thimble/nn/conv.h>
 #include <thimble/nn/linear.h>
 #include <thimble/nn/trace.h>
-#include <thimble/quant/fuse.h>
+#include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {

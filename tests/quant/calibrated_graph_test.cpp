@@ -5,7 +5,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
-#include <thimble/quant/calibrated_graph.h>
+#include <thimble/quant/analysis/calibrated_graph.h>
 
 namespace thimble::quant {
 namespace {

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/reference.h"
-#include <thimble/quant/cross_entropy_observer.h>
+#include <thimble/quant/observers/cross_entropy_observer.h>
 
 namespace thimble::quant {
 namespace {

@@ -7,8 +7,8 @@
 #include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/shape.h>
 #include <thimble/nn/conv_bn_relu.h>
-#include <thimble/quant/dynamic.h>
-#include <thimble/quant/dynamic_layers.h>
+#include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/passes/dynamic.h>
 
 namespace thimble::quant {
 namespace {

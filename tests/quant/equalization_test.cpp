@@ -6,9 +6,9 @@
 
 #include "tests/nn/random_model.h"
 #include "tests/quant/conversion.h"
-#include <thimble/quant/equalization.h>
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/qat.h>
+#include <thimble/quant/passes/equalization.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/qat/qat.h>
 
 namespace thimble::quant {
 namespace {

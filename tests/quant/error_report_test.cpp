@@ -10,10 +10,10 @@
 #include <thimble/nn/container.h>
 #include <thimble/nn/conv.h>
 #include <thimble/nn/pool.h>
-#include <thimble/quant/dynamic.h>
-#include <thimble/quant/error_report.h>
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/weight_only.h>
+#include <thimble/quant/analysis/error_report.h>
+#include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/weight_only.h>
 
 namespace thimble::quant {
 namespace {

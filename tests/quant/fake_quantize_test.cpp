@@ -8,7 +8,7 @@
 #include "tests/quant/reference.h"
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
-#include <thimble/quant/fake_quantize.h>
+#include <thimble/quant/qat/fake_quantize.h>
 
 namespace thimble::quant {
 namespace {

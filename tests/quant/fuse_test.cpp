@@ -16,7 +16,7 @@
 #include <thimble/nn/fused.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
-#include <thimble/quant/fuse.h>
+#include <thimble/quant/passes/fuse.h>
 
 namespace thimble::quant {
 namespace {

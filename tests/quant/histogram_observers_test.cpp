@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/observer_streams.h"
-#include <thimble/quant/histogram_observers.h>
+#include <thimble/quant/observers/histogram_observers.h>
 
 namespace thimble::quant {
 namespace {

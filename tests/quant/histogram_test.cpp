@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/error.h>
-#include <thimble/quant/histogram.h>
+#include <thimble/quant/observers/histogram.h>
 
 namespace thimble::quant {
 namespace {

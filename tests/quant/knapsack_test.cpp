@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/error.h>
-#include <thimble/quant/knapsack.h>
+#include <thimble/quant/analysis/knapsack.h>
 
 namespace thimble::quant {
 namespace {

@@ -8,8 +8,8 @@
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
 #include <thimble/nn/linear.h>
-#include <thimble/quant/mixed_precision.h>
-#include <thimble/quant/output_divergence.h>
+#include <thimble/quant/analysis/mixed_precision.h>
+#include <thimble/quant/analysis/output_divergence.h>
 
 namespace thimble::quant {
 namespace {

@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/reference.h"
-#include <thimble/quant/histogram_observers.h>
-#include <thimble/quant/observer.h>
+#include <thimble/quant/observers/histogram_observers.h>
+#include <thimble/quant/observers/observer.h>
 
 namespace thimble::quant {
 namespace {

@@ -5,7 +5,7 @@
 #include "tests/quant/conversion.h"
 #include <thimble/nn/container.h>
 #include <thimble/nn/linear.h>
-#include <thimble/quant/output_divergence.h>
+#include <thimble/quant/analysis/output_divergence.h>
 
 namespace thimble::quant {
 namespace {

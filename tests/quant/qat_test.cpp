@@ -6,9 +6,9 @@
 #include <thimble/core/ops/shape.h>
 #include <thimble/nn/conv_bn_relu.h>
 #include <thimble/nn/optim/optimizer.h>
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/qat.h>
-#include <thimble/quant/qat_layers.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/qat/qat.h>
+#include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "tests/quant/reference.h"
 #include <thimble/core/parallel.h>
-#include <thimble/quant/qparams_mse.h>
+#include <thimble/quant/observers/qparams_mse.h>
 
 namespace thimble::quant {
 namespace {

@@ -14,9 +14,9 @@
 #include <thimble/nn/layer_norm.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
-#include <thimble/quant/observer.h>
+#include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/observers/observer.h>
 #include <thimble/quant/quantize.h>
-#include <thimble/quant/quantized_conv.h>
 
 namespace thimble::quant {
 namespace {

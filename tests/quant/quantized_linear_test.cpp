@@ -5,7 +5,7 @@
 
 #include "tests/quant/reference.h"
 #include <thimble/core/ops/elementwise.h>
-#include <thimble/quant/quantized_ops.h>
+#include <thimble/quant/layers/quantized_ops.h>
 
 namespace thimble::quant {
 namespace {

@@ -10,9 +10,9 @@
 #include "tests/nn/random_model.h"
 #include "tests/quant/conversion.h"
 #include "tests/serialization/files.h"
-#include <thimble/quant/fuse.h>
-#include <thimble/quant/quantized_conv.h>
-#include <thimble/quant/quantized_ops.h>
+#include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/passes/fuse.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::quant {

@@ -13,8 +13,8 @@
 
 #include <thimble/core/isa.h>
 #include <thimble/core/parallel.h>
-#include <thimble/quant/quantized_conv.h>
-#include <thimble/quant/quantized_linear.h>
+#include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/layers/quantized_linear.h>
 
 namespace thimble::quant {
 

@@ -7,8 +7,8 @@
 #include <thimble/core/ops.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
-#include <thimble/quant/error_report.h>
-#include <thimble/quant/sensitivity.h>
+#include <thimble/quant/analysis/error_report.h>
+#include <thimble/quant/analysis/sensitivity.h>
 
 namespace thimble::quant {
 namespace {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/quant/observer_streams.h"
-#include <thimble/quant/histogram_observers.h>
+#include <thimble/quant/observers/histogram_observers.h>
 
 namespace thimble::quant {
 namespace {

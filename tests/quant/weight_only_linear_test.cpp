@@ -11,8 +11,8 @@
 #include <thimble/nn/conv.h>
 #include <thimble/nn/fused.h>
 #include <thimble/nn/trace.h>
-#include <thimble/quant/weight_only.h>
-#include <thimble/quant/weight_only_linear.h>
+#include <thimble/quant/layers/weight_only_linear.h>
+#include <thimble/quant/passes/weight_only.h>
 
 namespace thimble::quant {
 namespace {

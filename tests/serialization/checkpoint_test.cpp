@@ -13,8 +13,8 @@
 #include <thimble/nn/container.h>
 #include <thimble/nn/linear.h>
 #include <thimble/nn/trace.h>
+#include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/quantize.h>
-#include <thimble/quant/weight_only.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 

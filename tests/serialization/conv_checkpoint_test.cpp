@@ -12,7 +12,7 @@
 #include <thimble/nn/linear.h>
 #include <thimble/nn/pool.h>
 #include <thimble/nn/trace.h>
-#include <thimble/quant/fuse.h>
+#include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble {

@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <utility>
+
+#include <thimble/core/tensor.h>
+#include <thimble/quant/analysis/calibrated_graph.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/node_roles.h>
+
+namespace thimble::quant {
+
+using nn::Graph;
+using nn::Node;
+
+CalibratedGraph::CalibratedGraph(const Graph& graph, const QConfigMapping& mapping, Calibrate calibrate)
+    : reference_(fuse_conv_bn_relu(graph)), mapping_(mapping), calibrate_(std::move(calibrate)) {
+  reference_.eval();
+  const Graph prepared = calibrated(mapping);
+  for (const Node* node : prepared.nodes())
+    if (is_product(prepared, node) && is_marked(node))
+      products_.push_back({node->name, type_of(prepared, node), *mapping.find(node->name, types_of(prepared, node))});
+}
+
+Graph CalibratedGraph::quantized(const QConfigMapping& mapping, ConversionReport* report) {
+  Graph prepared = calibrated(mapping);
+  decide_scales(prepared);
+  return convert(prepared, report);
+}
+
+Graph CalibratedGraph::calibrated(const QConfigMapping& mapping) {
+  Graph prepared = prepare(reference_, mapping);
+  if (take_known_observers(prepared)) return prepared;
+  {
+    const NoGrad guard;
+    calibrate_(prepared);
+  }
+  remember_observers(prepared);
+  return prepared;
+}
+
+// The prepared graph computes in floats, so that a value is the same whatever else is to be quantized.
+bool CalibratedGraph::take_known_observers(Graph& prepared) const {
+  std::vector<std::pair<Node*, std::shared_ptr<nn::Module>>> known;
+  for (Node* node : prepared.nodes()) {
+    const Observer* wanted = observer_of(prepared, node);
+    if (!wanted) continue;
+    const auto it = observers_.find(node->name);
+    if (it == observers_.end() || it->second->type() != wanted->type()) return false;
+    if (dynamic_cast<const Observer&>(*it->second).spec() != wanted->spec()) return false;
+    known.emplace_back(node, it->second);
+  }
+  for (auto& [node, observer] : known) prepared.replace_layer(node, std::move(observer));
+  return true;
+}
+
+void CalibratedGraph::remember_observers(const Graph& prepared) {
+  const auto& layers = prepared.children();
+  for (const Node* node : prepared.nodes()) {
+    if (!observer_of(prepared, node)) continue;
+    const auto layer = std::ranges::find(layers, node->target, [](const auto& child) { return child.first; });
+    observers_.insert_or_assign(node->name, layer->second);
+  }
+}
+
+void CalibratedGraph::decide_scales(Graph& prepared) {
+  for (Node* node : prepared.nodes()) {
+    if (!is_marked(node) || !is_product(prepared, node)) continue;
+    WeightQuantization weight = weight_quantization_of(node);
+    const auto [scale, is_new] = scales_.try_emplace(str(node->name, ": ", weight.to_attributes()));
+    if (is_new) scale->second = weight.qparams(float_weight_of(prepared, node).data()).scale;
+    weight.scale = scale->second;
+    mark(node, weight);
+  }
+}
+
+}  // namespace thimble::quant

@@ -1,0 +1,88 @@
+// Dynamic quantization: integer weights, and activations that each call quantizes by its own values.
+//
+//   nn::Graph dynamic = quant::quantize_dynamic(graph);        // needs no data
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <thimble/nn/conv.h>
+#include <thimble/nn/linear.h>
+#include <thimble/quant/layers/quantized_layer.h>
+
+namespace thimble::quant {
+
+/// y = x W^T + b, optionally with a ReLU, float32 in and out. x is quantized as a whole, unsigned and affine, with the
+/// range that it has; the products are integers, as IntegerProduct's. What a sample gives depends on the others of its
+/// batch, as in torch.ao.nn.quantized.dynamic. A NaN or infinity anywhere in x makes all of y NaN. The state holds
+/// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
+class DynamicProduct : public IntegerLayer {
+ public:
+  struct Options {
+    IntegerWeights::Format weight = {};
+    int activation_bits = 8;
+    bool relu = false;
+    bool bias = true;
+  };
+
+  const Options& options() const { return options_; }
+  const IntegerWeights& weights() const { return weights_; }
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  bool is_per_sample() const override { return false; }
+  /// Throws FormatError.
+  static Options options_from(const Attributes& attributes);
+
+ protected:
+  /// weight_shape is [out, ...]; tensors are to come by load_state(). Throws ValueError as IntegerWeights, or for bits
+  /// beyond 2 to 8.
+  DynamicProduct(const char* type, const Shape& weight_shape, const Options& options);
+
+  /// Throws ValueError for values that are not finite or parameters that integer weights cannot have.
+  void load_float(const ProductWeights& weights);
+  virtual std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const = 0;
+  void check_one_float(std::span<const nn::ValueInfo> inputs) const;
+  void state_changed() override;
+  Attributes options_attributes() const;
+
+ private:
+  const char* type_;
+  Options options_;
+  IntegerWeights weights_;
+  Tensor bias_;               // float32 [out], or undefined
+  std::vector<float> steps_;  // IntegerWeights::steps(); empty before load_state()
+};
+
+/// DynamicProduct of x [..., in] and weights [out, in].
+class DynamicQuantizedLinear : public DynamicProduct {
+ public:
+  DynamicQuantizedLinear(int64_t in_features, int64_t out_features, const Options& options);
+  static std::shared_ptr<DynamicQuantizedLinear> from_weights(const ProductWeights& weights, int activation_bits,
+                                                              bool relu);
+  std::string type() const override { return "DynamicQuantizedLinear"; }
+  Attributes attributes() const override;
+  Tensor forward_all(std::span<const Tensor> inputs) override { return forward_rows(inputs); }
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const override;
+};
+
+/// DynamicProduct of what each output pixel sees of x [n, in, h, w] and weights [out, in / groups, kernel height,
+/// kernel width].
+class DynamicQuantizedConv2d : public DynamicProduct {
+ public:
+  DynamicQuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& conv_options, const Options& options);
+  static std::shared_ptr<DynamicQuantizedConv2d> from_weights(const ProductWeights& weights,
+                                                              const Conv2dOptions& conv_options, int activation_bits,
+                                                              bool relu);
+  std::string type() const override { return "DynamicQuantizedConv2d"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  std::unique_ptr<ProductKernel> kernel(const nn::ValueInfo& x) const override;
+
+  Conv2dOptions conv_options_;
+};
+
+}  // namespace thimble::quant

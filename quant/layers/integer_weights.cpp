@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <cmath>
+
+#include <thimble/core/kernels/bit_packing.h>
+#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/quant/layers/integer_weights.h>
+
+namespace thimble::quant {
+
+void IntegerWeights::Format::to_attributes(Attributes& a) const {
+  a.set("weight_bits", int64_t{bits});
+  if (group_size != 0) a.set("weight_group_size", group_size);
+}
+
+IntegerWeights::Format IntegerWeights::Format::from_attributes(const Attributes& a) {
+  const auto bits = a.get<int64_t>("weight_bits");
+  check<FormatError>(bits >= 2 && bits <= 8, "attribute 'weight_bits' is ", bits, ", expected 2 to 8");
+  return {static_cast<int>(bits), a.get<int64_t>("weight_group_size", int64_t{0})};
+}
+
+IntegerWeights::IntegerWeights(std::string type, const Shape& shape, const Format& format)
+    : type_(std::move(type)), shape_(shape), format_(format) {
+  check<ValueError>(std::ranges::all_of(shape, [](int64_t d) { return d >= 1 && d <= INT32_MAX; }), type_, ": weight ",
+                    shape, " is out of range");
+  NDArray::placeholder(shape, DType::int8);  // throws if its size overflows
+  k_ = shape.numel() / shape[0];
+  check<ValueError>(k_ <= kernels::PackedInt8Weights::kMaxK, type_, ": weight ", shape,
+                    " is out of range, sums are of ", "at most ", kernels::PackedInt8Weights::kMaxK, " products");
+  check_bits(format.bits, str(type_, ": weights"));
+  const int64_t group = format.group_size;
+  check<ValueError>(group >= 0 && (group == 0 || k_ % group == 0), type_, ": groups of ", group, " do not divide the ",
+                    k_, " inputs of weight ", shape);
+  values_ = is_packed() ? NDArray::placeholder({shape[0], kernels::packed_bytes(k_, format.bits)}, DType::uint8)
+                        : NDArray::placeholder(shape, DType::int8);
+  scale_ = NDArray::placeholder(group == 0 ? Shape{shape[0]} : Shape{shape[0], groups()});
+}
+
+NDArray IntegerWeights::unpacked() const {
+  if (!is_packed()) return values_.data();
+  const NDArray packed = values_.data().contiguous();
+  NDArray unpacked(shape_, DType::int8);
+  std::vector<uint8_t> row(static_cast<size_t>(k_));
+  const int offset = 1 << (format_.bits - 1);
+  for (int64_t o = 0; o < shape_[0]; ++o) {
+    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), k_, format_.bits, row.data());
+    std::ranges::transform(row, unpacked.data<int8_t>() + o * k_,
+                           [offset](uint8_t v) { return static_cast<int8_t>(v - offset); });
+  }
+  return unpacked;
+}
+
+NDArray IntegerWeights::packed(const NDArray& weight) const {
+  if (!is_packed()) return weight;
+  NDArray packed(values_.shape(), DType::uint8);
+  std::vector<uint8_t> row(static_cast<size_t>(k_));
+  const int offset = 1 << (format_.bits - 1);
+  for (int64_t o = 0; o < shape_[0]; ++o) {
+    const int8_t* from = weight.data<int8_t>() + o * k_;
+    std::transform(from, from + k_, row.begin(), [offset](int8_t v) { return static_cast<uint8_t>(v + offset); });
+    kernels::pack_bits(row.data(), k_, format_.bits, packed.data<uint8_t>() + o * packed.shape(1));
+  }
+  return packed;
+}
+
+NDArray IntegerWeights::dequantized() const {
+  QuantizationSpec spec = QuantizationSpec::per_channel_weight(format_.bits);
+  spec.group_size = format_.group_size;
+  const auto scale = scale_.data().to_vector<float>();
+  return dequantize(unpacked(), {spec, scale, std::vector<int32_t>(scale.size())});
+}
+
+NDArray IntegerWeights::shifted() const {
+  const NDArray values = unpacked().contiguous();
+  if (shift() == 0) return values;
+  NDArray shifted(shape_, DType::int8);
+  std::transform(values.data<int8_t>(), values.data<int8_t>() + values.numel(), shifted.data<int8_t>(),
+                 [this](int8_t w) { return static_cast<int8_t>(w * (1 << shift())); });
+  return shifted;
+}
+
+std::vector<float> IntegerWeights::steps() const {
+  const auto scale = scale_.data().to_vector<float>();
+  const auto out = static_cast<size_t>(shape_[0]), count = static_cast<size_t>(groups());
+  std::vector<float> steps(scale.size());
+  for (size_t o = 0; o < out; ++o)
+    for (size_t g = 0; g < count; ++g) {
+      const float s = scale[o * count + g];
+      check<ValueError>(std::isfinite(s) && s > 0, type_, ": weight scale ", s, " is not positive and finite");
+      steps[g * out + o] = s / static_cast<float>(1 << shift());
+    }
+  return steps;
+}
+
+IntegerWeights::State IntegerWeights::quantize(const NDArray& weight, const QParams& qparams) const {
+  QParams p = qparams;
+  check<ValueError>(p.spec.is_signed && p.spec.scheme == QScheme::symmetric && (!p.spec.axis || p.spec.axis == 0),
+                    type_, ": weights must be signed and symmetric, per tensor, output channel (axis 0) or group");
+  check<ValueError>(p.spec.bits == format_.bits && p.spec.group_size == format_.group_size, type_, ": weights of ",
+                    format_.bits, " bits in groups of ", format_.group_size, " cannot have parameters for ",
+                    p.spec.bits, " bits and groups of ", p.spec.group_size);
+  if (!p.spec.axis) {
+    p.spec.axis = 0;
+    p.scale.resize(static_cast<size_t>(shape_[0]), p.scale.at(0));
+    p.zero_point.resize(p.scale.size(), 0);
+  }
+  return {packed(quant::quantize(weight, p)), NDArray::from_vector(p.scale, scale_.shape())};
+}
+
+}  // namespace thimble::quant

@@ -1,0 +1,71 @@
+// The weights of integer products as layers keep them: integers of 2 to 8 bits and their scales.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <thimble/core/tensor.h>
+#include <thimble/quant/layers/product_weights.h>
+
+namespace thimble::quant {
+
+/// Signed integers whose zero point is 0, with a scale for each output channel or each group of consecutive elements of
+/// one. Weights of fewer than 8 bits multiply as 2^shift() times themselves, as if they had 8.
+class IntegerWeights {
+ public:
+  struct Format {
+    int bits = 8;
+    int64_t group_size = 0;  ///< 0: a scale for each output channel
+
+    /// As "weight_bits", "weight_group_size".
+    void to_attributes(Attributes& attributes) const;
+    /// Throws FormatError.
+    static Format from_attributes(const Attributes& attributes);
+  };
+
+  /// shape is [out, ...]. Throws ValueError that begins with `type` for sizes that are out of range, more products a
+  /// sum than the kernels can add, bits beyond 2 to 8, or groups that do not divide a channel's elements.
+  IntegerWeights(std::string type, const Shape& shape, const Format& format);
+
+  const Shape& shape() const { return shape_; }
+  const Format& format() const { return format_; }
+  /// Products in a sum.
+  int64_t k() const { return k_; }
+  int64_t groups() const { return format_.group_size == 0 ? 1 : k_ / format_.group_size; }
+  int shift() const { return 8 - format_.bits; }
+
+  /// The layer's state: int8 [out, ...] or, of fewer than 8 bits, uint8 [out, bytes], each row's w + 2^(bits - 1)
+  /// packed (see kernels::pack_bits); float32 [out], with groups [out, groups]. To be registered by the layer.
+  Tensor values() const { return values_; }
+  Tensor scale() const { return scale_; }
+
+  /// int8 [out, ...], whatever their number of bits.
+  NDArray unpacked() const;
+  /// What they stand for, float32 [out, ...].
+  NDArray dequantized() const;
+  /// What kernels multiply with: unpacked() * 2^shift(), int8 [out, ...].
+  NDArray shifted() const;
+  /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws
+  /// ValueError for scales that are not positive and finite.
+  std::vector<float> steps() const;
+
+  /// What load_state() takes.
+  struct State {
+    NDArray values, scale;
+  };
+  /// Throws ValueError for weights that are not finite or parameters that this format cannot have. One scale for all is
+  /// repeated.
+  State quantize(const NDArray& weight, const QParams& qparams) const;
+
+ private:
+  bool is_packed() const { return format_.bits < 8; }
+  NDArray packed(const NDArray& weight) const;
+
+  std::string type_;
+  Shape shape_;
+  Format format_;
+  int64_t k_;
+  Tensor values_, scale_;
+};
+
+}  // namespace thimble::quant

@@ -1,0 +1,124 @@
+#include <vector>
+
+#include <thimble/core/kernels/int8_conv2d.h>
+#include <thimble/core/ops/conv_geometry.h>
+#include <thimble/nn/linear_step.h>
+#include <thimble/quant/layers/product_kernel.h>
+
+namespace thimble::quant {
+
+namespace {
+
+Shape with_features(const Shape& x, int64_t features) {
+  Shape shape = x;
+  shape.back() = features;
+  return shape;
+}
+
+// Overriding both run()s by one template.
+template <typename Derived>
+class ProductKernelOf : public ProductKernel {
+ public:
+  void run(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, uint8_t* y,
+           uint8_t* scratch) const override {
+    static_cast<const Derived*>(this)->multiply(x, zero_point, epilogue, y, scratch);
+  }
+  void run(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, float* y,
+           uint8_t* scratch) const override {
+    static_cast<const Derived*>(this)->multiply(x, zero_point, epilogue, y, scratch);
+  }
+};
+
+class LinearKernel final : public ProductKernelOf<LinearKernel> {
+ public:
+  LinearKernel(const NDArray& weight, const Shape& x)
+      : weights_(weight.data<int8_t>(), weight.shape(0), weight.shape(1)),
+        output_(with_features(x, weight.shape(0))),
+        rows_(output_.numel() / weight.shape(0)) {}
+
+  std::span<const int32_t> sums() const override { return weights_.channel_sums(); }
+  Shape output_shape() const override { return output_; }
+  int64_t weight_bytes() const override { return weights_.n() * weights_.k(); }
+
+  template <typename Out>
+  void multiply(const uint8_t* x, uint8_t, const kernels::Int8Epilogue& epilogue, Out* y, uint8_t*) const {
+    kernels::int8_gemm(x, weights_.k(), rows_, weights_, epilogue, y, weights_.n());
+  }
+
+ private:
+  kernels::PackedInt8Weights weights_;
+  Shape output_;
+  int64_t rows_;
+};
+
+class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
+ public:
+  GroupLinearKernel(const NDArray& weight, int64_t group_size, const Shape& x)
+      : in_(weight.shape(1)), out_(weight.shape(0)), output_(with_features(x, out_)), rows_(output_.numel() / out_) {
+    for (int64_t first = 0; first < in_; first += group_size) {
+      const NDArray group = weight.slice(1, first, first + group_size).contiguous();
+      groups_.emplace_back(group.data<int8_t>(), out_, group_size);
+      sums_.insert(sums_.end(), groups_.back().channel_sums().begin(), groups_.back().channel_sums().end());
+    }
+  }
+
+  std::span<const int32_t> sums() const override { return sums_; }
+  Shape output_shape() const override { return output_; }
+  int64_t weight_bytes() const override { return out_ * in_; }
+
+  template <typename Out>
+  void multiply(const uint8_t* x, uint8_t, const kernels::Int8Epilogue& epilogue, Out* y, uint8_t*) const {
+    kernels::int8_group_gemm(x, in_, rows_, groups_, epilogue, y, out_);
+  }
+
+ private:
+  int64_t in_, out_;
+  Shape output_;
+  int64_t rows_;
+  std::vector<kernels::PackedInt8Weights> groups_;
+  std::vector<int32_t> sums_;
+};
+
+class Conv2dKernel final : public ProductKernelOf<Conv2dKernel> {
+ public:
+  Conv2dKernel(const NDArray& weight, const kernels::Conv2dGeometry& g)
+      : conv_(g, weight.data<int8_t>()),
+        batch_(g.batch),
+        output_{g.batch, g.out_channels, g.out_height, g.out_width},
+        weight_bytes_(g.out_channels * g.columns()) {}
+
+  std::span<const int32_t> sums() const override { return conv_.channel_sums(); }
+  Shape output_shape() const override { return output_; }
+  int64_t scratch_bytes() const override { return conv_.scratch_bytes(batch_); }
+  int64_t weight_bytes() const override { return weight_bytes_; }
+
+  template <typename Out>
+  void multiply(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, Out* y,
+                uint8_t* scratch) const {
+    conv_.run(x, batch_, zero_point, epilogue, y, scratch);
+  }
+
+ private:
+  kernels::Int8Conv2d conv_;
+  int64_t batch_;
+  Shape output_;
+  int64_t weight_bytes_;
+};
+
+}  // namespace
+
+std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x) {
+  const int64_t group_size = weights.format().group_size;
+  // To put the weights into a flattened image's order would tear the groups apart.
+  if (x.is_image() || (group_size != 0 && !x.flattened_image.empty())) return nullptr;
+  const NDArray weight = nn::weight_in_order(weights.shifted(), x);
+  if (group_size == 0) return std::make_unique<LinearKernel>(weight, x.shape);
+  return std::make_unique<GroupLinearKernel>(weight, group_size, x.shape);
+}
+
+std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
+                                             const Conv2dOptions& options) {
+  return std::make_unique<Conv2dKernel>(weights.shifted(), conv2d_geometry(op, x.shape, weights.shape(), options));
+}
+
+}  // namespace thimble::quant

@@ -1,0 +1,40 @@
+// The integer sums of a layer's products, ready to run: what static and dynamic quantization share. Internal to quant.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/ops/conv.h>
+#include <thimble/nn/inference.h>
+#include <thimble/quant/layers/integer_weights.h>
+
+namespace thimble::quant {
+
+/// Weights packed for inputs of one shape. Calls are const and may come from several threads.
+class ProductKernel {
+ public:
+  virtual ~ProductKernel() = default;
+
+  /// y = epilogue(sums over x, uint8). Outside of an image is `zero_point`. The epilogue's bias and multiplier are
+  /// [groups][out].
+  virtual void run(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, uint8_t* y,
+                   uint8_t* scratch) const = 0;
+  virtual void run(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, float* y,
+                   uint8_t* scratch) const = 0;
+  /// The sum of each output channel's weights, [groups][out].
+  virtual std::span<const int32_t> sums() const = 0;
+  virtual Shape output_shape() const = 0;
+  virtual int64_t scratch_bytes() const { return 0; }
+  virtual int64_t weight_bytes() const = 0;
+};
+
+/// Rows x [..., in] times weights [out, in]. Null for inputs whose features do not lie in a row in their order.
+std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x);
+
+/// Images x [n, in, h, w] and weights [out, in / groups, kernel height, kernel width], which are not in groups of their
+/// own. Throws as conv2d, with messages that begin with `op`.
+std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
+                                             const Conv2dOptions& options);
+
+}  // namespace thimble::quant

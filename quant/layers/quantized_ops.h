@@ -1,0 +1,82 @@
+// Integer layers without weights: the edges between float and integer values, what joins two integer values, and
+// bounds.
+#pragma once
+
+#include <memory>
+
+#include <thimble/quant/layers/quantized_layer.h>
+
+namespace thimble::quant {
+
+/// float32 -> uint8, of any shape.
+class Quantize : public IntegerLayer {
+ public:
+  explicit Quantize(const TensorQParams& qparams);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Quantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams qparams_;
+};
+
+/// uint8 -> float32, of any shape.
+class Dequantize : public IntegerLayer {
+ public:
+  explicit Dequantize(const TensorQParams& qparams);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Dequantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams qparams_;
+};
+
+/// a + b, optionally with a ReLU: uint8, broadcast as usual, each with its own parameters -> uint8. One float
+/// multiplication for each operand.
+class QuantizedAdd : public IntegerLayer {
+ public:
+  /// Throws ValueError for parameters that are not sound.
+  QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output, bool relu);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "QuantizedAdd"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams a_, b_, output_;
+  bool relu_;
+};
+
+/// uint8 -> uint8 of other parameters, of any shape: round_half_even((x - zero point) * scale / output's scale) +
+/// output's zero point, clamped.
+class Requantize : public IntegerLayer {
+ public:
+  /// Throws ValueError for parameters that are not sound.
+  Requantize(const TensorQParams& input, const TensorQParams& output);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "Requantize"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override { check_one_uint8(inputs); }
+  TensorQParams input_, output_;
+};
+
+/// min(max(x, low), high): relu and its like, of uint8 of any shape, whose parameters the result keeps.
+class QuantizedClamp : public IntegerLayer {
+ public:
+  /// Throws ValueError unless 0 <= low <= high <= 255.
+  QuantizedClamp(int64_t low, int64_t high);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "QuantizedClamp"; }
+  Attributes attributes() const override { return {{"low", low_}, {"high", high_}}; }
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override { check_one_uint8(inputs); }
+  int64_t low_, high_;
+};
+
+}  // namespace thimble::quant

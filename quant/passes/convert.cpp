@@ -1,0 +1,288 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/layers/quantized_linear.h>
+#include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/qat/qat_layers.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble::quant {
+
+namespace {
+
+using nn::Graph;
+using nn::Node;
+
+// The integers that relu, relu6 or clamp keep their input's within.
+std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, const TensorQParams& p) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const bool is_relu = !graph.is_op(node, "clamp");
+  const double low = is_relu ? 0 : node->attributes.get("min", -kInfinity);
+  const double high = graph.is_op(node, "relu6") ? 6 : is_relu ? kInfinity : node->attributes.get("max", kInfinity);
+  const auto quantized = [&](double bound) {
+    const double q = std::nearbyint(bound / double{p.scale}) + p.zero_point;
+    return static_cast<int32_t>(std::clamp<double>(q, 0, p.qmax()));
+  };
+  return {quantized(low), quantized(high)};
+}
+
+class Converter {
+ public:
+  Converter(const Graph& prepared, ConversionReport* report) : graph_(prepared.clone()), report_(report) {}
+
+  Graph run() {
+    remove_observers();
+    share_parameters();
+    for (Node* node : graph_.nodes()) convert_node(node);
+    if (integers_.contains(graph_.output())) graph_.set_output(float_of(graph_.output()));
+    graph_.eliminate_dead_nodes();
+    graph_.verify();
+    return std::move(graph_);
+  }
+
+ private:
+  // Keeps what they saw by the value they watched.
+  void remove_observers() {
+    for (Node* node : graph_.nodes()) {
+      const Observer* observer = observer_of(graph_, node);
+      if (!observer) continue;
+      Node* value = node->inputs[0];
+      qparams_[value] = TensorQParams::from(observer->qparams());
+      graph_.replace_uses(node, value);
+      graph_.erase(node);
+    }
+  }
+
+  // The inputs of a clamp, and of a concatenation where they can, get the parameters that were observed behind it: they
+  // hold all that is needed of them. In reverse, so that they reach what stands before several such nodes.
+  void share_parameters() {
+    std::unordered_set<const Node*> shared;  // a value has the parameters of one concatenation
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
+      const Node* node = *it;
+      if (!is_marked(node) || !qparams_.contains(node)) continue;
+      for (Node* input : node->inputs) {
+        Node* source = source_of(input);
+        if (is_clamp(graph_, node) ||
+            (is_concat(graph_, node) && may_share_with(node, input, source) && shared.insert(source).second))
+          qparams_[source] = TensorQParams(qparams_.at(node));
+      }
+    }
+  }
+
+  // Others may want the source of other bits.
+  bool may_share_with(const Node* concat, const Node* input, const Node* source) const {
+    const auto own = qparams_.find(source);
+    return can_share(graph_, input, true) && (own == qparams_.end() || own->second.bits == qparams_.at(concat).bits);
+  }
+
+  // The value that has parameters of its own, behind ops that pass them on.
+  Node* source_of(Node* node) const {
+    while (passes_integers_on(graph_, node) && !qparams_.contains(node)) node = node->inputs[0];
+    return node;
+  }
+
+  void convert_node(Node* node) {
+    const LayerReport before = report_of(node);
+    bool integer = true;
+    if (is_product(graph_, node) && is_marked(node))
+      convert_product(node);
+    else if (is_add(graph_, node) && is_marked(node) && wanted_as_integer(node))
+      convert_add(node);
+    else if (can_pass_on(node))
+      return is_clamp(graph_, node) ? convert_clamp(node) : pass_on(node);
+    else
+      integer = take_floats(node);
+    if (report_) report(before, node, integer);
+  }
+
+  bool reads_integers(const Node* user) const {
+    return ((is_product(graph_, user) || is_add(graph_, user)) && is_marked(user)) ||
+           (moves_integers(user) && wanted_as_integer(user));
+  }
+
+  bool moves_integers(const Node* node) const {
+    return passes_integers_on(graph_, node) || (is_concat(graph_, node) && is_marked(node));
+  }
+
+  // Whether an integer layer reads this value, directly or through ops that pass it on.
+  bool wanted_as_integer(const Node* value) const {
+    return std::ranges::any_of(graph_.users(value), [&](const Node* user) { return reads_integers(user); });
+  }
+
+  bool wanted_as_integer_only(const Node* value) const {
+    return value != graph_.output() && std::ranges::all_of(graph_.users(value), [&](const Node* user) {
+             return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
+           });
+  }
+
+  void convert_product(Node* node) {
+    Node* input = integer_of(node->inputs[0]);
+    const TensorQParams input_qparams = integers_.at(input);
+    const auto own = qparams_.find(node);
+    const bool integer_output = own != qparams_.end() && wanted_as_integer(node);
+    const auto output = integer_output ? std::optional(own->second) : std::nullopt;
+    const ProductWeights weights = weights_of(node);
+    graph_.replace_layer(node, integer_layer(node, weights, input_qparams, output));
+    graph_.set_input(node, 0, input);
+    node->attributes = {};
+    if (output) integers_[node] = *output;
+    bits_[node] = {weights.qparams.spec.bits, input_qparams.bits};
+  }
+
+  ProductWeights weights_of(const Node* node) const {
+    if (const auto* trained = graph_.layer_as<QATLayer>(node)) return trained->product_weights();
+    const auto [weight, bias] = float_weights_of(node);
+    return {weight, bias, weight_quantization_of(node).qparams(weight.data())};
+  }
+
+  std::pair<Tensor, Tensor> float_weights_of(const Node* node) const {
+    if (const auto* conv = graph_.layer_as<nn::Conv2d>(node)) return {conv->weight, conv->bias};
+    const auto* linear = graph_.layer_as<nn::Linear>(node);
+    return {linear->weight, linear->bias};
+  }
+
+  std::shared_ptr<nn::Module> integer_layer(const Node* node, const ProductWeights& weights, const TensorQParams& input,
+                                            const std::optional<TensorQParams>& output) const {
+    const auto* trained = graph_.layer_as<QATLayer>(node);
+    const bool relu = trained ? trained->has_relu() : graph_.layer(node).type().ends_with("ReLU");
+    if (const auto* conv = graph_.layer_as<nn::Conv2d>(node))
+      return QuantizedConv2d::from_weights(weights, conv->options(), input, output, relu);
+    return QuantizedLinear::from_weights(weights, input, output, relu);
+  }
+
+  void convert_add(Node*& node) {
+    Node *a = integer_of(node->inputs[0]), *b = integer_of(node->inputs[1]);
+    const TensorQParams output = qparams_.at(node);
+    const bool relu = graph_.is_op(node, "add_relu");
+    node =
+        replace_by_layer(node, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu), {a, b});
+    integers_[node] = output;
+    bits_[node] = {output.bits, output.bits};
+  }
+
+  void convert_clamp(Node* node) {
+    Node* input = integer_of(node->inputs[0]);
+    const TensorQParams p = integers_.at(input);
+    const auto [low, high] = bounds_of(graph_, node, p);
+    if (low > 0 || high < p.qmax()) {
+      integers_[replace_by_layer(node, std::make_shared<QuantizedClamp>(low, high), {input})] = p;
+    } else {  // its input's range ends where it would cut
+      graph_.replace_uses(node, input);
+      erase(node);
+    }
+  }
+
+  Node* replace_by_layer(Node* op, std::shared_ptr<nn::Module> layer, std::vector<Node*> inputs) {
+    const std::string name = std::exchange(op->name, op->name + ".float");
+    Node* added = graph_.add_layer(name, std::move(layer), std::move(inputs), op);
+    graph_.replace_uses(op, added);
+    erase(op);
+    return added;
+  }
+
+  void erase(Node* node) {
+    qparams_.erase(node);  // another node may get its address
+    graph_.erase(node);
+  }
+
+  // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
+  bool can_pass_on(const Node* node) const {
+    if (!moves_integers(node)) return false;
+    return std::ranges::all_of(node->inputs, [&](Node* input) {
+      return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
+    });
+  }
+
+  void pass_on(Node* node) {
+    const TensorQParams p = is_concat(graph_, node) ? qparams_.at(node) : integers_.at(integer_of(node->inputs[0]));
+    for (size_t i = 0; i < node->inputs.size(); ++i)
+      graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
+    integers_[node] = p;
+    if (is_concat(graph_, node)) node->attributes = without_marks(node->attributes);
+  }
+
+  // An integer value, or a Requantize node behind it.
+  Node* with_parameters(Node* value, const TensorQParams& p) {
+    const TensorQParams own = integers_.at(value);
+    if (own == p) return value;
+    for (Node* user : graph_.users(value))
+      if (graph_.is_layer(user, "Requantize") && integers_.at(user) == p) return user;
+    Node* node = graph_.add_layer(value->name + ".requantize", std::make_shared<Requantize>(own, p), {value}, value);
+    integers_[node] = p;
+    return node;
+  }
+
+  // Returns false: the node stays float.
+  bool take_floats(Node* node) {
+    // Moved elements are in the range that they were in before: integer layers behind may quantize them.
+    if (passes_integers_on(graph_, node))
+      if (const auto it = qparams_.find(node->inputs[0]); it != qparams_.end()) qparams_.emplace(node, it->second);
+    for (size_t i = 0; i < node->inputs.size(); ++i)
+      if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
+    if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
+    return false;
+  }
+
+  // The integer form of a value: itself, or a Quantize node behind it.
+  Node* integer_of(Node* value) {
+    if (integers_.contains(value)) return value;
+    if (const auto it = quantized_.find(value); it != quantized_.end()) return it->second;
+    const TensorQParams& p = qparams_.at(value);
+    Node* node = graph_.add_layer(value->name + ".quantize", std::make_shared<Quantize>(p), {value}, value);
+    integers_[node] = p;
+    return quantized_[value] = node;
+  }
+
+  Node* float_of(Node* value) {
+    if (const auto it = dequantized_.find(value); it != dequantized_.end()) return it->second;
+    Node* node = graph_.add_layer(value->name + ".dequantize", std::make_shared<Dequantize>(integers_.at(value)),
+                                  {value}, value);
+    return dequantized_[value] = node;
+  }
+
+  // What is to be said of a node if it stays float.
+  LayerReport report_of(const Node* node) const {
+    const bool has_integer_form = is_product(graph_, node) || follows_inputs(graph_, node);
+    const char* reason = !has_integer_form                 ? "it has no integer form"
+                         : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
+                         : is_marked(node)                 ? "no integer layer reads its result"
+                         : is_product(graph_, node)
+                             ? "its configuration keeps it float"
+                             : "its inputs or readers are float, or its configuration keeps it so";
+    const bool computes = node->kind == Node::Kind::layer || node->kind == Node::Kind::op;
+    return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason};
+  }
+
+  void report(LayerReport entry, const Node* node, bool integer) {
+    if (entry.type.empty() || passes_integers_on(graph_, node)) return;
+    if (const auto it = bits_.find(node); it != bits_.end()) {
+      entry.weight_bits = it->second.first;
+      entry.activation_bits = it->second.second;
+    } else if (integer || is_integer_layer(graph_, node)) {
+      return;
+    }
+    entry.kept_float = !integer;
+    if (integer) entry.reason = "";
+    report_->push_back(std::move(entry));
+  }
+
+  Graph graph_;
+  ConversionReport* report_;
+  std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
+  std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
+  std::unordered_map<const Node*, Node*> quantized_, dequantized_;
+  std::unordered_map<const Node*, std::pair<int, int>> bits_;  // of weights and activations of converted nodes
+};
+
+}  // namespace
+
+nn::Graph convert(const nn::Graph& prepared, ConversionReport* report) { return Converter(prepared, report).run(); }
+
+}  // namespace thimble::quant

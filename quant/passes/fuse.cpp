@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include <thimble/nn/batch_norm.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/layer_like.h>
+
+namespace thimble::quant {
+
+namespace {
+
+using nn::Graph;
+using nn::Node;
+
+bool is_layer_of(const Graph& graph, const Node* node, std::initializer_list<std::string_view> types) {
+  return std::ranges::any_of(types, [&](std::string_view type) { return graph.is_layer(node, type); });
+}
+
+bool is_batch_norm(const Graph& graph, const Node* node) {
+  return is_layer_of(graph, node, {"BatchNorm1d", "BatchNorm2d"});
+}
+
+bool can_take_batch_norm(const Graph& graph, const Node* node, const Node* batch_norm) {
+  if (graph.is_layer(batch_norm, "BatchNorm2d")) return graph.is_layer(node, "Conv2d");
+  return is_layer_of(graph, node, {"Conv1d", "Linear"});
+}
+
+bool can_take_relu(const Graph& graph, const Node* node) {
+  return is_layer_of(graph, node, {"Conv2d", "Linear"}) || graph.is_op(node, "add");
+}
+
+// Whether the nodes are of kinds that can be fused.
+bool is_pair(const Graph& graph, const Node* first, const Node* second) {
+  if (graph.is_op(second, "relu")) return can_take_relu(graph, first);
+  return is_batch_norm(graph, second) && can_take_batch_norm(graph, first, second);
+}
+
+// Why the normalization cannot go into the layer's weights; empty if it can.
+std::string obstacle_of_batch_norm(const Graph& graph, const Node* first, const Node* second) {
+  const auto& bn = *graph.layer_as<nn::BatchNorm>(second);
+  const Tensor weight = tensor_of(graph.layer(first), "weight");
+  if (bn.training()) return str("'", second->name, "' is in training mode");
+  if (graph.calls_of_layer(second) > 1) return str("the layer of '", second->name, "' is called more than once");
+  if (bn.num_features() != weight.shape(0))
+    return str("'", second->name, "' normalizes ", bn.num_features(), " features, '", first->name, "' has ",
+               weight.shape(0), " output channels");
+  if (graph.is_layer(first, "Linear") && first->attributes.get<int64_t>("ndim", 0) != 2)
+    return str("the output of '", first->name, "' is not known to be rows (2 dimensions)");
+  return {};
+}
+
+// Why the two nodes, which are a pair, cannot be fused; empty if they can.
+std::string obstacle(const Graph& graph, const Node* first, const Node* second) {
+  if (graph.output() == first) return str("'", first->name, "' is the graph's output");
+  for (const Node* user : graph.users(first))
+    if (user != second) return str("'", user->name, "' uses '", first->name, "', too");
+  if (first->kind == Node::Kind::layer && graph.calls_of_layer(first) > 1)
+    return str("the layer of '", first->name, "' is called more than once");
+  return is_batch_norm(graph, second) ? obstacle_of_batch_norm(graph, first, second) : std::string();
+}
+
+std::vector<double> doubles_of(const Tensor& tensor, size_t count, double otherwise) {
+  return tensor.defined() ? tensor.data().to_vector<double>() : std::vector<double>(count, otherwise);
+}
+
+// y = gamma * (x - mean) / sqrt(var + eps) + beta of x = w * input + b is w' * input + b', w' = w * gamma /
+// sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta, for each output channel.
+std::shared_ptr<nn::Module> with_batch_norm(const nn::Module& layer, const nn::BatchNorm& bn) {
+  const Tensor own_weight = tensor_of(layer, "weight");
+  const auto channels = static_cast<size_t>(bn.num_features());
+  std::vector<double> weight = doubles_of(own_weight, 0, 0), bias = doubles_of(tensor_of(layer, "bias"), channels, 0);
+  const std::vector<double> gamma = doubles_of(bn.weight, channels, 1), beta = doubles_of(bn.bias, channels, 0);
+  const std::vector<double> mean = doubles_of(bn.running_mean, channels, 0);
+  const std::vector<double> variance = doubles_of(bn.running_var, channels, 0);
+  const size_t weights_of_channel = weight.size() / channels;
+  for (size_t c = 0; c < channels; ++c) {
+    const double scale = gamma[c] / std::sqrt(variance[c] + bn.eps());
+    bias[c] = (bias[c] - mean[c]) * scale + beta[c];
+    for (size_t i = 0; i < weights_of_channel; ++i) weight[c * weights_of_channel + i] *= scale;
+  }
+  const DType dtype = own_weight.dtype();
+  return layer_like(layer, layer.type(), NDArray::from_vector(weight, own_weight.shape()).to(dtype),
+                    NDArray::from_vector(bias).to(dtype));
+}
+
+std::shared_ptr<nn::Module> with_relu(const nn::Module& layer) {
+  const Tensor bias = tensor_of(layer, "bias");
+  return layer_like(layer, layer.type() + "ReLU", tensor_of(layer, "weight").data(),
+                    bias.defined() ? bias.data() : NDArray());
+}
+
+// The first node takes the second one's work and its users.
+void fuse(Graph& graph, Node* first, Node* second) {
+  if (const auto* bn = graph.layer_as<nn::BatchNorm>(second))
+    graph.replace_layer(first, with_batch_norm(graph.layer(first), *bn));
+  else if (first->kind == Node::Kind::layer)
+    graph.replace_layer(first, with_relu(graph.layer(first)));
+  else
+    graph.replace_op(first, "add_relu", {});
+  graph.replace_uses(second, first);
+  graph.erase(second);
+}
+
+}  // namespace
+
+nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
+  Graph fused = graph.clone();
+  FusionReport attempts;
+  // In this order a pair's first node has become what it will be when the second one's turn comes.
+  for (Node* second : fused.nodes()) {
+    if (second->inputs.size() != 1) continue;
+    Node* first = second->inputs[0];
+    if (!is_pair(fused, first, second)) continue;
+    const std::string reason = obstacle(fused, first, second);
+    attempts.push_back({first->name, second->name, reason.empty(), reason});
+    if (reason.empty()) fuse(fused, first, second);
+  }
+  fused.verify();
+  if (report) *report = std::move(attempts);
+  return fused;
+}
+
+}  // namespace thimble::quant

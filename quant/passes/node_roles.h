@@ -1,0 +1,58 @@
+// What the nodes of a graph are to quantization. Internal to quant: prepare() and convert() must agree on it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <thimble/nn/graph.h>
+#include <thimble/quant/layers/product_weights.h>
+#include <thimble/quant/observers/observer.h>
+#include <thimble/quant/qconfig.h>
+
+namespace thimble::quant {
+
+/// A layer that can become an integer product: linear and conv2d, also fused with relu or in the form that
+/// prepare_qat() gives them.
+bool is_product(const nn::Graph& graph, const nn::Node* node);
+bool is_add(const nn::Graph& graph, const nn::Node* node);
+bool is_concat(const nn::Graph& graph, const nn::Node* node);
+/// relu, relu6 or clamp that was not fused into what stands before it.
+bool is_clamp(const nn::Graph& graph, const nn::Node* node);
+/// Ops that are integer ones where their inputs are: additions, concatenations, clamps.
+bool follows_inputs(const nn::Graph& graph, const nn::Node* node);
+/// Layers that were converted before.
+bool is_integer_layer(const nn::Graph& graph, const nn::Node* node);
+
+/// The layer's type, or the op.
+std::string type_of(const nn::Graph& graph, const nn::Node* node);
+/// The names that the type counts under, the most particular first. What a fused layer was made of counts, too: who
+/// keeps Linear float means Linear with ReLU as well.
+std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);
+/// The float weight of a linear or conv2d layer; undefined for others.
+Tensor float_weight_of(const nn::Graph& graph, const nn::Node* node);
+/// Null for other layers.
+Observer* observer_of(const nn::Graph& graph, const nn::Node* node);
+
+/// What a node that works on integers as on floats, with its input's parameters, makes of the elements.
+enum class Effect { none, moves, selects, averages };
+Effect effect_of(const nn::Graph& graph, const nn::Node* node);
+bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
+
+/// Whether the source of this value, which a node reads, may have the parameters observed behind that node. Where the
+/// node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a
+/// mean says too little about it.
+bool can_share(const nn::Graph& graph, const nn::Node* value, bool all);
+
+/// Throws ValueError, with the name of the pass in front, if the mapping names a node or a type that does not exist.
+void check_names(const char* pass, const nn::Graph& graph, const QConfigMapping& mapping);
+
+/// prepare() marks the nodes that are to become integer ones, and leaves on a product how its weights are quantized.
+void mark(nn::Node* node);
+void mark(nn::Node* node, const WeightQuantization& weight);
+bool is_marked(const nn::Node* node);
+/// Of a product that is marked.
+WeightQuantization weight_quantization_of(const nn::Node* node);
+/// The node's own attributes, without marks.
+Attributes without_marks(const Attributes& attributes);
+
+}  // namespace thimble::quant

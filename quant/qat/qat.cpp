@@ -1,0 +1,112 @@
+#include <map>
+#include <string>
+
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/qat/qat.h>
+#include <thimble/quant/qat/qat_layers.h>
+
+namespace thimble::quant {
+
+namespace {
+
+using nn::Graph;
+using nn::Node;
+
+std::shared_ptr<Observer> fake_quantize_for(const QConfig& config, const QATOptions& options) {
+  // Of the values of a network that changes, the extremes ever seen say little.
+  const std::string observer = config.observer == "minmax" ? "moving-average" : config.observer;
+  return std::make_shared<FakeQuantize>(
+      FakeQuantize::Options{.spec = config.activation, .observer = observer, .learned = options.learned_step_size});
+}
+
+// The batch normalization that the fusion found behind each layer.
+std::map<std::string, std::string> batch_norms_of(const Graph& graph, const FusionReport& report) {
+  std::map<std::string, std::string> found;
+  for (const FusionAttempt& attempt : report)
+    if (attempt.fused && graph.layer_as<nn::BatchNorm>(graph.find(attempt.with))) found[attempt.node] = attempt.with;
+  return found;
+}
+
+class QATPreparer {
+ public:
+  QATPreparer(const Graph& graph, const QConfigMapping& mapping, const QATOptions& options)
+      : original_(graph.clone()), options_(options) {
+    original_.eval();  // in training mode batch normalization would not be fused
+    FusionReport report;
+    const Graph fused = fuse_conv_bn_relu(original_, &report);
+    batch_norms_ = batch_norms_of(original_, report);
+    graph_ = prepare(fused, mapping, [&](const QConfig& config) { return fake_quantize_for(config, options); });
+  }
+
+  Graph run() {
+    for (Node* node : graph_.nodes())
+      if (is_product(graph_, node) && is_marked(node)) graph_.replace_layer(node, trained_form(node));
+    graph_.train();
+    graph_.verify();
+    return std::move(graph_);
+  }
+
+ private:
+  // The layer as it was before fusion, with what was fused into it.
+  std::shared_ptr<nn::Module> trained_form(const Node* node) const {
+    const Node* original = original_.find(node->name);
+    const QATLayerOptions options{.weight = weight_quantization_of(node).spec,
+                                  .learned = options_.learned_step_size,
+                                  .relu = graph_.layer(node).type().ends_with("ReLU")};
+    if (const auto* conv = original_.layer_as<nn::Conv2d>(original))
+      return initialized(std::make_shared<QATConv2d>(*conv, batch_norm_of(node), options));
+    const auto* linear = original_.layer_as<nn::Linear>(original);
+    return initialized(std::make_shared<QATLinear>(*linear, batch_norm_of(node), options));
+  }
+
+  std::shared_ptr<nn::BatchNorm> batch_norm_of(const Node* node) const {
+    const auto it = batch_norms_.find(node->name);
+    if (it == batch_norms_.end()) return nullptr;
+    return std::dynamic_pointer_cast<nn::BatchNorm>(nn::copy_layer(original_.layer(original_.find(it->second))));
+  }
+
+  template <typename Layer>
+  static std::shared_ptr<Layer> initialized(std::shared_ptr<Layer> layer) {
+    layer->initialize(layer->weight);
+    return layer;
+  }
+
+  Graph original_, graph_;
+  QATOptions options_;
+  std::map<std::string, std::string> batch_norms_;
+};
+
+template <typename F>
+void for_each_fake_quantize(Graph& graph, F&& f) {
+  for (Node* node : graph.nodes()) {
+    if (auto* layer = graph.layer_as<FakeQuantize>(node)) f(*layer);
+    if (auto* layer = graph.layer_as<QATLayer>(node)) f(layer->weight_fake_quant());
+  }
+}
+
+}  // namespace
+
+nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, const QATOptions& options) {
+  return QATPreparer(graph, mapping, options).run();
+}
+
+void freeze_bn_stats(nn::Graph& graph) {
+  for (Node* node : graph.nodes())
+    if (auto* layer = graph.layer_as<QATLayer>(node)) layer->freeze_bn_stats(true);
+}
+
+void disable_observer(nn::Graph& graph) {
+  for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(false); });
+}
+void enable_observer(nn::Graph& graph) {
+  for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(true); });
+}
+void disable_fake_quant(nn::Graph& graph) {
+  for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_quantizing(false); });
+}
+void enable_fake_quant(nn::Graph& graph) {
+  for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_quantizing(true); });
+}
+
+}  // namespace thimble::quant
