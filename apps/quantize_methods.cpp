@@ -136,7 +136,7 @@ QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, 
   if (o.method == "dynamic") {
     quantized.graph = quant::quantize_dynamic(loaded.graph, mapping_for(o), &quantized.report);
   } else if (o.method == "weight-only") {
-    quantized.graph = quant::quantize_weight_only(loaded.graph, weight_spec(o), &quantized.report);
+    quantized.graph = quant::quantize_weight_only(loaded.graph, mapping_for(o), &quantized.report);
   } else if (o.method == "qat") {
     return train_quantized(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o, out);
   } else {

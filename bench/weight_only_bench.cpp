@@ -71,8 +71,11 @@ void whole_model(benchmark::State& state) {
                                     running("int8", shared(int8_graph(mlp)), x)};
   for (const auto& v : kVariants)
     if (v.group_size != 128 && v.group_size != 32)  // they do not divide the input's 400 features
-      contenders.push_back(
-          running(v.name, shared(quant::quantize_weight_only(float32, weights(v.bits, v.group_size))), x));
+      contenders.push_back(running(
+          v.name,
+          shared(quant::quantize_weight_only(
+              float32, quant::QConfigMapping().set_global(quant::QConfig{.weight = weights(v.bits, v.group_size)}))),
+          x));
   compete(state, std::move(contenders));
 }
 

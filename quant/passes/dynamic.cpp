@@ -1,7 +1,6 @@
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/passes/dynamic.h>
-#include <thimble/quant/passes/fuse.h>
-#include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/replace_products.h>
 
 namespace thimble::quant {
 
@@ -20,39 +19,12 @@ std::shared_ptr<nn::Module> dynamic_layer(const nn::Module& layer, const QConfig
                                               config.activation.bits, relu);
 }
 
-// Whether a layer that stays float is worth a word.
-bool has_weights(const nn::Graph& graph, const nn::Node* node) {
-  return node->kind == nn::Node::Kind::layer && !graph.layer(node).parameters().empty();
-}
-
 }  // namespace
 
 nn::Graph quantize_dynamic(const nn::Graph& graph, const QConfigMapping& mapping, ConversionReport* report) {
-  nn::Graph result = fuse_conv_bn_relu(graph);
-  result.eval();
-  check_names("quantize_dynamic", result, mapping);
-  ConversionReport entries;
-  for (nn::Node* node : result.nodes()) {
-    if (!has_weights(result, node)) continue;
-    LayerReport entry{.name = node->name, .type = type_of(result, node), .reason = ""};
-    const auto config = mapping.find(node->name, types_of(result, node));
-    if (!is_product(result, node)) {
-      entry.reason = "it has no integer form";
-    } else if (!config) {
-      entry.reason = "its configuration keeps it float";
-    } else {
-      const std::shared_ptr<nn::Module> made =
-          nn::detail::named_in_errors(node->name, [&] { return dynamic_layer(result.layer(node), *config); });
-      result.replace_layer(node, made);
-      entry.weight_bits = config->weight.bits;
-      entry.activation_bits = config->activation.bits;
-      entry.kept_float = false;
-    }
-    entries.push_back(std::move(entry));
-  }
-  result.verify();
-  if (report) *report = std::move(entries);
-  return result;
+  const auto no_obstacle = [](const nn::Module&) { return std::string(); };
+  return replace_products(graph, mapping, {.pass = "quantize_dynamic", .obstacle = no_obstacle, .make = dynamic_layer},
+                          report);
 }
 
 }  // namespace thimble::quant

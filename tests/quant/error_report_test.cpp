@@ -170,8 +170,9 @@ TEST_F(ErrorReport, DynamicAndWeightOnlyLayersHaveErrorsToo) {
   const Graph fused = fuse_conv_bn_relu(traced(model));
   const QuantizationSpec spec = QuantizationSpec::per_channel_weight();
   const auto affine = QuantizationSpec{.bits = 8, .axis = 0, .group_size = 4};
-  const Graph graphs[] = {quantize_dynamic(fused), quantize_weight_only(fused, spec),
-                          quantize_weight_only(fused, affine)};
+  const Graph graphs[] = {quantize_dynamic(fused),
+                          quantize_weight_only(fused, QConfigMapping().set_global(QConfig{.weight = spec})),
+                          quantize_weight_only(fused, QConfigMapping().set_global(QConfig{.weight = affine}))};
   for (const Graph& graph : graphs) {
     for (const auto& rows : {errors(fused, graph), weight_error(fused, graph)}) {
       ASSERT_EQ(rows.size(), 2u) << graph.table();

@@ -233,6 +233,10 @@ TEST(WeightOnlyLinear, RefusesFloatLayersThatItCannotHold) {
   EXPECT_THROW(WeightOnlyLinear::from_float(linear, along_inputs, false), ValueError);
 }
 
+QConfigMapping everywhere(const QuantizationSpec& weight) {
+  return QConfigMapping().set_global(QConfig{.weight = weight});
+}
+
 struct ConvNet : nn::Module {
   nn::Submodule<nn::Conv2d> conv{this, "conv", 2, 4, 3};
   nn::Submodule<nn::Linear> fc1{this, "fc1", 4 * 4 * 4, 12}, fc2{this, "fc2", 12, 5};
@@ -245,22 +249,12 @@ TEST(QuantizeWeightOnly, FlattenedImagesMeetTheirOwnGroups) {
   ConvNet net;
   const Tensor x = random_normal({3, 2, 6, 6}, rng);
   const nn::Graph graph = nn::trace(net.eval(), x);
-  for (const int64_t group_size : {0, 4, 12}) {
+  for (const int64_t group_size : {0, 4}) {
     ConversionReport report;
-    nn::Graph small = quantize_weight_only(graph, spec_of(4, group_size, QScheme::affine), &report);
+    nn::Graph small = quantize_weight_only(graph, everywhere(spec_of(4, group_size, QScheme::affine)), &report);
     const NoGrad guard;
     const Tensor hidden = flatten(relu((*net.conv)(x)), 1);
-    const Tensor y1 = (*WeightOnlyLinear::from_float(
-        *net.fc1, spec_of(4, group_size == 12 ? 4 : group_size, QScheme::affine), true))(hidden);
-    if (group_size == 12) {  // it divides fc2's features only
-      ASSERT_EQ(report.size(), 3u);
-      EXPECT_TRUE(report[1].kept_float);
-      EXPECT_THAT(report[1].reason, HasSubstr("groups of 12 do not divide its 64"));
-      EXPECT_FALSE(report[2].kept_float);
-      EXPECT_TRUE(small.is_layer(small.find("fc1"), "LinearReLU"));
-      EXPECT_TRUE(small.is_layer(small.find("fc2"), "WeightOnlyLinear"));
-      continue;
-    }
+    const Tensor y1 = (*WeightOnlyLinear::from_float(*net.fc1, spec_of(4, group_size, QScheme::affine), true))(hidden);
     const Tensor y = (*WeightOnlyLinear::from_float(*net.fc2, spec_of(4, group_size, QScheme::affine), false))(y1);
     const auto expected = y.data().to_vector<float>(), got = small(x).data().to_vector<float>();
     ASSERT_EQ(got.size(), expected.size());
@@ -273,7 +267,7 @@ TEST(QuantizeWeightOnly, ReportsWhatStaysFloatAndWhy) {
   ConvNet net;
   const nn::Graph graph = nn::trace(net.eval(), random_normal({1, 2, 6, 6}, rng));
   ConversionReport report;
-  const nn::Graph small = quantize_weight_only(graph, spec_of(3), &report);
+  const nn::Graph small = quantize_weight_only(graph, everywhere(spec_of(3)), &report);
   ASSERT_EQ(report.size(), 3u);
   EXPECT_EQ(report[0].name, "conv");
   EXPECT_EQ(report[0].type, "Conv2dReLU");
@@ -288,7 +282,7 @@ TEST(QuantizeWeightOnly, ReportsWhatStaysFloatAndWhy) {
   EXPECT_EQ(report[1].type, "LinearReLU");
   EXPECT_TRUE(graph.is_layer(graph.find("fc1"), "Linear")) << "the input graph has changed";
   // Nothing is left to do.
-  EXPECT_EQ(quantize_weight_only(small, spec_of(3)).table(), small.table());
+  EXPECT_EQ(quantize_weight_only(small, everywhere(spec_of(3))).table(), small.table());
 }
 
 TEST(QuantizeWeightOnly, ALayerThatIsCalledTwiceStaysOne) {
@@ -300,7 +294,7 @@ TEST(QuantizeWeightOnly, ALayerThatIsCalledTwiceStaysOne) {
   Twice net;
   const Tensor x = random_normal({2, 6}, rng);
   ConversionReport report;
-  nn::Graph small = quantize_weight_only(nn::trace(net.eval(), x), spec_of(4), &report);
+  nn::Graph small = quantize_weight_only(nn::trace(net.eval(), x), everywhere(spec_of(4)), &report);
   EXPECT_EQ(report.size(), 2u);
   for (const LayerReport& entry : report) EXPECT_FALSE(entry.kept_float);
   const auto layer = WeightOnlyLinear::from_float(*net.fc, spec_of(4), false);
@@ -311,13 +305,27 @@ TEST(QuantizeWeightOnly, NamesTheLayerThatItCannotQuantize) {
   nn::Sequential model(nn::Linear(NDArray::full({2, 2}, std::numeric_limits<float>::infinity()), Tensor()));
   const nn::Graph graph = nn::trace(model.eval(), NDArray::zeros({1, 2}));
   try {
-    quantize_weight_only(graph, spec_of(4));
+    quantize_weight_only(graph, everywhere(spec_of(4)));
     FAIL() << "no error";
   } catch (const ValueError& e) {
     EXPECT_THAT(e.what(), testing::StartsWith("0: "));
   }
-  EXPECT_THROW(quantize_weight_only(graph, spec_of(4, -2)), ValueError);
-  EXPECT_THROW(quantize_weight_only(graph, spec_of(1)), ValueError);
+  EXPECT_THROW(quantize_weight_only(graph, everywhere(spec_of(4, -2))), ValueError);
+  EXPECT_THROW(quantize_weight_only(graph, everywhere(spec_of(1))), ValueError);
+  std::mt19937 rng(13);
+  ConvNet net;
+  const nn::Graph convolutional = nn::trace(net.eval(), random_normal({1, 2, 6, 6}, rng));
+  try {
+    quantize_weight_only(convolutional, everywhere(spec_of(4, 12)));
+    FAIL() << "no error";
+  } catch (const ValueError& e) {
+    EXPECT_THAT(e.what(), testing::StartsWith("fc1: "));
+    EXPECT_THAT(e.what(), HasSubstr("groups of 12 do not divide 64"));
+  }
+  const auto but_one = everywhere(spec_of(4, 12)).set_name("fc1", std::nullopt);
+  const nn::Graph small = quantize_weight_only(convolutional, but_one);
+  EXPECT_TRUE(small.is_layer(small.find("fc1"), "LinearReLU"));
+  EXPECT_TRUE(small.is_layer(small.find("fc2"), "WeightOnlyLinear"));
 }
 
 }  // namespace

@@ -73,7 +73,8 @@ TEST_F(CheckpointTest, AModelWithWeightsOfFewBitsComesBackAndIsSmall) {
       for (const int bits : {3, 4, 8}) {
         const quant::QuantizationSpec spec{
             .bits = bits, .is_signed = true, .scheme = scheme, .axis = 0, .group_size = group_size};
-        nn::Graph graph = quant::quantize_weight_only(float32, spec);
+        nn::Graph graph =
+            quant::quantize_weight_only(float32, quant::QConfigMapping().set_global(quant::QConfig{.weight = spec}));
         nn::Graph loaded = expect_round_trip(graph, Tensor(random_input({7, 256})));
         EXPECT_TRUE(loaded.is_layer(loaded.find("0"), "WeightOnlyLinear"));
         EXPECT_LT(std::filesystem::file_size(file), static_cast<size_t>(256 * 128 * bits / 8 + 8192));

@@ -1,0 +1,50 @@
+#include <optional>
+#include <vector>
+
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/replace_products.h>
+
+namespace thimble::quant {
+
+namespace {
+
+// Whether a layer that stays float is worth a word.
+bool has_weights(const nn::Graph& graph, const nn::Node* node) {
+  return node->kind == nn::Node::Kind::layer && !graph.layer(node).parameters().empty();
+}
+
+}  // namespace
+
+nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
+                           ConversionReport* report) {
+  nn::Graph result = fuse_conv_bn_relu(graph);
+  result.eval();
+  check_names(replacement.pass, result, mapping);
+  ConversionReport entries;
+  std::vector<std::optional<QConfig>> configs;
+  for (const nn::Node* node : result.nodes()) {
+    if (!has_weights(result, node)) continue;
+    configs.push_back(mapping.find(node->name, types_of(result, node)));
+    entries.push_back({.name = node->name, .type = type_of(result, node), .reason = ""});
+    entries.back().reason = !is_product(result, node) ? "it has no integer form"
+                            : !configs.back()         ? "its configuration keeps it float"
+                                                      : replacement.obstacle(result.layer(node));
+  }
+  for (size_t i = 0; i < entries.size(); ++i) {
+    LayerReport& entry = entries[i];
+    if (!entry.reason.empty()) continue;
+    nn::Node* node = result.find(entry.name);
+    if (is_product(result, node))  // else it shares its layer with a node that was replaced
+      result.replace_layer(node, nn::detail::named_in_errors(
+                                     entry.name, [&] { return replacement.make(result.layer(node), *configs[i]); }));
+    entry.weight_bits = configs[i]->weight.bits;
+    if (!replacement.keeps_activations) entry.activation_bits = configs[i]->activation.bits;
+    entry.kept_float = false;
+  }
+  result.verify();
+  if (report) *report = std::move(entries);
+  return result;
+}
+
+}  // namespace thimble::quant
