@@ -102,6 +102,7 @@ TEST(IntegerMlp, ALayerGivesTheLibrarysBits) {
     layer.load_state({{"weight", weight}, {"weight_scale", scale}, {"bias", bias}});
 
     std::map<std::string, Values> arrays{{"fc.weight", weight.to_vector<int32_t>()},
+                                         {"fc.weight_shift", {0}},
                                          {"fc.bias", bias.to_vector<int32_t>()},
                                          {"fc.relu", {layer.quantization().relu}},
                                          {"fc.input_zero_point", {input.zero_point}}};

