@@ -145,11 +145,11 @@ TEST_F(QATTest, ConvertedGraphAgreesWithTheFakeQuantizedOne) {
 
 TEST_F(QATTest, TrainingRecoversWhatFewBitsLose) {
   const Graph graph = trained();
-  const auto [images, labels] = batch(1000);
+  const std::pair<Tensor, Tensor> test = batch(1000);
   const auto right = [&](Graph& g) {
-    const NDArray predicted = argmax(g(images).data(), 1);
+    const NDArray predicted = argmax(g(test.first).data(), 1), labels = test.second.data();
     int64_t correct = 0;
-    for (int64_t i = 0; i < 1000; ++i) correct += predicted.data<int64_t>()[i] == labels.data().data<int64_t>()[i];
+    for (int64_t i = 0; i < 1000; ++i) correct += predicted.data<int64_t>()[i] == labels.data<int64_t>()[i];
     return correct;
   };
   Graph post_training = quantize_model(
