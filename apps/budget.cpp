@@ -101,7 +101,7 @@ void Budget::add_to(CLI::App& command) {
                             ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
   command
       .add_option("--target-accuracy", accuracy,
-                  "static: the smallest file of at least this accuracy on the test images, 0 to 1")
+                  "static: the smallest file found that has at least this accuracy on the test images, 0 to 1")
       ->check(number_from(0, 1))
       ->excludes(budget);
 }
