@@ -1,14 +1,32 @@
 // How errors of the operating system are reported.
 #pragma once
 
+#include <exception>
 #include <filesystem>
+#include <new>
 #include <string_view>
 
 #include <thimble/core/error.h>
+#include <thimble/core/text.h>
 
 namespace thimble::detail {
 
 /// Throws IOError "cannot <verb> '<path>': <what errno value `error` means>; <what to do about it>".
 [[noreturn]] void throw_io_error(std::string_view verb, const std::filesystem::path& path, int error);
+
+/// read(), whose errors get the file's name: running out of memory is an IOError, all else that it throws a
+/// FormatError.
+template <typename F>
+auto reading(const std::filesystem::path& path, F&& read) {
+  try {
+    return read();
+  } catch (const IOError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw IOError(str("cannot read ", quote_path(path), ": there is not enough memory"));
+  } catch (const std::exception& error) {
+    throw FormatError(str(quote_path(path), ": ", error.what()));
+  }
+}
 
 }  // namespace thimble::detail

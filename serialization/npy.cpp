@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <new>
 #include <optional>
 
 #include <thimble/core/text.h>
@@ -103,16 +102,10 @@ std::string detail::npy_header(const NDArray& array) {
 }
 
 NDArray load_npy(const std::filesystem::path& path) {
-  try {
+  return detail::reading(path, [&] {
     const auto file = std::make_shared<MappedFile>(path);
     return detail::npy_array(file->data(), file->size(), file);
-  } catch (const IOError&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
-  } catch (const FormatError& error) {
-    throw FormatError(str(detail::quote_path(path), ": ", error.what()));
-  }
+  });
 }
 
 void save_npy(const std::filesystem::path& path, const NDArray& array) {

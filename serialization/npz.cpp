@@ -1,5 +1,4 @@
 #include <memory>
-#include <new>
 #include <span>
 
 #include <thimble/core/text.h>
@@ -41,15 +40,7 @@ NamedArrays read(const MappedFile& file) {
 }  // namespace
 
 NamedArrays load_npz(const std::filesystem::path& path) {
-  try {
-    return read(MappedFile(path));
-  } catch (const IOError&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
-  } catch (const FormatError& error) {
-    throw FormatError(str(detail::quote_path(path), ": ", error.what()));
-  }
+  return detail::reading(path, [&] { return read(MappedFile(path)); });
 }
 
 void save_npz(const std::filesystem::path& path, const NamedArrays& arrays) {

@@ -108,15 +108,7 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
 }
 
 TensorFile load_safetensors(const std::filesystem::path& path) {
-  try {
-    return read(std::make_shared<MappedFile>(path));
-  } catch (const IOError&) {
-    throw;
-  } catch (const std::bad_alloc&) {
-    throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
-  } catch (const std::exception& error) {
-    throw FormatError(str(detail::quote_path(path), ": ", error.what()));
-  }
+  return detail::reading(path, [&] { return read(std::make_shared<MappedFile>(path)); });
 }
 
 }  // namespace thimble

@@ -66,7 +66,7 @@ void CalibratedGraph::decide_scales(Graph& prepared) {
     if (!is_marked(node) || !is_product(prepared, node)) continue;
     WeightQuantization weight = weight_quantization_of(node);
     const auto [scale, is_new] = scales_.try_emplace(str(node->name, ": ", weight.to_attributes()));
-    if (is_new) scale->second = weight.qparams(float_weight_of(prepared, node).data()).scale;
+    if (is_new) scale->second = weight.qparams(weight_of(prepared, node).data()).scale;
     weight.scale = scale->second;
     mark(node, weight);
   }

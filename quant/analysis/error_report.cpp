@@ -143,10 +143,11 @@ std::vector<TensorError> quantization_error(const Graph& reference, const Graph&
 std::vector<TensorError> weight_error(const Graph& reference, const Graph& quantized) {
   std::vector<TensorError> rows;
   for (const Node* node : reference.nodes()) {
-    const Tensor weight = float_weight_of(reference, node);
+    if (!is_product(reference, node)) continue;
+    const Tensor& weight = weight_of(reference, node);
     const Node* twin = quantized.find(node->name);
     const NDArray integers = twin ? dequantized_weight_of(quantized, twin) : NDArray();
-    if (!weight.defined() || !integers.defined()) continue;
+    if (!integers.defined()) continue;
     check<ShapeError>(weight.shape() == integers.shape(), "weight_error: the weight of '", node->name, "' is ",
                       weight.shape(), " in the float graph, but ", integers.shape(), " in the quantized one");
     ErrorSums sums;

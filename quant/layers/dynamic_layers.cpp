@@ -198,11 +198,7 @@ Attributes DynamicQuantizedLinear::attributes() const {
 DynamicQuantizedConv2d::DynamicQuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& conv_options,
                                                const Options& options)
     : DynamicProduct("DynamicQuantizedConv2d", weight_shape, options), conv_options_(conv_options) {
-  check_conv2d_options("DynamicQuantizedConv2d", conv_options);
-  check<ShapeError>(weight_shape[0] % conv_options.groups == 0, "DynamicQuantizedConv2d: ", conv_options.groups,
-                    " groups do not divide ", weight_shape[0], " output channels (weight ", weight_shape, ")");
-  check<ValueError>(options.weight.group_size == 0, "DynamicQuantizedConv2d: weights in groups of ",
-                    options.weight.group_size, "; only linear layers have them");
+  check_conv2d_weights("DynamicQuantizedConv2d", weights(), conv_options);
 }
 
 std::shared_ptr<DynamicQuantizedConv2d> DynamicQuantizedConv2d::from_weights(const ProductWeights& weights,
@@ -225,11 +221,7 @@ std::unique_ptr<ProductKernel> DynamicQuantizedConv2d::kernel(const nn::ValueInf
 
 Attributes DynamicQuantizedConv2d::attributes() const {
   Attributes a = options_attributes();
-  const Shape& w = weights().shape();
-  a.set("in_channels", w[1] * conv_options_.groups);
-  a.set("out_channels", w[0]);
-  a.set("kernel_size", std::vector<int64_t>{w[2], w[3]});
-  conv_options_.to_attributes(a);
+  conv2d_attributes(a, weights(), conv_options_);
   return a;
 }
 

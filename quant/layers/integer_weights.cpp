@@ -4,6 +4,7 @@
 #include <thimble/core/kernels/bit_packing.h>
 #include <thimble/core/kernels/int8_gemm.h>
 #include <thimble/quant/layers/integer_weights.h>
+#include <thimble/quant/layers/packed_rows.h>
 
 namespace thimble::quant {
 
@@ -37,29 +38,16 @@ IntegerWeights::IntegerWeights(std::string type, const Shape& shape, const Forma
 
 NDArray IntegerWeights::unpacked() const {
   if (!is_packed()) return values_.data();
-  const NDArray packed = values_.data().contiguous();
+  const NDArray rows = unpack_rows(values_.data(), k_, format_.bits);
   NDArray unpacked(shape_, DType::int8);
-  std::vector<uint8_t> row(static_cast<size_t>(k_));
   const int offset = 1 << (format_.bits - 1);
-  for (int64_t o = 0; o < shape_[0]; ++o) {
-    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), k_, format_.bits, row.data());
-    std::ranges::transform(row, unpacked.data<int8_t>() + o * k_,
-                           [offset](uint8_t v) { return static_cast<int8_t>(v - offset); });
-  }
+  std::transform(rows.data<uint8_t>(), rows.data<uint8_t>() + rows.numel(), unpacked.data<int8_t>(),
+                 [offset](uint8_t v) { return static_cast<int8_t>(v - offset); });
   return unpacked;
 }
 
 NDArray IntegerWeights::packed(const NDArray& weight) const {
-  if (!is_packed()) return weight;
-  NDArray packed(values_.shape(), DType::uint8);
-  std::vector<uint8_t> row(static_cast<size_t>(k_));
-  const int offset = 1 << (format_.bits - 1);
-  for (int64_t o = 0; o < shape_[0]; ++o) {
-    const int8_t* from = weight.data<int8_t>() + o * k_;
-    std::transform(from, from + k_, row.begin(), [offset](int8_t v) { return static_cast<uint8_t>(v + offset); });
-    kernels::pack_bits(row.data(), k_, format_.bits, packed.data<uint8_t>() + o * packed.shape(1));
-  }
-  return packed;
+  return is_packed() ? pack_rows(weight, format_.bits) : weight;
 }
 
 NDArray IntegerWeights::dequantized() const {
@@ -91,7 +79,7 @@ std::vector<float> IntegerWeights::steps() const {
   return steps;
 }
 
-IntegerWeights::State IntegerWeights::quantize(const NDArray& weight, const QParams& qparams) const {
+QParams IntegerWeights::with_scales(const QParams& qparams) const {
   QParams p = qparams;
   check<ValueError>(p.spec.is_signed && p.spec.scheme == QScheme::symmetric && (!p.spec.axis || p.spec.axis == 0),
                     type_, ": weights must be signed and symmetric, per tensor, output channel (axis 0) or group");
@@ -103,6 +91,11 @@ IntegerWeights::State IntegerWeights::quantize(const NDArray& weight, const QPar
     p.scale.resize(static_cast<size_t>(shape_[0]), p.scale.at(0));
     p.zero_point.resize(p.scale.size(), 0);
   }
+  return p;
+}
+
+IntegerWeights::State IntegerWeights::quantize(const NDArray& weight, const QParams& qparams) const {
+  const QParams p = with_scales(qparams);
   return {packed(quant::quantize(weight, p)), NDArray::from_vector(p.scale, scale_.shape())};
 }
 

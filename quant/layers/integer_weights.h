@@ -53,8 +53,10 @@ class IntegerWeights {
   struct State {
     NDArray values, scale;
   };
-  /// Throws ValueError for weights that are not finite or parameters that this format cannot have. One scale for all is
-  /// repeated.
+  /// The same with a scale for each channel, where one serves all. Throws ValueError for parameters that this format
+  /// cannot have.
+  QParams with_scales(const QParams& qparams) const;
+  /// Throws ValueError for weights that are not finite, and as with_scales().
   State quantize(const NDArray& weight, const QParams& qparams) const;
 
  private:

@@ -121,4 +121,21 @@ std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeight
   return std::make_unique<Conv2dKernel>(weights.shifted(), conv2d_geometry(op, x.shape, weights.shape(), options));
 }
 
+void check_conv2d_weights(const char* type, const IntegerWeights& weights, const Conv2dOptions& options) {
+  check_conv2d_options(type, options);
+  check<ValueError>(weights.format().group_size == 0, type, ": weights in groups of ", weights.format().group_size,
+                    "; only linear layers have them");
+  const Shape& shape = weights.shape();
+  check<ShapeError>(shape[0] % options.groups == 0, type, ": ", options.groups, " groups do not divide ", shape[0],
+                    " output channels (weight ", shape, ")");
+}
+
+void conv2d_attributes(Attributes& attributes, const IntegerWeights& weights, const Conv2dOptions& options) {
+  const Shape& w = weights.shape();
+  attributes.set("in_channels", w[1] * options.groups);
+  attributes.set("out_channels", w[0]);
+  attributes.set("kernel_size", std::vector<int64_t>{w[2], w[3]});
+  options.to_attributes(attributes);
+}
+
 }  // namespace thimble::quant

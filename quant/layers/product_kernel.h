@@ -37,4 +37,10 @@ std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, cons
 std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
                                              const Conv2dOptions& options);
 
+/// Throws, beginning with `type`, for options that conv2d() refuses, groups that do not divide the output channels, or
+/// weights in groups of their own.
+void check_conv2d_weights(const char* type, const IntegerWeights& weights, const Conv2dOptions& options);
+/// The configuration of a convolution of these weights, as nn::detail::Conv2dConfiguration reads it.
+void conv2d_attributes(Attributes& attributes, const IntegerWeights& weights, const Conv2dOptions& options);
+
 }  // namespace thimble::quant

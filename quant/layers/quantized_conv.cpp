@@ -19,11 +19,7 @@ const nn::LayerRegistration registration{"QuantizedConv2d", conv_from};
 QuantizedConv2d::QuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& options,
                                  const Quantization& quantization)
     : IntegerProduct("QuantizedConv2d", weight_shape, quantization), options_(options) {
-  check_conv2d_options("QuantizedConv2d", options);
-  check<ValueError>(quantization.weight_group_size == 0, "QuantizedConv2d: weights in groups of ",
-                    quantization.weight_group_size, "; only linear layers have them");
-  check<ShapeError>(weight_shape[0] % options.groups == 0, "QuantizedConv2d: ", options.groups,
-                    " groups do not divide ", weight_shape[0], " output channels (weight ", weight_shape, ")");
+  check_conv2d_weights("QuantizedConv2d", weights(), options);
 }
 
 std::shared_ptr<QuantizedConv2d> QuantizedConv2d::from_float(const nn::Conv2d& conv,
@@ -55,12 +51,8 @@ std::unique_ptr<ProductKernel> QuantizedConv2d::kernel(const nn::ValueInfo& x) c
 
 Attributes QuantizedConv2d::attributes() const {
   Attributes a = quantization_attributes();
-  const Shape& w = weights().shape();
-  a.set("in_channels", w[1] * options_.groups);
-  a.set("out_channels", w[0]);
-  a.set("kernel_size", std::vector<int64_t>{w[2], w[3]});
+  conv2d_attributes(a, weights(), options_);
   a.set("bias", true);
-  options_.to_attributes(a);
   return a;
 }
 

@@ -150,13 +150,8 @@ std::unique_ptr<nn::InferenceStep> IntegerProduct::inference_step(std::span<cons
 }
 
 void IntegerProduct::load_float(const ProductWeights& float_weights) {
-  QParams p = float_weights.qparams;
+  QParams p = weights_.with_scales(float_weights.qparams);
   const auto out = static_cast<size_t>(weights_.shape()[0]), groups = static_cast<size_t>(weights_.groups());
-  if (p.scale.size() == 1) {
-    p.scale.resize(out, p.scale[0]);
-    p.zero_point.resize(out, 0);
-    p.spec.axis = 0;
-  }
   const Range range = min_max(float_weights.weight.data(), p.spec);
   const Tensor& float_bias = float_weights.bias;
   const auto bias = float_bias.defined() ? float_bias.data().to_vector<float>() : std::vector<float>(out);

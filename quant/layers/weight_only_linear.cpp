@@ -2,6 +2,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/bit_packing.h>
+#include <thimble/quant/layers/packed_rows.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 
 namespace thimble::quant {
@@ -44,20 +45,6 @@ class LinearStep : public nn::InferenceStep {
   bool relu_;
 };
 
-// Integers [rows, n] of so many bits as unsigned ones, each row packed.
-NDArray packed_rows(const NDArray& q, int bits) {
-  const bool is_signed = q.dtype() == DType::int8;
-  const int64_t rows = q.shape(0), n = q.shape(1);
-  NDArray packed({rows, kernels::packed_bytes(n, bits)}, DType::uint8);
-  std::vector<uint8_t> row(static_cast<size_t>(n));
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto* from = static_cast<const uint8_t*>(q.raw()) + r * n;
-    for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<uint8_t>(from[i] + (is_signed ? 1 << (bits - 1) : 0));
-    kernels::pack_bits(row.data(), n, bits, packed.data<uint8_t>() + r * packed.shape(1));
-  }
-  return packed;
-}
-
 Shape parameter_shape(const WeightOnlyLinear::Config& c) {
   return c.group_size ? Shape{c.out_features, c.in_features / c.group_size} : Shape{c.out_features};
 }
@@ -96,7 +83,7 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
   const NDArray groups = linear.weight.data().reshape({-1, config.group_size ? config.group_size : config.in_features});
   const QParams p = choose_qparams(groups, spec);
   std::vector<std::pair<std::string, NDArray>> state{
-      {"weight", packed_rows(quantize(groups, p).reshape(linear.weight.shape()), config.bits)},
+      {"weight", pack_rows(quantize(groups, p).reshape(linear.weight.shape()), config.bits)},
       {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
   if (config.scheme == QScheme::affine) {
     std::vector<uint8_t> zero_points;
@@ -167,11 +154,7 @@ std::unique_ptr<nn::InferenceStep> WeightOnlyLinear::inference_step(std::span<co
 }
 
 NDArray WeightOnlyLinear::dequantized_weight() const {
-  const NDArray packed = weight_.data().contiguous();
-  NDArray integers({config_.out_features, config_.in_features}, DType::uint8);
-  for (int64_t o = 0; o < config_.out_features; ++o)
-    kernels::unpack_bits(packed.data<uint8_t>() + o * packed.shape(1), config_.in_features, config_.bits,
-                         integers.data<uint8_t>() + o * config_.in_features);
+  const NDArray integers = unpack_rows(weight_.data(), config_.in_features, config_.bits);
   QParams p{{.bits = config_.bits, .axis = 0, .group_size = config_.group_size}, scale_.data().to_vector<float>(), {}};
   p.zero_point = zero_point_.defined() ? zero_point_.data().to_vector<int32_t>()
                                        : std::vector<int32_t>(p.scale.size(), 1 << (config_.bits - 1));

@@ -138,20 +138,14 @@ class Converter {
 
   ProductWeights weights_of(const Node* node) const {
     if (const auto* trained = graph_.layer_as<QATLayer>(node)) return trained->product_weights();
-    const auto [weight, bias] = float_weights_of(node);
-    return {weight, bias, weight_quantization_of(node).qparams(weight.data())};
-  }
-
-  std::pair<Tensor, Tensor> float_weights_of(const Node* node) const {
-    if (const auto* conv = graph_.layer_as<nn::Conv2d>(node)) return {conv->weight, conv->bias};
-    const auto* linear = graph_.layer_as<nn::Linear>(node);
-    return {linear->weight, linear->bias};
+    const Tensor& weight = weight_of(graph_, node);
+    return {weight, bias_of(graph_, node), weight_quantization_of(node).qparams(weight.data())};
   }
 
   std::shared_ptr<nn::Module> integer_layer(const Node* node, const ProductWeights& weights, const TensorQParams& input,
                                             const std::optional<TensorQParams>& output) const {
     const auto* trained = graph_.layer_as<QATLayer>(node);
-    const bool relu = trained ? trained->has_relu() : graph_.layer(node).type().ends_with("ReLU");
+    const bool relu = trained ? trained->has_relu() : has_relu(graph_, node);
     if (const auto* conv = graph_.layer_as<nn::Conv2d>(node))
       return QuantizedConv2d::from_weights(weights, conv->options(), input, output, relu);
     return QuantizedLinear::from_weights(weights, input, output, relu);

@@ -94,18 +94,6 @@ std::vector<Tensor> integer_inputs(const Graph& prepared, const std::string& pro
                  batches);
 }
 
-Tensor& weight_of(const Graph& graph, const Node* product) {
-  auto* conv = graph.layer_as<nn::Conv2d>(product);
-  return conv ? conv->weight : graph.layer_as<nn::Linear>(product)->weight;
-}
-
-Tensor& bias_of(const Graph& graph, const Node* product) {
-  auto* conv = graph.layer_as<nn::Conv2d>(product);
-  return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
-}
-
-bool has_relu(const Graph& graph, const Node* product) { return graph.layer(product).type().ends_with("ReLU"); }
-
 Tensor apply_product(const Graph& graph, const Node* product, const Tensor& x, const Tensor& weight,
                      const Tensor& bias) {
   const auto* conv = graph.layer_as<nn::Conv2d>(product);

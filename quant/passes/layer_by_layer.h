@@ -30,11 +30,6 @@ std::vector<Tensor> values_at(const nn::Graph& graph, const std::string& node, s
 std::vector<Tensor> integer_inputs(const nn::Graph& prepared, const std::string& product,
                                    std::span<const Tensor> batches);
 
-/// A linear layer's or convolution's weight, [out, ...], and its bias, which may be undefined.
-Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
-Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
-/// Whether relu is fused into the product.
-bool has_relu(const nn::Graph& graph, const nn::Node* product);
 /// The layer's op, without relu, applied with these weights.
 Tensor apply_product(const nn::Graph& graph, const nn::Node* product, const Tensor& x, const Tensor& weight,
                      const Tensor& bias);

@@ -75,11 +75,17 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   return {type};
 }
 
-Tensor float_weight_of(const Graph& graph, const Node* node) {
-  if (const auto* conv = graph.layer_as<nn::Conv2d>(node)) return conv->weight;
-  const auto* linear = graph.layer_as<nn::Linear>(node);
-  return linear ? linear->weight : Tensor();
+Tensor& weight_of(const Graph& graph, const Node* product) {
+  auto* conv = graph.layer_as<nn::Conv2d>(product);
+  return conv ? conv->weight : graph.layer_as<nn::Linear>(product)->weight;
 }
+
+Tensor& bias_of(const Graph& graph, const Node* product) {
+  auto* conv = graph.layer_as<nn::Conv2d>(product);
+  return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
+}
+
+bool has_relu(const Graph& graph, const Node* product) { return graph.layer(product).type().ends_with("ReLU"); }
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
 

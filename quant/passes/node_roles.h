@@ -28,8 +28,11 @@ std::string type_of(const nn::Graph& graph, const nn::Node* node);
 /// The names that the type counts under, the most particular first. What a fused layer was made of counts, too: who
 /// keeps Linear float means Linear with ReLU as well.
 std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);
-/// The float weight of a linear or conv2d layer; undefined for others.
-Tensor float_weight_of(const nn::Graph& graph, const nn::Node* node);
+/// A product's float weight, [out, ...], and its bias, which may be undefined.
+Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
+Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
+/// Whether relu is fused into the product.
+bool has_relu(const nn::Graph& graph, const nn::Node* product);
 /// Null for other layers.
 Observer* observer_of(const nn::Graph& graph, const nn::Node* node);
 

@@ -79,14 +79,13 @@ void FakeQuantize::set_qparams(const QParams& p) {
 }
 
 void FakeQuantize::initialize(const NDArray& x) {
-  if (x.numel() > 0) observe(x, min_max(x, spec(), type()));
+  if (x.numel() == 0) return;
+  if (!observer_) return observe(x, min_max(x, spec(), type()));
+  (*observer_)(x);  // which takes the range itself
+  set_qparams(observer_->qparams());
 }
 
 void FakeQuantize::observe(const NDArray& x, const Range& range) {
-  if (observer_) {
-    (*observer_)(x);
-    return set_qparams(observer_->qparams());
-  }
   QParams p = choose_qparams(range.min, range.max, spec());
   // A range to both sides of an affine zero point, which stays where it is, is the best start there; else LSQ's own.
   const bool two_sided = spec().scheme == QScheme::affine && p.zero_point[0] != spec().qmin();
@@ -97,7 +96,7 @@ void FakeQuantize::observe(const NDArray& x, const Range& range) {
 Tensor FakeQuantize::forward(const Tensor& x) {
   const bool learns = options_.learned && training();
   const bool is_initialized = initialized_.item<uint8_t>() != 0;
-  if (training() && observing_ && !(options_.learned && is_initialized)) Observer::forward(x);
+  if (training() && observing_ && !(options_.learned && is_initialized)) initialize(x.data());
   if (!quantizing_ || x.numel() == 0) return x;
   if (!learns) return fake_quantize(x, qparams_for(x.data()));
   const QParams p = qparams();

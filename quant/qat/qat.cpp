@@ -53,7 +53,7 @@ class QATPreparer {
     const Node* original = original_.find(node->name);
     const QATLayerOptions options{.weight = weight_quantization_of(node).spec,
                                   .learned = options_.learned_step_size,
-                                  .relu = graph_.layer(node).type().ends_with("ReLU")};
+                                  .relu = has_relu(graph_, node)};
     if (const auto* conv = original_.layer_as<nn::Conv2d>(original))
       return initialized(std::make_shared<QATConv2d>(*conv, batch_norm_of(node), options));
     const auto* linear = original_.layer_as<nn::Linear>(original);

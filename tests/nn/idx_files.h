@@ -8,7 +8,8 @@
 
 #include <gtest/gtest.h>
 #include <unistd.h>
-#include <zlib.h>
+
+#include "tests/deflate.h"
 
 namespace thimble::data {
 
@@ -47,18 +48,6 @@ inline std::string idx_header(int type, const std::vector<uint32_t>& dims) {
   return bytes;
 }
 
-inline std::string gzip(const std::string& bytes) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 9, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, bytes.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
+inline std::string gzip(const std::string& bytes) { return deflated(bytes, 16 + MAX_WBITS); }
 
 }  // namespace thimble::data

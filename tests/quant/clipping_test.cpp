@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/observer_streams.h"
+#include "tests/quant/reference.h"
 #include <thimble/quant/observers/histogram_observers.h>
 
 namespace thimble::quant {
@@ -16,15 +17,6 @@ Histogram histogram_of(const std::vector<float>& values) {
   Histogram h;
   h.add(NDArray::from_vector(values), *min, *max);
   return h;
-}
-
-std::vector<QuantizationSpec> all_specs() {
-  std::vector<QuantizationSpec> specs;
-  for (int bits = 2; bits <= 8; ++bits)
-    for (const bool is_signed : {false, true})
-      for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
-        specs.push_back({.bits = bits, .is_signed = is_signed, .scheme = scheme});
-  return specs;
 }
 
 double squared_error(const std::vector<float>& values, const QParams& p) {
@@ -111,7 +103,7 @@ TEST(PercentileRange, SymmetricSchemesCutMagnitudes) {
 
 TEST(SquaredError, OfAHistogramIsThatOfItsValues) {
   for (const std::string& kind : kKinds)
-    for (const QuantizationSpec& spec : all_specs()) {
+    for (const QuantizationSpec& spec : per_tensor_specs()) {
       if (kind.starts_with("relu_")) continue;  // zeros have no error; a histogram takes them for values near 0
       SCOPED_TRACE(str(kind, ' ', spec.to_attributes()));
       const std::vector<float> values = stream_batch(kind, 5, 20000, -3, 5);
@@ -125,7 +117,7 @@ TEST(SquaredError, OfAHistogramIsThatOfItsValues) {
 
 TEST(MSERange, IsNeverWorseThanTheWholeRange) {
   for (const std::string& kind : kKinds)
-    for (const QuantizationSpec& spec : all_specs())
+    for (const QuantizationSpec& spec : per_tensor_specs())
       for (const float low : {0.0f, -1.0f, -5.0f}) {
         SCOPED_TRACE(str(kind, ' ', low, ' ', spec.to_attributes()));
         const std::vector<float> values = stream_batch(kind, 6, 5000, low, 5);
@@ -277,7 +269,7 @@ TEST(EntropyRange, DoesNotClipFewValuesNorEvenOnes) {
 
 TEST(EntropyRange, HasAnswersForEveryKindOfIntegers) {
   for (const std::string& kind : kKinds)
-    for (const QuantizationSpec& spec : all_specs()) {
+    for (const QuantizationSpec& spec : per_tensor_specs()) {
       const Histogram h = histogram_of(stream_batch(kind, 14, 3000, -3, 5));
       const ClipRange range = entropy_range(h, spec);
       EXPECT_GE(range.low, h.min());
@@ -288,7 +280,7 @@ TEST(EntropyRange, HasAnswersForEveryKindOfIntegers) {
 
 TEST(NormRange, LiesWithinTheValues) {
   for (const std::string& kind : kKinds)
-    for (const QuantizationSpec& spec : all_specs()) {
+    for (const QuantizationSpec& spec : per_tensor_specs()) {
       const Histogram h = histogram_of(stream_batch(kind, 15, 20000, -3, 5));
       const ClipRange range = norm_range(h, spec);
       EXPECT_GE(range.low, h.min());

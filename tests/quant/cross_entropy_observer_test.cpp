@@ -41,18 +41,9 @@ NDArray logits(std::mt19937& rng, int64_t rows, int64_t classes) {
   return x;
 }
 
-std::vector<QuantizationSpec> all_specs() {
-  std::vector<QuantizationSpec> specs;
-  for (int bits = 2; bits <= 8; ++bits)
-    for (const bool is_signed : {false, true})
-      for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
-        specs.push_back({.bits = bits, .is_signed = is_signed, .scheme = scheme});
-  return specs;
-}
-
 TEST(CrossEntropyObserver, IsNeverWorseThanTheWholeRange) {
   std::mt19937 rng(1);
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : per_tensor_specs()) {
     SCOPED_TRACE(str(spec.to_attributes()));
     const NDArray x = logits(rng, 100, 10);
     CrossEntropyObserver observer(spec);

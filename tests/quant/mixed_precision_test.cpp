@@ -51,17 +51,6 @@ class MixedPrecisionTest : public QuantizeTest {
     }
     return calibrated->quantized(mapping);
   }
-  template <typename F>
-  static std::string error_of(F&& f) {
-    try {
-      f();
-    } catch (const ValueError& e) {
-      return e.what();
-    }
-    ADD_FAILURE() << "no ValueError";
-    return "";
-  }
-
   Graph graph;
   std::optional<CalibratedGraph> calibrated;
   MixedPrecision::Cost cost;

@@ -23,17 +23,6 @@ namespace {
 
 using testing::HasSubstr;
 
-template <typename F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const ValueError& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "no ValueError";
-  return "";
-}
-
 TEST_F(QuantizeTest, AnMlpIsIntegerFromEndToEnd) {
   nn::Sequential model(nn::Linear(8, 40), nn::ReLU(), nn::Linear(40, 33), nn::ReLU(), nn::Linear(33, 5));
   const Graph graph = traced(model);

@@ -37,6 +37,28 @@ inline std::map<std::string, NDArray> arrays_of(const nn::Module& module) {
   return arrays;
 }
 
+/// Every number of bits, sign and scheme.
+inline std::vector<QuantizationSpec> per_tensor_specs() {
+  std::vector<QuantizationSpec> specs;
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const bool is_signed : {false, true})
+      for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
+        specs.push_back({.bits = bits, .is_signed = is_signed, .scheme = scheme});
+  return specs;
+}
+
+/// The message of the ValueError that f throws.
+template <typename F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const ValueError& e) {
+    return e.what();
+  }
+  ADD_FAILURE() << "no ValueError";
+  return "";
+}
+
 /// What an integer layer gives for the sum of an output whose weights have this scale.
 inline float reference_output(int64_t sum, const IntegerProduct::Quantization& q, float weight_scale) {
   EXPECT_EQ(sum, static_cast<int32_t>(sum)) << "the sum leaves int32";

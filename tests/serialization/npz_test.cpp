@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "tests/deflate.h"
 #include "tests/serialization/arrays.h"
 #include "tests/serialization/damage.h"
 #include "tests/serialization/files.h"
@@ -71,23 +72,9 @@ std::string npy_of(const NDArray& array) {
   return read_bytes(folder / "f");
 }
 
-std::string deflated(const std::string& bytes) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 9, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, bytes.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
 Member deflated_member(const std::string& name, const std::string& bytes) {
   Member member(name, bytes);
-  member.data = deflated(bytes);
+  member.data = deflated(bytes, -MAX_WBITS);
   member.method = Z_DEFLATED;
   return member;
 }
