@@ -14,7 +14,7 @@ uint8_t* thread_scratch(ScratchUse use, int64_t bytes) {
   std::vector<Line>& lines = memory[static_cast<std::size_t>(use)];
   const auto needed = (static_cast<std::size_t>(bytes) + sizeof(Line) - 1) / sizeof(Line);
   if (lines.size() < needed) lines.resize(needed);
-  return lines.data()->bytes;
+  return reinterpret_cast<uint8_t*>(lines.data());  // of no bytes, perhaps no memory
 }
 
 }  // namespace thimble::kernels

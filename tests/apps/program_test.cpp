@@ -77,7 +77,7 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_EQ(inspected["nodes"][1]["type"], "Quantize");
   EXPECT_TRUE(inspected["nodes"][1]["attributes"].contains("scale"));
   EXPECT_EQ(inspected["nodes"][2]["type"], "QuantizedLinear");
-  EXPECT_EQ(inspected["nodes"][2]["inputs"], json{inspected["nodes"][1]["name"]});
+  EXPECT_EQ(inspected["nodes"][2]["inputs"], json::array({inspected["nodes"][1]["name"]}));
   EXPECT_EQ(inspected["nodes"][2]["attributes"]["weight_bits"], 8);
   EXPECT_EQ(inspected["metadata"]["format"], "thimble");
   for (const json& tensor : inspected["tensors"]) expect_keys(tensor, {"name", "dtype", "shape", "bytes"});
