@@ -1,5 +1,6 @@
 #include "apps/notes.h"
 
+#include <algorithm>
 #include <set>
 
 #include "apps/datasets.h"
@@ -100,7 +101,14 @@ LoadedModel load(const std::string& path) {
   }
 }
 
-std::string dtype_of(const nn::Graph& graph) { return bits_of_layers(graph, kWeightBits).empty() ? "float32" : "int8"; }
+std::string dtype_of(const nn::Graph& graph) {
+  if (!bits_of_layers(graph, kWeightBits).empty()) return "int8";
+  int64_t most = 0;
+  for (const nn::Node* node : graph.nodes())
+    if (node->kind == nn::Node::Kind::layer && graph.layer(node).type() == "WeightOnlyLinear")
+      most = std::max(most, graph.layer(node).attributes().get<int64_t>("bits"));
+  return most == 0 ? "float32" : str("int", most);
+}
 
 std::string fewer_bits(const nn::Graph& graph) {
   return fewer_bits(bits_of_layers(graph, kWeightBits), "weights") +

@@ -35,7 +35,7 @@ std::unique_ptr<data::MNIST> open_images(const Notes& notes, const std::string& 
 /// A checkpoint that this program wrote. Throws IOError, FormatError.
 LoadedModel load(const std::string& path);
 
-/// "int8" if any layer is quantized, else "float32".
+/// "int8" if any layer computes with integers; "int4" if the weights alone are, of 4 bits at most; else "float32".
 std::string dtype_of(const nn::Graph& graph);
 
 /// How a quantized model differs from one of 8 bits: ", 2-bit weights", ", 4 to 8-bit weights, 7-bit activations".

@@ -107,6 +107,9 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--observer", q.observer, "How activations' ranges are chosen")
       ->capture_default_str()
       ->check(CLI::IsMember(quant::observer_names()));
+  command.add_option("--percentile", q.percentile, "Percent of the values that the percentile observer keeps")
+      ->capture_default_str()
+      ->check(number_from(50, 100));
   command
       .add_option("--weight-observer", q.weight_observer,
                   "How weights' ranges are chosen; mse by default if --observer is, else minmax")

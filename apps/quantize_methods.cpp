@@ -31,6 +31,7 @@ quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
   config.weight = weight_spec(o);
   config.activation.bits = o.activation_bits;
   config.observer = o.observer;
+  config.percentile = o.percentile;
   config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
   return quant::QConfigMapping().set_global(config);
 }

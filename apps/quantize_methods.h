@@ -19,6 +19,7 @@ struct QuantizeOptions {
   std::string method = "static", observer = "minmax", weight_observer, granularity = "channel", weight_scheme;
   int weight_bits = 8, activation_bits = 8;
   int64_t group_size = 128;
+  double percentile = quant::QConfig().percentile;
   // static
   int64_t calibration_images = 512;
   bool equalize = false, adaround = false, bias_correction = false;

@@ -17,6 +17,7 @@ namespace thimble::quant {
 struct QConfig {
   QuantizationSpec activation = QuantizationSpec::activation();
   std::string observer = "minmax";  ///< of activations
+  double percentile = 99.99;        ///< of values, if the observer is "percentile"
   /// Signed and symmetric, per tensor, per output channel (axis 0) or in groups, which convolutions take as per
   /// channel.
   QuantizationSpec weight = QuantizationSpec::per_channel_weight();

@@ -109,8 +109,9 @@ class Preparer {
   void observe(Node* value, const Node* reader, const QConfig& config) {
     if (const auto it = chosen_.find(value); it != chosen_.end()) {
       const auto& [first, other] = it->second;
-      check<ValueError>(other.activation == config.activation && other.observer == config.observer, "prepare: '",
-                        first->name, "' and '", reader->name,
+      check<ValueError>(other.activation == config.activation && other.observer == config.observer &&
+                            other.percentile == config.percentile,
+                        "prepare: '", first->name, "' and '", reader->name,
                         "' read the same value, and their configurations ask for different activations");
       return;
     }
@@ -130,8 +131,9 @@ class Preparer {
 }  // namespace
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
-  return prepare(graph, mapping,
-                 [](const QConfig& config) { return make_observer(config.observer, config.activation); });
+  return prepare(graph, mapping, [](const QConfig& config) {
+    return make_observer(config.observer, config.activation, {.percentile = config.percentile});
+  });
 }
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {

@@ -12,6 +12,7 @@ namespace {
 std::shared_ptr<nn::Module> make(const Attributes& a) {
   auto layer = std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = QuantizationSpec::from_attributes(a),
                                                                     .observer = a.get<std::string>("observer"),
+                                                                    .percentile = a.get<double>("percentile"),
                                                                     .learned = a.get<bool>("learned"),
                                                                     .channels = a.get<int64_t>("channels")});
   layer->set_observing(a.get<bool>("observing"));
@@ -29,7 +30,8 @@ FakeQuantize::FakeQuantize(const Options& options) : Observer(options.spec), opt
                     "FakeQuantize: ", options.channels,
                     " channels; there is one without an axis, and at least one with it");
   if (!options.learned && !options.observer.empty())
-    register_module("observer", observer_ = make_observer(options.observer, options.spec));
+    register_module("observer",
+                    observer_ = make_observer(options.observer, options.spec, {.percentile = options.percentile}));
   const Tensor scale = NDArray::full({options.channels}, 1.0);
   if (options.learned) {
     scale_ = register_parameter("scale", scale);
@@ -43,6 +45,7 @@ FakeQuantize::FakeQuantize(const Options& options) : Observer(options.spec), opt
 Attributes FakeQuantize::attributes() const {
   Attributes a = spec().to_attributes();
   a.set("observer", options_.observer);
+  a.set("percentile", options_.percentile);
   a.set("learned", options_.learned);
   a.set("channels", options_.channels);
   a.set("observing", observing_);

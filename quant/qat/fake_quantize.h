@@ -17,6 +17,7 @@ class FakeQuantize : public Observer {
     QuantizationSpec spec = {};
     /// The name of an observer; empty: each input's smallest and largest value, as suits weights.
     std::string observer = "moving-average";
+    double percentile = 99.99;  ///< of values, if the observer is "percentile"
     /// The scale is learned, from where the first input in training puts it.
     bool learned = false;
     /// Parameters for each index along spec.axis (or group): how many there are.

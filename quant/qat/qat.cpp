@@ -16,8 +16,10 @@ using nn::Node;
 std::shared_ptr<Observer> fake_quantize_for(const QConfig& config, const QATOptions& options) {
   // Of the values of a network that changes, the extremes ever seen say little.
   const std::string observer = config.observer == "minmax" ? "moving-average" : config.observer;
-  return std::make_shared<FakeQuantize>(
-      FakeQuantize::Options{.spec = config.activation, .observer = observer, .learned = options.learned_step_size});
+  return std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = config.activation,
+                                                              .observer = observer,
+                                                              .percentile = config.percentile,
+                                                              .learned = options.learned_step_size});
 }
 
 // The batch normalization that the fusion found behind each layer.

@@ -404,19 +404,46 @@ TEST_F(ProgramTest, CompareLooksForAllModelsBeforeItMeasuresOne) {
 
 TEST_F(ProgramTest, CompareTellsModelsOfFewerBitsApart) {
   train("m.st");
-  quantize("m.st", "q8.st");
-  for (const auto& [bits, out] : {std::pair("--weight-bits", "w2.st"), std::pair("--activation-bits", "a4.st")}) {
-    const Result result =
-        run({"quantize", "m.st", "--data", "data", bits, std::string(out).substr(1, 1), "--out", out});
+  struct Row {
+    std::string file, label, method, dtype;
+    std::vector<std::string> arguments;
+  };
+  const std::vector<Row> rows{
+      {"m.st", "Baseline", "baseline", "float32", {}},
+      {"q8.st", "Static", "static", "int8", {"--weight-bits", "8"}},
+      {"w2.st", "Static, 2-bit weights", "static", "int8", {"--weight-bits", "2"}},
+      {"a4.st", "Static, 4-bit activations", "static", "int8", {"--activation-bits", "4"}},
+      {"o4.st", "Weight-only", "weight-only", "int4", {"--method", "weight-only", "--weight-bits", "4"}}};
+  std::vector<std::string> compare{"compare", "--data", "data", "--runs", "1"};
+  for (const Row& row : rows) {
+    compare.push_back(row.file);
+    if (row.arguments.empty()) continue;
+    std::vector<std::string> quantize{"quantize", "m.st", "--data", "data", "--out", row.file};
+    quantize.insert(quantize.end(), row.arguments.begin(), row.arguments.end());
+    const Result result = run(quantize);
     ASSERT_EQ(result.status, 0) << result.err;
   }
-  const json rows = json_of({"compare", "m.st", "q8.st", "w2.st", "a4.st", "--data", "data", "--runs", "1"}).at("rows");
-  const std::vector<std::string> labels{"Baseline", "Static", "Static, 2-bit weights", "Static, 4-bit activations"};
-  for (size_t i = 0; i < labels.size(); ++i) {
-    EXPECT_EQ(rows[i]["label"], labels[i]);
-    EXPECT_EQ(rows[i]["method"], i == 0 ? "baseline" : "static");
-    EXPECT_EQ(rows[i]["dtype"], i == 0 ? "float32" : "int8");
+  const json compared = json_of(compare).at("rows");
+  ASSERT_EQ(compared.size(), rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(compared[i]["label"], rows[i].label);
+    EXPECT_EQ(compared[i]["method"], rows[i].method);
+    EXPECT_EQ(compared[i]["dtype"], rows[i].dtype);
   }
+}
+
+TEST_F(ProgramTest, PercentileClipsActivations) {
+  train("m.st");
+  std::vector<double> scales;
+  for (const char* percentile : {"100", "99", "90"}) {
+    const Result result = run({"quantize", "m.st", "--data", "data", "--observer", "percentile", "--percentile",
+                               percentile, "--out", "q.st"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    const json nodes = json_of({"inspect", "q.st"}).at("nodes");
+    scales.push_back(nodes.back().at("attributes").at("input_scale"));
+  }
+  EXPECT_GT(scales[0], scales[1]);
+  EXPECT_GT(scales[1], scales[2]);
 }
 
 TEST_F(ProgramTest, OneRunHasNoStandardDeviation) {
