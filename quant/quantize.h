@@ -33,9 +33,9 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
 using ObserverFactory = std::function<std::shared_ptr<Observer>(const QConfig&)>;
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer);
 
-/// The integer graph of a prepared one that has seen calibration data: integer values flow from integer layer to
-/// integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float. Throws ValueError if
-/// an observer has seen nothing.
+/// The integer graph, in evaluation mode, of a prepared one that has seen calibration data: integer values flow from
+/// integer layer to integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float.
+/// Throws ValueError if an observer has seen nothing.
 nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
 
 /// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts.

@@ -18,6 +18,8 @@ struct WeightQuantization {
 
   /// Throws ValueError for weights that are not finite, an unknown observer, or scales that do not fit.
   QParams qparams(const NDArray& weight) const;
+  /// Throws what qparams() would, without looking for the best range.
+  void check(const NDArray& weight) const;
 
   Attributes to_attributes() const;
   /// Throws FormatError.
@@ -29,5 +31,18 @@ struct ProductWeights {
   Tensor weight, bias;
   QParams qparams;
 };
+
+/// A bias as integers, for an input of this scale: of output channel c, value[c] * input_scale * step[c], where the
+/// weights (of its first group) have scale step[c] * 2^(8 - bits).
+struct IntegerBias {
+  std::vector<int32_t> value;
+  std::vector<float> step;
+};
+/// The steps follow from the weights' scales, but where the bias would leave int32 they are coarser. Throws ValueError
+/// for values that are not finite.
+IntegerBias integer_bias(const ProductWeights& weights, float input_scale);
+
+/// How large a bias may be, so that it and any sum of k products of 8 bits fit int32.
+int64_t integer_bias_limit(int64_t k);
 
 }  // namespace thimble::quant

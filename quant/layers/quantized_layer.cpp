@@ -17,18 +17,6 @@ int small_int(const Attributes& attributes, const std::string& key) {
 
 nn::ValueInfo info_of(const Tensor& x) { return {x.shape(), x.dtype()}; }
 
-// How large a quantized bias may be, so that it and any sum of k products fit int32.
-int64_t bias_limit(int64_t k) { return std::numeric_limits<int32_t>::max() - k * 255 * 128; }
-
-// The scale of a channel's weights, given the one that suits the weights alone: it is the bias's scale too. A bias that
-// dwarfs its weights could leave int32, so the scale gets coarser; where all weights are zero, any scale suits them,
-// and the finest keeps the bias exact.
-float channel_scale(float for_weights, bool all_zero, float bias, float input_scale, int64_t k) {
-  const double least = std::abs(double{bias}) / (double{input_scale} * static_cast<double>(bias_limit(k)) * 0.999);
-  const float finest = std::max(static_cast<float>(least), std::numeric_limits<float>::min());
-  return all_zero && bias != 0 ? finest : std::max(for_weights, finest);
-}
-
 }  // namespace
 
 TensorQParams TensorQParams::from(const QParams& p) {
@@ -150,29 +138,19 @@ std::unique_ptr<nn::InferenceStep> IntegerProduct::inference_step(std::span<cons
 }
 
 void IntegerProduct::load_float(const ProductWeights& float_weights) {
-  QParams p = weights_.with_scales(float_weights.qparams);
-  const auto out = static_cast<size_t>(weights_.shape()[0]), groups = static_cast<size_t>(weights_.groups());
-  const Range range = min_max(float_weights.weight.data(), p.spec);
-  const Tensor& float_bias = float_weights.bias;
-  const auto bias = float_bias.defined() ? float_bias.data().to_vector<float>() : std::vector<float>(out);
-  NDArray quantized_bias({weights_.shape()[0]}, DType::int32);
-  const float input_scale = quantization_.input.scale, steps = static_cast<float>(1 << weights_.shift());
-  for (size_t c = 0; c < out; ++c) {
-    check<ValueError>(std::isfinite(bias[c]), type_, ": bias ", c, " is not finite");
-    const size_t i = c * groups;
-    const bool all_zero = range.min[i] == 0 && range.max[i] == 0;
-    const float step = channel_scale(p.scale[i] / steps, all_zero, bias[c], input_scale, weights_.k());
-    p.scale[i] = step * steps;
-    quantized_bias.data<int32_t>()[c] =
-        static_cast<int32_t>(std::nearbyint(double{bias[c]} / (double{input_scale} * double{step})));
-  }
-  const IntegerWeights::State state = weights_.quantize(float_weights.weight.data(), p);
-  load_state({{"weight", state.values}, {"weight_scale", state.scale}, {"bias", quantized_bias}});
+  ProductWeights w = float_weights;
+  w.qparams = weights_.with_scales(w.qparams);
+  const IntegerBias bias = integer_bias(w, quantization_.input.scale);
+  const auto groups = static_cast<size_t>(weights_.groups());
+  for (size_t c = 0; c < bias.step.size(); ++c)
+    w.qparams.scale[c * groups] = bias.step[c] * static_cast<float>(1 << weights_.shift());
+  const IntegerWeights::State state = weights_.quantize(w.weight.data(), w.qparams);
+  load_state({{"weight", state.values}, {"weight_scale", state.scale}, {"bias", NDArray::from_vector(bias.value)}});
 }
 
 void IntegerProduct::state_changed() {
   IntegerLayer::state_changed();
-  const int64_t limit = bias_limit(weights_.k());
+  const int64_t limit = integer_bias_limit(weights_.k());
   for (const int64_t b : bias_.data().to_vector<int32_t>())
     check<ValueError>(std::abs(b) <= limit, type_, ": bias ", b, " is not in [-", limit, ", ", limit,
                       "], sums could leave int32");

@@ -34,7 +34,9 @@ std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, cons
 
 class Converter {
  public:
-  Converter(const Graph& prepared, ConversionReport* report) : graph_(prepared.clone()), report_(report) {}
+  Converter(const Graph& prepared, ConversionReport* report) : graph_(prepared.clone()), report_(report) {
+    graph_.eval();
+  }
 
   Graph run() {
     remove_observers();
@@ -153,7 +155,7 @@ class Converter {
 
   void convert_add(Node*& node) {
     Node *a = integer_of(node->inputs[0]), *b = integer_of(node->inputs[1]);
-    const TensorQParams output = qparams_.at(node);
+    const TensorQParams output = observed(node);
     const bool relu = graph_.is_op(node, "add_relu");
     node =
         replace_by_layer(node, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu), {a, b});
@@ -195,7 +197,7 @@ class Converter {
   }
 
   void pass_on(Node* node) {
-    const TensorQParams p = is_concat(graph_, node) ? qparams_.at(node) : integers_.at(integer_of(node->inputs[0]));
+    const TensorQParams p = is_concat(graph_, node) ? observed(node) : integers_.at(integer_of(node->inputs[0]));
     for (size_t i = 0; i < node->inputs.size(); ++i)
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
@@ -224,11 +226,18 @@ class Converter {
     return false;
   }
 
+  const TensorQParams& observed(const Node* value) const {
+    const auto it = qparams_.find(value);
+    check<ValueError>(it != qparams_.end(), "convert: '", value->name,
+                      "' is to be quantized, but has no observer behind it; give a graph of prepare()");
+    return it->second;
+  }
+
   // The integer form of a value: itself, or a Quantize node behind it.
   Node* integer_of(Node* value) {
     if (integers_.contains(value)) return value;
     if (const auto it = quantized_.find(value); it != quantized_.end()) return it->second;
-    const TensorQParams& p = qparams_.at(value);
+    const TensorQParams& p = observed(value);
     Node* node = graph_.add_layer(value->name + ".quantize", std::make_shared<Quantize>(p), {value}, value);
     integers_[node] = p;
     return quantized_[value] = node;

@@ -32,6 +32,8 @@ class Preparer {
   Preparer(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer)
       : graph_(graph.clone()), mapping_(mapping), make_observer_(make_observer) {
     graph_.eval();
+    for (Node* node : graph_.nodes())
+      if (is_marked(node)) node->attributes = without_marks(node->attributes);  // of an earlier mapping
   }
 
   Graph run() {
@@ -41,7 +43,7 @@ class Preparer {
       if (!config) continue;
       check_config(node->name, *config);
       if (is_product(graph_, node))
-        mark(node, {config->weight, config->weight_observer});
+        mark(node, checked_weight_quantization(node, *config));
       else
         mark(node);
       for (Node* input : std::vector<Node*>(node->inputs))
@@ -54,6 +56,13 @@ class Preparer {
   }
 
  private:
+  // Throws what convert() would throw only after the calibration.
+  WeightQuantization checked_weight_quantization(const Node* node, const QConfig& config) const {
+    const WeightQuantization quantization{config.weight, config.weight_observer};
+    nn::detail::named_in_errors(node->name, [&] { quantization.check(weight_of(graph_, node).data()); });
+    return quantization;
+  }
+
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) {
     const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;

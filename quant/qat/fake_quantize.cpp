@@ -9,11 +9,26 @@ namespace thimble::quant {
 
 namespace {
 
+constexpr const char* kObserver = "observer_";
+
+std::shared_ptr<Observer> observer_from(const Attributes& a) {
+  const auto type = a.get<std::string>("observer");
+  if (type.empty()) return nullptr;
+  auto observer = std::dynamic_pointer_cast<Observer>(nn::make_layer(type, a.part(kObserver)));
+  check<FormatError>(observer != nullptr, "attribute 'observer': '", type, "' is no observer");
+  return observer;
+}
+
+// As if it had these elements, but without memory for them: their number may come from a file.
+Tensor repeated(double value, int64_t count, DType dtype = DType::float32) {
+  return Tensor(NDArray::full({1}, value, dtype).broadcast_to({count}));
+}
+
 std::shared_ptr<nn::Module> make(const Attributes& a) {
   auto layer = std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = QuantizationSpec::from_attributes(a),
-                                                                    .observer = a.get<std::string>("observer"),
-                                                                    .percentile = a.get<double>("percentile"),
+                                                                    .observer = observer_from(a),
                                                                     .learned = a.get<bool>("learned"),
+                                                                    .batched = a.get<bool>("batched"),
                                                                     .channels = a.get<int64_t>("channels")});
   layer->set_observing(a.get<bool>("observing"));
   layer->set_quantizing(a.get<bool>("quantizing"));
@@ -29,24 +44,24 @@ FakeQuantize::FakeQuantize(const Options& options) : Observer(options.spec), opt
   check<ValueError>(options.channels >= 1 && (options.channels == 1 || options.spec.axis),
                     "FakeQuantize: ", options.channels,
                     " channels; there is one without an axis, and at least one with it");
-  if (!options.learned && !options.observer.empty())
-    register_module("observer",
-                    observer_ = make_observer(options.observer, options.spec, {.percentile = options.percentile}));
-  const Tensor scale = NDArray::full({options.channels}, 1.0);
+  check<ValueError>(!options.observer || (!options.learned && options.observer->spec() == options.spec),
+                    "FakeQuantize: its observer is for other parameters");
+  if (options.observer) register_module("observer", options.observer);
   if (options.learned) {
-    scale_ = register_parameter("scale", scale);
+    scale_ = register_parameter("scale", repeated(1, options.channels));
   } else {
-    scale_ = register_buffer("scale", scale);
+    scale_ = register_buffer("scale", repeated(1, options.channels));
   }
-  zero_point_ = register_buffer("zero_point", NDArray::zeros({options.channels}, DType::int32));
+  zero_point_ = register_buffer("zero_point", repeated(0, options.channels, DType::int32));
   initialized_ = register_buffer("initialized", NDArray::zeros({}, DType::uint8));
 }
 
 Attributes FakeQuantize::attributes() const {
   Attributes a = spec().to_attributes();
-  a.set("observer", options_.observer);
-  a.set("percentile", options_.percentile);
+  a.set("observer", options_.observer ? options_.observer->type() : "");
+  if (options_.observer) a.set_all(kObserver, options_.observer->attributes());
   a.set("learned", options_.learned);
+  a.set("batched", options_.batched);
   a.set("channels", options_.channels);
   a.set("observing", observing_);
   a.set("quantizing", quantizing_);
@@ -59,7 +74,7 @@ void FakeQuantize::set_observing(bool observing) {
 }
 
 QParams FakeQuantize::qparams() const {
-  check<ValueError>(initialized_.item<uint8_t>() != 0, "fake-quantize '", name(),
+  check<ValueError>(has_qparams(), "fake-quantize '", name(),
                     "' has seen no values: train the prepared graph, or run it on data in training mode");
   std::vector<float> scale = scale_.data().to_vector<float>();
   // An optimizer's step may lead to 0 or beyond.
@@ -68,7 +83,7 @@ QParams FakeQuantize::qparams() const {
 }
 
 QParams FakeQuantize::qparams_for(const NDArray& x) const {
-  const bool of_each = observing_ && !options_.learned && !observer_;
+  const bool of_each = observing_ && !options_.learned && !options_.observer;
   return of_each ? choose_qparams(x, spec()) : qparams();
 }
 
@@ -83,28 +98,33 @@ void FakeQuantize::set_qparams(const QParams& p) {
 
 void FakeQuantize::initialize(const NDArray& x) {
   if (x.numel() == 0) return;
-  if (!observer_) return observe(x, min_max(x, spec(), type()));
-  (*observer_)(x);  // which takes the range itself
-  set_qparams(observer_->qparams());
+  if (!options_.observer) return observe(x, min_max(x, spec(), type()));
+  (*options_.observer)(x);  // which takes the range itself
+  set_qparams(options_.observer->qparams());
 }
 
 void FakeQuantize::observe(const NDArray& x, const Range& range) {
   QParams p = choose_qparams(range.min, range.max, spec());
   // A range to both sides of an affine zero point, which stays where it is, is the best start there; else LSQ's own.
   const bool two_sided = spec().scheme == QScheme::affine && p.zero_point[0] != spec().qmin();
-  if (options_.learned && !two_sided) p.scale = lsq_initial_scale(x, spec());
+  if (options_.learned && !two_sided)
+    p.scale = lsq_initial_scale(x, spec(), lsq_positive_steps(spec(), p.zero_point[0]));
   set_qparams(p);
 }
 
 Tensor FakeQuantize::forward(const Tensor& x) {
   const bool learns = options_.learned && training();
-  const bool is_initialized = initialized_.item<uint8_t>() != 0;
-  if (training() && observing_ && !(options_.learned && is_initialized)) initialize(x.data());
+  if (training() && observing_ && !(options_.learned && has_qparams())) initialize(x.data());
   if (!quantizing_ || x.numel() == 0) return x;
   if (!learns) return fake_quantize(x, qparams_for(x.data()));
   const QParams p = qparams();
   std::ranges::copy(p.scale, scale_.mutable_data().data<float>());
-  return fake_quantize(x, scale_, p.zero_point, spec(), lsq_grad_factor(x.numel() / options_.channels, spec()));
+  return fake_quantize(x, scale_, p.zero_point, spec(), grad_factor(x.shape(), p.zero_point[0]));
+}
+
+double FakeQuantize::grad_factor(const Shape& x, int32_t zero_point) const {
+  const int64_t samples = options_.batched && x.ndim() > 0 ? x[0] : 1;
+  return lsq_grad_factor(x.numel() / samples / options_.channels, lsq_positive_steps(spec(), zero_point));
 }
 
 }  // namespace thimble::quant

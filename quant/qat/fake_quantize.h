@@ -15,11 +15,13 @@ class FakeQuantize : public Observer {
  public:
   struct Options {
     QuantizationSpec spec = {};
-    /// The name of an observer; empty: each input's smallest and largest value, as suits weights.
-    std::string observer = "moving-average";
-    double percentile = 99.99;  ///< of values, if the observer is "percentile"
-    /// The scale is learned, from where the first input in training puts it.
+    /// Of the same spec, in which it is registered as "observer"; null: each input's smallest and largest value, as
+    /// suits weights.
+    std::shared_ptr<Observer> observer = nullptr;
+    /// The scale is learned, from where the first input in training puts it; then there is no observer.
     bool learned = false;
+    /// Dimension 0 of inputs counts samples, as that of activations does.
+    bool batched = false;
     /// Parameters for each index along spec.axis (or group): how many there are.
     int64_t channels = 1;
   };
@@ -33,8 +35,10 @@ class FakeQuantize : public Observer {
   /// Only in training does it change.
   bool has_side_effects() const override { return training() && observing_; }
 
-  /// Throws ValueError if no values have been seen.
+  /// Throws ValueError unless has_qparams().
   QParams qparams() const override;
+  /// Whether values have been seen.
+  bool has_qparams() const { return initialized_.item<uint8_t>() != 0; }
   /// What x is quantized with in evaluation: qparams(), unless each input has its own.
   QParams qparams_for(const NDArray& x) const;
   /// Chooses parameters for these values, as the first input in training does. Throws ValueError for values that are
@@ -51,13 +55,13 @@ class FakeQuantize : public Observer {
  private:
   void observe(const NDArray& x, const Range& range) override;
   void set_qparams(const QParams& qparams);
+  double grad_factor(const Shape& x, int32_t zero_point) const;
 
   Options options_;
   bool observing_ = true, quantizing_ = true;
-  std::shared_ptr<Observer> observer_;  // null: parameters of each input by itself, or learned ones
-  Tensor scale_;                        // [channels]
-  Tensor zero_point_;                   // int32 [channels]
-  Tensor initialized_;                  // uint8, whether there are parameters yet
+  Tensor scale_;        // [channels]
+  Tensor zero_point_;   // int32 [channels]
+  Tensor initialized_;  // uint8, whether there are parameters yet
 };
 
 }  // namespace thimble::quant

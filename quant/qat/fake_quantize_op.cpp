@@ -129,11 +129,15 @@ Tensor fake_quantize(const Tensor& x, const QParams& p) {
   return fake_quantize(x, NDArray::from_vector(p.scale).to(x.dtype()), p.zero_point, p.spec);
 }
 
-double lsq_grad_factor(int64_t elements, const QuantizationSpec& spec) {
-  return 1 / std::sqrt(static_cast<double>(std::max<int64_t>(elements, 1)) * spec.qmax());
+int32_t lsq_positive_steps(const QuantizationSpec& spec, int32_t zero_point) {
+  return std::max(spec.qmax() - zero_point, 1);
 }
 
-std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& spec) {
+double lsq_grad_factor(int64_t elements, int32_t positive_steps) {
+  return 1 / std::sqrt(static_cast<double>(std::max<int64_t>(elements, 1)) * positive_steps);
+}
+
+std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& spec, int32_t positive_steps) {
   check_bits(spec.bits, "lsq_initial_scale");
   check<ValueError>(x.numel() > 0, "lsq_initial_scale: there are no values");
   const Blocks blocks(x.shape(), spec, "lsq_initial_scale");
@@ -146,7 +150,7 @@ std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& s
   const auto elements = static_cast<double>(blocks.outer * blocks.inner);
   for (const double sum : sums) {
     check<ValueError>(std::isfinite(sum), "lsq_initial_scale: the values hold NaN or infinity");
-    const auto scale = static_cast<float>(2 * sum / elements / std::sqrt(static_cast<double>(spec.qmax())));
+    const auto scale = static_cast<float>(2 * sum / elements / std::sqrt(static_cast<double>(positive_steps)));
     scales.push_back(sum == 0 ? 1 : std::max(scale, std::numeric_limits<float>::min()));
   }
   return scales;

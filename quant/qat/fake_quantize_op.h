@@ -23,12 +23,15 @@ Tensor fake_quantize(const Tensor& x, const QParams& qparams);
 Tensor fake_quantize(const Tensor& x, const Tensor& scale, const std::vector<int32_t>& zero_point,
                      const QuantizationSpec& spec, double grad_factor = 1);
 
-/// 1 / sqrt(elements * qmax), which brings a scale's gradient to the size of the gradients of the `elements` values
-/// that share it.
-double lsq_grad_factor(int64_t elements, const QuantizationSpec& spec);
+/// Q_P of Esser et al. 2020: the integers above the zero point, at least 1.
+int32_t lsq_positive_steps(const QuantizationSpec& spec, int32_t zero_point);
 
-/// 2 mean|x| / sqrt(qmax): where LSQ starts, one scale for each index along spec.axis or one in all. Throws ValueError
-/// for values that are not finite or an empty x.
-std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& spec);
+/// 1 / sqrt(elements * positive_steps), which brings a scale's gradient to the size of the gradients of the `elements`
+/// values that share it: a layer's weights, or the features of one sample.
+double lsq_grad_factor(int64_t elements, int32_t positive_steps);
+
+/// 2 mean|x| / sqrt(positive_steps): where LSQ starts, one scale for each index along spec.axis or one in all. Throws
+/// ValueError for values that are not finite or an empty x.
+std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& spec, int32_t positive_steps);
 
 }  // namespace thimble::quant

@@ -16,10 +16,9 @@ using nn::Node;
 std::shared_ptr<Observer> fake_quantize_for(const QConfig& config, const QATOptions& options) {
   // Of the values of a network that changes, the extremes ever seen say little.
   const std::string observer = config.observer == "minmax" ? "moving-average" : config.observer;
-  return std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = config.activation,
-                                                              .observer = observer,
-                                                              .percentile = config.percentile,
-                                                              .learned = options.learned_step_size});
+  FakeQuantize::Options fake{.spec = config.activation, .learned = options.learned_step_size, .batched = true};
+  if (!fake.learned) fake.observer = make_observer(observer, config.activation, {.percentile = config.percentile});
+  return std::make_shared<FakeQuantize>(fake);
 }
 
 // The batch normalization that the fusion found behind each layer.
@@ -80,11 +79,24 @@ class QATPreparer {
 };
 
 template <typename F>
+void for_each_qat_layer(Graph& graph, F&& f) {
+  for (Node* node : graph.nodes())
+    if (auto* layer = graph.layer_as<QATLayer>(node)) f(*layer, node);
+}
+
+template <typename F>
 void for_each_fake_quantize(Graph& graph, F&& f) {
-  for (Node* node : graph.nodes()) {
+  for (Node* node : graph.nodes())
     if (auto* layer = graph.layer_as<FakeQuantize>(node)) f(*layer);
-    if (auto* layer = graph.layer_as<QATLayer>(node)) f(layer->weight_fake_quant());
-  }
+  for_each_qat_layer(graph, [&](QATLayer& layer, const Node*) { f(layer.weight_fake_quant()); });
+}
+
+// Of what the product reads, perhaps through ops that pass integers on; 0 if it has seen no values yet.
+float input_scale(const Graph& graph, const Node* product) {
+  const Node* source = product->inputs[0];
+  while (!observer_of(graph, source) && passes_integers_on(graph, source)) source = source->inputs[0];
+  const auto* fake = graph.layer_as<FakeQuantize>(source);
+  return fake && fake->has_qparams() ? fake->qparams().scale[0] : 0;
 }
 
 }  // namespace
@@ -94,15 +106,17 @@ nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, con
 }
 
 void freeze_bn_stats(nn::Graph& graph) {
-  for (Node* node : graph.nodes())
-    if (auto* layer = graph.layer_as<QATLayer>(node)) layer->freeze_bn_stats(true);
+  for_each_qat_layer(graph, [](QATLayer& layer, const Node*) { layer.freeze_bn_stats(true); });
 }
 
 void disable_observer(nn::Graph& graph) {
   for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(false); });
+  for_each_qat_layer(graph,
+                     [&](QATLayer& layer, const Node* node) { layer.set_input_scale(input_scale(graph, node)); });
 }
 void enable_observer(nn::Graph& graph) {
   for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(true); });
+  for_each_qat_layer(graph, [](QATLayer& layer, const Node*) { layer.set_input_scale(0); });
 }
 void disable_fake_quant(nn::Graph& graph) {
   for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_quantizing(false); });

@@ -21,12 +21,14 @@ struct QATOptions {
 /// integers of them: layers become QATLinear and QATConv2d, with the batch normalization and the relu behind them
 /// inside (see fuse_conv_bn_relu), and FakeQuantize stands where prepare() puts observers. Give it the graph unfused,
 /// so that batch normalization goes on learning. Activations follow the mapping's observer, "moving-average" if that
-/// says "minmax". Throws as prepare() does.
+/// says "minmax"; weights follow the extremes of each step, whatever the mapping's weight observer. Throws as prepare()
+/// does.
 nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, const QATOptions& options = {});
 
 /// Batch normalization inside QAT layers uses its running statistics from now on, and leaves them as they are.
 void freeze_bn_stats(nn::Graph& graph);
-/// Ranges stay as they are (learned scales, too), or follow again.
+/// Ranges stay as they are (learned scales, too), or follow again. While they stay, biases are rounded as those of the
+/// integer layers will be, whose scale is that of inputs times that of weights.
 void disable_observer(nn::Graph& graph);
 void enable_observer(nn::Graph& graph);
 /// Values pass unrounded, as if nothing was quantized, or are rounded again.

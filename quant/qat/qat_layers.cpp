@@ -30,10 +30,10 @@ NDArray per_channel(const NDArray& values, const Tensor& weight) {
 QATLayer::QATLayer(const QATLayerOptions& options, const Shape& weight_shape, std::shared_ptr<nn::BatchNorm> bn)
     : weight_fake_quant_(std::make_shared<FakeQuantize>(
           FakeQuantize::Options{.spec = options.weight,
-                                .observer = "",
                                 .learned = options.learned,
                                 .channels = Blocks(weight_shape, options.weight, "QAT").channels})),
       bn_(std::move(bn)),
+      input_scale_(NDArray::zeros({})),
       options_(options) {
   check<ShapeError>(!bn_ || bn_->num_features() == weight_shape[0], "QAT: batch normalization of ",
                     bn_ ? bn_->num_features() : 0, " features behind weights ", weight_shape);
@@ -80,16 +80,43 @@ ProductWeights QATLayer::folded(const Tensor& weight, const Tensor& bias) const 
   return {weight_fake_quant_->quantizing() ? fake_quantize(folded_weight, p) : folded_weight, folded_bias, p};
 }
 
+Tensor QATLayer::bias_rounding(const ProductWeights& w) const {
+  const float input_scale = input_scale_.item<float>();
+  if (input_scale <= 0 || !weight_fake_quant_->quantizing() || !w.bias.defined()) return Tensor();
+  const IntegerBias integers = integer_bias(w, input_scale);
+  NDArray rounded(w.bias.shape());
+  for (size_t c = 0; c < integers.value.size(); ++c)
+    rounded.data<float>()[c] = static_cast<float>(integers.value[c] * double{input_scale} * double{integers.step[c]});
+  const NoGrad guard;
+  return Tensor(rounded) - w.bias;
+}
+
+ProductWeights QATLayer::integer_form(const Tensor& weight, const Tensor& bias) const {
+  ProductWeights w = folded(weight, bias);
+  const NoGrad guard;
+  if (const Tensor rounding = bias_rounding(w); rounding.defined()) w.bias = w.bias + rounding;
+  return w;
+}
+
+// To the gradients the rounding is a constant: they pass straight through it.
+Tensor QATLayer::trained_bias(const Tensor& weight, const Tensor& bias) const {
+  Tensor rounding = bias_rounding(folded(weight, bias));
+  if (!rounding.defined()) return bias;
+  if (bn_) rounding = rounding / reshape(bn_factor(weight), rounding.shape());  // which the normalization multiplies by
+  return bias.defined() ? bias + rounding : rounding;
+}
+
 template <typename Product>
 Tensor QATLayer::run(bool training, const Tensor& weight, const Tensor& bias, Product&& product) {
   const auto activated = [this](const Tensor& y) { return options_.relu ? relu(y) : y; };
   if (!training) {
-    const ProductWeights w = folded(weight, bias);
+    const ProductWeights w = integer_form(weight, bias);
     return activated(product(w.weight, w.bias));
   }
-  if (!bn_) return activated(product((*weight_fake_quant_)(weight), bias));
+  const Tensor b = trained_bias(weight, bias);
+  if (!bn_) return activated(product((*weight_fake_quant_)(weight), b));
   const Tensor factor = bn_factor(weight);
-  const Tensor y = product((*weight_fake_quant_)(weight * factor) / factor, bias);
+  const Tensor y = product((*weight_fake_quant_)(weight * factor) / factor, b);
   bn_->set_own_mode(!frozen_);
   return options_.relu ? bn_->forward_relu(y) : (*bn_)(y);
 }
@@ -97,6 +124,7 @@ Tensor QATLayer::run(bool training, const Tensor& weight, const Tensor& bias, Pr
 QATLinear::QATLinear(const nn::Linear& linear, std::shared_ptr<nn::BatchNorm> bn, const QATLayerOptions& options)
     : Linear(linear.weight, linear.bias), QATLayer(options, linear.weight.shape(), std::move(bn)) {
   register_module("weight_fake_quant", weight_fake_quant_);
+  register_buffer("input_scale", input_scale_);
   if (bn_) register_module("bn", bn_);
 }
 
@@ -113,6 +141,7 @@ Attributes QATLinear::attributes() const {
 QATConv2d::QATConv2d(const nn::Conv2d& conv, std::shared_ptr<nn::BatchNorm> bn, const QATLayerOptions& options)
     : Conv2d(conv.weight, conv.bias, conv.options()), QATLayer(options, conv.weight.shape(), std::move(bn)) {
   register_module("weight_fake_quant", weight_fake_quant_);
+  register_buffer("input_scale", input_scale_);
   if (bn_) register_module("bn", bn_);
 }
 

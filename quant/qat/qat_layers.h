@@ -38,6 +38,9 @@ class QATLayer {
   FakeQuantize& weight_fake_quant() { return *weight_fake_quant_; }
   /// Chooses the parameters for these weights, normalization folded in.
   void initialize(const Tensor& weight);
+  /// The scale of the layer's input, which stays as it is: from now on its bias is rounded as the integer layer's will
+  /// be. 0: it does not stay, and the bias is not rounded.
+  void set_input_scale(float scale) { input_scale_.set_data(NDArray::full({}, scale)); }
   /// From now on, or no longer, the running statistics normalize in training, too, and stay as they are.
   void freeze_bn_stats(bool frozen) { frozen_ = frozen; }
 
@@ -45,15 +48,22 @@ class QATLayer {
   QATLayer(const QATLayerOptions& options, const Shape& weight_shape, std::shared_ptr<nn::BatchNorm> bn);
 
   Attributes options_attributes() const;
-  ProductWeights folded(const Tensor& weight, const Tensor& bias) const;
+  /// Weights and bias as the integer layer has them.
+  ProductWeights integer_form(const Tensor& weight, const Tensor& bias) const;
   /// The layer's output; product(w, b) applies its op with these weights.
   template <typename Product>
   Tensor run(bool training, const Tensor& weight, const Tensor& bias, Product&& product);
 
   std::shared_ptr<FakeQuantize> weight_fake_quant_;
   std::shared_ptr<nn::BatchNorm> bn_;  // may be null
+  Tensor input_scale_;                 // 0-d; see set_input_scale()
 
  private:
+  // Fake-quantized weights and the bias, normalization folded in.
+  ProductWeights folded(const Tensor& weight, const Tensor& bias) const;
+  // What rounding adds to the folded bias, [out]; undefined if it is not rounded.
+  Tensor bias_rounding(const ProductWeights& folded) const;
+  Tensor trained_bias(const Tensor& weight, const Tensor& bias) const;
   // For each output channel, as [out, 1, ...]; not 0.
   Tensor bn_factor(const Tensor& weight) const;
 
@@ -72,7 +82,7 @@ class QATLinear : public nn::Linear, public QATLayer {
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo>) const override { return nullptr; }
   std::string type() const override { return "QATLinear"; }
   Attributes attributes() const override;
-  ProductWeights product_weights() const override { return folded(weight, bias); }
+  ProductWeights product_weights() const override { return integer_form(weight, bias); }
 };
 
 /// nn::Conv2d, with an nn::BatchNorm2d behind it or without.
@@ -85,7 +95,7 @@ class QATConv2d : public nn::Conv2d, public QATLayer {
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo>) const override { return nullptr; }
   std::string type() const override { return "QATConv2d"; }
   Attributes attributes() const override;
-  ProductWeights product_weights() const override { return folded(weight, bias); }
+  ProductWeights product_weights() const override { return integer_form(weight, bias); }
 };
 
 }  // namespace thimble::quant

@@ -152,7 +152,7 @@ TEST(FakeQuantizeOp, BadArgumentsAreErrors) {
 }
 
 TEST(FakeQuantizeLayer, FollowsWhatPassesInTrainingAlone) {
-  FakeQuantize layer({.spec = QuantizationSpec::activation(), .observer = "moving-average"});
+  FakeQuantize layer({.spec = QuantizationSpec::activation(), .observer = make_observer("moving-average", {})});
   const auto ramp = [](float high) { return Tensor(NDArray::from_vector<float>({0, high})); };
   layer.eval();
   EXPECT_THROW(layer(ramp(1)), ValueError);  // nothing seen
@@ -181,7 +181,38 @@ TEST(FakeQuantizeLayer, StartsLearnedScalesAsThePaperSays) {
   EXPECT_EQ(layer.parameters().size(), 1u);
   layer(Tensor(NDArray::full({4}, 100)));  // learned from now on
   EXPECT_FLOAT_EQ(layer.qparams().scale[0], 2 * 2.0f / std::sqrt(15.0f));
-  EXPECT_DOUBLE_EQ(lsq_grad_factor(60, QuantizationSpec::activation(4)), 1 / std::sqrt(60.0 * 15));
+  EXPECT_DOUBLE_EQ(lsq_grad_factor(60, 15), 1 / std::sqrt(60.0 * 15));
+}
+
+// Q_P counts from the zero point: the same integers have the same start and the same gradient, whatever their names.
+TEST(FakeQuantizeLayer, LearnedScalesDoNotDependOnTheSignOfIntegers) {
+  const NDArray values = NDArray::from_vector<float>({0, 1, 2, 5, 3, 0.5});
+  for (const QScheme scheme : {QScheme::affine, QScheme::symmetric}) {
+    std::vector<float> scales, gradients;
+    for (const bool is_signed : {false, true}) {
+      FakeQuantize layer({.spec = {.bits = 4, .is_signed = is_signed, .scheme = scheme}, .learned = true});
+      sum(layer(Tensor(values))).backward();
+      scales.push_back(layer.qparams().scale[0]);
+      gradients.push_back(layer.parameters().at(0).grad().item<float>());
+    }
+    EXPECT_FLOAT_EQ(scales[0], scales[1]);
+    EXPECT_FLOAT_EQ(gradients[0], gradients[1]);
+    EXPECT_FLOAT_EQ(scales[0], 2 * 11.5f / 6 / std::sqrt(scheme == QScheme::affine ? 15.0f : 7.0f));
+  }
+}
+
+TEST(FakeQuantizeLayer, AMeanLossOfTheSameSampleOftenIsThatOfOne) {
+  std::mt19937 rng(8);
+  const NDArray sample = random_normal({1, 12}, rng);
+  std::vector<float> gradients;
+  for (const int64_t copies : {1, 16}) {
+    FakeQuantize layer({.spec = QuantizationSpec::activation(4), .learned = true, .batched = true});
+    const Tensor x(sample.broadcast_to({copies, 12}).contiguous());
+    mean(layer(x)).backward();
+    gradients.push_back(layer.parameters().at(0).grad().item<float>());
+  }
+  EXPECT_NE(gradients[0], 0);
+  EXPECT_NEAR(gradients[1], gradients[0], 1e-5f * std::abs(gradients[0]));
 }
 
 TEST(FakeQuantizeLayer, AScaleThatAStepMadeNegativeIsItsAbsoluteValue) {
@@ -196,28 +227,51 @@ TEST(FakeQuantizeLayer, AScaleThatAStepMadeNegativeIsItsAbsoluteValue) {
 }
 
 TEST(FakeQuantizeLayer, CopiesAreEqual) {
-  for (const bool learned : {false, true}) {
-    FakeQuantize layer({.spec = QuantizationSpec::activation(4), .learned = learned});
-    const Tensor x(NDArray::from_vector<float>({-1, 1, 2, 5}));
+  QuantizationSpec per_channel = QuantizationSpec::activation(4);
+  per_channel.axis = 0;
+  std::vector<FakeQuantize::Options> all{{.spec = QuantizationSpec::activation(4), .learned = true},
+                                         {.spec = QuantizationSpec::activation(4)},
+                                         {.spec = per_channel, .channels = 2}};
+  for (const std::string& name : observer_names())
+    all.push_back({.spec = QuantizationSpec::activation(4), .observer = make_observer(name, all[1].spec)});
+  all.push_back({.spec = per_channel, .observer = make_observer("minmax", per_channel), .channels = 2});
+  for (const FakeQuantize::Options& options : all) {
+    SCOPED_TRACE(options.observer ? options.observer->type() : "no observer");
+    FakeQuantize layer(options);
+    const Tensor x(NDArray::from_vector<float>({-1, 1, 2, 5}, {2, 2}));
     layer(x);
     layer.set_observing(false);
     const auto copy = nn::copy_layer(layer);
     copy->train();
     EXPECT_EQ((*copy)(x).data().to_vector<float>(), layer(x).data().to_vector<float>());
-    (*copy)(Tensor(NDArray::full({3}, 1000)));
+    (*copy)(Tensor(NDArray::full({2, 3}, 1000)));
     EXPECT_EQ(dynamic_cast<FakeQuantize&>(*copy).qparams().scale, layer.qparams().scale);
   }
 }
 
 TEST(FakeQuantizeLayer, RefusesValuesThatAreNotFinite) {
-  FakeQuantize layer({.spec = QuantizationSpec::activation()});
+  FakeQuantize layer({.spec = {}, .observer = make_observer("moving-average", {})});
   EXPECT_THROW(layer(Tensor(NDArray::full({2}, std::numeric_limits<double>::quiet_NaN()))), ValueError);
   EXPECT_THROW(layer(Tensor(NDArray::full({2}, std::numeric_limits<double>::infinity()))), ValueError);
   EXPECT_THROW(layer.qparams(), ValueError);
   layer(Tensor(NDArray::zeros({2})));  // a constant is no error
   EXPECT_EQ(layer.qparams().scale[0], 1);
   EXPECT_THROW(FakeQuantize({.spec = {.bits = 9}}), ValueError);
-  EXPECT_THROW(FakeQuantize({.spec = {}, .observer = "guess"}), ValueError);
+  EXPECT_THROW(FakeQuantize({.spec = {}, .observer = make_observer("minmax", {.bits = 4})}), ValueError);
+}
+
+// Until load_state() compares the tensors of a file with what its attributes say.
+TEST(FakeQuantizeLayer, TakesNoMemoryForTheChannelsThatAttributesClaim) {
+  Attributes a = FakeQuantize({.spec = {.axis = 0}, .channels = 2}).attributes();
+  a.set("channels", int64_t{1} << 40);
+  const auto layer = nn::make_layer("FakeQuantize", a);
+  EXPECT_THROW(layer->load_state({{"scale", NDArray::ones({2})},
+                                  {"zero_point", NDArray::zeros({2}, DType::int32)},
+                                  {"initialized", NDArray::zeros({}, DType::uint8)}}),
+               ShapeError);
+  a.set("channels", int64_t{2});
+  a.set("observer", "Linear");
+  EXPECT_THROW(nn::make_layer("FakeQuantize", a), FormatError);
 }
 
 }  // namespace

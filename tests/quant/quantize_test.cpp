@@ -586,6 +586,47 @@ TEST_F(QuantizeTest, ConfigurationsThatNoIntegerLayerHasAreRefused) {
   expect_refused([](QConfig& c) { c.weight.axis = 1; });
 }
 
+// Before anybody calibrates for an hour.
+TEST_F(QuantizeTest, PrepareRefusesWeightsThatConvertCouldNotQuantize) {
+  nn::Sequential model(nn::Linear(8, 9));
+  const Graph graph = traced(model);
+  auto expect_refused = [&](auto change, const std::string& why) {
+    QConfig config;
+    change(config);
+    const std::string error = error_of([&] { prepare(graph, QConfigMapping().set_global(config)); });
+    EXPECT_THAT(error, HasSubstr("0: "));
+    EXPECT_THAT(error, HasSubstr(why));
+  };
+  expect_refused([](QConfig& c) { c.weight_observer = "crystal ball"; }, "crystal ball");
+  expect_refused([](QConfig& c) { c.weight.group_size = 7; }, "groups of 7");
+  expect_refused([](QConfig& c) { c.weight.group_size = 4, c.weight.axis = std::nullopt; }, "axis 0");
+  expect_refused([](QConfig& c) { c.weight.bits = 2, c.weight.reduce_range = true; }, "reduce_range");
+}
+
+TEST_F(QuantizeTest, TheLastMappingCounts) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  const Graph prepared = prepare(traced(model), QConfigMapping::static_int8());
+  Graph again = prepare(prepared, QConfigMapping::static_int8().set_name("2", std::nullopt));
+  again(random_normal({16, 8}, rng));
+  ConversionReport report;
+  convert(again, &report);
+  EXPECT_EQ(report.front().name, "0");
+  EXPECT_FALSE(report.front().kept_float);
+  EXPECT_EQ(report.back().name, "2");
+  EXPECT_TRUE(report.back().kept_float);
+}
+
+TEST_F(QuantizeTest, NodesWhoseObserversAreGoneAreNamed) {
+  nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
+  Graph prepared = prepare(traced(model), QConfigMapping::static_int8());
+  for (Node* node : prepared.nodes())
+    if (prepared.layer_as<Observer>(node)) {
+      prepared.replace_uses(node, node->inputs[0]);
+      prepared.erase(node);
+    }
+  EXPECT_THAT(error_of([&] { convert(prepared); }), HasSubstr("'input' is to be quantized, but has no observer"));
+}
+
 TEST_F(QuantizeTest, CalibrationIsAsked) {
   nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
   const Graph graph = traced(model);
