@@ -4,6 +4,7 @@
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
+#include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
 
@@ -14,10 +15,21 @@ bool has_weights(const nn::Graph& graph, const nn::Node* node) {
   return node->kind == nn::Node::Kind::layer && !graph.layer(node).parameters().empty();
 }
 
+// What a layer is trained with for quantization, and what was observed, would be lost without a word.
+void check_is_float(const nn::Graph& graph, const char* pass) {
+  for (const nn::Node* node : graph.nodes()) {
+    check<ValueError>(!graph.layer_as<QATLayer>(node), pass, ": '", node->name,
+                      "' is a layer of quantization-aware training; give the float graph, or convert() this one");
+    check<ValueError>(!observer_of(graph, node), pass, ": '", node->name,
+                      "' is an observer; give the float graph, before prepare() or prepare_qat()");
+  }
+}
+
 }  // namespace
 
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
                            ConversionReport* report) {
+  check_is_float(graph, replacement.pass);
   nn::Graph result = fuse_conv_bn_relu(graph);
   result.eval();
   check_names(replacement.pass, result, mapping);

@@ -1,0 +1,51 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/quant/conversion.h"
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/nn/batch_norm.h>
+#include <thimble/nn/linear.h>
+#include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/weight_only.h>
+#include <thimble/quant/qat/qat.h>
+
+namespace thimble::quant {
+namespace {
+
+using testing::HasSubstr;
+
+using Pass = nn::Graph (*)(const nn::Graph&, const QConfigMapping&, ConversionReport*);
+struct NamedPass {
+  const char* name;
+  Pass run;
+};
+constexpr NamedPass kPasses[] = {{"quantize_dynamic", quantize_dynamic},
+                                 {"quantize_weight_only", quantize_weight_only}};
+
+class ReplaceProducts : public QuantizeTest {};
+
+struct Normalized : nn::Module {
+  nn::Submodule<nn::Linear> fc{this, "fc", 8, 6};
+  nn::Submodule<nn::BatchNorm1d> bn{this, "bn", 6};
+  Tensor forward(const Tensor& x) override { return relu(bn(fc(x))); }
+};
+
+TEST_F(ReplaceProducts, GraphsThatArePreparedAreRefused) {
+  Normalized net;
+  const Graph graph = traced(net);
+  const QConfigMapping all = QConfigMapping::static_int8();
+  const QConfigMapping none = QConfigMapping().set_name("fc", std::nullopt);
+  for (const auto& [name, run] : kPasses)
+    for (const QConfigMapping& mapping : {all, none}) {
+      const std::string qat = error_of([&] { run(prepare_qat(graph, all), mapping, nullptr); });
+      EXPECT_THAT(qat, testing::StartsWith(str(name, ": '")));
+      EXPECT_THAT(qat, HasSubstr("give the float graph"));
+      const std::string observed = error_of([&] { run(prepare(fuse_conv_bn_relu(graph), all), mapping, nullptr); });
+      EXPECT_THAT(observed, testing::StartsWith(str(name, ": '")));
+      EXPECT_THAT(observed, HasSubstr("is an observer; give the float graph"));
+    }
+}
+
+}  // namespace
+}  // namespace thimble::quant
