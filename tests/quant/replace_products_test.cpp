@@ -47,5 +47,43 @@ TEST_F(ReplaceProducts, GraphsThatArePreparedAreRefused) {
     }
 }
 
+struct Twice : nn::Module {
+  nn::Submodule<nn::Linear> fc{this, "fc", 8, 8};
+  Tensor forward(const Tensor& x) override { return fc(relu(fc(x))); }
+};
+
+TEST_F(ReplaceProducts, CallsOfOneLayerMustAgreeOnWhatCounts) {
+  Twice net;
+  const Graph graph = traced(net);
+  std::vector<std::string> calls;
+  for (const Node* node : graph.nodes())
+    if (graph.layer_as<nn::Linear>(node)) calls.push_back(node->name);
+  ASSERT_EQ(calls.size(), 2u);
+  QConfig four, observed, percentile;
+  four.weight.bits = 4;
+  observed.weight_observer = "mse";
+  percentile.observer = "percentile";
+  const std::optional<QConfig> others[] = {four, observed, std::nullopt};
+  for (const auto& [name, run] : kPasses) {
+    for (const auto& other : others)
+      for (const std::string& call : calls) {
+        const auto mapping = QConfigMapping::static_int8().set_name(call, other);
+        EXPECT_EQ(
+            error_of([&] { run(graph, mapping, nullptr); }),
+            str(name, ": '", calls[0], "' and '", calls[1], "' call the same layer, and their configurations differ"));
+      }
+    ConversionReport report;
+    run(graph, QConfigMapping::static_int8().set_name(calls[1], percentile), &report);
+    ASSERT_EQ(report.size(), 2u);
+    for (const LayerReport& entry : report) EXPECT_FALSE(entry.kept_float) << name;
+  }
+  // Activations are float to weight-only layers.
+  QConfig six;
+  six.activation.bits = 6;
+  const auto mapping = QConfigMapping::static_int8().set_name(calls[1], six);
+  EXPECT_THROW(quantize_dynamic(graph, mapping), ValueError);
+  EXPECT_NO_THROW(quantize_weight_only(graph, mapping));
+}
+
 }  // namespace
 }  // namespace thimble::quant
