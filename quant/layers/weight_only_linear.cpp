@@ -67,7 +67,8 @@ WeightOnlyLinear::WeightOnlyLinear(const Config& c) : config_(c) {
 }
 
 std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear& linear,
-                                                               const QuantizationSpec& weight_spec, bool relu) {
+                                                               const QuantizationSpec& weight_spec, bool relu,
+                                                               const std::string& weight_observer) {
   check<ValueError>(weight_spec.axis == 0,
                     "WeightOnlyLinear: weights must be quantized per output channel or group (axis 0)");
   const Config config{.in_features = linear.in_features(),
@@ -78,17 +79,15 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
                       .relu = relu,
                       .bias = linear.bias.defined()};
   auto layer = std::make_shared<WeightOnlyLinear>(config);
-  QuantizationSpec spec = weight_spec;
-  spec.group_size = 0;  // each group is a row here
-  const NDArray groups = linear.weight.data().reshape({-1, config.group_size ? config.group_size : config.in_features});
-  const QParams p = choose_qparams(groups, spec);
+  const NDArray& weight = linear.weight.data();
+  const QParams p = WeightQuantization{weight_spec, weight_observer}.qparams(weight);
   std::vector<std::pair<std::string, NDArray>> state{
-      {"weight", pack_rows(quantize(groups, p).reshape(linear.weight.shape()), config.bits)},
+      {"weight", pack_rows(quantize(weight, p), config.bits)},
       {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
   if (config.scheme == QScheme::affine) {
     std::vector<uint8_t> zero_points;
     for (const int32_t z : p.zero_point)
-      zero_points.push_back(static_cast<uint8_t>(z + (spec.is_signed ? 1 << (config.bits - 1) : 0)));
+      zero_points.push_back(static_cast<uint8_t>(z + (weight_spec.is_signed ? 1 << (config.bits - 1) : 0)));
     state.emplace_back("weight_zero_point", NDArray::from_vector(zero_points, parameter_shape(config)));
   }
   if (config.bias) state.emplace_back("bias", linear.bias.data().clone());
