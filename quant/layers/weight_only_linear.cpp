@@ -80,14 +80,17 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
                       .bias = linear.bias.defined()};
   auto layer = std::make_shared<WeightOnlyLinear>(config);
   const NDArray& weight = linear.weight.data();
-  const QParams p = WeightQuantization{weight_spec, weight_observer}.qparams(weight);
+  QuantizationSpec spec = weight_spec;
+  // Unsigned integers of a reduced range have their middle elsewhere than at 2^(bits - 1), where the layer has it.
+  if (spec.scheme == QScheme::symmetric) spec.is_signed = true;
+  const QParams p = WeightQuantization{spec, weight_observer}.qparams(weight);
   std::vector<std::pair<std::string, NDArray>> state{
       {"weight", pack_rows(quantize(weight, p), config.bits)},
       {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
   if (config.scheme == QScheme::affine) {
     std::vector<uint8_t> zero_points;
     for (const int32_t z : p.zero_point)
-      zero_points.push_back(static_cast<uint8_t>(z + (weight_spec.is_signed ? 1 << (config.bits - 1) : 0)));
+      zero_points.push_back(static_cast<uint8_t>(z + (spec.is_signed ? 1 << (config.bits - 1) : 0)));
     state.emplace_back("weight_zero_point", NDArray::from_vector(zero_points, parameter_shape(config)));
   }
   if (config.bias) state.emplace_back("bias", linear.bias.data().clone());

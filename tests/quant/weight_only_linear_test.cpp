@@ -97,18 +97,21 @@ TEST(WeightOnlyLinear, WeightsAreWithinHalfAStep) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const QScheme scheme : {QScheme::symmetric, QScheme::affine})
       for (const bool is_signed : {false, true})
-        for (const int64_t group_size : {0, 16}) {
-          const nn::Linear linear = random_linear(48, 7, rng);
-          const auto layer = WeightOnlyLinear::from_float(linear, spec_of(bits, group_size, scheme, is_signed), false);
-          const auto scale = arrays_of(*layer).at("weight_scale").to_vector<double>();
-          const auto w = dequantized(*layer), before = linear.weight.data().to_vector<double>();
-          // Rounding an affine zero point shifts the range by up to half a step, which clamps the outermost weights.
-          const double steps = scheme == QScheme::affine ? 1.01 : 0.51;
-          for (size_t i = 0; i < w.size(); ++i) {
-            const size_t parameter = group_size ? i / static_cast<size_t>(group_size) : i / 48;
-            EXPECT_LE(std::abs(w[i] - before[i]), steps * scale[parameter]) << bits << " bits";
+        for (const int64_t group_size : {0, 16})
+          for (const bool reduce_range : {false, bits > 2}) {
+            const nn::Linear linear = random_linear(48, 7, rng);
+            QuantizationSpec spec = spec_of(bits, group_size, scheme, is_signed);
+            spec.reduce_range = reduce_range;
+            const auto layer = WeightOnlyLinear::from_float(linear, spec, false);
+            const auto scale = arrays_of(*layer).at("weight_scale").to_vector<double>();
+            const auto w = dequantized(*layer), before = linear.weight.data().to_vector<double>();
+            // Rounding an affine zero point shifts the range by up to half a step, which clamps the outermost weights.
+            const double steps = scheme == QScheme::affine ? 1.01 : 0.51;
+            for (size_t i = 0; i < w.size(); ++i) {
+              const size_t parameter = group_size ? i / static_cast<size_t>(group_size) : i / 48;
+              EXPECT_LE(std::abs(w[i] - before[i]), steps * scale[parameter]) << bits << " bits";
+            }
           }
-        }
 }
 
 double squared_error(const WeightOnlyLinear& layer, const NDArray& weight) {
