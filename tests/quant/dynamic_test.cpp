@@ -63,6 +63,21 @@ TEST(DynamicQuantizedLinear, IsWhatItsIntegersSayOnEveryMachine) {
       }
 }
 
+// A weight of 1, so that the output is the quantized input.
+TEST(DynamicQuantizedLinear, TheInputHasTheParametersThatItsRangeHasEverywhere) {
+  std::mt19937 rng(7);
+  const QuantizationSpec weight = QuantizationSpec::per_channel_weight();
+  for (const int bits : {2, 5, 8}) {
+    const auto identity =
+        DynamicQuantizedLinear::from_weights({NDArray::ones({1, 1}), Tensor(), {weight, {1}, {0}}}, bits, false);
+    for (int trial = 0; trial < 200; ++trial) {
+      const NDArray x = random_normal({8, 1}, rng, std::ldexp(1.0f, static_cast<int>(rng() % 200) - 100));
+      const QParams p = choose_qparams(x, {.bits = bits});
+      EXPECT_EQ((*identity)(Tensor(x)).data().to_vector<float>(), dequantize(quantize(x, p), p).to_vector<float>());
+    }
+  }
+}
+
 TEST(DynamicQuantizedLinear, ReluCutsAndABiasThatDwarfsTheSumsIsKept) {
   std::mt19937 rng(2);
   const auto cut = DynamicQuantizedLinear::from_weights(random_weights({9, 6}, rng, 8, 0, -0.5f), 8, true);
