@@ -20,8 +20,8 @@ namespace thimble::quant {
 /// features.
 ///
 /// x is rounded to 16 bits for each block of at most 1024 features within a group, which adds an error of
-/// max|x| / 64000 * |w'| a feature; products are exact. Bit-identical on every instruction set, thread count and batch
-/// split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
+/// max(max|x| / 64000, 2^-127) * |w'| a feature; products are exact. Bit-identical on every instruction set, thread
+/// count and batch split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
 ///
 /// State, with groups = 1 or in_features / group_size:
 /// - weight, uint8 [out, ceil(in * bits / 8)]: each row's integers u bit-packed (core/kernels/bit_packing.h), the last
