@@ -36,13 +36,14 @@ TEST_F(ReplaceProducts, GraphsThatArePreparedAreRefused) {
   const Graph graph = traced(net);
   const QConfigMapping all = QConfigMapping::static_int8();
   const QConfigMapping none = QConfigMapping().set_name("fc", std::nullopt);
-  for (const auto& [name, run] : kPasses)
+  for (const NamedPass& pass : kPasses)
     for (const QConfigMapping& mapping : {all, none}) {
-      const std::string qat = error_of([&] { run(prepare_qat(graph, all), mapping, nullptr); });
-      EXPECT_THAT(qat, testing::StartsWith(str(name, ": '")));
+      const std::string qat = error_of([&] { pass.run(prepare_qat(graph, all), mapping, nullptr); });
+      EXPECT_THAT(qat, testing::StartsWith(str(pass.name, ": '")));
       EXPECT_THAT(qat, HasSubstr("give the float graph"));
-      const std::string observed = error_of([&] { run(prepare(fuse_conv_bn_relu(graph), all), mapping, nullptr); });
-      EXPECT_THAT(observed, testing::StartsWith(str(name, ": '")));
+      const std::string observed =
+          error_of([&] { pass.run(prepare(fuse_conv_bn_relu(graph), all), mapping, nullptr); });
+      EXPECT_THAT(observed, testing::StartsWith(str(pass.name, ": '")));
       EXPECT_THAT(observed, HasSubstr("is an observer; give the float graph"));
     }
 }
@@ -64,18 +65,18 @@ TEST_F(ReplaceProducts, CallsOfOneLayerMustAgreeOnWhatCounts) {
   observed.weight_observer = "mse";
   percentile.observer = "percentile";
   const std::optional<QConfig> others[] = {four, observed, std::nullopt};
-  for (const auto& [name, run] : kPasses) {
+  for (const NamedPass& pass : kPasses) {
     for (const auto& other : others)
       for (const std::string& call : calls) {
         const auto mapping = QConfigMapping::static_int8().set_name(call, other);
-        EXPECT_EQ(
-            error_of([&] { run(graph, mapping, nullptr); }),
-            str(name, ": '", calls[0], "' and '", calls[1], "' call the same layer, and their configurations differ"));
+        EXPECT_EQ(error_of([&] { pass.run(graph, mapping, nullptr); }),
+                  str(pass.name, ": '", calls[0], "' and '", calls[1],
+                      "' call the same layer, and their configurations differ"));
       }
     ConversionReport report;
-    run(graph, QConfigMapping::static_int8().set_name(calls[1], percentile), &report);
+    pass.run(graph, QConfigMapping::static_int8().set_name(calls[1], percentile), &report);
     ASSERT_EQ(report.size(), 2u);
-    for (const LayerReport& entry : report) EXPECT_FALSE(entry.kept_float) << name;
+    for (const LayerReport& entry : report) EXPECT_FALSE(entry.kept_float) << pass.name;
   }
   // Activations are float to weight-only layers.
   QConfig six;
