@@ -11,24 +11,6 @@ namespace thimble::quant {
 
 namespace {
 
-float choose_scale(float low, float high, const QuantizationSpec& spec) {
-  const int32_t steps = spec.scheme == QScheme::affine ? spec.qmax() - spec.qmin() : (spec.qmax() - spec.qmin()) / 2;
-  // In float32 as torch.ao computes it; in double where the width of the range leaves float32.
-  float scale = spec.scheme == QScheme::affine ? (high - low) / static_cast<float>(steps)
-                                               : std::max(-low, high) / static_cast<float>(steps);
-  if (!std::isfinite(scale)) scale = static_cast<float>((double{high} - double{low}) / steps);
-  if (low == 0 && high == 0) return 1;
-  return std::max(scale, std::numeric_limits<float>::min());
-}
-
-int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec) {
-  if (spec.scheme == QScheme::symmetric) return spec.is_signed ? 0 : (spec.qmin() + spec.qmax()) / 2;
-  const float steps = -low / scale;
-  const float rounded =
-      spec.zero_point_rounding == ZeroPointRounding::nearest ? std::nearbyint(steps) : std::trunc(steps);
-  return std::clamp(spec.qmin() + static_cast<int32_t>(rounded), spec.qmin(), spec.qmax());
-}
-
 void check_qparams(const char* op, const Blocks& blocks, const QParams& p, const Shape& shape) {
   check_bits(p.spec.bits, op);
   check<ShapeError>(static_cast<int64_t>(p.scale.size()) == blocks.channels && p.scale.size() == p.zero_point.size(),
@@ -102,6 +84,24 @@ QuantizationSpec QuantizationSpec::from_attributes(const Attributes& a) {
   check<FormatError>(spec.group_size >= 0 && (spec.group_size == 0 || spec.axis == 0), "quantization: groups of ",
                      spec.group_size, " elements, which need axis 0");
   return spec;
+}
+
+float choose_scale(float low, float high, const QuantizationSpec& spec) {
+  const int32_t steps = spec.scheme == QScheme::affine ? spec.qmax() - spec.qmin() : (spec.qmax() - spec.qmin()) / 2;
+  // In float32 as torch.ao computes it; in double where the width of the range leaves float32.
+  float scale = spec.scheme == QScheme::affine ? (high - low) / static_cast<float>(steps)
+                                               : std::max(-low, high) / static_cast<float>(steps);
+  if (!std::isfinite(scale)) scale = static_cast<float>((double{high} - double{low}) / steps);
+  if (low == 0 && high == 0) return 1;
+  return std::max(scale, std::numeric_limits<float>::min());
+}
+
+int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec) {
+  if (spec.scheme == QScheme::symmetric) return spec.is_signed ? 0 : (spec.qmin() + spec.qmax()) / 2;
+  const float steps = -low / scale;
+  const float rounded =
+      spec.zero_point_rounding == ZeroPointRounding::nearest ? std::nearbyint(steps) : std::trunc(steps);
+  return std::clamp(spec.qmin() + static_cast<int32_t>(rounded), spec.qmin(), spec.qmax());
 }
 
 QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec) {

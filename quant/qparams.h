@@ -82,6 +82,11 @@ QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& 
 /// ValueError for an empty array or values that are not finite.
 QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec = {});
 
+/// What choose_qparams() makes of one range, without memory of its own. The range must hold 0 and be finite; nothing is
+/// checked. `scale` may be coarser than the one for the range.
+float choose_scale(float low, float high, const QuantizationSpec& spec);
+int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec);
+
 /// x (float32) as int8 or uint8. Throws ShapeError if the parameters are per channel and their number is not x's size
 /// along the axis, ValueError for a scale that is not positive and finite or a zero point out of range. NaN becomes
 /// qmin.

@@ -15,8 +15,7 @@
 //   Bytes masked(Bytes, uint8_t mask)            each byte & mask
 //   Bytes shifted(Bytes, int n)                  each byte >> n, in the lowest 8 - n bits; if it is not cumulative
 //   Weights weights(Bytes)                       as products want them
-//   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes [n] of
-//   bytes;
+//   split(q, n, first, second)                   fixed-point numbers [n], n a multiple of 4, to two planes of n bytes;
 //                                                q has kMostBlock readable elements
 //   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
 //   kSums                 how many sums are kept of each panel and lane

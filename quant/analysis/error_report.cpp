@@ -105,10 +105,17 @@ class Comparison {
     return is_clamp(reference_, node) ? number_of_twin(node->inputs[0]) : std::nullopt;
   }
 
-  // The integers in front of a clamp need only hold what that lets through.
+  // The integers in front of a clamp need only hold what that lets through; also where ops that move or select
+  // elements stand between. The mean of what was cut is not the mean of all.
   bool is_cut_behind(const Node* node) const {
-    const std::vector<Node*> users = reference_.users(node);
-    return users.size() == 1 && is_clamp(reference_, users[0]);
+    for (Effect effect = Effect::moves; effect == Effect::moves || effect == Effect::selects;) {
+      const std::vector<Node*> users = reference_.users(node);
+      if (node == reference_.output() || users.size() != 1) return false;
+      node = users[0];
+      if (is_clamp(reference_, node)) return true;
+      effect = effect_of(reference_, node);
+    }
+    return false;
   }
 
   Graph reference_, quantized_;

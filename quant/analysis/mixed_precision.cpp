@@ -42,17 +42,22 @@ void MixedPrecision::measure_layers(const std::function<void(int64_t, int64_t)>&
   base_cost_ = cost_of(best);
   overhead_ = size_(best) - products_bytes(best);
   table_.resize(products);
-  for (size_t p = 0; p < products; ++p)
-    for (size_t c = 0; c < candidates_.size(); ++c) {
+  const auto tell = [&](size_t done) {
+    if (on_progress) on_progress(static_cast<int64_t>(done), static_cast<int64_t>(products * candidates_.size()));
+  };
+  for (size_t p = 0; p < products; ++p) {
+    const std::string& name = calibrated_.products()[p].name;
+    table_[p].push_back({tensor_bytes(best, name), 0});
+    tell(p * candidates_.size() + 1);
+    for (size_t c = 1; c < candidates_.size(); ++c) {
       Choice choice(products, 0);
       choice[p] = c;
       nn::Graph graph = calibrated_.quantized(described(choice).mapping);
-      table_[p].push_back({tensor_bytes(graph, calibrated_.products()[p].name), cost_of(graph) - base_cost_});
+      table_[p].push_back({tensor_bytes(graph, name), cost_of(graph) - base_cost_});
       overhead_ = std::min(overhead_, size_(graph) - products_bytes(graph));
-      if (on_progress)
-        on_progress(static_cast<int64_t>(p * candidates_.size() + c + 1),
-                    static_cast<int64_t>(products * candidates_.size()));
+      tell(p * candidates_.size() + c + 1);
     }
+  }
 }
 
 int64_t MixedPrecision::products_bytes(const nn::Graph& graph) const {
@@ -129,7 +134,7 @@ PrecisionChoice MixedPrecision::smallest_where(const Test& reaches) {
                     " bytes, is good enough");
   int64_t too_small = smallest_size();
   if (auto [smallest, enough] = tried(too_small); enough) return smallest;
-  while (best.size_bytes - too_small > best.size_bytes / 100) {
+  while (best.size_bytes - too_small > std::max<int64_t>(1, best.size_bytes / 100)) {
     const int64_t middle = too_small + (best.size_bytes - too_small) / 2;
     auto [choice, enough] = tried(middle);
     if (enough)

@@ -44,7 +44,7 @@ class DynamicStep : public nn::InferenceStep {
       : InferenceStep({kernel->output_shape(), DType::float32}),
         elements_(x.shape.numel()),
         kernel_(std::move(kernel)),
-        qmax_((1 << options.activation_bits) - 1),
+        spec_(QuantizationSpec::activation(options.activation_bits)),
         relu_(options.relu),
         steps_(std::move(steps)),
         bias_(std::move(bias)),
@@ -66,7 +66,7 @@ class DynamicStep : public nn::InferenceStep {
     auto* integers = scratch;
     auto* bias = reinterpret_cast<int32_t*>(scratch + x_bytes());
     auto* multiplier = reinterpret_cast<float*>(scratch + x_bytes() + constants_bytes());
-    kernels::quantize(x, elements_, {p.scale, p.zero_point, 0, qmax_}, integers);
+    kernels::quantize(x, elements_, {p.scale, p.zero_point, spec_.qmin(), spec_.qmax()}, integers);
     fill_constants(p, bias, multiplier);
     const kernels::Int8Epilogue epilogue{.bias = bias, .multiplier = multiplier, .relu = relu_};
     kernel_->run(integers, static_cast<uint8_t>(p.zero_point), epilogue, y,
@@ -78,12 +78,12 @@ class DynamicStep : public nn::InferenceStep {
   int64_t x_bytes() const { return aligned(elements_); }
   int64_t constants_bytes() const { return aligned(std::ssize(steps_) * 4); }
 
-  // As choose_qparams() does, without its vectors.
+  // Those of choose_qparams(), unless the bias needs a coarser scale. Zeros alone are themselves at any scale: the
+  // finest rounds the bias least.
   TensorQParams qparams(float low, float high) const {
-    const auto steps = static_cast<float>(qmax_);
-    const float scale = std::max(high / steps - low / steps, finest_);
-    const float zero_point = std::nearbyint(-low / scale);
-    return {scale, static_cast<int32_t>(std::clamp(zero_point, 0.0f, steps)), 8};
+    const bool all_zero = low == 0 && high == 0;
+    const float scale = all_zero ? finest_ : std::max(choose_scale(low, high, spec_), finest_);
+    return {scale, choose_zero_point(low, scale, spec_), spec_.bits};
   }
 
   void fill_constants(const TensorQParams& p, int32_t* bias, float* multiplier) const {
@@ -97,7 +97,7 @@ class DynamicStep : public nn::InferenceStep {
 
   int64_t elements_;
   std::unique_ptr<ProductKernel> kernel_;
-  int32_t qmax_;
+  QuantizationSpec spec_;
   bool relu_;
   std::vector<float> steps_, bias_;  // [groups][out]; [out] or empty
   float finest_;                     // scale of inputs

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <thimble/core/kernels/bit_packing.h>
 #include <thimble/core/kernels/int8_gemm.h>
@@ -7,6 +8,13 @@
 #include <thimble/quant/layers/packed_rows.h>
 
 namespace thimble::quant {
+
+namespace {
+
+// Of steps(). Below it, units lose bits, and become 0 in the end.
+constexpr float kSmallestStep = std::numeric_limits<float>::min();
+
+}  // namespace
 
 void IntegerWeights::Format::to_attributes(Attributes& a) const {
   a.set("weight_bits", int64_t{bits});
@@ -74,7 +82,10 @@ std::vector<float> IntegerWeights::steps() const {
     for (size_t g = 0; g < count; ++g) {
       const float s = scale[o * count + g];
       check<ValueError>(std::isfinite(s) && s > 0, type_, ": weight scale ", s, " is not positive and finite");
-      steps[g * out + o] = s / static_cast<float>(1 << shift());
+      const float step = s / static_cast<float>(1 << shift());
+      check<ValueError>(step >= kSmallestStep, type_, ": weight scale ", s, " is too small for weights of ",
+                        format_.bits, " bits");
+      steps[g * out + o] = step;
     }
   return steps;
 }
@@ -91,6 +102,9 @@ QParams IntegerWeights::with_scales(const QParams& qparams) const {
     p.scale.resize(static_cast<size_t>(shape_[0]), p.scale.at(0));
     p.zero_point.resize(p.scale.size(), 0);
   }
+  const float smallest = kSmallestStep * static_cast<float>(1 << shift());
+  for (float& scale : p.scale)
+    if (scale > 0 && scale < smallest) scale = smallest;
   return p;
 }
 

@@ -46,15 +46,15 @@ class IntegerWeights {
   /// What kernels multiply with: unpacked() * 2^shift(), int8 [out, ...].
   NDArray shifted() const;
   /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws
-  /// ValueError for scales that are not positive and finite.
+  /// ValueError for scales that are not positive and finite, or whose unit is below the smallest normal float.
   std::vector<float> steps() const;
 
   /// What load_state() takes.
   struct State {
     NDArray values, scale;
   };
-  /// The same with a scale for each channel, where one serves all. Throws ValueError for parameters that this format
-  /// cannot have.
+  /// The same with a scale for each channel, where one serves all, and scales that are too small for steps() raised.
+  /// Throws ValueError for parameters that this format cannot have.
   QParams with_scales(const QParams& qparams) const;
   /// Throws ValueError for weights that are not finite, and as with_scales().
   State quantize(const NDArray& weight, const QParams& qparams) const;

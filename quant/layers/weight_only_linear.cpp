@@ -67,7 +67,8 @@ WeightOnlyLinear::WeightOnlyLinear(const Config& c) : config_(c) {
 }
 
 std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear& linear,
-                                                               const QuantizationSpec& weight_spec, bool relu) {
+                                                               const QuantizationSpec& weight_spec, bool relu,
+                                                               const std::string& weight_observer) {
   check<ValueError>(weight_spec.axis == 0,
                     "WeightOnlyLinear: weights must be quantized per output channel or group (axis 0)");
   const Config config{.in_features = linear.in_features(),
@@ -78,12 +79,13 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
                       .relu = relu,
                       .bias = linear.bias.defined()};
   auto layer = std::make_shared<WeightOnlyLinear>(config);
+  const NDArray& weight = linear.weight.data();
   QuantizationSpec spec = weight_spec;
-  spec.group_size = 0;  // each group is a row here
-  const NDArray groups = linear.weight.data().reshape({-1, config.group_size ? config.group_size : config.in_features});
-  const QParams p = choose_qparams(groups, spec);
+  // Unsigned integers of a reduced range have their middle elsewhere than at 2^(bits - 1), where the layer has it.
+  if (spec.scheme == QScheme::symmetric) spec.is_signed = true;
+  const QParams p = WeightQuantization{spec, weight_observer}.qparams(weight);
   std::vector<std::pair<std::string, NDArray>> state{
-      {"weight", pack_rows(quantize(groups, p).reshape(linear.weight.shape()), config.bits)},
+      {"weight", pack_rows(quantize(weight, p), config.bits)},
       {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
   if (config.scheme == QScheme::affine) {
     std::vector<uint8_t> zero_points;

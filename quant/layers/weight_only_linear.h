@@ -1,8 +1,9 @@
 // The linear layer whose weights are integers of few bits, and whose activations stay float32.
 //
-//   const QuantizationSpec int4{.bits = 4, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0, .group_size =
-//   128}; auto layer = quant::WeightOnlyLinear::from_float(linear, int4, false); Tensor y = (*layer)(x);      //
-//   float32 [..., in] -> float32 [..., out]
+//   const QuantizationSpec int4{
+//       .bits = 4, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0, .group_size = 128};
+//   auto layer = quant::WeightOnlyLinear::from_float(linear, int4, false);
+//   Tensor y = (*layer)(x);                       // float32 [..., in] -> float32 [..., out]
 #pragma once
 
 #include <memory>
@@ -19,8 +20,8 @@ namespace thimble::quant {
 /// features.
 ///
 /// x is rounded to 16 bits for each block of at most 1024 features within a group, which adds an error of
-/// max|x| / 64000 * |w'| a feature; products are exact. Bit-identical on every instruction set, thread count and batch
-/// split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
+/// max(max|x| / 64000, 2^-127) * |w'| a feature; products are exact. Bit-identical on every instruction set, thread
+/// count and batch split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
 ///
 /// State, with groups = 1 or in_features / group_size:
 /// - weight, uint8 [out, ceil(in * bits / 8)]: each row's integers u bit-packed (core/kernels/bit_packing.h), the last
@@ -44,10 +45,11 @@ class WeightOnlyLinear : public IntegerLayer {
   /// beyond 2 to 8 or groups that do not divide in_features.
   explicit WeightOnlyLinear(const Config& config);
 
-  /// Quantizes a float layer's weights. Throws ValueError for weights that are not finite, a spec without axis = 0, and
-  /// as the constructor. Signed or unsigned makes no difference but for the zero points that affine ranges round to.
+  /// Quantizes a float layer's weights with the parameters that the observer, "minmax" or "mse", chooses. Throws
+  /// ValueError for weights that are not finite, a spec without axis = 0, an unknown observer, and as the constructor.
+  /// Signed or unsigned makes no difference but for the zero points that affine ranges round to.
   static std::shared_ptr<WeightOnlyLinear> from_float(const nn::Linear& linear, const QuantizationSpec& weight_spec,
-                                                      bool relu);
+                                                      bool relu, const std::string& weight_observer = "minmax");
 
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "WeightOnlyLinear"; }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include <thimble/core/error.h>
@@ -43,7 +44,10 @@ ClipRange percentile_range(const Histogram& h, const QuantizationSpec& spec, dou
   const std::vector<int64_t> downward(upward.rbegin(), upward.rend());
   const double high = grid.edge(0) + reach(upward, kept) * grid.width();
   const double low = grid.edge(grid.bins) - reach(downward, kept) * grid.width();
-  return {h.min() < 0 ? clipped(low) : h.min(), h.max() > 0 ? clipped(high) : h.max()};
+  ClipRange range{h.min() < 0 ? clipped(low) : h.min(), h.max() > 0 ? clipped(high) : h.max()};
+  // Nothing is kept but the median, which lies in a gap.
+  if (range.low > range.high) range.low = range.high = std::midpoint(range.low, range.high);
+  return range;
 }
 
 }  // namespace thimble::quant

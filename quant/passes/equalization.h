@@ -22,12 +22,12 @@ struct EqualizedPair {
 /// In the order of the graph.
 using EqualizationReport = std::vector<EqualizedPair>;
 
-/// Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019, section 4.1. Where one
-/// linear or convolutional layer (fused with relu or not, grouped or not) feeds another, its output channel i is
-/// divided by s_i = sqrt(r1_i / r2_i) and the other one's input channel i multiplied by it; r1_i and r2_i are the
-/// largest magnitudes of the channel's weights here and there, which become equal. Rounds over all pairs are repeated
-/// until nothing changes by more than a thousandth. Worth it for weights quantized per tensor, and for networks whose
-/// channels' ranges differ much.
+/// Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019, sections 4.1.1 and
+/// 4.1.2, without absorbing high biases. Where one linear or convolutional layer (fused with relu or not, grouped or
+/// not) feeds another, its output channel i is divided by s_i = sqrt(r1_i / r2_i) and the other one's input channel i
+/// multiplied by it; r1_i and r2_i are the largest magnitudes of the channel's weights here and there, which become
+/// equal. Rounds over all pairs are repeated until nothing changes by more than a thousandth. Worth it for weights
+/// quantized per tensor, and for networks whose channels' ranges differ much.
 ///
 /// Between the two may stand what works on each channel by itself and lets positive factors through: relu, max_pool2d,
 /// avg_pool2d, adaptive_avg_pool2d, dropout in evaluation mode, and flatten behind a convolution, which makes of a

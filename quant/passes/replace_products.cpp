@@ -1,9 +1,11 @@
+#include <map>
 #include <optional>
 #include <vector>
 
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
+#include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
 
@@ -14,22 +16,59 @@ bool has_weights(const nn::Graph& graph, const nn::Node* node) {
   return node->kind == nn::Node::Kind::layer && !graph.layer(node).parameters().empty();
 }
 
+// What a layer is trained with for quantization, and what was observed, would be lost without a word.
+void check_is_float(const nn::Graph& graph, const char* pass) {
+  for (const nn::Node* node : graph.nodes()) {
+    check<ValueError>(!graph.layer_as<QATLayer>(node), pass, ": '", node->name,
+                      "' is a layer of quantization-aware training; give the float graph, or convert() this one");
+    check<ValueError>(!observer_of(graph, node), pass, ": '", node->name,
+                      "' is an observer; give the float graph, before prepare() or prepare_qat()");
+  }
+}
+
+// What a configuration says of the layer that replaces another.
+bool make_the_same(const std::optional<QConfig>& a, const std::optional<QConfig>& b, bool keeps_activations) {
+  if (!a || !b) return a.has_value() == b.has_value();
+  return a->weight == b->weight && a->weight_observer == b->weight_observer &&
+         (keeps_activations || a->activation.bits == b->activation.bits);
+}
+
+// The configurations of calls of layers, of which each can become one only.
+class LayerConfigs {
+ public:
+  explicit LayerConfigs(const ProductReplacement& replacement) : replacement_(replacement) {}
+
+  /// Throws ValueError if another call of the same layer has another one.
+  void add(const nn::Node* call, const std::optional<QConfig>& config) {
+    const auto& [node, first] = first_calls_.try_emplace(call->target, call, config).first->second;
+    check<ValueError>(make_the_same(first, config, replacement_.keeps_activations), replacement_.pass, ": '",
+                      node->name, "' and '", call->name, "' call the same layer, and their configurations differ");
+  }
+
+ private:
+  const ProductReplacement& replacement_;
+  std::map<std::string, std::pair<const nn::Node*, std::optional<QConfig>>> first_calls_;  // by layer
+};
+
 }  // namespace
 
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
                            ConversionReport* report) {
+  check_is_float(graph, replacement.pass);
   nn::Graph result = fuse_conv_bn_relu(graph);
   result.eval();
   check_names(replacement.pass, result, mapping);
   ConversionReport entries;
   std::vector<std::optional<QConfig>> configs;
+  LayerConfigs layer_configs(replacement);
   for (const nn::Node* node : result.nodes()) {
     if (!has_weights(result, node)) continue;
     configs.push_back(mapping.find(node->name, types_of(result, node)));
     entries.push_back({.name = node->name, .type = type_of(result, node), .reason = ""});
-    entries.back().reason = !is_product(result, node) ? "it has no integer form"
-                            : !configs.back()         ? "its configuration keeps it float"
-                                                      : replacement.obstacle(result.layer(node));
+    const std::string obstacle =
+        is_product(result, node) ? replacement.obstacle(result.layer(node)) : "it has no integer form";
+    if (obstacle.empty()) layer_configs.add(node, configs.back());
+    entries.back().reason = is_product(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
   }
   for (size_t i = 0; i < entries.size(); ++i) {
     LayerReport& entry = entries[i];

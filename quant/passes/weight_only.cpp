@@ -10,7 +10,7 @@ nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& map
   };
   const auto make = [](const nn::Module& layer, const QConfig& config) {
     return WeightOnlyLinear::from_float(dynamic_cast<const nn::Linear&>(layer), config.weight,
-                                        layer.type() == "LinearReLU");
+                                        layer.type() == "LinearReLU", config.weight_observer);
   };
   return replace_products(
       graph, mapping, {.pass = "quantize_weight_only", .obstacle = obstacle, .make = make, .keeps_activations = true},

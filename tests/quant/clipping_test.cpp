@@ -93,6 +93,20 @@ TEST(PercentileRange, AHundredPercentIsEverything) {
   EXPECT_THROW(percentile_range(histogram_of({1, 2}), {}, std::nan("")), ValueError);
 }
 
+TEST(PercentileRange, IsNeverEmpty) {
+  std::vector<float> two_clusters(500, -3.0f);
+  two_clusters.resize(1000, 5.0f);
+  for (const std::vector<float>& values : {two_clusters, stream_batch("bell", 9, 1000, -3, 5)})
+    for (const double percentile : {1e-300, 1e-20, 1e-14, 1e-6, 0.1})
+      for (const QScheme scheme : {QScheme::affine, QScheme::symmetric}) {
+        SCOPED_TRACE(str(percentile, ' ', name(scheme)));
+        const QuantizationSpec spec{.scheme = scheme};
+        const ClipRange range = percentile_range(histogram_of(values), spec, percentile);
+        EXPECT_LE(range.low, range.high);
+        EXPECT_NO_THROW(choose_qparams(range.low, range.high, spec));
+      }
+}
+
 TEST(PercentileRange, SymmetricSchemesCutMagnitudes) {
   std::vector<float> values(1000, 1.0f);
   values.push_back(-50);

@@ -63,6 +63,21 @@ TEST(DynamicQuantizedLinear, IsWhatItsIntegersSayOnEveryMachine) {
       }
 }
 
+// A weight of 1, so that the output is the quantized input.
+TEST(DynamicQuantizedLinear, TheInputHasTheParametersThatItsRangeHasEverywhere) {
+  std::mt19937 rng(7);
+  const QuantizationSpec weight = QuantizationSpec::per_channel_weight();
+  for (const int bits : {2, 5, 8}) {
+    const auto identity =
+        DynamicQuantizedLinear::from_weights({NDArray::ones({1, 1}), Tensor(), {weight, {1}, {0}}}, bits, false);
+    for (int trial = 0; trial < 200; ++trial) {
+      const NDArray x = random_normal({8, 1}, rng, std::ldexp(1.0f, static_cast<int>(rng() % 200) - 100));
+      const QParams p = choose_qparams(x, {.bits = bits});
+      EXPECT_EQ((*identity)(Tensor(x)).data().to_vector<float>(), dequantize(quantize(x, p), p).to_vector<float>());
+    }
+  }
+}
+
 TEST(DynamicQuantizedLinear, ReluCutsAndABiasThatDwarfsTheSumsIsKept) {
   std::mt19937 rng(2);
   const auto cut = DynamicQuantizedLinear::from_weights(random_weights({9, 6}, rng, 8, 0, -0.5f), 8, true);
@@ -103,6 +118,41 @@ TEST(DynamicQuantizedLinear, BadArgumentsAreErrors) {
   EXPECT_THROW(DynamicQuantizedConv2d({6, 2, 3, 3}, {}, {.weight = {.bits = 8, .group_size = 2}}), ValueError);
   ProductWeights bad = random_weights({5, 6}, rng, 8, 0, std::nanf(""));
   EXPECT_THROW(DynamicQuantizedLinear::from_weights(bad, 8, false), ValueError);
+}
+
+TEST(DynamicQuantizedLinear, LoadedScalesMustLeaveUnitsThatFloatsCanHold) {
+  const auto load = [](int bits, float scale) {
+    DynamicQuantizedLinear layer(4, 1, {.weight = {.bits = bits}});
+    const NDArray weight = bits == 8 ? NDArray::ones({1, 4}, DType::int8) : NDArray::ones({1, bits / 2}, DType::uint8);
+    layer.load_state(std::vector<std::pair<std::string, NDArray>>{
+        {"weight", weight}, {"weight_scale", NDArray::full({1}, scale)}, {"bias", NDArray::zeros({1})}});
+  };
+  constexpr float kSmallest = std::numeric_limits<float>::min();
+  for (const int bits : {2, 4, 8}) {
+    const float least = kSmallest * static_cast<float>(1 << (8 - bits));
+    EXPECT_NO_THROW(load(bits, least));
+    for (const float bad : {0.99f * least, 1e-45f, 0.0f, -1.0f, std::nanf("")})
+      EXPECT_THROW(load(bits, bad), ValueError) << bad;
+  }
+}
+
+TEST(DynamicQuantizedLinear, WeightsThatAreNextToNothingAreQuantizedAllTheSame) {
+  std::mt19937 rng(6);
+  for (const int bits : {2, 4, 8})
+    for (const int64_t group_size : {0, 5}) {
+      NDArray weight = random_normal({3, 20}, rng);
+      for (int64_t i = 0; i < 20; ++i) weight.data<float>()[i] *= 1e-40f;
+      for (int64_t i = 25; i < 30; ++i) weight.data<float>()[i] *= 1e-40f;
+      QuantizationSpec spec = QuantizationSpec::per_channel_weight(bits);
+      spec.group_size = group_size;
+      const ProductWeights w{weight, NDArray::full({3}, 0.5), choose_qparams(weight, spec)};
+      const NDArray x = random_normal({2, 20}, rng);
+      const auto y = (*DynamicQuantizedLinear::from_weights(w, 8, false))(Tensor(x)).data().to_vector<float>();
+      for (const size_t i : {0u, 3u}) EXPECT_NEAR(y[i], 0.5, 1e-6) << bits << " bits";
+      const auto fixed = QuantizedLinear::from_weights(w, {0.02f, 100, 8}, std::nullopt, false);
+      for (const float v : (*fixed)(Tensor(random_bytes({2, 20}, rng))).data().to_vector<float>())
+        EXPECT_TRUE(std::isfinite(v));
+    }
 }
 
 struct Net : nn::Module {

@@ -147,6 +147,36 @@ TEST_F(ErrorReport, AClampThatWasLeftOutIsTheLayerBeforeIt) {
   for (const TensorError& e : rows) EXPECT_GT(e.sqnr_db, 25) << e.name;
 }
 
+// So do the ops between the two, whose integers are those of the layer.
+TEST_F(ErrorReport, WhatAClampBehindOtherOpsCutsIsNoError) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 3, 8, 3, {.padding = 1}};
+    nn::Submodule<nn::Linear> fc{this, "fc", 8 * 4 * 4, 3};
+    Tensor forward(const Tensor& x) override { return fc(clamp(flatten(max_pool2d(conv(x), 2), 1), -0.25, 0.5)); }
+  } model;
+  const Graph fused = fuse_conv_bn_relu(traced(model, {6, 3, 8, 8}));
+  const Converted result = quantized(fused);
+  const auto rows = errors(fused, result.graph);
+  std::vector<std::string> names;
+  for (const TensorError& e : rows) {
+    names.push_back(e.name);
+    EXPECT_GT(e.sqnr_db, 25) << e.name;
+  }
+  EXPECT_THAT(names, testing::ElementsAre("clamp", "fc"));
+}
+
+// A clamp behind a mean does not say what the layer before may cut.
+TEST_F(ErrorReport, LayersInFrontOfAMeanHaveRows) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 3, 8, 3, {.padding = 1}};
+    nn::Submodule<nn::Linear> fc{this, "fc", 8 * 4 * 4, 3};
+    Tensor forward(const Tensor& x) override { return fc(flatten(clamp(avg_pool2d(conv(x), 2), -0.25, 0.5), 1)); }
+  } model;
+  const Graph fused = fuse_conv_bn_relu(traced(model, {6, 3, 8, 8}));
+  const Converted result = quantized(fused);
+  EXPECT_GT(row(errors(fused, result.graph), "conv").sqnr_db, 25);
+}
+
 TEST_F(ErrorReport, WeightsErrByTheRoundingOfTheirScale) {
   for (const int bits : {8, 5, 2}) {
     nn::Sequential model(nn::Conv2d(3, 8, 3), nn::ReLU(), nn::Flatten(), nn::Linear(8 * 6 * 6, 5));

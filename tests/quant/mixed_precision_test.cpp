@@ -1,5 +1,6 @@
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -168,6 +169,29 @@ TEST_F(MixedPrecisionTest, FindsTheSmallestThatIsGoodEnough) {
   EXPECT_EQ(search.smallest_where([](const auto&, Graph&) { return true; }).size_bytes, search.smallest_size());
   EXPECT_THAT(error_of([&] { search.smallest_where([](const auto&, Graph&) { return false; }); }),
               HasSubstr("good enough"));
+}
+
+TEST_F(MixedPrecisionTest, OfFewBytesTheSmallestThatIsGoodEnoughIsFoundExactly) {
+  MixedPrecision search(*calibrated, cost, {.size = [](const Graph& g) { return bytes_of(g) / 40; }});
+  ASSERT_LT(search.largest_size(), 100);
+  ASSERT_GT(search.largest_size(), search.smallest_size() + 3);
+  const int64_t wanted = (search.smallest_size() + search.largest_size()) / 2;
+  int trials = 0;
+  const auto reaches = [&](const PrecisionChoice& choice, Graph&) {
+    if (++trials > 20) throw std::runtime_error("the search does not end");
+    return choice.size_bytes >= wanted;
+  };
+  EXPECT_GE(search.smallest_where(reaches).size_bytes, wanted);
+}
+
+TEST_F(MixedPrecisionTest, MeasuresTheMostBitsEverywhereOnce) {
+  int graphs = 0;
+  const auto counted = [&](Graph& g) {
+    ++graphs;
+    return cost(g);
+  };
+  MixedPrecision search(*calibrated, counted, {.weight_bits = {4, 6, 8}});
+  EXPECT_EQ(graphs, 1 + 3 * 2);
 }
 
 TEST_F(MixedPrecisionTest, TellsHowFarItIs) {

@@ -12,6 +12,7 @@
 #include <thimble/nn/fused.h>
 #include <thimble/nn/trace.h>
 #include <thimble/quant/layers/weight_only_linear.h>
+#include <thimble/quant/observers/qparams_mse.h>
 #include <thimble/quant/passes/weight_only.h>
 
 namespace thimble::quant {
@@ -96,18 +97,46 @@ TEST(WeightOnlyLinear, WeightsAreWithinHalfAStep) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const QScheme scheme : {QScheme::symmetric, QScheme::affine})
       for (const bool is_signed : {false, true})
-        for (const int64_t group_size : {0, 16}) {
-          const nn::Linear linear = random_linear(48, 7, rng);
-          const auto layer = WeightOnlyLinear::from_float(linear, spec_of(bits, group_size, scheme, is_signed), false);
-          const auto scale = arrays_of(*layer).at("weight_scale").to_vector<double>();
-          const auto w = dequantized(*layer), before = linear.weight.data().to_vector<double>();
-          // Rounding an affine zero point shifts the range by up to half a step, which clamps the outermost weights.
-          const double steps = scheme == QScheme::affine ? 1.01 : 0.51;
-          for (size_t i = 0; i < w.size(); ++i) {
-            const size_t parameter = group_size ? i / static_cast<size_t>(group_size) : i / 48;
-            EXPECT_LE(std::abs(w[i] - before[i]), steps * scale[parameter]) << bits << " bits";
+        for (const int64_t group_size : {0, 16})
+          for (const bool reduce_range : {false, bits > 2}) {
+            const nn::Linear linear = random_linear(48, 7, rng);
+            QuantizationSpec spec = spec_of(bits, group_size, scheme, is_signed);
+            spec.reduce_range = reduce_range;
+            const auto layer = WeightOnlyLinear::from_float(linear, spec, false);
+            const auto scale = arrays_of(*layer).at("weight_scale").to_vector<double>();
+            const auto w = dequantized(*layer), before = linear.weight.data().to_vector<double>();
+            // Rounding an affine zero point shifts the range by up to half a step, which clamps the outermost weights.
+            const double steps = scheme == QScheme::affine ? 1.01 : 0.51;
+            for (size_t i = 0; i < w.size(); ++i) {
+              const size_t parameter = group_size ? i / static_cast<size_t>(group_size) : i / 48;
+              EXPECT_LE(std::abs(w[i] - before[i]), steps * scale[parameter]) << bits << " bits";
+            }
           }
-        }
+}
+
+double squared_error(const WeightOnlyLinear& layer, const NDArray& weight) {
+  const std::vector<double> w = dequantized(layer), before = weight.to_vector<double>();
+  double sum = 0;
+  for (size_t i = 0; i < w.size(); ++i) sum += (w[i] - before[i]) * (w[i] - before[i]);
+  return sum;
+}
+
+TEST(WeightOnlyLinear, TheObserverChoosesTheParametersOfEachGroup) {
+  std::mt19937 rng(14);
+  for (int bits = 2; bits <= 5; ++bits)
+    for (const QScheme scheme : {QScheme::symmetric, QScheme::affine})
+      for (const int64_t group_size : {0, 16}) {
+        const nn::Linear linear = random_linear(48, 7, rng);
+        const QuantizationSpec spec = spec_of(bits, group_size, scheme);
+        const auto minmax = WeightOnlyLinear::from_float(linear, spec, false);
+        const auto mse = WeightOnlyLinear::from_float(linear, spec, false, "mse");
+        const NDArray& weight = linear.weight.data();
+        EXPECT_EQ(arrays_of(*minmax).at("weight_scale").to_vector<float>(), choose_qparams(weight, spec).scale);
+        EXPECT_EQ(arrays_of(*mse).at("weight_scale").to_vector<float>(), choose_qparams_mse(weight, spec).scale);
+        EXPECT_LT(squared_error(*mse, weight), squared_error(*minmax, weight)) << bits << " bits";
+      }
+  EXPECT_THAT(error_of([&] { WeightOnlyLinear::from_float(random_linear(4, 2, rng), spec_of(4), false, "entropy"); }),
+              HasSubstr("unknown observer 'entropy'"));
 }
 
 TEST(WeightOnlyLinear, TakesAnyNumberOfDimensionsAndStrides) {
@@ -283,6 +312,21 @@ TEST(QuantizeWeightOnly, ReportsWhatStaysFloatAndWhy) {
   EXPECT_TRUE(graph.is_layer(graph.find("fc1"), "Linear")) << "the input graph has changed";
   // Nothing is left to do.
   EXPECT_EQ(quantize_weight_only(small, everywhere(spec_of(3))).table(), small.table());
+}
+
+TEST(QuantizeWeightOnly, TheConfigurationNamesTheObserver) {
+  nn::Sequential model(nn::Linear(8, 6));
+  const nn::Graph graph = nn::trace(model.eval(), NDArray::zeros({1, 8}));
+  QConfig config{.weight = spec_of(3, 4)};
+  config.weight_observer = "mse";
+  const nn::Graph small = quantize_weight_only(graph, QConfigMapping().set_global(config));
+  const auto layer =
+      WeightOnlyLinear::from_float(*graph.layer_as<nn::Linear>(graph.find("0")), config.weight, false, "mse");
+  for (const auto& [name, array] : arrays_of(*layer))
+    EXPECT_EQ(arrays_of(small).at("0." + name).to_vector<float>(), array.to_vector<float>()) << name;
+  config.weight_observer = "entropy";
+  EXPECT_THAT(error_of([&] { quantize_weight_only(graph, QConfigMapping().set_global(config)); }),
+              testing::AllOf(testing::StartsWith("0: "), HasSubstr("unknown observer 'entropy'")));
 }
 
 TEST(QuantizeWeightOnly, ALayerThatIsCalledTwiceStaysOne) {
