@@ -177,10 +177,56 @@ TEST_F(ExportTest, AnIntegerProgramIsAsRightAsTheLibrary) {
       const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
       EXPECT_EQ(result.out, str("accuracy: ", correct_by_eval("q.st"), " of 50\n")) << result.err;
     }
+#else
+  GTEST_SKIP() << "the examples are not built";
+#endif
+}
+
+TEST_F(ExportTest, AnIntegerProgramSaysWhatItCannotRun) {
+#ifdef THIMBLE_INTEGER_MLP
+  const auto expect_refused = [&](const std::string& data, const std::string& problem) {
+    const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", data});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, testing::StartsWith("integer_mlp: "));
+    EXPECT_THAT(result.err, testing::HasSubstr(problem));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  };
+  const auto export_quantized = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> arguments{"quantize", "m.st", "--data", "data", "--out", "q.st"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    ASSERT_EQ(run(arguments).status, 0);
+    ASSERT_EQ(run({"export", "q.st", "--out", "m.npz"}).status, 0);
+  };
+  expect_refused("data", "cannot read 'm.npz'");
+  write_bytes(folder / "m.npz", "damaged");
+  expect_refused("data", "'m.npz': it is not a zip archive");
+
+  const std::string no_linear = "layer '0' is no linear layer with a scale for each channel";
+  train("m.st");
   ASSERT_EQ(run({"export", "m.st", "--out", "m.npz"}).status, 0);
-  const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err, "m.npz holds no quantized model\n");
+  expect_refused("data", "m.npz holds no statically quantized model");
+  for (const char* method : {"dynamic", "weight-only"}) {
+    export_quantized({"--method", method});
+    expect_refused("data", "m.npz holds no statically quantized model");
+  }
+  export_quantized({"--granularity", "group", "--group-size", "16"});
+  expect_refused("data", no_linear);
+  train_model({"--model", "cnn", "--epochs", "1"});
+  export_quantized({});
+  expect_refused("data", "is no linear layer with a scale for each channel");
+  train_model({"--model", "resnet9", "--epochs", "1"});
+  export_quantized({});
+  expect_refused("data", "m.npz takes padded images or several channels");
+
+  train("m.st");
+  export_quantized({});
+  expect_refused("nowhere", "nowhere/t10k-images-idx3-ubyte");
+  std::filesystem::copy(folder / "data", folder / "few");
+  write_bytes(folder / "few" / "t10k-labels-idx1-ubyte", data::idx_header(8, {7}) + std::string(7, '\0'));
+  expect_refused("few", "few has not one label an image");
+  write_dataset(folder / "large", 14);
+  expect_refused("large", no_linear);
 #else
   GTEST_SKIP() << "the examples are not built";
 #endif
