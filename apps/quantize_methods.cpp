@@ -1,5 +1,7 @@
 #include "apps/quantize_methods.h"
 
+#include <algorithm>
+
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include "apps/training_loop.h"
@@ -55,7 +57,8 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
   const int64_t steps = o.epochs * loader.size();
   const optim::Schedule schedule = optim::cosine(steps);
-  const auto last_part = static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart));
+  // Not the first step: observers have seen nothing before it.
+  const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
   for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
     const std::string title = str("epoch ", epoch, "/", o.epochs);
     prepared.train();

@@ -140,7 +140,8 @@ TEST_F(ProgramTest, TellsItsVersion) {
 
 TEST_F(ProgramTest, HelpSucceeds) {
   EXPECT_THAT(run({"--help"}).out, HasSubstr("quantize"));
-  for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect", "export"}) {
+  for (const char* command :
+       {"train", "eval", "quantize", "bench", "compare", "inspect", "export", "sensitivity", "errors"}) {
     const Result result = run({command, "--help"});
     EXPECT_EQ(result.status, 0);
     EXPECT_THAT(result.out, HasSubstr("--threads"));
@@ -252,6 +253,14 @@ TEST_F(ProgramTest, PostTrainingImprovementsAreForStaticQuantization) {
   expect_failure({"quantize", "none.st", "--adaround-iterations", "5", "--data", "nowhere", "--out", "q.st"}, 2,
                  "--adaround");
   expect_files({});
+}
+
+TEST_F(ProgramTest, TrainsWithQuantizationForOneStepInAll) {
+  train("m.st");
+  for (const char* batch : {"200", "1000"}) {
+    json_of({"quantize", "m.st", "--method", "qat", "--batch-size", batch, "--data", "data", "--out", "q.st"});
+    EXPECT_GT(json_of({"eval", "q.st", "--data", "data"}).at("accuracy"), 0.8) << batch;
+  }
 }
 
 TEST_F(ProgramTest, ACropBeyondThePictureIsSaid) {
