@@ -19,18 +19,36 @@ namespace {
 
 using quant::PrecisionChoice;
 
+bool same_layers(const PrecisionChoice& a, const PrecisionChoice& b) {
+  return std::ranges::equal(a.layers, b.layers, [](const auto& x, const auto& y) {
+    return x.weight_bits == y.weight_bits && x.weight_observer == y.weight_observer;
+  });
+}
+
 // Accuracies of the choices that were looked at, each measured once.
 class Frontier {
  public:
   Frontier(quant::CalibratedGraph& calibrated, const data::Dataset& test) : calibrated_(calibrated), test_(test) {}
 
   double accuracy_of(const PrecisionChoice& choice) {
-    const auto known = std::ranges::find_if(points_, [&](const FrontierPoint& p) { return same(p.choice, choice); });
+    const auto known =
+        std::ranges::find_if(points_, [&](const FrontierPoint& p) { return same_layers(p.choice, choice); });
     if (known != points_.end()) return known->accuracy;
     nn::Graph graph = calibrated_.quantized(choice.mapping);
     points_.push_back({choice, accuracy(graph, test_)});
     return points_.back().accuracy;
   }
+
+  // The smallest choice of at least this accuracy; null if none has it.
+  const FrontierPoint* smallest_of(double least) const {
+    const FrontierPoint* smallest = nullptr;
+    for (const FrontierPoint& point : points_)
+      if (point.accuracy >= least && (!smallest || point.choice.size_bytes < smallest->choice.size_bytes))
+        smallest = &point;
+    return smallest;
+  }
+
+  double best_accuracy() const { return std::ranges::max(points_, {}, &FrontierPoint::accuracy).accuracy; }
 
   std::vector<FrontierPoint> by_size() && {
     std::ranges::sort(points_, {}, [](const FrontierPoint& p) { return p.choice.size_bytes; });
@@ -38,37 +56,43 @@ class Frontier {
   }
 
  private:
-  static bool same(const PrecisionChoice& a, const PrecisionChoice& b) {
-    return std::ranges::equal(a.layers, b.layers, [](const auto& x, const auto& y) {
-      return x.weight_bits == y.weight_bits && x.weight_observer == y.weight_observer;
-    });
-  }
-
   quant::CalibratedGraph& calibrated_;
   const data::Dataset& test_;
   std::vector<FrontierPoint> points_;
 };
 
-// The best choice within the bytes, and within some other budgets to compare it with.
-PrecisionChoice best_for_bytes(quant::MixedPrecision& search, int64_t bytes, Frontier& frontier) {
+// Looks at the best choices within budgets from the least to the most bytes.
+void look_around(quant::MixedPrecision& search, Frontier& frontier) {
   constexpr int64_t kSteps = 6;
-  const PrecisionChoice chosen = search.best_within(bytes);
   const int64_t least = search.smallest_size(), most = search.largest_size();
-  std::vector<int64_t> budgets{bytes};
-  for (int64_t i = 0; i <= kSteps; ++i) budgets.push_back(least + (most - least) * i / kSteps);
-  ProgressBar bar("comparing", static_cast<int64_t>(budgets.size()));
-  for (size_t i = 0; i < budgets.size(); ++i) {
-    bar.update(static_cast<int64_t>(i), str(with_commas(budgets[i]), " bytes"));
-    frontier.accuracy_of(search.best_within(budgets[i]));
+  ProgressBar bar("comparing", kSteps + 1);
+  for (int64_t i = 0; i <= kSteps; ++i) {
+    const int64_t bytes = least + (most - least) * i / kSteps;
+    bar.update(i, str(with_commas(bytes), " bytes"));
+    frontier.accuracy_of(search.best_within(bytes));
   }
+}
+
+PrecisionChoice best_for_bytes(quant::MixedPrecision& search, int64_t bytes, Frontier& frontier) {
+  const PrecisionChoice chosen = search.best_within(bytes);
+  frontier.accuracy_of(chosen);
+  look_around(search, frontier);
   return chosen;
 }
 
+// The search goes by divergence, which accuracy need not follow: what it has looked at may hold a better choice.
 PrecisionChoice best_for_accuracy(quant::MixedPrecision& search, double wanted, Frontier& frontier) {
-  const double most = frontier.accuracy_of(search.best_within(search.largest_size()));
-  check<ValueError>(most >= wanted, "the accuracy ", wanted, " is out of reach: with the most bits it is ", most);
-  return search.smallest_where(
-      [&](const PrecisionChoice& choice, nn::Graph&) { return frontier.accuracy_of(choice) >= wanted; });
+  const auto reaches = [&](const PrecisionChoice& choice, nn::Graph&) {
+    return frontier.accuracy_of(choice) >= wanted;
+  };
+  if (frontier.accuracy_of(search.best_within(search.largest_size())) >= wanted)
+    search.smallest_where(reaches);
+  else
+    look_around(search, frontier);
+  const FrontierPoint* smallest = frontier.smallest_of(wanted);
+  check<ValueError>(smallest != nullptr, "the accuracy ", wanted, " is out of reach: the best that was found is ",
+                    frontier.best_accuracy());
+  return smallest->choice;
 }
 
 int most_bits(const quant::CalibratedGraph& calibrated) {
@@ -134,12 +158,13 @@ WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const B
   return result;
 }
 
+bool WithinBudget::is_chosen(const FrontierPoint& point) const { return same_layers(point.choice, chosen.choice); }
+
 void print_frontier(std::ostream& out, const WithinBudget& result) {
   detail::TextTable table({"size (bytes)", "accuracy (%)", "divergence", "bits of each layer's weights", ""});
   for (const FrontierPoint& point : result.frontier) {
-    const bool chosen = point.choice.size_bytes == result.chosen.choice.size_bytes;
     table.add({with_commas(point.choice.size_bytes), fixed(100 * point.accuracy, 2), fixed(point.choice.cost, 5),
-               bits_text(point.choice), chosen ? "chosen" : ""});
+               bits_text(point.choice), result.is_chosen(point) ? "chosen" : ""});
   }
   out << table.str();
 }
@@ -154,6 +179,7 @@ nlohmann::json frontier_json(const WithinBudget& result) {
     points.push_back({{"size_bytes", point.choice.size_bytes},
                       {"accuracy", point.accuracy},
                       {"divergence", point.choice.cost},
+                      {"chosen", result.is_chosen(point)},
                       {"layers", layers}});
   }
   return points;

@@ -31,6 +31,9 @@ struct FrontierPoint {
 struct WithinBudget {
   FrontierPoint chosen;
   std::vector<FrontierPoint> frontier;  ///< what was looked at, smallest first; `chosen` is among it
+
+  /// Whether these are the layers of `chosen`.
+  bool is_chosen(const FrontierPoint& point) const;
 };
 
 /// What the search is to know besides the budget.

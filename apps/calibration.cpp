@@ -1,5 +1,6 @@
 #include "apps/calibration.h"
 
+#include "apps/progress_bar.h"
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
 
@@ -9,6 +10,17 @@ std::vector<Tensor> calibration_batches(const data::Dataset& train, int64_t imag
   std::vector<Tensor> batches;
   data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = images});
   for (auto& [batch, labels] : loader) batches.push_back(batch);
+  return batches;
+}
+
+std::vector<Tensor> calibrate(nn::Graph& graph, const data::Dataset& train, int64_t images) {
+  const NoGrad guard;
+  std::vector<Tensor> batches = calibration_batches(train, images);
+  ProgressBar bar("calibrating", std::ssize(batches));
+  for (int64_t i = 0; i < std::ssize(batches); ++i) {
+    graph(batches[static_cast<size_t>(i)]);
+    bar.update(i + 1, "");
+  }
   return batches;
 }
 

@@ -1,6 +1,7 @@
 // thimble errors
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include <nlohmann/json.hpp>
 
@@ -54,12 +55,24 @@ nlohmann::json to_json(const std::vector<TensorError>& errors) {
   return rows;
 }
 
+// Layers of one name may belong to models that have nothing to do with each other.
+void check_same_model(const Options& o, const Notes& a, const Notes& b) {
+  const char* differs = a.model != b.model                   ? "model"
+                        : a.dataset != b.dataset             ? "dataset"
+                        : a.input_shape != b.input_shape     ? "shape of inputs"
+                        : a.preprocessing != b.preprocessing ? "preparation of images"
+                                                             : nullptr;
+  check(differs == nullptr, detail::quote_path(o.model), " and ", detail::quote_path(o.quantized), " differ in their ",
+        differs ? differs : "", "; give a model and its quantized form");
+}
+
 void run(const Options& o) {
   o.common.apply({o.model, o.quantized});
   const LoadedModel loaded = load(o.model), other = load(o.quantized);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
   check(other.notes.method != "baseline", detail::quote_path(o.quantized),
         " is not quantized; give a quantized model second");
+  check_same_model(o, loaded.notes, other.notes);
   const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
   const std::vector<Tensor> batches = calibration_batches(*train, o.images);
   const nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);

@@ -1,9 +1,14 @@
 #include "apps/exported_arrays.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
+#include <thimble/core/text.h>
+#include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/layers/packed_rows.h>
 #include <thimble/quant/layers/quantized_layer.h>
+#include <thimble/quant/layers/weight_only_linear.h>
 
 namespace thimble::apps {
 
@@ -27,31 +32,59 @@ NDArray table_of_pixels(const nn::Graph& graph, const data::Preprocessing& prepr
   return quantized ? graph.layer(users[0])(Tensor(values)).data() : values;
 }
 
+// int8 or uint8 [out, ...], of layers whose state holds integers that may be packed; else undefined.
+NDArray unpacked_weight(const nn::Module& layer) {
+  if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) return product->weights().unpacked();
+  if (const auto* product = dynamic_cast<const quant::DynamicProduct*>(&layer)) return product->weights().unpacked();
+  const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer);
+  if (!linear) return {};
+  const auto& [in, out, bits, scheme, group_size, relu, bias] = linear->config();
+  for (const auto& [name, tensor] : linear->state()) {
+    if (name != "weight") continue;
+    const NDArray integers = quant::unpack_rows(tensor.data(), in, bits);
+    if (scheme == quant::QScheme::affine) return integers;
+    NDArray centered({out, in}, DType::int8);
+    std::transform(integers.data<uint8_t>(), integers.data<uint8_t>() + integers.numel(), centered.data<int8_t>(),
+                   [zero_point = 1 << (bits - 1)](uint8_t u) { return static_cast<int8_t>(u - zero_point); });
+    return centered;
+  }
+  return {};
+}
+
 class Exporter {
  public:
   void add(const std::string& name, const NDArray& array) {
-    // An attribute may have a tensor's name.
-    if (names_.insert(name).second) arrays_.emplace_back(name, array);
+    check(names_.insert(name).second, "export: two arrays would be named ", detail::quote(name));
+    arrays_.emplace_back(name, array);
   }
 
-  void add_layer(const std::string& path, const nn::Module& layer) {
-    const std::string prefix = path + '.';
-    if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) add_product(prefix, *product);
-    for (const auto& [name, tensor] : layer.state()) add(prefix + name, tensor.data());
-    for (const auto& [key, value] : layer.attributes()) add_attribute(prefix + key, value);
+  // A layer or tensor may have several nodes.
+  void add_node(const nn::Graph& graph, const nn::Node* node) {
+    const bool has_arrays = node->kind == nn::Node::Kind::layer || node->kind == nn::Node::Kind::tensor;
+    if (!has_arrays || !targets_.insert(node->target).second) return;
+    if (node->kind == nn::Node::Kind::tensor)
+      add(node->target, graph.tensor(node).data());
+    else
+      add_layer(node->target + '.', graph.layer(node));
   }
 
   NamedArrays take() { return std::move(arrays_); }
 
  private:
+  void add_layer(const std::string& prefix, const nn::Module& layer) {
+    const NDArray weight = unpacked_weight(layer);
+    for (const auto& [name, tensor] : layer.state())
+      add(prefix + name, name == "weight" && weight.defined() ? weight : tensor.data());
+    if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) add_product(prefix, *product);
+    for (const auto& [key, value] : layer.attributes())
+      if (!names_.contains(prefix + key)) add_attribute(prefix + key, value);  // "bias" may be both
+  }
+
   void add_product(const std::string& prefix, const quant::IntegerProduct& product) {
     const quant::IntegerWeights& weights = product.weights();
-    add(prefix + "weight", weights.unpacked());
     add(prefix + "weight_shift", int32_scalar(weights.shift()));
-    const bool relu = product.quantization().relu;
-    add(prefix + "relu", NDArray::full({}, relu, DType::uint8));
     if (const auto& output = product.quantization().output) {
-      add(prefix + "output_min", int32_scalar(relu ? output->zero_point : 0));
+      add(prefix + "output_min", int32_scalar(product.quantization().relu ? output->zero_point : 0));
       add(prefix + "output_max", int32_scalar(output->qmax()));
     }
     const std::vector<float>& multiplier = product.multiplier();
@@ -70,6 +103,8 @@ class Exporter {
   }
 
   void add_attribute(const std::string& name, const Attribute& value) {
+    if (name.ends_with(".relu"))
+      if (const auto* relu = std::get_if<bool>(&value)) add(name, NDArray::full({}, *relu, DType::uint8));
     if (name.ends_with("scale")) {
       if (const auto* one = std::get_if<double>(&value)) add(name, NDArray::full({}, *one));
       if (const auto* list = std::get_if<std::vector<double>>(&value))
@@ -82,7 +117,7 @@ class Exporter {
   }
 
   NamedArrays arrays_;
-  std::set<std::string> names_;
+  std::set<std::string> names_, targets_;
 };
 
 }  // namespace
@@ -96,10 +131,7 @@ NamedArrays exported_arrays(const LoadedModel& model, const std::string& graph_j
   exporter.add("input.pad", int32_scalar(notes.preprocessing.pad));
   exporter.add("input.channels", int32_scalar(notes.preprocessing.channels));
   exporter.add("input.table", table_of_pixels(graph, notes.preprocessing));
-  for (const nn::Node* node : graph.nodes()) {
-    if (node->kind == nn::Node::Kind::layer) exporter.add_layer(node->target, graph.layer(node));
-    if (node->kind == nn::Node::Kind::tensor) exporter.add(node->target, graph.tensor(node).data());
-  }
+  for (const nn::Node* node : graph.nodes()) exporter.add_node(graph, node);
   return exporter.take();
 }
 

@@ -13,17 +13,35 @@ namespace thimble::apps {
 /// In this order:
 /// - "graph.json", uint8: the text of the graph, as `thimble inspect` shows it: nodes, layers and their attributes.
 /// - "input.shape", "input.crop", "input.pad", "input.channels", int32: see data::Preprocessing.
-/// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the Quantize layer, where a
-/// graph
-///   begins with one.
-/// - For each layer, in the order of the graph, under "<layer>.": its tensors (weights of integer layers always as
-///   int8), and those of its attributes that are scales (float32), zero points and bits (int32).
-/// - For each integer product also "relu", uint8; what its sums are multiplied by, [out]: "multiplier", float32, which
-///   is "multiplier_mantissa", int32, divided by 2 to the power of "multiplier_shift", int32, exactly; and unless its
-///   outputs are float32, the smallest and largest of them, "output_min" and "output_max", int32.
+/// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the graph's Quantize layer,
+/// where
+///   it begins with one.
+/// - For each layer, in the order of the graph, under "<layer>.": its tensors, and those of its attributes that are
+///   scales (float32), zero points and bits (int32), and "relu" (uint8).
+/// - For each product of static or trained quantization (QuantizedLinear, ...) also "weight_shift", int32; what its
+/// sums
+///   are multiplied by, "multiplier", float32, which is "multiplier_mantissa", int32, divided by 2 to the power of
+///   "multiplier_shift", int32, exactly; and unless its outputs are float32, the smallest and largest of them,
+///   "output_min" and "output_max", int32.
 ///
-/// So an integer product's output is, with sum = bias + sum of (input - input_zero_point) * weight, in float32:
-/// clamp(round_half_even(sum * multiplier) + output_zero_point, output_min, output_max), or sum * multiplier.
+/// "weight" of a layer with integer weights is not packed, as it is in checkpoints, whatever its bits: [out, ...],
+/// int8; or uint8 for weight-only layers that have a "weight_zero_point". It stands for weight_scale * weight, or
+/// weight_scale
+/// * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each group of consecutive elements
+/// of a channel's weights has its own.
+///
+/// So a product of static or trained quantization computes, for output channel o, with all images padded with
+/// input_zero_point:
+///
+///   sum[g] = (g == 0 ? bias[o] : 0) + 2^weight_shift * sum over group g of (input - input_zero_point) * weight[o]
+///   value = float32(sum[0]) * multiplier[0, o] + float32(sum[1]) * multiplier[1, o] + ...
+///   output = clamp(round_half_even(value) + output_zero_point, output_min, output_max); or, if that is float32,
+///            relu ? max(value, 0) : value
+///
+/// Sums are int32, value is float32, rounded after each multiplication and addition, in this order. Without groups
+/// multiplier is [out], and there is one sum, of all inputs; with groups it is [groups, out].
+///
+/// Throws ValueError if two tensors would have one name.
 std::vector<std::pair<std::string, NDArray>> exported_arrays(const LoadedModel& model, const std::string& graph_json);
 
 }  // namespace thimble::apps

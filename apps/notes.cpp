@@ -36,15 +36,16 @@ Shape shape_in(const Attributes& a, const std::string& key) {
   return shape;
 }
 
-// Attributes of integer layers, and of no others.
-constexpr const char *kWeightBits = "weight_bits", *kInputBits = "input_bits";
+// Attributes of integer layers, and of no others; dynamic ones have their own for activations.
+constexpr const char *kWeightBits = "weight_bits", *kInputBits = "input_bits", *kDynamicBits = "activation_bits";
 
-std::set<int64_t> bits_of_layers(const nn::Graph& graph, const std::string& attribute) {
+std::set<int64_t> bits_of_layers(const nn::Graph& graph, std::initializer_list<const char*> any_of) {
   std::set<int64_t> bits;
   for (const nn::Node* node : graph.nodes()) {
     if (node->kind != nn::Node::Kind::layer) continue;
     const Attributes attributes = graph.layer(node).attributes();
-    if (attributes.contains(attribute)) bits.insert(attributes.get<int64_t>(attribute));
+    for (const char* attribute : any_of)
+      if (attributes.contains(attribute)) bits.insert(attributes.get<int64_t>(attribute));
   }
   return bits;
 }
@@ -102,7 +103,7 @@ LoadedModel load(const std::string& path) {
 }
 
 std::string dtype_of(const nn::Graph& graph) {
-  if (!bits_of_layers(graph, kWeightBits).empty()) return "int8";
+  if (!bits_of_layers(graph, {kWeightBits}).empty()) return "int8";
   int64_t most = 0;
   for (const nn::Node* node : graph.nodes())
     if (node->kind == nn::Node::Kind::layer && graph.layer(node).type() == "WeightOnlyLinear")
@@ -111,8 +112,8 @@ std::string dtype_of(const nn::Graph& graph) {
 }
 
 std::string fewer_bits(const nn::Graph& graph) {
-  return fewer_bits(bits_of_layers(graph, kWeightBits), "weights") +
-         fewer_bits(bits_of_layers(graph, kInputBits), "activations");
+  return fewer_bits(bits_of_layers(graph, {kWeightBits}), "weights") +
+         fewer_bits(bits_of_layers(graph, {kInputBits, kDynamicBits}), "activations");
 }
 
 }  // namespace thimble::apps

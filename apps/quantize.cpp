@@ -44,6 +44,13 @@ void check_method(const CLI::App& command, const std::string& method) {
       throw CLI::ValidationError(option, str("is for --method ", only, ", not ", method));
 }
 
+void check_granularity(const CLI::App& command, const QuantizeOptions& q) {
+  if (q.method == "weight-only" && q.granularity == "tensor")
+    throw CLI::ValidationError("--granularity", "tensor not in {channel,group}, which --method weight-only has");
+  if (command.count("--group-size") > 0 && q.granularity != "group")
+    throw CLI::ValidationError("--group-size", str("is for --granularity group, not ", q.granularity));
+}
+
 nlohmann::json json_of(const quant::ConversionReport& report) {
   nlohmann::json layers = nlohmann::json::array();
   for (const quant::LayerReport& layer : report)
@@ -68,6 +75,7 @@ void run(const Options& o) {
 
   const auto float_size = std::filesystem::file_size(o.model), size = std::filesystem::file_size(o.out);
   if (quantized.within) print_frontier(o.common.out(), *quantized.within);
+  if (quantized.accuracy) o.common.out() << "accuracy " << fixed(100 * *quantized.accuracy, 2) << " %\n";
   print_layers(o.common.out(), quantized.report);
   o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
                  << " bytes, " << fixed(static_cast<double>(size) / static_cast<double>(float_size), 3) << " of "
@@ -75,13 +83,10 @@ void run(const Options& o) {
   nlohmann::json result{
       {"method", o.quantize.method}, {"layers", json_of(quantized.report)}, {"out", o.out}, {"size_bytes", size}};
   if (quantized.within) result["frontier"] = frontier_json(*quantized.within);
+  if (quantized.accuracy) result["accuracy"] = *quantized.accuracy;
   if (quantized.agreement) result["agreement"] = *quantized.agreement;
   o.common.write_json(result);
 }
-
-}  // namespace
-
-namespace {
 
 void add_method_options(CLI::App& command, QuantizeOptions& q) {
   command
@@ -93,26 +98,31 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--weight-bits", q.weight_bits, "Bits of the weights, which the file holds packed")
       ->capture_default_str()
       ->check(CLI::Range(2, 8));
-  command.add_option("--activation-bits", q.activation_bits, "Bits of the activations")
+  command.add_option("--activation-bits", q.activation_bits, "dynamic, static, qat: bits of the activations")
       ->capture_default_str()
       ->check(CLI::Range(2, 8));
-  command.add_option("--granularity", q.granularity, "What part of a layer's weights has a scale of its own")
+  command
+      .add_option("--granularity", q.granularity,
+                  "What part of a layer's weights has a scale of its own; tensor is not for weight-only")
       ->capture_default_str()
       ->check(CLI::IsMember({"tensor", "channel", "group"}));
-  command.add_option("--group-size", q.group_size, "Consecutive inputs of a group; linear layers alone have groups")
+  command
+      .add_option("--group-size", q.group_size,
+                  "With --granularity group: consecutive inputs of a group; linear layers alone have groups")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
   command.add_option("--weight-scheme", q.weight_scheme, "weight-only: symmetric [default], or affine for zero points")
       ->check(CLI::IsMember({"symmetric", "affine"}));
-  command.add_option("--observer", q.observer, "How activations' ranges are chosen")
+  command.add_option("--observer", q.observer, "static, qat: how activations' ranges are chosen")
       ->capture_default_str()
       ->check(CLI::IsMember(quant::observer_names()));
-  command.add_option("--percentile", q.percentile, "Percent of the values that the percentile observer keeps")
+  command
+      .add_option("--percentile", q.percentile, "static, qat: percent of the values that the percentile observer keeps")
       ->capture_default_str()
       ->check(number_from(50, 100));
   command
       .add_option("--weight-observer", q.weight_observer,
-                  "How weights' ranges are chosen; mse by default if --observer is, else minmax")
+                  "dynamic, static: how weights' ranges are chosen; mse by default if --observer is, else minmax")
       ->check(CLI::IsMember({"minmax", "mse"}));
 }
 
@@ -122,7 +132,7 @@ void add_static_options(CLI::App& command, QuantizeOptions& q) {
       ->check(CLI::Range(1, 1000000000));
   command.add_flag("--equalize", q.equalize, "static: even the ranges of weights across layers first (CLE)");
   CLI::Option* adaround = command.add_flag("--adaround", q.adaround, "static: learn which way each weight is rounded");
-  command.add_option("--adaround-iterations", q.adaround_iterations, "Steps of --adaround for each layer")
+  command.add_option("--adaround-iterations", q.adaround_iterations, "static: steps of --adaround for each layer")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000))
       ->needs(adaround);
@@ -142,7 +152,7 @@ void add_training_options(CLI::App& command, QuantizeOptions& q) {
       ->capture_default_str()
       ->check(number_from(0, 1e6));
   command.add_flag("--lsq", q.lsq, "qat: scales are learned (LSQ), instead of following the ranges seen");
-  command.add_option("--seed", q.seed, "Of the order of training images, and of --adaround")
+  command.add_option("--seed", q.seed, "qat: of the order of training images; static: of --adaround")
       ->capture_default_str()
       ->check(uint64_number());
 }
@@ -161,6 +171,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o, command] {
     check_method(*command, o->quantize.method);
+    check_granularity(*command, o->quantize);
     run(*o);
   });
 }

@@ -1,5 +1,8 @@
 #include "apps/quantize_methods.h"
 
+#include <algorithm>
+
+#include "apps/calibration.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include "apps/training_loop.h"
@@ -55,7 +58,8 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
   const int64_t steps = o.epochs * loader.size();
   const optim::Schedule schedule = optim::cosine(steps);
-  const auto last_part = static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart));
+  // Not the first step: observers have seen nothing before it.
+  const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
   for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
     const std::string title = str("epoch ", epoch, "/", o.epochs);
     prepared.train();
@@ -80,21 +84,6 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   return quantized;
 }
 
-// Runs the prepared graph on training images; returns them, batch by batch, if a pass needs them again.
-std::vector<Tensor> calibrate(nn::Graph& prepared, const data::Dataset& train, const QuantizeOptions& o) {
-  const NoGrad guard;
-  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = o.calibration_images});
-  ProgressBar bar("calibrating", loader.size());
-  std::vector<Tensor> seen;
-  int64_t batches = 0;
-  for (auto& [images, labels] : loader) {
-    prepared(images);
-    if (o.adaround || o.bias_correction) seen.push_back(images);
-    bar.update(++batches, "");
-  }
-  return seen;
-}
-
 // A bar for work that says how long it is when it begins.
 std::function<void(int64_t, int64_t)> progress(const std::string& title) {
   return [title, bar = std::shared_ptr<ProgressBar>()](int64_t done, int64_t total) mutable {
@@ -111,21 +100,32 @@ WithinBudget within_budget(const LoadedModel& loaded, const nn::Graph& fused, co
   return choose_within(o.budget, fused, search, loaded.notes, train, test);
 }
 
+// Of the model as it will be saved: other passes may have changed what the search has measured.
+double accuracy_within(nn::Graph& graph, const data::Dataset& test, const QuantizeOptions& o) {
+  const double found = accuracy(graph, test);
+  check<ValueError>(!o.budget.accuracy || found >= *o.budget.accuracy, "with the other passes the accuracy is ", found,
+                    ", less than the ", o.budget.accuracy.value_or(0), " wanted; leave out --adaround and ",
+                    "--bias-correction, or want less");
+  return found;
+}
+
 QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
   const auto train = sets.open(data::Split::train);
   nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
   if (o.equalize) fused = quant::cross_layer_equalization(fused);
   QuantizedModel quantized;
-  if (o.budget.given()) quantized.within = within_budget(loaded, fused, *train, *sets.open(data::Split::test), o);
+  const auto test = o.budget.given() ? sets.open(data::Split::test) : nullptr;
+  if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
   nn::Graph prepared =
       quant::prepare(fused, quantized.within ? quantized.within->chosen.choice.mapping : mapping_for(o));
-  const std::vector<Tensor> images = calibrate(prepared, *train, o);
+  const std::vector<Tensor> images = calibrate(prepared, *train, o.calibration_images);
   if (o.adaround)
     prepared = quant::adaround(
         prepared, images,
         {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
   if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
   quantized.graph = quant::convert(prepared, &quantized.report);
+  if (test) quantized.accuracy = accuracy_within(quantized.graph, *test, o);
   return quantized;
 }
 

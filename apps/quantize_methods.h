@@ -36,6 +36,7 @@ struct QuantizedModel {
   nn::Graph graph;
   quant::ConversionReport report;
   std::optional<WithinBudget> within = {};  ///< if there was a budget
+  std::optional<double> accuracy = {};      ///< with a budget: on the test images, of the graph as it is
   std::optional<double> agreement = {};     ///< of qat: share of test images of which integers say what training saw
 };
 

@@ -9,6 +9,13 @@
 #include <thimble/serialization/npz.h>
 
 using Values = std::vector<int32_t>;  // a matrix row by row, a number as a vector of one
+using Arrays = std::map<std::string, Values>;
+
+const Values& find(const Arrays& arrays, const std::string& name, size_t count, const std::string& problem) {
+  const auto found = arrays.find(name);
+  thimble::check(found != arrays.end() && found->second.size() == count, problem);
+  return found->second;
+}
 
 int bits_of(int64_t v) { return static_cast<int>(std::bit_width(static_cast<uint64_t>(std::abs(v)))); }
 int64_t shift_right(int64_t v, int shift) {  // v / 2^shift, rounded half to even; v itself if shift is negative
@@ -20,41 +27,50 @@ int32_t rank(int64_t v, int shift) {  // grows with v / 2^shift: the bits of its
   return ((bits_of(v) - shift + 125) << 23) + static_cast<int32_t>(v >> (bits_of(v) - 24));
 }
 
-Values run(std::map<std::string, Values>& arrays, const std::string& layer, Values x) {
-  const auto &weight = arrays[layer + "weight"], &bias = arrays[layer + "bias"], &relu = arrays[layer + "relu"];
-  const auto &mantissa = arrays[layer + "multiplier_mantissa"], &shift = arrays[layer + "multiplier_shift"];
-  const auto &zero = arrays[layer + "output_zero_point"], &most = arrays[layer + "output_max"];  // the last has none
-  if (weight.size() != bias.size() * x.size() || mantissa.size() != bias.size()) throw std::runtime_error(layer);
-  for (int32_t& v : x) v = (v - arrays[layer + "input_zero_point"].at(0)) << arrays[layer + "weight_shift"].at(0);
-  Values y(bias.size());
-  for (size_t o = 0; o < y.size(); ++o) {
-    int32_t sum = bias[o];
-    for (size_t i = 0; i < x.size(); ++i) sum += x[i] * weight[o * x.size() + i];
-    const int64_t product = to_float32(to_float32(sum) * mantissa[o]), v = relu[0] && product < 0 ? 0 : product;
-    y[o] = most.empty() ? rank(v, shift[o]) : std::clamp<int64_t>(shift_right(v, shift[o]) + zero[0], 0, most[0]);
+Values run(const Arrays& arrays, const std::string& layer, Values x) {
+  const std::string problem = "layer '" + layer + "' is no linear layer with a scale for each channel";
+  const auto array = [&](const char* name, size_t n) -> auto& { return find(arrays, layer + name, n, problem); };
+  const size_t out = arrays.contains(layer + ".bias") ? arrays.at(layer + ".bias").size() : 0;
+  const bool relu = array(".relu", 1)[0], last = !arrays.contains(layer + ".output_max");
+  const int32_t zero = last ? 0 : array(".output_zero_point", 1)[0], most = last ? 0 : array(".output_max", 1)[0];
+  const Values &weight = array(".weight", out * x.size()), &bias = array(".bias", out);
+  const Values &mantissa = array(".multiplier_mantissa", out), &shift = array(".multiplier_shift", out);
+  for (int32_t& v : x) v = (v - array(".input_zero_point", 1)[0]) << array(".weight_shift", 1)[0];
+  Values y = bias;
+  for (size_t o = 0; o < out; ++o) {
+    for (size_t i = 0; i < x.size(); ++i) y[o] += x[i] * weight[o * x.size() + i];
+    const int64_t product = to_float32(to_float32(y[o]) * mantissa[o]), v = relu && product < 0 ? 0 : product;
+    y[o] = last ? rank(v, shift[o]) : std::clamp<int64_t>(shift_right(v, shift[o]) + zero, 0, most);
   }
   return y;
 }
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   if (argc != 3) return std::cerr << "usage: integer_mlp MODEL.npz DATA_DIR\n", 2;
-  thimble::NDArray images = thimble::data::read_idx(argv[2] + std::string("/t10k-images-idx3-ubyte"));
-  const thimble::NDArray labels = thimble::data::read_idx(argv[2] + std::string("/t10k-labels-idx1-ubyte"));
-  std::map<std::string, Values> arrays;
-  std::vector<std::string> layers;  // "fc1."
+  const std::string data = argv[2], model = argv[1], none = model + " holds no statically quantized model";
+  Arrays arrays;
+  std::vector<std::string> layers;
   for (const auto& [name, array] : thimble::load_npz(argv[1])) {
     if (array.dtype() != thimble::DType::float32) arrays[name] = array.to_vector<int32_t>();
-    if (name.ends_with(".weight")) layers.push_back(name.substr(0, name.size() - 6));
+    if (name.ends_with(".weight")) layers.push_back(name.substr(0, name.size() - 7));
   }
-  if (arrays["input.table"].empty()) return std::cerr << argv[1] << " holds no quantized model\n", 1;
-  if (const int crop = arrays["input.crop"].at(0))
-    for (int d : {1, 2}) images = images.slice(d, (images.shape(d) - crop) / 2, (images.shape(d) + crop) / 2);
+  const Values &table = find(arrays, "input.table", 256, none), &crop = find(arrays, "input.crop", 1, none);
+  const bool plain = find(arrays, "input.pad", 1, none)[0] == 0 && find(arrays, "input.channels", 1, none)[0] == 1;
+  thimble::check(plain, model, " takes padded images or several channels");
+  thimble::NDArray images = thimble::data::read_idx(data + "/t10k-images-idx3-ubyte");
+  const thimble::NDArray labels = thimble::data::read_idx(data + "/t10k-labels-idx1-ubyte");
+  const int64_t count = images.shape(0);
+  thimble::check(images.ndim() == 3 && labels.shape() == thimble::Shape{count}, data, " has not one label an image");
+  for (int d : {1, 2})
+    if (crop[0] > 0) images = images.slice(d, (images.shape(d) - crop[0]) / 2, (images.shape(d) + crop[0]) / 2);
   int64_t correct = 0;
-  for (int64_t i = 0; i < images.shape(0); ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     Values x;
-    for (const int pixel : images.slice(0, i, i + 1).to_vector<int>()) x.push_back(arrays["input.table"].at(pixel));
+    for (const int pixel : images.slice(0, i, i + 1).to_vector<uint8_t>()) x.push_back(table[pixel]);
     for (const std::string& layer : layers) x = run(arrays, layer, x);
     correct += std::ranges::max_element(x) - x.begin() == labels.data<uint8_t>()[i];
   }
-  return std::cout << "accuracy: " << correct << " of " << images.shape(0) << '\n' ? 0 : 1;
+  return std::cout << "accuracy: " << correct << " of " << count << '\n' ? 0 : 1;
+} catch (const std::exception& error) {
+  return std::cerr << "integer_mlp: " << error.what() << '\n', 1;
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tests/apps/program.h"
+#include <thimble/serialization/safetensors.h>
 
 namespace thimble::apps {
 namespace {
@@ -86,6 +87,32 @@ TEST_F(AnalysisTest, ErrorsAreThoseOfValuesAndOfWeights) {
   EXPECT_THAT(run({"errors", "m.st", "q.st", "--data", "data"}).out, HasSubstr("SQNR"));
 }
 
+TEST_F(AnalysisTest, ErrorsAreOfOneModel) {
+  const auto expect_refused = [&](const std::string& difference) {
+    const Result result = run({"errors", "m.st", "q.st", "--data", "data"});
+    expect_failure(result, 1, "'m.st' and 'q.st' differ in their " + difference);
+  };
+  ASSERT_EQ(run(training("other.st", {"--crop", "10"})).status, 0);
+  quantize("other.st", "q.st");
+  expect_refused("shape of inputs");
+  ASSERT_EQ(run({"train", "--data", "data", "--model", "cnn", "--epochs", "1", "--out", "cnn.st"}).status, 0);
+  quantize("cnn.st", "q.st");
+  expect_refused("model");
+
+  quantize("m.st", "8.st");
+  const auto with_note = [&](const std::string& key, const json& value) {
+    TensorFile file = load_safetensors(folder / "8.st");
+    json notes = json::parse(file.metadata.at("notes"));
+    notes[key] = value;
+    file.metadata["notes"] = notes.dump();
+    save_safetensors(folder / "q.st", file.metadata, file.tensors);
+  };
+  with_note("dataset", "fashion-mnist");
+  expect_refused("dataset");
+  with_note("preprocessing.mean", 0.25);
+  expect_refused("preparation of images");
+}
+
 TEST_F(AnalysisTest, AFileIsWithinItsBudget) {
   quantize("m.st", "8.st");
   const auto most = static_cast<int64_t>(bytes("8.st").size());
@@ -94,20 +121,69 @@ TEST_F(AnalysisTest, AFileIsWithinItsBudget) {
     EXPECT_LE(result["size_bytes"].get<int64_t>(), budget);
     EXPECT_EQ(result["size_bytes"], bytes("q.st").size());
     expect_keys(result, {"frontier"});
-    bool found = false;
+    int chosen = 0;
     double before = 0;
     for (const json& point : result["frontier"]) {
-      expect_keys(point, {"size_bytes", "accuracy", "divergence", "layers"});
+      expect_keys(point, {"size_bytes", "accuracy", "divergence", "chosen", "layers"});
       EXPECT_GE(point["size_bytes"], before);
       before = point["size_bytes"];
       ASSERT_EQ(point["layers"].size(), 2u);
       for (const json& layer : point["layers"]) expect_keys(layer, {"name", "weight_bits", "weight_observer"});
-      if (point["size_bytes"] != result["size_bytes"]) continue;
-      found = found || (point["layers"][0]["weight_bits"] == result["layers"][0]["weight_bits"] &&
-                        point["accuracy"] == json_of({"eval", "q.st", "--data", "data"})["accuracy"]);
+      if (!point["chosen"].get<bool>()) continue;
+      ++chosen;
+      EXPECT_EQ(point["size_bytes"], result["size_bytes"]);
+      EXPECT_EQ(point["accuracy"], result["accuracy"]);
+      for (size_t i = 0; i < 2; ++i) EXPECT_EQ(point["layers"][i]["weight_bits"], result["layers"][i]["weight_bits"]);
     }
-    EXPECT_TRUE(found) << "the file is one of the frontier";
+    EXPECT_EQ(chosen, 1);
+    EXPECT_EQ(result["accuracy"], json_of({"eval", "q.st", "--data", "data"})["accuracy"]);
   }
+}
+
+TEST_F(AnalysisTest, WithABudgetTheAccuracyIsThatOfTheFile) {
+  for (const std::vector<std::string>& passes :
+       {std::vector<std::string>{"--bias-correction"}, {"--adaround", "--adaround-iterations", "20"}}) {
+    std::vector<std::string> arguments{"--budget", "3000", "--activation-bits", "3"};
+    arguments.insert(arguments.end(), passes.begin(), passes.end());
+    const json result = within(arguments);
+    EXPECT_EQ(result["accuracy"], json_of({"eval", "q.st", "--data", "data"})["accuracy"]);
+  }
+  EXPECT_THAT(run({"quantize", "m.st", "--data", "data", "--budget", "4000", "--out", "q.st"}).out,
+              testing::ContainsRegex("\naccuracy [0-9.]+ %\n"));
+}
+
+// Of a model that is hardly trained, every change of roundings changes the accuracy.
+TEST_F(AnalysisTest, AFileBelowTheWantedAccuracyIsNotWritten) {
+  int refused = 0;
+  for (const char* seed : {"1", "2", "3"}) {
+    std::vector<std::string> barely = training("poor.st", {"--seed", seed});
+    *std::ranges::find(barely, "0.01") = "0.003";
+    ASSERT_EQ(run(barely).status, 0);
+    const std::vector<std::string> quantize{
+        "quantize", "poor.st", "--data", "data", "--activation-bits", "2", "--calibration-images",
+        "20",       "--out",   "q.st"};
+    std::vector<std::string> looking = quantize;
+    looking.insert(looking.end(), {"--budget", "100000"});
+    double wanted = 0;
+    const json looked = json_of(looking);
+    for (const json& point : looked["frontier"]) wanted = std::max(wanted, point["accuracy"].get<double>());
+    std::filesystem::remove(folder / "q.st");
+    std::vector<std::string> arguments = quantize;
+    arguments.insert(arguments.end(), {"--target-accuracy", str(wanted)});
+    EXPECT_EQ(run(arguments).status, 0) << "reached by one of those looked at";
+    EXPECT_GE(json_of({"eval", "q.st", "--data", "data"})["accuracy"], wanted);
+    std::filesystem::remove(folder / "q.st");
+    arguments.emplace_back("--bias-correction");
+    const Result result = run(arguments);
+    if (result.status == 0) {
+      EXPECT_GE(json_of({"eval", "q.st", "--data", "data"})["accuracy"], wanted);
+      continue;
+    }
+    ++refused;
+    expect_failure(result, 1, "with the other passes the accuracy is ");
+    expect_files({"m.st", "poor.st"});
+  }
+  EXPECT_GT(refused, 0);
 }
 
 TEST_F(AnalysisTest, ABudgetThatIsTooSmallIsToldTheSmallestSize) {

@@ -1,11 +1,14 @@
 // What `thimble export` writes, and an integer program that runs it.
 #include <cmath>
 #include <map>
+#include <random>
 
 #include "tests/apps/program.h"
+#include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/weight_only_linear.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
@@ -159,6 +162,125 @@ TEST_F(ExportTest, ExportsModelsOfEveryKind) {
   EXPECT_EQ(std::ranges::count_if(arrays, has_addition), 2);
 }
 
+// What the documentation of exported_arrays() says that a linear layer computes, of one row of inputs.
+std::vector<float> evaluate(const std::map<std::string, NDArray>& arrays, const std::string& prefix,
+                            const std::vector<int32_t>& x) {
+  const auto numbers = [&](const char* name) { return arrays.at(prefix + name).to_vector<int32_t>(); };
+  const auto number = [&](const char* name) { return numbers(name).at(0); };
+  const auto weight = numbers("weight"), bias = numbers("bias");
+  const auto multiplier = arrays.at(prefix + "multiplier").to_vector<float>();
+  const size_t out = bias.size(), groups = multiplier.size() / out, size = x.size() / groups;
+  EXPECT_EQ(arrays.at(prefix + "multiplier").ndim(), groups == 1 ? 1 : 2);
+  EXPECT_EQ(arrays.at(prefix + "weight_scale").shape().back(), static_cast<int64_t>(groups == 1 ? out : groups));
+  std::vector<float> y;
+  for (size_t o = 0; o < out; ++o) {
+    float value = 0;
+    for (size_t g = 0; g < groups; ++g) {
+      int32_t sum = 0;
+      for (size_t i = g * size; i < (g + 1) * size; ++i)
+        sum += (x[i] - number("input_zero_point")) * weight[o * x.size() + i];
+      sum = (g == 0 ? bias[o] : 0) + sum * (1 << number("weight_shift"));
+      const float product = static_cast<float>(sum) * multiplier[g * out + o];
+      value = g == 0 ? product : value + product;
+    }
+    if (!arrays.contains(prefix + "output_scale"))
+      y.push_back(number("relu") != 0 ? std::max(value, 0.0f) : value);
+    else
+      y.push_back(std::clamp(std::nearbyint(value) + static_cast<float>(number("output_zero_point")),
+                             static_cast<float>(number("output_min")), static_cast<float>(number("output_max"))));
+  }
+  return y;
+}
+
+TEST_F(ExportTest, TheDocumentedFormulaGivesTheLayersBits) {
+  train("m.st");
+  std::mt19937 random(1);
+  for (const std::vector<std::string>& granularity :
+       {std::vector<std::string>{"channel"}, {"tensor"}, {"group", "--group-size", "8"}})
+    for (int bits = 2; bits <= 8; ++bits) {
+      std::vector<std::string> arguments{"quantize",
+                                         "m.st",
+                                         "--data",
+                                         "data",
+                                         "--out",
+                                         "q.st",
+                                         "--weight-bits",
+                                         std::to_string(bits),
+                                         "--activation-bits",
+                                         std::to_string(10 - bits),
+                                         "--granularity"};
+      arguments.insert(arguments.end(), granularity.begin(), granularity.end());
+      ASSERT_EQ(run(arguments).status, 0);
+      const Arrays arrays = exported("q.st");
+      nn::Graph graph = load_model(folder / "q.st");
+      int layers = 0;
+      for (const nn::Node* node : graph.nodes())
+        if (graph.layer_as<quant::IntegerProduct>(node)) {
+          const std::string prefix = node->target + '.';
+          NDArray x({1, arrays.at(prefix + "weight").shape(1)}, DType::uint8);
+          for (int64_t i = 0; i < x.numel(); ++i)
+            x.data<uint8_t>()[i] = static_cast<uint8_t>(random() % (1u << (10 - bits)));
+          EXPECT_EQ(evaluate(arrays, prefix, x.to_vector<int32_t>()),
+                    graph.layer(node)(Tensor(x)).data().to_vector<float>())
+              << prefix << ' ' << bits << ' ' << granularity[0];
+          ++layers;
+        }
+      EXPECT_EQ(layers, 2);
+    }
+}
+
+// Of layers of every kind, with groups and zero points or without.
+TEST_F(ExportTest, WeightsAreIntegersThatStandForTheLayersWeights) {
+  train("m.st");
+  for (const char* bits : {"2", "3", "4", "7", "8"})
+    for (const std::vector<std::string>& options : {std::vector<std::string>{"dynamic"},
+                                                    {"dynamic", "--granularity", "group", "--group-size", "16"},
+                                                    {"weight-only"},
+                                                    {"weight-only", "--granularity", "group", "--group-size", "16"},
+                                                    {"weight-only", "--weight-scheme", "affine"}}) {
+      std::vector<std::string> arguments{"quantize", "m.st", "--out", "q.st", "--weight-bits", bits, "--method"};
+      arguments.insert(arguments.end(), options.begin(), options.end());
+      ASSERT_EQ(run(arguments).status, 0);
+      const Arrays arrays = exported("q.st");
+      const nn::Graph graph = load_model(folder / "q.st");
+      for (const nn::Node* node : graph.nodes()) {
+        if (node->kind != nn::Node::Kind::layer) continue;
+        SCOPED_TRACE(testing::PrintToString(arguments) + node->target);
+        const std::string prefix = node->target + '.';
+        const auto* dynamic = graph.layer_as<quant::DynamicProduct>(node);
+        const auto* weight_only = graph.layer_as<quant::WeightOnlyLinear>(node);
+        ASSERT_TRUE(dynamic || weight_only);
+        const NDArray expected = dynamic ? dynamic->weights().dequantized() : weight_only->dequantized_weight();
+        const NDArray& weight = arrays.at(prefix + "weight");
+        const bool affine = arrays.contains(prefix + "weight_zero_point");
+        EXPECT_EQ(affine, options.back() == "affine");
+        EXPECT_EQ(weight.dtype(), affine ? DType::uint8 : DType::int8);
+        ASSERT_EQ(weight.shape(), expected.shape());
+        const auto scale = arrays.at(prefix + "weight_scale").to_vector<float>();
+        const auto zero =
+            affine ? arrays.at(prefix + "weight_zero_point").to_vector<int32_t>() : std::vector<int32_t>(scale.size());
+        std::vector<float> values;
+        for (const int32_t q : weight.to_vector<int32_t>()) {
+          const size_t s = values.size() * scale.size() / static_cast<size_t>(weight.numel());
+          values.push_back(scale[s] * static_cast<float>(q - zero[s]));
+        }
+        EXPECT_EQ(values, expected.to_vector<float>());
+        EXPECT_EQ(arrays.at(prefix + "relu").item<int>(), node->target == "0");
+      }
+    }
+}
+
+TEST_F(ExportTest, NoArrayIsLost) {
+  train("m.st");
+  const Attributes notes = load_checkpoint(folder / "m.st").notes;
+  nn::Graph graph;
+  nn::Node* input = graph.add_input("input");
+  nn::Node* sum = graph.add_op("sum", "add", {}, {input, graph.add_tensor("input.shape", NDArray::ones({144}))});
+  graph.set_output(sum);
+  save_model(graph, folder / "bad.st", notes);
+  expect_failure({"export", "bad.st", "--out", "m.npz"}, 1, "two arrays would be named 'input.shape'");
+}
+
 TEST_F(ExportTest, TheSameModelGivesTheSameBytes) {
   train("m.st");
   ASSERT_EQ(run({"export", "m.st", "--out", "a.npz"}).status, 0);
@@ -177,10 +299,56 @@ TEST_F(ExportTest, AnIntegerProgramIsAsRightAsTheLibrary) {
       const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
       EXPECT_EQ(result.out, str("accuracy: ", correct_by_eval("q.st"), " of 50\n")) << result.err;
     }
+#else
+  GTEST_SKIP() << "the examples are not built";
+#endif
+}
+
+TEST_F(ExportTest, AnIntegerProgramSaysWhatItCannotRun) {
+#ifdef THIMBLE_INTEGER_MLP
+  const auto expect_refused = [&](const std::string& data, const std::string& problem) {
+    const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", data});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, testing::StartsWith("integer_mlp: "));
+    EXPECT_THAT(result.err, testing::HasSubstr(problem));
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  };
+  const auto export_quantized = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> arguments{"quantize", "m.st", "--data", "data", "--out", "q.st"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    ASSERT_EQ(run(arguments).status, 0);
+    ASSERT_EQ(run({"export", "q.st", "--out", "m.npz"}).status, 0);
+  };
+  expect_refused("data", "cannot read 'm.npz'");
+  write_bytes(folder / "m.npz", "damaged");
+  expect_refused("data", "'m.npz': it is not a zip archive");
+
+  const std::string no_linear = "layer '0' is no linear layer with a scale for each channel";
+  train("m.st");
   ASSERT_EQ(run({"export", "m.st", "--out", "m.npz"}).status, 0);
-  const Result result = execute({THIMBLE_INTEGER_MLP, "m.npz", "data"});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err, "m.npz holds no quantized model\n");
+  expect_refused("data", "m.npz holds no statically quantized model");
+  for (const char* method : {"dynamic", "weight-only"}) {
+    export_quantized({"--method", method});
+    expect_refused("data", "m.npz holds no statically quantized model");
+  }
+  export_quantized({"--granularity", "group", "--group-size", "16"});
+  expect_refused("data", no_linear);
+  train_model({"--model", "cnn", "--epochs", "1"});
+  export_quantized({});
+  expect_refused("data", "is no linear layer with a scale for each channel");
+  train_model({"--model", "resnet9", "--epochs", "1"});
+  export_quantized({});
+  expect_refused("data", "m.npz takes padded images or several channels");
+
+  train("m.st");
+  export_quantized({});
+  expect_refused("nowhere", "nowhere/t10k-images-idx3-ubyte");
+  std::filesystem::copy(folder / "data", folder / "few");
+  write_bytes(folder / "few" / "t10k-labels-idx1-ubyte", data::idx_header(8, {7}) + std::string(7, '\0'));
+  expect_refused("few", "few has not one label an image");
+  write_dataset(folder / "large", 14);
+  expect_refused("large", no_linear);
 #else
   GTEST_SKIP() << "the examples are not built";
 #endif

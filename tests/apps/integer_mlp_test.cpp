@@ -101,11 +101,11 @@ TEST(IntegerMlp, ALayerGivesTheLibrarysBits) {
     }
     layer.load_state({{"weight", weight}, {"weight_scale", scale}, {"bias", bias}});
 
-    std::map<std::string, Values> arrays{{"fc.weight", weight.to_vector<int32_t>()},
-                                         {"fc.weight_shift", {0}},
-                                         {"fc.bias", bias.to_vector<int32_t>()},
-                                         {"fc.relu", {layer.quantization().relu}},
-                                         {"fc.input_zero_point", {input.zero_point}}};
+    Arrays arrays{{"fc.weight", weight.to_vector<int32_t>()},
+                  {"fc.weight_shift", {0}},
+                  {"fc.bias", bias.to_vector<int32_t>()},
+                  {"fc.relu", {layer.quantization().relu}},
+                  {"fc.input_zero_point", {input.zero_point}}};
     for (const float multiplier : layer.multiplier()) {
       const auto [mantissa, shift] = fraction_of(multiplier);
       arrays["fc.multiplier_mantissa"].push_back(mantissa);
@@ -118,7 +118,7 @@ TEST(IntegerMlp, ALayerGivesTheLibrarysBits) {
     NDArray x({1, in}, DType::uint8);
     for (int64_t i = 0; i < in; ++i) x.data<uint8_t>()[i] = static_cast<uint8_t>(random() & 0xff);
     const NDArray expected = layer(Tensor(x)).data();
-    const Values got = ::run(arrays, "fc.", x.to_vector<int32_t>());
+    const Values got = ::run(arrays, "fc", x.to_vector<int32_t>());
     if (output) {
       EXPECT_EQ(got, expected.to_vector<int32_t>());
       continue;

@@ -140,7 +140,8 @@ TEST_F(ProgramTest, TellsItsVersion) {
 
 TEST_F(ProgramTest, HelpSucceeds) {
   EXPECT_THAT(run({"--help"}).out, HasSubstr("quantize"));
-  for (const char* command : {"train", "eval", "quantize", "bench", "compare", "inspect", "export"}) {
+  for (const char* command :
+       {"train", "eval", "quantize", "bench", "compare", "inspect", "export", "sensitivity", "errors"}) {
     const Result result = run({command, "--help"});
     EXPECT_EQ(result.status, 0);
     EXPECT_THAT(result.out, HasSubstr("--threads"));
@@ -252,6 +253,55 @@ TEST_F(ProgramTest, PostTrainingImprovementsAreForStaticQuantization) {
   expect_failure({"quantize", "none.st", "--adaround-iterations", "5", "--data", "nowhere", "--out", "q.st"}, 2,
                  "--adaround");
   expect_files({});
+}
+
+TEST_F(ProgramTest, GranularitiesThatDoNotFitAreUsageErrors) {
+  const auto expect_usage = [&](const std::vector<std::string>& options, const std::string& fragment) {
+    std::vector<std::string> arguments{"quantize", "none.st", "--data", "nowhere", "--out", "q.st"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    expect_failure(arguments, 2, fragment);
+  };
+  expect_usage({"--method", "weight-only", "--granularity", "tensor"}, "--granularity: tensor not in {channel,group}");
+  expect_usage({"--group-size", "16"}, "--group-size: is for --granularity group, not channel");
+  expect_usage({"--group-size", "16", "--granularity", "tensor"}, "--group-size: is for --granularity group");
+}
+
+// One command line may serve for all methods.
+TEST_F(ProgramTest, OptionsOfOtherMethodsAreAccepted) {
+  train("m.st");
+  for (const char* method : {"dynamic", "static", "weight-only", "qat"})
+    json_of({"quantize",
+             "m.st",
+             "--method",
+             method,
+             "--out",
+             "q.st",
+             "--data",
+             "data",
+             "--weight-bits",
+             "6",
+             "--activation-bits",
+             "7",
+             "--observer",
+             "percentile",
+             "--granularity",
+             "group",
+             "--group-size",
+             "16",
+             "--calibration-images",
+             "50",
+             "--epochs",
+             "1",
+             "--lr",
+             "1e-3"});
+}
+
+TEST_F(ProgramTest, TrainsWithQuantizationForOneStepInAll) {
+  train("m.st");
+  for (const char* batch : {"200", "1000"}) {
+    json_of({"quantize", "m.st", "--method", "qat", "--batch-size", batch, "--data", "data", "--out", "q.st"});
+    EXPECT_GT(json_of({"eval", "q.st", "--data", "data"}).at("accuracy"), 0.8) << batch;
+  }
 }
 
 TEST_F(ProgramTest, ACropBeyondThePictureIsSaid) {
@@ -413,6 +463,11 @@ TEST_F(ProgramTest, CompareTellsModelsOfFewerBitsApart) {
       {"q8.st", "Static", "static", "int8", {"--weight-bits", "8"}},
       {"w2.st", "Static, 2-bit weights", "static", "int8", {"--weight-bits", "2"}},
       {"a4.st", "Static, 4-bit activations", "static", "int8", {"--activation-bits", "4"}},
+      {"d4.st",
+       "Dynamic, 3-bit weights, 4-bit activations",
+       "dynamic",
+       "int8",
+       {"--method", "dynamic", "--weight-bits", "3", "--activation-bits", "4"}},
       {"o4.st", "Weight-only", "weight-only", "int4", {"--method", "weight-only", "--weight-bits", "4"}}};
   std::vector<std::string> compare{"compare", "--data", "data", "--runs", "1"};
   for (const Row& row : rows) {
