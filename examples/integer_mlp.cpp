@@ -11,9 +11,10 @@
 using Values = std::vector<int32_t>;  // a matrix row by row, a number as a vector of one
 using Arrays = std::map<std::string, Values>;
 
-const Values& find(const Arrays& arrays, const std::string& name, size_t count, const std::string& problem) {
-  const auto found = arrays.find(name);
-  thimble::check(found != arrays.end() && found->second.size() == count, problem);
+const Values& find(const Arrays& arrays, const std::string& layer, const std::string& name, size_t count) {
+  const auto found = arrays.find(layer + name);
+  thimble::check(found != arrays.end() && (count == 0 || found->second.size() == count), "no '", layer, name,
+                 "' as of a static model of linear layers with a scale for each channel");
   return found->second;
 }
 
@@ -28,14 +29,14 @@ int32_t rank(int64_t v, int shift) {  // grows with v / 2^shift: the bits of its
 }
 
 Values run(const Arrays& arrays, const std::string& layer, Values x) {
-  const std::string problem = "layer '" + layer + "' is no linear layer with a scale for each channel";
-  const auto array = [&](const char* name, size_t n) -> auto& { return find(arrays, layer + name, n, problem); };
-  const size_t out = arrays.contains(layer + ".bias") ? arrays.at(layer + ".bias").size() : 0;
+  const auto array = [&](const char* name, size_t count) -> auto& { return find(arrays, layer, name, count); };
+  const size_t out = array(".bias", 0).size();
   const bool relu = array(".relu", 1)[0], last = !arrays.contains(layer + ".output_max");
   const int32_t zero = last ? 0 : array(".output_zero_point", 1)[0], most = last ? 0 : array(".output_max", 1)[0];
   const Values &weight = array(".weight", out * x.size()), &bias = array(".bias", out);
   const Values &mantissa = array(".multiplier_mantissa", out), &shift = array(".multiplier_shift", out);
-  for (int32_t& v : x) v = (v - array(".input_zero_point", 1)[0]) << array(".weight_shift", 1)[0];
+  const int32_t x_zero = array(".input_zero_point", 1)[0], weight_shift = array(".weight_shift", 1)[0];
+  for (int32_t& v : x) v = (v - x_zero) << weight_shift;
   Values y = bias;
   for (size_t o = 0; o < out; ++o) {
     for (size_t i = 0; i < x.size(); ++i) y[o] += x[i] * weight[o * x.size() + i];
@@ -47,30 +48,28 @@ Values run(const Arrays& arrays, const std::string& layer, Values x) {
 
 int main(int argc, char** argv) try {
   if (argc != 3) return std::cerr << "usage: integer_mlp MODEL.npz DATA_DIR\n", 2;
-  const std::string data = argv[2], model = argv[1], none = model + " holds no statically quantized model";
   Arrays arrays;
   std::vector<std::string> layers;
   for (const auto& [name, array] : thimble::load_npz(argv[1])) {
     if (array.dtype() != thimble::DType::float32) arrays[name] = array.to_vector<int32_t>();
     if (name.ends_with(".weight")) layers.push_back(name.substr(0, name.size() - 7));
   }
-  const Values &table = find(arrays, "input.table", 256, none), &crop = find(arrays, "input.crop", 1, none);
-  const bool plain = find(arrays, "input.pad", 1, none)[0] == 0 && find(arrays, "input.channels", 1, none)[0] == 1;
-  thimble::check(plain, model, " takes padded images or several channels");
-  thimble::NDArray images = thimble::data::read_idx(data + "/t10k-images-idx3-ubyte");
-  const thimble::NDArray labels = thimble::data::read_idx(data + "/t10k-labels-idx1-ubyte");
-  const int64_t count = images.shape(0);
-  thimble::check(images.ndim() == 3 && labels.shape() == thimble::Shape{count}, data, " has not one label an image");
+  const auto input = [&](const char* name, size_t count) -> auto& { return find(arrays, "input", name, count); };
+  thimble::check(input(".pad", 1)[0] == 0 && input(".channels", 1)[0] == 1, "images are padded or of several channels");
+  thimble::NDArray images = thimble::data::read_idx(thimble::str(argv[2], "/t10k-images-idx3-ubyte"));
+  const thimble::NDArray labels = thimble::data::read_idx(thimble::str(argv[2], "/t10k-labels-idx1-ubyte"));
+  thimble::check(images.ndim() == 3 && labels.shape() == thimble::Shape{images.shape(0)}, "not one label an image");
+  const Values &table = input(".table", 256), &crop = input(".crop", 1);
+  int64_t correct = 0;
   for (int d : {1, 2})
     if (crop[0] > 0) images = images.slice(d, (images.shape(d) - crop[0]) / 2, (images.shape(d) + crop[0]) / 2);
-  int64_t correct = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    Values x;
-    for (const int pixel : images.slice(0, i, i + 1).to_vector<uint8_t>()) x.push_back(table[pixel]);
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    Values x = images.slice(0, i, i + 1).to_vector<int32_t>();
+    for (int32_t& pixel : x) pixel = table[pixel];
     for (const std::string& layer : layers) x = run(arrays, layer, x);
     correct += std::ranges::max_element(x) - x.begin() == labels.data<uint8_t>()[i];
   }
-  return std::cout << "accuracy: " << correct << " of " << count << '\n' ? 0 : 1;
+  return std::cout << "accuracy: " << correct << " of " << labels.numel() << '\n' ? 0 : 1;
 } catch (const std::exception& error) {
   return std::cerr << "integer_mlp: " << error.what() << '\n', 1;
 }

@@ -324,31 +324,30 @@ TEST_F(ExportTest, AnIntegerProgramSaysWhatItCannotRun) {
   write_bytes(folder / "m.npz", "damaged");
   expect_refused("data", "'m.npz': it is not a zip archive");
 
-  const std::string no_linear = "layer '0' is no linear layer with a scale for each channel";
   train("m.st");
   ASSERT_EQ(run({"export", "m.st", "--out", "m.npz"}).status, 0);
-  expect_refused("data", "m.npz holds no statically quantized model");
+  expect_refused("data", "no 'input.table' as of a static model");
   for (const char* method : {"dynamic", "weight-only"}) {
     export_quantized({"--method", method});
-    expect_refused("data", "m.npz holds no statically quantized model");
+    expect_refused("data", "no 'input.table' as of a static model");
   }
   export_quantized({"--granularity", "group", "--group-size", "16"});
-  expect_refused("data", no_linear);
+  expect_refused("data", "no '0.multiplier_mantissa' as of a static model of linear layers with a scale for each");
   train_model({"--model", "cnn", "--epochs", "1"});
   export_quantized({});
-  expect_refused("data", "is no linear layer with a scale for each channel");
+  expect_refused("data", "no '0.conv.weight' as of a static model of linear layers");
   train_model({"--model", "resnet9", "--epochs", "1"});
   export_quantized({});
-  expect_refused("data", "m.npz takes padded images or several channels");
+  expect_refused("data", "images are padded or of several channels");
 
   train("m.st");
   export_quantized({});
   expect_refused("nowhere", "nowhere/t10k-images-idx3-ubyte");
   std::filesystem::copy(folder / "data", folder / "few");
   write_bytes(folder / "few" / "t10k-labels-idx1-ubyte", data::idx_header(8, {7}) + std::string(7, '\0'));
-  expect_refused("few", "few has not one label an image");
+  expect_refused("few", "not one label an image");
   write_dataset(folder / "large", 14);
-  expect_refused("large", no_linear);
+  expect_refused("large", "no '0.weight' as of a static model of linear layers");
 #else
   GTEST_SKIP() << "the examples are not built";
 #endif
