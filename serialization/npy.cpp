@@ -68,15 +68,32 @@ NDArray column_major(std::byte* data, const NpyHeader& h, const std::shared_ptr<
   return row_major(data, h, reversed, owner).permute(axes).contiguous();
 }
 
+size_t bytes_of_elements(const NpyHeader& h) { return static_cast<size_t>(h.shape.numel()) * h.itemsize; }
+
+// The header at the front of a file of `size` bytes, and the number of bytes that it takes.
+std::pair<NpyHeader, size_t> checked_header(std::string_view beginning, uint64_t size) {
+  std::string_view rest = beginning;
+  const NpyHeader h = take_header(rest);
+  const size_t before = beginning.size() - rest.size();
+  check<FormatError>(size - before == bytes_of_elements(h), "has ", size - before, " bytes of elements, expected ",
+                     bytes_of_elements(h), " for ", h.descr, h.shape);
+  return {h, before};
+}
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 }  // namespace
 
+void detail::check_npy(std::span<const std::byte> beginning, uint64_t size) {
+  checked_header(as_text(beginning), size);
+}
+
 NDArray detail::npy_array(std::byte* data, size_t size, const std::shared_ptr<void>& owner) {
-  std::string_view rest(reinterpret_cast<const char*>(data), size);
-  const NpyHeader h = take_header(rest);
-  const size_t expected = static_cast<size_t>(h.shape.numel()) * h.itemsize;
-  check<FormatError>(rest.size() == expected, "has ", rest.size(), " bytes of elements, expected ", expected, " for ",
-                     h.descr, h.shape);
-  std::byte* elements = data + (size - rest.size());
+  const auto [h, before] = checked_header(as_text({data, size}), size);
+  const size_t expected = bytes_of_elements(h);
+  std::byte* elements = data + before;
   std::shared_ptr<void> keeper = owner;
   if (h.big_endian) {
     const auto copy = swapped(elements, expected, h.itemsize);

@@ -22,18 +22,28 @@ NDArray array_of(std::vector<std::byte> bytes) {
   return detail::npy_array(owner->data(), owner->size(), owner);
 }
 
+std::string array_name(const detail::ZipMember& member) {
+  return member.name.substr(0, member.name.size() - kSuffix.size());
+}
+
+// Before memory is taken for the member.
+void check_member(const detail::ZipMember& member, std::span<const std::byte> beginning) {
+  check<FormatError>(member.name.ends_with(kSuffix), "member ", detail::quote(member.name),
+                     " is not an array, expected ", kSuffix, " at the end of its name");
+  try {
+    detail::check_npy(beginning, member.size);
+  } catch (const FormatError& error) {
+    throw FormatError(str("array ", detail::quote(array_name(member)), ": ", error.what()));
+  }
+}
+
 NamedArrays read(const MappedFile& file) {
+  static_assert(detail::kZipBeginning >= detail::kNpyBeginning);
   NamedArrays arrays;
-  detail::read_zip({file.data(), file.size()}, [&](const std::string& member, std::vector<std::byte> bytes) {
-    check<FormatError>(member.ends_with(kSuffix), "member ", detail::quote(member), " is not an array, expected ",
-                       kSuffix, " at the end of its name");
-    const std::string name = member.substr(0, member.size() - kSuffix.size());
-    try {
-      arrays.emplace_back(name, array_of(std::move(bytes)));
-    } catch (const FormatError& error) {
-      throw FormatError(str("array ", detail::quote(name), ": ", error.what()));
-    }
-  });
+  const auto take = [&](const detail::ZipMember& member, std::vector<std::byte> bytes) {
+    arrays.emplace_back(array_name(member), array_of(std::move(bytes)));
+  };
+  detail::read_zip({file.data(), file.size()}, {.accept = check_member, .take = take});
   return arrays;
 }
 

@@ -14,14 +14,14 @@
 namespace thimble {
 
 /// The arrays in the order of the file, each as load_npy() would give it, in memory of their own; what numpy.savez and
-/// numpy.savez_compressed write. A file of n bytes takes no more memory than deflate can pack into n bytes, and that
-/// only if it really holds so much. Throws IOError, or FormatError that names the file, the array and what was
-/// expected, whatever the file holds.
+/// numpy.savez_compressed write, but for arrays of 2 GiB or more. A file of n bytes takes no more memory than deflate
+/// can pack into n bytes, and that only for arrays whose headers say so. Throws IOError, or FormatError that names the
+/// file, the array and what was expected, whatever the file holds.
 std::vector<std::pair<std::string, NDArray>> load_npz(const std::filesystem::path& path);
 
 /// Writes the arrays in this order, each as save_npy() would, not compressed. The same arrays give the same bytes. The
 /// file appears whole or not at all. Throws IOError, and ValueError for an undefined array or a name that repeats, is
-/// not UTF-8, holds a zero byte or is longer than 65531 bytes.
+/// not UTF-8, holds a zero byte or is longer than 65531 bytes, and for files of 4 GiB or more.
 void save_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, NDArray>>& arrays);
 
 }  // namespace thimble

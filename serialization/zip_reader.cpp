@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include <minizip/unzip.h>
 
@@ -44,28 +45,38 @@ class ZipReader {
     return true;
   }
 
-  const std::string& name() const { return name_; }
+  const ZipMember& current() const { return member_; }
+
+  // Opens the member and returns its first bytes.
+  std::span<const std::byte> beginning() {
+    check<FormatError>(unzOpenCurrentFile(archive_.get()) == UNZ_OK, whose(), " is damaged at its begin");
+    bytes_.resize(static_cast<size_t>(std::min<uint64_t>(member_.size, kZipBeginning)));
+    inflate(0);
+    return bytes_;
+  }
 
   std::vector<std::byte> bytes() {
-    check<FormatError>(unzOpenCurrentFile(archive_.get()) == UNZ_OK, member(), " is damaged at its begin");
-    std::vector<std::byte> out;
-    // Grows with what arrives: the directory may announce anything.
-    while (out.size() < size_) {
-      constexpr uint64_t kFirstPiece = 1 << 16, kLargestPiece = 1 << 30;  // minizip counts in unsigned int
-      const uint64_t before = out.size();
-      const uint64_t piece = std::min({size_ - before, std::max(before, kFirstPiece), kLargestPiece});
-      out.reserve(before + piece);
-      out.resize(before + piece);
-      const int got = unzReadCurrentFile(archive_.get(), out.data() + before, static_cast<unsigned>(piece));
-      check<FormatError>(got > 0, member(), " is damaged after ", before, " of its ", size_, " bytes");
-      out.resize(before + static_cast<uint64_t>(got));
-    }
-    check<FormatError>(unzCloseCurrentFile(archive_.get()) == UNZ_OK, member(), " is damaged: its checksum is wrong");
-    return out;
+    const size_t before = bytes_.size();
+    bytes_.reserve(member_.size);  // exactly: resize() alone may take more
+    bytes_.resize(member_.size);
+    inflate(before);
+    check<FormatError>(unzCloseCurrentFile(archive_.get()) == UNZ_OK, whose(), " is damaged: its checksum is wrong");
+    return std::exchange(bytes_, {});
   }
 
  private:
-  std::string member() const { return "member " + quote(name_); }
+  std::string whose() const { return "member " + quote(member_.name); }
+
+  // Fills bytes_ from here on.
+  void inflate(size_t from) {
+    while (from < bytes_.size()) {
+      constexpr size_t kLargestPiece = size_t{1} << 30;  // minizip counts in unsigned int
+      const size_t piece = std::min(bytes_.size() - from, kLargestPiece);
+      const int got = unzReadCurrentFile(archive_.get(), bytes_.data() + from, static_cast<unsigned>(piece));
+      check<FormatError>(got > 0, whose(), " is damaged after ", from, " of its ", member_.size, " bytes");
+      from += static_cast<size_t>(got);
+    }
+  }
 
   std::string directory_damage() const {
     return str("the directory of the zip archive is damaged after ", names_.size(), " members");
@@ -77,28 +88,33 @@ class ZipReader {
       return unzGetCurrentFileInfo64(archive_.get(), &info, to, size, nullptr, 0, nullptr, 0) == UNZ_OK;
     };
     bool complete = get_info(nullptr, 0);
-    name_.resize(info.size_filename);
-    complete = complete && get_info(name_.data(), info.size_filename);
+    std::string& name = member_.name;
+    name.resize(info.size_filename);
+    complete = complete && get_info(name.data(), info.size_filename);
     check<FormatError>(complete, directory_damage());
-    check<FormatError>(is_utf8(name_), "the name of ", member(), " is not UTF-8");
-    check<FormatError>(names_.insert(name_).second, "there are two members ", quote(name_));
+    check<FormatError>(is_utf8(name), "the name of ", whose(), " is not UTF-8");
+    check<FormatError>(names_.insert(name).second, "there are two members ", quote(name));
     constexpr uLong kEncrypted = 1;
-    check<FormatError>((info.flag & kEncrypted) == 0, member(), " is encrypted");
+    check<FormatError>((info.flag & kEncrypted) == 0, whose(), " is encrypted");
     check_sizes(info);
-    size_ = info.uncompressed_size;
+    member_.size = info.uncompressed_size;
   }
 
   // Members whose bytes overlap could add up to far more than the archive.
   void check_sizes(const unz_file_info64& info) {
     const uLong method = info.compression_method;
-    check<FormatError>(method == kStored || method == kDeflated, member(), " is compressed by method ", method,
+    check<FormatError>(method == kStored || method == kDeflated, whose(), " is compressed by method ", method,
                        ", expected ", kStored, " (stored) or ", kDeflated, " (deflated)");
-    check<FormatError>(info.compressed_size <= left_, member(), " is said to take ", info.compressed_size,
+    // minizip does not find the sizes that zip64 puts elsewhere.
+    constexpr uint64_t kElsewhere = 0xffffffff;
+    check<FormatError>(info.compressed_size < kElsewhere && info.uncompressed_size < kElsewhere, whose(),
+                       " is described in the zip64 format, as one of 4 GiB or more, which is not supported");
+    check<FormatError>(info.compressed_size <= left_, whose(), " is said to take ", info.compressed_size,
                        " bytes of the archive, where at most ", left_, " are left");
     left_ -= info.compressed_size;
     const bool possible = method == kStored ? info.uncompressed_size == info.compressed_size
                                             : info.uncompressed_size / kMostDeflated <= info.compressed_size;
-    check<FormatError>(possible, member(), " is said to hold ", info.uncompressed_size, " bytes, which its ",
+    check<FormatError>(possible, whose(), " is said to hold ", info.uncompressed_size, " bytes, which its ",
                        info.compressed_size, " bytes in the archive cannot be");
   }
 
@@ -107,17 +123,19 @@ class ZipReader {
   bool first_ = true;
   uint64_t left_;  // bytes of the archive that no member seen so far has
   std::set<std::string> names_;
-  std::string name_;   // of the current member
-  uint64_t size_ = 0;  // of the current member, uncompressed
+  ZipMember member_;              // the current one
+  std::vector<std::byte> bytes_;  // of it, as far as they have been read
 };
 
 }  // namespace
 
-void read_zip(std::span<const std::byte> archive,
-              const std::function<void(const std::string&, std::vector<std::byte>)>& member) {
+void read_zip(std::span<const std::byte> archive, const ZipVisitor& visitor) {
   if (is_empty(archive)) return;
   ZipReader reader(archive);
-  while (reader.next()) member(reader.name(), reader.bytes());
+  while (reader.next()) {
+    visitor.accept(reader.current(), reader.beginning());
+    visitor.take(reader.current(), reader.bytes());
+  }
 }
 
 }  // namespace thimble::detail

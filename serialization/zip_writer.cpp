@@ -38,7 +38,10 @@ class ZipWriter::Impl {
     check_name(name);
     uint64_t size = 0;
     for (const auto& piece : pieces) size += piece.size();
-    open_member(name, size > kMostWithoutZip64);
+    check<ValueError>(bytes_.size() + size <= kMostWithoutZip64, "zip: with member ", quote(name), " the archive has ",
+                      bytes_.size() + size, " bytes, which zip64 is needed for; at most ", kMostWithoutZip64,
+                      " are supported");
+    open_member(name);
     for (const auto& piece : pieces) write(piece);
     check_written(zipCloseFileInZip(archive_) == ZIP_OK);
   }
@@ -57,12 +60,12 @@ class ZipWriter::Impl {
     check<ValueError>(names_.insert(name).second, "zip: two members are named ", quote(name));
   }
 
-  void open_member(const std::string& name, bool zip64) {
+  void open_member(const std::string& name) {
     const zip_fileinfo info{.tmz_date = {}, .dosDate = kFirstOfJanuary1980, .internal_fa = 0, .external_fa = 0};
-    constexpr int kStored = 0;
+    constexpr int kStored = 0, kZip64 = 0;
     const int status = zipOpenNewFileInZip4_64(archive_, name.c_str(), &info, nullptr, 0, nullptr, 0, nullptr, kStored,
                                                0, 0, -MAX_WBITS, DEF_MEM_LEVEL, Z_DEFAULT_STRATEGY, nullptr, 0,
-                                               kVersionMadeBy, kNamesAreUtf8, zip64);
+                                               kVersionMadeBy, kNamesAreUtf8, kZip64);
     check_written(status == ZIP_OK);
   }
 

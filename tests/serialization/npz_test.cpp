@@ -220,11 +220,21 @@ TEST(Npz, RefusesBombs) {
   Member shared("a.npy", npy_of(NDArray::zeros({10000})));
   shared.repeats = 50;
   EXPECT_THAT(error_of(archive_of({shared})), HasSubstr("bytes of the archive, where at most"));
+  // A header that announces little, before much, which is not read: it is damaged.
+  Member long_tail = deflated_member("a.npy", npy_of(NDArray::ones({1})) + std::string(100'000'000, '\0'));
+  std::fill(long_tail.data.begin() + static_cast<int64_t>(long_tail.data.size() / 2), long_tail.data.end(), '\xff');
+  EXPECT_THAT(error_of(archive_of({long_tail})), HasSubstr("array 'a': has 100000004 bytes of elements, expected 4"));
   // A small header that announces much.
   const std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }";
   EXPECT_THAT(error_of(archive_of(
                   {Member("a.npy", std::string("\x93NUMPY\1\0", 8) + little_endian(header.size(), 2) + header)})),
               HasSubstr("has 0 bytes of elements, expected 4000000000000 for"));
+}
+
+TEST(Npz, SaysThatZip64IsNotSupported) {
+  Member member("a.npy", npy_of(NDArray::ones({1})));
+  member.size = 0xffffffff;
+  EXPECT_THAT(error_of(archive_of({member})), HasSubstr("member 'a.npy' is described in the zip64 format"));
 }
 
 TEST(Npz, SurvivesDamage) {
