@@ -120,7 +120,7 @@ void Budget::add_to(CLI::App& command) {
   CLI::Option* budget = command
                             .add_option("--budget", bytes,
                                         "static: the file has at most so many bytes; each layer gets the weight bits "
-                                        "that suit it")
+                                        "that suit it, --weight-bits at most, and the better --weight-observer")
                             ->type_name("BYTES")
                             ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
   command

@@ -30,16 +30,19 @@ struct Row {
   Latency b1, b64;
 };
 
-std::string capitalized(std::string word) {
-  if (word.empty()) return word;
-  word[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(word[0])));
-  return word;
+std::string label_of(const LoadedModel& loaded) {
+  std::string method = loaded.notes.method;
+  if (method == "qat")
+    method = "QAT";
+  else if (!method.empty())
+    method[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(method[0])));
+  return method + fewer_bits(loaded.graph);
 }
 
 Row measure(const std::string& model, LoadedModel& loaded, const Options& o) {
   const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
   return {model,
-          capitalized(loaded.notes.method) + fewer_bits(loaded.graph),
+          label_of(loaded),
           dtype_of(loaded.graph),
           loaded.notes.method,
           std::filesystem::file_size(model),

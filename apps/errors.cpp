@@ -12,6 +12,7 @@
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/quant/analysis/error_report.h>
+#include <thimble/quant/passes/equalization.h>
 #include <thimble/quant/passes/fuse.h>
 
 namespace thimble::apps {
@@ -75,7 +76,8 @@ void run(const Options& o) {
   check_same_model(o, loaded.notes, other.notes);
   const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
   const std::vector<Tensor> batches = calibration_batches(*train, o.images);
-  const nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  if (other.notes.equalized) fused = quant::cross_layer_equalization(fused);  // which computes the same
   const auto values = quant::quantization_error(fused, other.graph, batches);
   check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),
         " have no layer in common; give a model and its quantized form");
@@ -88,8 +90,10 @@ void run(const Options& o) {
 
 void add_errors(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("errors", "How far a quantized model's values are from the float model's, layer by layer");
+  CLI::App* command = app.add_subcommand(
+      "errors",
+      "How far a quantized model's values are from the float model's, layer by layer; of one made with "
+      "--method qat, also what training changed");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("FLOAT");
   command->add_option("quantized", o->quantized, "What was made of it")->required()->type_name("QUANTIZED");

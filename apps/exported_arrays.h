@@ -13,22 +13,20 @@ namespace thimble::apps {
 /// In this order:
 /// - "graph.json", uint8: the text of the graph, as `thimble inspect` shows it: nodes, layers and their attributes.
 /// - "input.shape", "input.crop", "input.pad", "input.channels", int32: see data::Preprocessing.
-/// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the graph's Quantize layer,
-/// where
-///   it begins with one.
+/// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the graph's first layer, where
+///   that is Quantize.
 /// - For each layer, in the order of the graph, under "<layer>.": its tensors, and those of its attributes that are
 ///   scales (float32), zero points and bits (int32), and "relu" (uint8).
-/// - For each product of static or trained quantization (QuantizedLinear, ...) also "weight_shift", int32; what its
-/// sums
-///   are multiplied by, "multiplier", float32, which is "multiplier_mantissa", int32, divided by 2 to the power of
-///   "multiplier_shift", int32, exactly; and unless its outputs are float32, the smallest and largest of them,
-///   "output_min" and "output_max", int32.
+/// - For each product of static or trained quantization (QuantizedLinear, ...) also
+///   - "weight_shift", int32;
+///   - "multiplier", float32, by which its sums are multiplied: exactly "multiplier_mantissa", int32, over 2 to the
+///     power of "multiplier_shift", int32;
+///   - unless its outputs are float32, the smallest and the largest of them: "output_min", "output_max", int32.
 ///
 /// "weight" of a layer with integer weights is not packed, as it is in checkpoints, whatever its bits: [out, ...],
-/// int8; or uint8 for weight-only layers that have a "weight_zero_point". It stands for weight_scale * weight, or
-/// weight_scale
-/// * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each group of consecutive elements
-/// of a channel's weights has its own.
+/// int8; or uint8 for weight-only layers that have a "weight_zero_point". It stands for weight_scale * weight, or for
+/// weight_scale * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each group of
+/// consecutive elements of a channel's weights has its own.
 ///
 /// So a product of static or trained quantization computes, for output channel o, with all images padded with
 /// input_zero_point:

@@ -36,7 +36,9 @@ std::string usage_problem(const CLI::App& app, const CLI::Error& error) {
 }
 
 std::string usage_error(const CLI::App& app, const CLI::Error& error) {
-  return usage_problem(app, error) + " (see thimble --help)";
+  std::string command = "thimble";
+  for (const CLI::App* subcommand : app.get_subcommands()) command += ' ' + subcommand->get_name();
+  return thimble::str(usage_problem(app, error), " (see ", command, " --help)");
 }
 
 void flush_output() {

@@ -59,11 +59,8 @@ std::string fewer_bits(const std::set<int64_t>& bits, const char* what) {
 }  // namespace
 
 Attributes Notes::to_attributes() const {
-  Attributes a{{"model", model},
-               {"dataset", dataset},
-               {"method", method},
-               {"parameters", parameters},
-               {"input_shape", input_shape.to_vector()}};
+  Attributes a{{"model", model},         {"dataset", dataset},       {"method", method},
+               {"equalized", equalized}, {"parameters", parameters}, {"input_shape", input_shape.to_vector()}};
   for (const auto& [key, value] : preprocessing.to_attributes()) a.set("preprocessing." + key, value);
   return a;
 }
@@ -73,6 +70,7 @@ Notes Notes::from_attributes(const Attributes& a) {
   notes.model = name_in(a, "model");
   notes.dataset = name_in(a, "dataset");
   notes.method = name_in(a, "method");
+  notes.equalized = a.get("equalized", false);
   notes.parameters = a.get<int64_t>("parameters");
   check<FormatError>(notes.parameters >= 0, "notes: parameters is ", notes.parameters);
   notes.input_shape = shape_in(a, "input_shape");

@@ -15,7 +15,8 @@ struct Notes {
   std::string method = "baseline";  ///< or how it was quantized: "static"
   int64_t parameters = 0;           ///< of the float model
   data::Preprocessing preprocessing;
-  Shape input_shape;  ///< without the batch
+  Shape input_shape;       ///< without the batch
+  bool equalized = false;  ///< whether cross-layer equalization came before quantization
 
   Attributes to_attributes() const;
   /// Throws FormatError.

@@ -68,6 +68,7 @@ void run(const Options& o) {
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
   loaded.notes.method = o.quantize.method;
+  loaded.notes.equalized = o.quantize.equalize;
   const Images images{
       [&](data::Split split) { return open_images(loaded.notes, loaded.notes.dataset, o.data, split); }};
   const QuantizedModel quantized = quantized_model(loaded, images, o.quantize, o.common.out());
@@ -108,21 +109,26 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
       ->check(CLI::IsMember({"tensor", "channel", "group"}));
   command
       .add_option("--group-size", q.group_size,
-                  "With --granularity group: consecutive inputs of a group; linear layers alone have groups")
+                  "With --granularity group: consecutive inputs of a group, a divisor of each linear layer's inputs; "
+                  "convolutions have a scale for each channel instead")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
   command.add_option("--weight-scheme", q.weight_scheme, "weight-only: symmetric [default], or affine for zero points")
       ->check(CLI::IsMember({"symmetric", "affine"}));
-  command.add_option("--observer", q.observer, "static, qat: how activations' ranges are chosen")
+  command
+      .add_option("--observer", q.observer,
+                  "static, qat: how activations' ranges are chosen; mse: those of weights, too, see --weight-observer")
       ->capture_default_str()
       ->check(CLI::IsMember(quant::observer_names()));
   command
-      .add_option("--percentile", q.percentile, "static, qat: percent of the values that the percentile observer keeps")
+      .add_option("--percentile", q.percentile, "static, qat: percent of the values that --observer percentile keeps")
       ->capture_default_str()
       ->check(number_from(50, 100));
   command
-      .add_option("--weight-observer", q.weight_observer,
-                  "dynamic, static: how weights' ranges are chosen; mse by default if --observer is, else minmax")
+      .add_option(
+          "--weight-observer", q.weight_observer,
+          "dynamic, static, weight-only: how weights' ranges are chosen; mse, which few bits want, by default if "
+          "--observer is, else minmax")
       ->check(CLI::IsMember({"minmax", "mse"}));
 }
 

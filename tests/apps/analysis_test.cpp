@@ -45,6 +45,13 @@ TEST_F(AnalysisTest, SensitivityHasARowForEachLayer) {
   }
 }
 
+// Equalization moves scales from layer to layer, which is no error.
+TEST_F(AnalysisTest, ErrorsAreThoseOfQuantizationWhereLayersWereEqualized) {
+  ASSERT_EQ(run({"quantize", "m.st", "--data", "data", "--equalize", "--out", "q.st"}).status, 0);
+  for (const json& layer : json_of({"errors", "m.st", "q.st", "--data", "data"})["weights"])
+    EXPECT_GT(layer["sqnr_db"], 30.0) << layer;
+}
+
 TEST_F(AnalysisTest, SensitivityTellsBitsApart) {
   const auto output_sqnr = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"sensitivity", "m.st", "--data", "data", "--runs", "1"};

@@ -158,7 +158,7 @@ TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
   expect_failure({"-x", "conquer"}, 2, "there is no option '-x'");
   expect_failure({""}, 2, "there is no subcommand ''");
   expect_failure({"train"}, 2, "--out");
-  expect_failure({"quantize", "m.st"}, 2, "--out");
+  expect_failure({"quantize", "m.st"}, 2, "(see thimble quantize --help)");
   expect_failure({"export", "m.st"}, 2, "--out");
   expect_failure({"export", "m.st", "--out", "m.onnx", "--format", "onnx"}, 2, "{npz}");
   expect_failure({"eval"}, 2, "model");
