@@ -48,7 +48,9 @@ TEST_F(AnalysisTest, SensitivityHasARowForEachLayer) {
 // Equalization moves scales from layer to layer, which is no error.
 TEST_F(AnalysisTest, ErrorsAreThoseOfQuantizationWhereLayersWereEqualized) {
   ASSERT_EQ(run({"quantize", "m.st", "--data", "data", "--equalize", "--out", "q.st"}).status, 0);
-  for (const json& layer : json_of({"errors", "m.st", "q.st", "--data", "data"})["weights"])
+  const json errors = json_of({"errors", "m.st", "q.st", "--data", "data"});
+  ASSERT_FALSE(errors["weights"].empty());
+  for (const json& layer : errors["weights"])
     EXPECT_GT(layer["sqnr_db"], 30.0) << layer;
 }
 
