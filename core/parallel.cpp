@@ -26,8 +26,10 @@ inline void pause() {
 thread_local bool inside_parallel = false;  // on the pool: nested loops run their pieces here
 thread_local int loops_running = 0;
 
+auto nothing = [](int64_t, int64_t) {};  // what a pool that has not run does
+
 struct Job {
-  const detail::RangeBody* body = nullptr;
+  detail::RangeBody body = nothing;
   int64_t n = 0;
   int pieces = 0;
 
@@ -35,7 +37,7 @@ struct Job {
   void run(int piece) const {
     const int64_t base = n / pieces, extra = n % pieces;
     const int64_t begin = piece * base + std::min<int64_t>(piece, extra);
-    (*body)(begin, begin + base + (piece < extra ? 1 : 0));
+    body(begin, begin + base + (piece < extra ? 1 : 0));
   }
 };
 
@@ -59,7 +61,10 @@ class Pool {
       wake_.notify_all();
     }
     run_piece(0);
-    for (Worker& worker : workers_) take(worker, generation);
+    // A worker that is awake has its piece by now. To look whether it does would fetch what it is about to write.
+    for (int spins = 0; spins < kSpinsForAwake && unfinished_.load(std::memory_order_acquire) > 0; ++spins) pause();
+    if (unfinished_.load(std::memory_order_acquire) > 0)
+      for (Worker& worker : workers_) take(worker, generation);
     for (int piece = static_cast<int>(workers_.size()) + 1; piece < job.pieces; ++piece) run_piece(piece);
     // Past a few thousand spins a worker has probably lost its core: let it have this one.
     for (int spins = 0; unfinished_.load(std::memory_order_acquire) > 0; ++spins) {
@@ -85,9 +90,9 @@ class Pool {
   }
 
  private:
-  static constexpr int kSpins = 4000;
+  static constexpr int kSpins = 4000, kSpinsForAwake = 20;
 
-  struct Worker {
+  struct alignas(64) Worker {
     int piece;
     // The generation whose piece was taken last. Who moves it on, worker or caller, runs that piece; a worker that
     // comes too late cannot, and so never looks at a job that is over.
@@ -149,11 +154,12 @@ class Pool {
     }
   }
 
+  // What the caller writes and workers wait for, in one cache line; what workers write, in others.
+  alignas(64) std::atomic<uint64_t> generation_{0};
   Job job_;
+  alignas(64) std::atomic<int> unfinished_{0};
   std::exception_ptr error_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> unfinished_{0};
-  std::atomic<int> sleeping_{0};
+  alignas(64) std::atomic<int> sleeping_{0};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -193,7 +199,7 @@ void set_num_threads(int n) {
 void parallel_for(int64_t n, int64_t grain, detail::RangeBody body) {
   if (n <= 0) return;
   const int64_t most = n / std::max<int64_t>(grain, 1);
-  const Job job{&body, n, static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
+  const Job job{body, n, static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
   struct Running {
     Running() { ++loops_running; }
     ~Running() { --loops_running; }
