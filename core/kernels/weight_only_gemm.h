@@ -6,9 +6,9 @@
 // The arithmetic, bit for bit the same on every instruction set, thread count and split of m:
 //
 // - The features of a group are taken in blocks of weight_only_block(bits), the last one shorter. Each block of each
-//   row of x becomes 16-bit fixed point: s = max(max|x| / 32512, 2^-126), x16 = round_half_even(x * (1 / s)), which is
-//   off by at most 1/64000 of the block's largest magnitude, or 2^-127 if that is more. A block that holds NaN or
-//   infinity has s = NaN.
+//   row of x becomes 16-bit fixed point: s = max(max|x| / 32512, 2^-126), or 1 for zeros, x16 = round_half_even(x *
+//   (1 / s)), which is off by at most 1/64000 of the block's largest magnitude, or 2^-127 if that is more. A block that
+//   holds NaN or infinity has s = NaN.
 // - sum = sum over the block of (u - zero_point) * x16, u being the weight's unsigned integer: exact in int32.
 // - acc = acc + float(sum) * (s * scale), from 0, in the order of the blocks, each operation rounded to float32.
 // - out = acc + bias, with relu max(out, 0), NaN staying NaN.

@@ -80,7 +80,7 @@ void quantize_block(const float* x, const Block& b, uint8_t* planes, float* scal
   int32_t total = 0;
   if (largest < kInfinityBits) {
     const float ideal = __builtin_bit_cast(float, largest) / 32512;
-    *scale = ideal > 0x1p-126f ? ideal : 0x1p-126f;
+    *scale = largest == 0 ? 1 : ideal > 0x1p-126f ? ideal : 0x1p-126f;  // zeros cost no products of denormals
     const float reciprocal = 1 / *scale;
     for (int64_t i = 0; i < b.size; ++i) {
       q[i] = __builtin_bit_cast(int32_t, x[i] * reciprocal + kRound) - kRoundBits;
