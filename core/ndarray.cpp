@@ -86,9 +86,9 @@ NDArray NDArray::borrow(void* data, const Shape& shape, DType dtype, std::shared
   return out;
 }
 
-NDArray NDArray::placeholder(const Shape& shape, DType dtype) {
+NDArray NDArray::placeholder(const Shape& shape, DType dtype, double value) {
   checked_bytes(shape, dtype);
-  return NDArray::zeros({}, dtype).broadcast_to(shape);
+  return NDArray::full({}, value, dtype).broadcast_to(shape);
 }
 
 bool NDArray::is_contiguous() const {

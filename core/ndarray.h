@@ -42,8 +42,9 @@ class NDArray {
   /// A contiguous array over memory that somebody else owns (a mapped file); `owner` is kept alive by it and its views.
   static NDArray borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
 
-  /// Has the shape and dtype and next to no memory: all elements are one. For tensors whose arrays are to come.
-  static NDArray placeholder(const Shape& shape, DType dtype = DType::float32);
+  /// Has the shape and dtype and next to no memory: all elements are one, of this value. For tensors whose arrays are
+  /// to come, and for sizes that a file asks for.
+  static NDArray placeholder(const Shape& shape, DType dtype = DType::float32, double value = 0);
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }

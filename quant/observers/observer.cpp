@@ -21,9 +21,8 @@ const nn::LayerRegistration registrations[] = {
                                                             a.get<double>("averaging_constant"), channels_of(a));
      }}};
 
-// As if it had these elements, but without memory for them: `channels` may come from a file.
-Tensor range_buffer(const QuantizationSpec& spec, int64_t channels, double value) {
-  return Tensor(spec.axis ? NDArray::full({1}, value).broadcast_to({channels}) : NDArray::full({}, value));
+NDArray range_buffer(const QuantizationSpec& spec, int64_t channels, double value) {
+  return NDArray::placeholder(spec.axis ? Shape{channels} : Shape{}, DType::float32, value);
 }
 
 float* own_data(Tensor& buffer) {
@@ -63,8 +62,8 @@ Attributes MinMaxObserver::attributes() const {
 void MinMaxObserver::observe(const NDArray& x, const Range& range) {
   const auto channels = static_cast<int64_t>(range.min.size());
   if (min_.numel() == 0) {
-    min_.mutable_data() = range_buffer(spec(), channels, kInfinity).data();
-    max_.mutable_data() = range_buffer(spec(), channels, -kInfinity).data();
+    min_.mutable_data() = range_buffer(spec(), channels, kInfinity);
+    max_.mutable_data() = range_buffer(spec(), channels, -kInfinity);
   }
   check<ShapeError>(channels == min_.numel(), type(), ": input ", x.shape(), " has ", channels, " channels along axis ",
                     spec().axis.value_or(0), ", expected ", min_.numel());

@@ -19,11 +19,6 @@ std::shared_ptr<Observer> observer_from(const Attributes& a) {
   return observer;
 }
 
-// As if it had these elements, but without memory for them: their number may come from a file.
-Tensor repeated(double value, int64_t count, DType dtype = DType::float32) {
-  return Tensor(NDArray::full({1}, value, dtype).broadcast_to({count}));
-}
-
 std::shared_ptr<nn::Module> make(const Attributes& a) {
   auto layer = std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = QuantizationSpec::from_attributes(a),
                                                                     .observer = observer_from(a),
@@ -47,12 +42,10 @@ FakeQuantize::FakeQuantize(const Options& options) : Observer(options.spec), opt
   check<ValueError>(!options.observer || (!options.learned && options.observer->spec() == options.spec),
                     "FakeQuantize: its observer is for other parameters");
   if (options.observer) register_module("observer", options.observer);
-  if (options.learned) {
-    scale_ = register_parameter("scale", repeated(1, options.channels));
-  } else {
-    scale_ = register_buffer("scale", repeated(1, options.channels));
-  }
-  zero_point_ = register_buffer("zero_point", repeated(0, options.channels, DType::int32));
+  const Shape shape{options.channels};
+  const NDArray ones = NDArray::placeholder(shape, DType::float32, 1);
+  scale_ = options.learned ? register_parameter("scale", ones) : register_buffer("scale", ones);
+  zero_point_ = register_buffer("zero_point", NDArray::placeholder(shape, DType::int32));
   initialized_ = register_buffer("initialized", NDArray::zeros({}, DType::uint8));
 }
 
