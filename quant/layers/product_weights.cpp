@@ -43,19 +43,26 @@ IntegerBias integer_bias(const ProductWeights& w, float input_scale) {
 }
 
 QParams WeightQuantization::qparams(const NDArray& weight) const {
-  check(weight);
+  check_observer();
   if (scale.empty() && observer == "mse") return choose_qparams_mse(weight, spec);
   QParams p = choose_qparams(weight, spec);
-  if (!scale.empty()) p.scale = scale;
+  if (scale.empty()) return p;
+  thimble::check<ValueError>(scale.size() == p.scale.size(), "weights: ", scale.size(), " scales were decided on, ",
+                             p.scale.size(), " are needed");
+  p.scale = scale;
   return p;
 }
 
 void WeightQuantization::check(const NDArray& weight) const {
+  check_observer();
+  WeightQuantization without_search = *this;
+  without_search.observer = "minmax";
+  without_search.qparams(weight);
+}
+
+void WeightQuantization::check_observer() const {
   thimble::check<ValueError>(observer == "minmax" || observer == "mse", "weights: unknown observer '", observer,
                              "'; there are: minmax, mse");
-  const size_t scales = choose_qparams(weight, spec).scale.size();
-  thimble::check<ValueError>(scale.empty() || scale.size() == scales, "weights: ", scale.size(),
-                             " scales were decided on, ", scales, " are needed");
 }
 
 Attributes WeightQuantization::to_attributes() const {

@@ -24,6 +24,9 @@ struct WeightQuantization {
   Attributes to_attributes() const;
   /// Throws FormatError.
   static WeightQuantization from_attributes(const Attributes& attributes);
+
+ private:
+  void check_observer() const;
 };
 
 /// Float weights and bias (which may be undefined), and the parameters to quantize the weights with.

@@ -63,46 +63,51 @@ Tensor QATLayer::bn_factor(const Tensor& weight) const {
   return per_channel(NDArray::from_vector(factor).to(DType::float32), weight);
 }
 
-void QATLayer::initialize(const Tensor& weight) {
-  weight_fake_quant_->initialize((bn_ ? weight.detach() * bn_factor(weight) : weight).data());
+QATLayer::Folded QATLayer::folded(const Tensor& weight) const {
+  if (!bn_) return {weight, Tensor()};
+  const Tensor factor = bn_factor(weight);
+  return {weight * factor, factor};
 }
 
-ProductWeights QATLayer::folded(const Tensor& weight, const Tensor& bias) const {
-  const NoGrad guard;
-  Tensor folded_weight = weight.detach(), folded_bias = bias.defined() ? bias.detach() : Tensor();
-  if (bn_) {
-    const Tensor factor = bn_factor(weight), mean = bn_->running_mean.detach();
-    folded_weight = folded_weight * factor;
-    folded_bias = (folded_bias.defined() ? folded_bias - mean : -mean) * reshape(factor, mean.shape());
-    if (bn_->bias.defined()) folded_bias = folded_bias + bn_->bias.detach();
-  }
-  const QParams p = weight_fake_quant_->qparams_for(folded_weight.data());
-  return {weight_fake_quant_->quantizing() ? fake_quantize(folded_weight, p) : folded_weight, folded_bias, p};
+Tensor QATLayer::folded_bias(const Tensor& bias, const Folded& w) const {
+  if (!bn_) return bias.defined() ? bias.detach() : bias;
+  const Tensor mean = bn_->running_mean.detach();
+  const Tensor y = (bias.defined() ? bias.detach() - mean : -mean) * reshape(w.factor, mean.shape());
+  return bn_->bias.defined() ? y + bn_->bias.detach() : y;
 }
+
+void QATLayer::initialize(const Tensor& weight) { weight_fake_quant_->initialize(folded(weight).weight.data()); }
 
 Tensor QATLayer::bias_rounding(const ProductWeights& w) const {
   const float input_scale = input_scale_.item<float>();
-  if (input_scale <= 0 || !weight_fake_quant_->quantizing() || !w.bias.defined()) return Tensor();
   const IntegerBias integers = integer_bias(w, input_scale);
   NDArray rounded(w.bias.shape());
   for (size_t c = 0; c < integers.value.size(); ++c)
     rounded.data<float>()[c] = static_cast<float>(integers.value[c] * double{input_scale} * double{integers.step[c]});
-  const NoGrad guard;
   return Tensor(rounded) - w.bias;
 }
 
+bool QATLayer::rounds_bias() const { return input_scale_.item<float>() > 0 && weight_fake_quant_->quantizing(); }
+
 ProductWeights QATLayer::integer_form(const Tensor& weight, const Tensor& bias) const {
-  ProductWeights w = folded(weight, bias);
   const NoGrad guard;
-  if (const Tensor rounding = bias_rounding(w); rounding.defined()) w.bias = w.bias + rounding;
+  const Folded f = folded(weight.detach());
+  ProductWeights w{f.weight, folded_bias(bias, f), weight_fake_quant_->qparams_for(f.weight.data())};
+  if (weight_fake_quant_->quantizing()) w.weight = fake_quantize(f.weight, w.qparams);
+  if (rounds_bias() && w.bias.defined()) w.bias = w.bias + bias_rounding(w);
   return w;
 }
 
 // To the gradients the rounding is a constant: they pass straight through it.
-Tensor QATLayer::trained_bias(const Tensor& weight, const Tensor& bias) const {
-  Tensor rounding = bias_rounding(folded(weight, bias));
-  if (!rounding.defined()) return bias;
-  if (bn_) rounding = rounding / reshape(bn_factor(weight), rounding.shape());  // which the normalization multiplies by
+Tensor QATLayer::trained_bias(const Folded& f, const Tensor& quantized, const Tensor& bias) const {
+  if (!rounds_bias() || (!bias.defined() && !bn_)) return bias;
+  Tensor rounding;
+  {
+    const NoGrad guard;
+    rounding =
+        bias_rounding({quantized.detach(), folded_bias(bias, f), weight_fake_quant_->qparams_for(f.weight.data())});
+    if (bn_) rounding = rounding / reshape(f.factor, rounding.shape());  // which the normalization multiplies by
+  }
   return bias.defined() ? bias + rounding : rounding;
 }
 
@@ -113,10 +118,11 @@ Tensor QATLayer::run(bool training, const Tensor& weight, const Tensor& bias, Pr
     const ProductWeights w = integer_form(weight, bias);
     return activated(product(w.weight, w.bias));
   }
-  const Tensor b = trained_bias(weight, bias);
-  if (!bn_) return activated(product((*weight_fake_quant_)(weight), b));
-  const Tensor factor = bn_factor(weight);
-  const Tensor y = product((*weight_fake_quant_)(weight * factor) / factor, b);
+  const Folded f = folded(weight);
+  const Tensor quantized = (*weight_fake_quant_)(f.weight);
+  const Tensor b = trained_bias(f, quantized, bias);
+  if (!bn_) return activated(product(quantized, b));
+  const Tensor y = product(quantized / f.factor, b);
   bn_->set_own_mode(!frozen_);
   return options_.relu ? bn_->forward_relu(y) : (*bn_)(y);
 }

@@ -59,11 +59,18 @@ class QATLayer {
   Tensor input_scale_;                 // 0-d; see set_input_scale()
 
  private:
-  // Fake-quantized weights and the bias, normalization folded in.
-  ProductWeights folded(const Tensor& weight, const Tensor& bias) const;
-  // What rounding adds to the folded bias, [out]; undefined if it is not rounded.
+  // Weights with normalization folded in, and its factors; without normalization these are undefined.
+  struct Folded {
+    Tensor weight, factor;
+  };
+  Folded folded(const Tensor& weight) const;
+  // A constant; undefined if there is neither a bias nor normalization.
+  Tensor folded_bias(const Tensor& bias, const Folded& w) const;
+  bool rounds_bias() const;
+  // What rounding adds to the folded bias, [out].
   Tensor bias_rounding(const ProductWeights& folded) const;
-  Tensor trained_bias(const Tensor& weight, const Tensor& bias) const;
+  // `quantized`: the folded weights, fake-quantized.
+  Tensor trained_bias(const Folded& f, const Tensor& quantized, const Tensor& bias) const;
   // For each output channel, as [out, 1, ...]; not 0.
   Tensor bn_factor(const Tensor& weight) const;
 
