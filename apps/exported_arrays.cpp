@@ -1,12 +1,10 @@
 #include "apps/exported_arrays.h"
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include <thimble/core/text.h>
 #include <thimble/quant/layers/dynamic_layers.h>
-#include <thimble/quant/layers/packed_rows.h>
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 
@@ -36,18 +34,7 @@ NDArray table_of_pixels(const nn::Graph& graph, const data::Preprocessing& prepr
 NDArray unpacked_weight(const nn::Module& layer) {
   if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) return product->weights().unpacked();
   if (const auto* product = dynamic_cast<const quant::DynamicProduct*>(&layer)) return product->weights().unpacked();
-  const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer);
-  if (!linear) return {};
-  const auto& [in, out, bits, scheme, group_size, relu, bias] = linear->config();
-  for (const auto& [name, tensor] : linear->state()) {
-    if (name != "weight") continue;
-    const NDArray integers = quant::unpack_rows(tensor.data(), in, bits);
-    if (scheme == quant::QScheme::affine) return integers;
-    NDArray centered({out, in}, DType::int8);
-    std::transform(integers.data<uint8_t>(), integers.data<uint8_t>() + integers.numel(), centered.data<int8_t>(),
-                   [zero_point = 1 << (bits - 1)](uint8_t u) { return static_cast<int8_t>(u - zero_point); });
-    return centered;
-  }
+  if (const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer)) return linear->unpacked();
   return {};
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -153,6 +154,15 @@ std::unique_ptr<nn::InferenceStep> WeightOnlyLinear::inference_step(std::span<co
   shape.back() = config_.out_features;
   return std::make_unique<LinearStep>(nn::ValueInfo{shape}, matrix(),
                                       bias_.defined() ? bias_.data().contiguous() : NDArray(), config_.relu);
+}
+
+NDArray WeightOnlyLinear::unpacked() const {
+  const NDArray integers = unpack_rows(weight_.data(), config_.in_features, config_.bits);
+  if (config_.scheme == QScheme::affine) return integers;
+  NDArray centered(integers.shape(), DType::int8);
+  std::transform(integers.data<uint8_t>(), integers.data<uint8_t>() + integers.numel(), centered.data<int8_t>(),
+                 [zero_point = 1 << (config_.bits - 1)](uint8_t u) { return static_cast<int8_t>(u - zero_point); });
+  return centered;
 }
 
 NDArray WeightOnlyLinear::dequantized_weight() const {

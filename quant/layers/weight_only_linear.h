@@ -57,6 +57,8 @@ class WeightOnlyLinear : public IntegerLayer {
   Tensor forward_all(std::span<const Tensor> inputs) override { return forward_rows(inputs); }
 
   const Config& config() const { return config_; }
+  /// The integers [out, in]: uint8 u, or of symmetric weights int8 u - 2^(bits - 1).
+  NDArray unpacked() const;
   /// W', float32 [out, in].
   NDArray dequantized_weight() const;
 
