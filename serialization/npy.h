@@ -31,9 +31,9 @@ namespace detail {
 /// Throws FormatError.
 NDArray npy_array(std::byte* data, size_t size, const std::shared_ptr<void>& owner);
 /// Throws the FormatError of npy_array() for a file of `size` bytes whose header, as its first bytes have it, does not
-/// describe so many. kNpyBeginning bytes hold any header.
+/// describe so many. kNpyHeaderLimit bytes hold any header.
 void check_npy(std::span<const std::byte> beginning, uint64_t size);
-inline constexpr size_t kNpyBeginning = size_t{1} << 17;
+inline constexpr size_t kNpyHeaderLimit = size_t{1} << 17;
 
 /// The array as it is written: row-major, of a dtype that NumPy has.
 NDArray as_npy(const NDArray& array);

@@ -38,12 +38,12 @@ void check_member(const detail::ZipMember& member, std::span<const std::byte> be
 }
 
 NamedArrays read(const MappedFile& file) {
-  static_assert(detail::kZipBeginning >= detail::kNpyBeginning);
   NamedArrays arrays;
   const auto take = [&](const detail::ZipMember& member, std::vector<std::byte> bytes) {
     arrays.emplace_back(array_name(member), array_of(std::move(bytes)));
   };
-  detail::read_zip({file.data(), file.size()}, {.accept = check_member, .take = take});
+  detail::read_zip({file.data(), file.size()},
+                   {.beginning = detail::kNpyHeaderLimit, .accept = check_member, .take = take});
   return arrays;
 }
 

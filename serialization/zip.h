@@ -19,11 +19,11 @@ struct ZipMember {
 
 /// What is done with the members of an archive.
 struct ZipVisitor {
-  /// Throws if the member is not wanted, of which it gets the first bytes: all, or kZipBeginning of them.
+  size_t beginning = 0;  ///< how many of a member's first bytes accept() gets, or all if there are fewer
+  /// Throws if the member is not wanted.
   std::function<void(const ZipMember& member, std::span<const std::byte> beginning)> accept;
   std::function<void(const ZipMember& member, std::vector<std::byte> bytes)> take;
 };
-inline constexpr size_t kZipBeginning = size_t{1} << 17;
 
 /// Visits each member of an archive that is not trusted, in its order. Members may be stored or deflated. One that was
 /// accepted gets memory for its size once, at most 1032 times what it takes in the archive, which is what deflate

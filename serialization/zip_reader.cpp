@@ -48,9 +48,9 @@ class ZipReader {
   const ZipMember& current() const { return member_; }
 
   // Opens the member and returns its first bytes.
-  std::span<const std::byte> beginning() {
+  std::span<const std::byte> beginning(size_t most) {
     check<FormatError>(unzOpenCurrentFile(archive_.get()) == UNZ_OK, whose(), " is damaged at its begin");
-    bytes_.resize(static_cast<size_t>(std::min<uint64_t>(member_.size, kZipBeginning)));
+    bytes_.resize(static_cast<size_t>(std::min<uint64_t>(member_.size, most)));
     inflate(0);
     return bytes_;
   }
@@ -133,7 +133,7 @@ void read_zip(std::span<const std::byte> archive, const ZipVisitor& visitor) {
   if (is_empty(archive)) return;
   ZipReader reader(archive);
   while (reader.next()) {
-    visitor.accept(reader.current(), reader.beginning());
+    visitor.accept(reader.current(), reader.beginning(visitor.beginning));
     visitor.take(reader.current(), reader.bytes());
   }
 }
