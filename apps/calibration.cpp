@@ -6,22 +6,30 @@
 
 namespace thimble::apps {
 
+namespace {
+
+data::DataLoader calibration_loader(const data::Dataset& train, int64_t images) {
+  return data::DataLoader(train, {.batch_size = 64, .shuffle = true, .limit = images});
+}
+
+}  // namespace
+
 std::vector<Tensor> calibration_batches(const data::Dataset& train, int64_t images) {
   std::vector<Tensor> batches;
-  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = images});
+  data::DataLoader loader = calibration_loader(train, images);
   for (auto& [batch, labels] : loader) batches.push_back(batch);
   return batches;
 }
 
-std::vector<Tensor> calibrate(nn::Graph& graph, const data::Dataset& train, int64_t images) {
+void calibrate(nn::Graph& graph, const data::Dataset& train, int64_t images) {
   const NoGrad guard;
-  std::vector<Tensor> batches = calibration_batches(train, images);
-  ProgressBar bar("calibrating", std::ssize(batches));
-  for (int64_t i = 0; i < std::ssize(batches); ++i) {
-    graph(batches[static_cast<size_t>(i)]);
-    bar.update(i + 1, "");
+  data::DataLoader loader = calibration_loader(train, images);
+  ProgressBar bar("calibrating", loader.size());
+  int64_t done = 0;
+  for (auto& [batch, labels] : loader) {
+    graph(batch);
+    bar.update(++done, "");
   }
-  return batches;
 }
 
 void run_on(nn::Graph& graph, const std::vector<Tensor>& batches) {

@@ -118,7 +118,9 @@ QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, co
   if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
   nn::Graph prepared =
       quant::prepare(fused, quantized.within ? quantized.within->chosen.choice.mapping : mapping_for(o));
-  const std::vector<Tensor> images = calibrate(prepared, *train, o.calibration_images);
+  calibrate(prepared, *train, o.calibration_images);
+  std::vector<Tensor> images;
+  if (o.adaround || o.bias_correction) images = calibration_batches(*train, o.calibration_images);
   if (o.adaround)
     prepared = quant::adaround(
         prepared, images,
