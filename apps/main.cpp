@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
 #include <thimble/core/error.h>
 #include <thimble/core/text.h>
 
@@ -77,6 +78,8 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::Error& e) {
     return fail(usage_error(app, e), kUsage);
+  } catch (const apps::Interrupted& e) {
+    return fail(e.what(), e.status());
   } catch (const Error& e) {
     return fail(e.what(), kFailure);
   } catch (const std::bad_alloc&) {

@@ -63,16 +63,18 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
     const std::string title = str("epoch ", epoch, "/", o.epochs);
     prepared.train();
-    const EpochResult result = train_epoch(prepared, optimizer, loader, title, [&](int64_t step_of_epoch) {
+    const auto before_step = [&](int64_t step_of_epoch) {
       const int64_t step = (epoch - 1) * loader.size() + step_of_epoch;
       optimizer.set_lr(o.lr * schedule(step));
       if (step == last_part) {
         quant::freeze_bn_stats(prepared);
         quant::disable_observer(prepared);
       }
-    });
+    };
+    EpochResult result;
+    train_epoch(prepared, optimizer, loader, title, {.before = before_step}, result);
     const Evaluation evaluation = evaluate(prepared, test);
-    out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
+    out << title << ": train loss " << fixed(result.loss(), 4) << ", test accuracy "
         << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(result.seconds, 1) << " s\n"
         << std::flush;
   }

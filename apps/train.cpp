@@ -6,7 +6,9 @@
 #include "apps/models.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
+#include "apps/state_keeper.h"
 #include "apps/training_loop.h"
+#include "apps/training_progress.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
@@ -28,6 +30,7 @@ struct Options {
   uint64_t seed = 1;
   double lr = 1e-3, momentum = 0.9;
   std::optional<double> weight_decay;  // none: the optimizer's default
+  StateOptions states;
 };
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<Tensor> parameters) {
@@ -45,6 +48,41 @@ optim::Schedule make_schedule(const Options& o, int64_t steps) {
   return o.schedule == "cosine" ? optim::cosine(std::max<int64_t>(steps, 1)) : optim::constant();
 }
 
+// What the result depends on: a state of a run with others is not one of this run.
+Attributes settings_of(const Options& o, int64_t images) {
+  Attributes settings{{"dataset", o.dataset},
+                      {"images", images},
+                      {"model", o.model.name},
+                      {"hidden", int64_t{o.model.hidden}},
+                      {"layers", int64_t{o.model.layers}},
+                      {"crop", int64_t{o.model.crop}},
+                      {"epochs", o.epochs},
+                      {"batch-size", o.batch_size},
+                      {"lr", o.lr},
+                      {"schedule", o.schedule},
+                      {"optimizer", o.optimizer},
+                      {"momentum", o.momentum},
+                      {"seed", std::to_string(o.seed)}};
+  if (o.weight_decay) settings.set("weight-decay", *o.weight_decay);
+  return settings;
+}
+
+nlohmann::json to_json(const std::vector<EpochRecord>& records) {
+  nlohmann::json epochs = nlohmann::json::array();
+  for (const EpochRecord& record : records) {
+    nlohmann::json& epoch = epochs.emplace_back(nlohmann::json{{"epoch", epochs.size() + 1}});
+    EpochRecord::for_each(record, [&](const char* name, double value) { epoch[name] = value; });
+  }
+  return epochs;
+}
+
+void print_epoch(std::ostream& out, const std::string& title, const EpochRecord& record) {
+  out << title << ": train loss " << fixed(record.train_loss, 4) << ", test accuracy "
+      << fixed(100 * record.test_accuracy, 2) << " %, " << fixed(record.seconds, 1) << " s, "
+      << with_commas(static_cast<int64_t>(record.images_per_second)) << " images/s\n"
+      << std::flush;
+}
+
 void run(const Options& o) {
   o.common.apply({}, o.out);
   const data::Preprocessing preprocessing = preprocessing_for(o.model);
@@ -60,28 +98,31 @@ void run(const Options& o) {
   std::ostream& out = o.common.out();
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
-  nlohmann::json epochs = nlohmann::json::array();
-  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
-    const std::string title = str("epoch ", epoch, "/", o.epochs);
+  StateKeeper states(o.states, settings_of(o, train->size()), *model, *optimizer, out);
+  TrainingProgress progress = states.resume();
+  loader.set_epoch(progress.epoch());
+  while (progress.epoch() < o.epochs) {
+    const std::string title = str("epoch ", progress.epoch() + 1, "/", o.epochs);
+    EpochResult& epoch = progress.current;
+    const int64_t steps_before = progress.epoch() * loader.size();
     model->train();
-    const auto set_lr = [&](int64_t step) { optimizer->set_lr(o.lr * schedule((epoch - 1) * loader.size() + step)); };
-    const EpochResult result = train_epoch(*model, *optimizer, loader, title, set_lr);
+    loader.skip(epoch.steps);
+    const StepHooks hooks{.before = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(steps_before + step)); },
+                          .after = [&] { states.after_step(steps_before + epoch.steps, progress); }};
+    train_epoch(*model, *optimizer, loader, title, hooks, epoch);
     const Evaluation evaluation = evaluate(*model, *test);
-    out << title << ": train loss " << fixed(result.loss, 4) << ", test accuracy "
-        << fixed(100 * evaluation.accuracy, 2) << " %, " << fixed(result.seconds, 1) << " s, "
-        << with_commas(static_cast<int64_t>(result.images_per_second())) << " images/s\n"
-        << std::flush;
-    epochs.push_back({{"epoch", epoch},
-                      {"train_loss", result.loss},
-                      {"train_accuracy", result.accuracy},
-                      {"test_accuracy", evaluation.accuracy},
-                      {"test_loss", evaluation.loss},
-                      {"images_per_second", result.images_per_second()},
-                      {"seconds", result.seconds}});
+    progress.epochs.push_back({epoch.loss(), epoch.accuracy(), evaluation.accuracy, evaluation.loss,
+                               epoch.images_per_second(), epoch.seconds});
+    print_epoch(out, title, progress.epochs.back());
+    progress.current = {};
   }
+  states.finish(o.epochs * loader.size(), progress);
   save_model(nn::trace(model->eval(), train->example()), o.out, notes.to_attributes());
   out << "saved " << detail::printable(o.out) << '\n';
-  o.common.write_json({{"model", o.model.name}, {"parameters", notes.parameters}, {"epochs", epochs}, {"out", o.out}});
+  o.common.write_json({{"model", o.model.name},
+                       {"parameters", notes.parameters},
+                       {"epochs", to_json(progress.epochs)},
+                       {"out", o.out}});
 }
 
 }  // namespace
@@ -124,6 +165,7 @@ void add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(uint64_number());
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
+  o->states.add_to(*command);
   command->callback([o] { run(*o); });
 }
 

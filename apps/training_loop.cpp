@@ -10,35 +10,43 @@
 
 namespace thimble::apps {
 
+namespace {
+
 using Clock = std::chrono::steady_clock;
 
-EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
-                        const std::string& title, const std::function<void(int64_t)>& before_step) {
+void train_step(nn::Module& model, optim::Optimizer& optimizer, const data::Batch& batch, EpochResult& epoch) {
+  const Tensor logits = model(batch.images);
+  const Tensor loss = cross_entropy(logits, batch.labels);
+  optimizer.zero_grad();
+  loss.backward();
+  optimizer.step();
+  ++epoch.steps;
+  epoch.images += batch.labels.shape(0);
+  epoch.correct += count_correct(logits.data(), batch.labels.data());
+  epoch.loss_sum += loss.item<double>() * static_cast<double>(batch.labels.shape(0));
+  check(std::isfinite(epoch.loss_sum), "the training loss is ", loss.item<double>(), " at step ", epoch.steps,
+        " of the epoch: try a smaller --lr");
+}
+
+std::string described(const EpochResult& epoch) {
+  return str("loss ", fixed(epoch.loss(), 4), "  accuracy ", fixed(100 * epoch.accuracy(), 2), "%  ",
+             with_commas(static_cast<int64_t>(epoch.images_per_second())), " images/s");
+}
+
+}  // namespace
+
+void train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader, const std::string& title,
+                 const StepHooks& hooks, EpochResult& epoch) {
+  const double seconds_before = epoch.seconds;
   const auto start = Clock::now();
   ProgressBar bar(title, loader.size());
-  EpochResult result;
-  double loss_sum = 0;
-  int64_t correct = 0, step = 0;
-  for (auto& [images, labels] : loader) {
-    before_step(step++);
-    const Tensor logits = model(images);
-    const Tensor loss = cross_entropy(logits, labels);
-    optimizer.zero_grad();
-    loss.backward();
-    optimizer.step();
-    loss_sum += loss.item<double>() * static_cast<double>(labels.shape(0));
-    correct += count_correct(logits.data(), labels.data());
-    result.images += labels.shape(0);
-    result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (bar.visible())
-      bar.update(step, str("loss ", fixed(loss_sum / static_cast<double>(result.images), 4), "  accuracy ",
-                           fixed(100.0 * static_cast<double>(correct) / static_cast<double>(result.images), 2), "%  ",
-                           with_commas(static_cast<int64_t>(result.images_per_second())), " images/s"));
+  for (const data::Batch& batch : loader) {
+    hooks.before(epoch.steps);
+    train_step(model, optimizer, batch, epoch);
+    epoch.seconds = seconds_before + std::chrono::duration<double>(Clock::now() - start).count();
+    if (bar.visible()) bar.update(epoch.steps, described(epoch));
+    hooks.after();
   }
-  result.loss = loss_sum / static_cast<double>(result.images);
-  result.accuracy = static_cast<double>(correct) / static_cast<double>(result.images);
-  check(std::isfinite(result.loss), "the training loss is ", result.loss, ": try a smaller --lr");
-  return result;
 }
 
 }  // namespace thimble::apps

@@ -10,16 +10,26 @@
 
 namespace thimble::apps {
 
+/// What has been done of an epoch. Loss and accuracy are means over the images, before each step.
 struct EpochResult {
-  double loss = 0, accuracy = 0, seconds = 0;  ///< means over the images, before each step
-  int64_t images = 0;
+  int64_t steps = 0, images = 0, correct = 0;
+  double loss_sum = 0, seconds = 0;
 
+  double loss() const { return loss_sum / static_cast<double>(images); }
+  double accuracy() const { return static_cast<double>(correct) / static_cast<double>(images); }
   double images_per_second() const { return static_cast<double>(images) / seconds; }
 };
 
-/// Trains for one epoch on the cross-entropy. before_step is called with the number of each step in this epoch: it sets
-/// the learning rate. Throws ValueError if the loss does not stay finite.
-EpochResult train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
-                        const std::string& title, const std::function<void(int64_t)>& before_step);
+struct StepHooks {
+  /// Called with the number of the step in this epoch: sets the learning rate.
+  std::function<void(int64_t)> before;
+  /// Called when a step is done and counted.
+  std::function<void()> after = [] {};
+};
+
+/// Trains on the cross-entropy for the rest of an epoch, of which `epoch` has been done already (and its batches
+/// skipped by the loader). Throws ValueError if the loss does not stay finite.
+void train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader, const std::string& title,
+                 const StepHooks& hooks, EpochResult& epoch);
 
 }  // namespace thimble::apps

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,7 @@ class ProgramTest : public testing::Test {
       for (std::string& argument : arguments) argv.push_back(argument.data());
       argv.push_back(nullptr);
       const rlimit limit{file_limit, RLIM_INFINITY};
+      std::signal(SIGINT, SIG_DFL);  // which a shell may have told us to ignore
       const bool ready = chdir(folder.path().c_str()) == 0 && redirect("/dev/null", O_RDONLY, STDIN_FILENO) &&
                          redirect(out, O_WRONLY | O_CREAT, STDOUT_FILENO) &&
                          redirect(err, O_WRONLY | O_CREAT, STDERR_FILENO) && setrlimit(RLIMIT_FSIZE, &limit) == 0 &&

@@ -1,0 +1,64 @@
+// --save-state and --resume: a run's states on disk.
+#pragma once
+
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "apps/interruption.h"
+#include "apps/training_progress.h"
+#include <thimble/serialization/training_state_folder.h>
+
+namespace CLI {
+class App;
+}
+
+namespace thimble::apps {
+
+struct StateOptions {
+  std::string save, resume;  ///< folders; empty: none
+  int64_t every = 500, keep = 3;
+  std::string on_error = "continue";  ///< or "stop"
+
+  /// Adds --save-state and its like to a subcommand.
+  void add_to(CLI::App& command);
+};
+
+/// Saves the state of a run now and then, and where a signal ends it. Takes note of signals as long as it lives, if it
+/// saves at all.
+class StateKeeper {
+ public:
+  /// What belongs to the run; all must outlive the keeper. `settings` are its options by name: it only goes on from a
+  /// state with the same. `out` is for people. Throws ValueError if the folder to save in holds states of another run,
+  /// IOError.
+  StateKeeper(const StateOptions& options, const Attributes& settings, nn::Module& model, optim::Optimizer& optimizer,
+              std::ostream& out);
+
+  /// Where the run begins: at the newest valid state of --resume, to which model, optimizer and this thread's default
+  /// generator are set, or at the start. Throws FormatError or ValueError if it cannot go on from there.
+  TrainingProgress resume();
+
+  /// To be called after each step, whose number counts from the start of the run. Throws Interrupted, when the state is
+  /// saved, if a signal has come; an IOError of saving only if --on-save-error says stop.
+  void after_step(int64_t step, const TrainingProgress& progress);
+
+  /// Saves the state at the end of the run, and waits until it is on disk.
+  void finish(int64_t step, const TrainingProgress& progress);
+
+ private:
+  void save(int64_t step, const TrainingProgress& progress);
+  /// f(); its IOError ends the run or is a warning, as told.
+  template <typename F>
+  void saving(F&& f);
+  void check_settings(const FoundTrainingState& found) const;
+
+  StateOptions options_;
+  Attributes settings_;
+  nn::Module& model_;
+  optim::Optimizer& optimizer_;
+  std::ostream& out_;
+  std::optional<TrainingStateFolder> folder_;
+  std::optional<Interruption> interruption_;
+};
+
+}  // namespace thimble::apps

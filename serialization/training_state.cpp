@@ -1,0 +1,102 @@
+#include <bit>
+#include <string_view>
+
+#include <thimble/core/text.h>
+#include <thimble/serialization/graph_json.h>
+#include <thimble/serialization/io_error.h>
+#include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_state.h>
+
+namespace thimble {
+
+namespace {
+
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+
+constexpr const char* kFormat = "thimble-training-state";
+constexpr const char* kVersion = "1.0";
+constexpr std::string_view kModel = "model.", kOptimizer = "optimizer.";
+
+// Attributes have signed integers.
+int64_t as_signed(uint64_t value) { return std::bit_cast<int64_t>(value); }
+uint64_t as_unsigned(int64_t value) { return std::bit_cast<uint64_t>(value); }
+
+Attributes run_attributes(const TrainingState& state) {
+  return {{"lr", state.lr},
+          {"generator_key", as_signed(state.generator.key)},
+          {"generator_position", as_signed(state.generator.position)}};
+}
+
+void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
+  for (const auto& [name, array] : arrays) all.emplace_back(str(prefix, name), array);
+}
+
+const std::string& metadata_of(const TensorFile& file, const std::string& key) {
+  const auto it = file.metadata.find(key);
+  check<FormatError>(it != file.metadata.end(), "its metadata has no '", key, "': it is not a training state");
+  return it->second;
+}
+
+// Arrays of their own: the file may go while the run that was restored from it goes on.
+TrainingState state_of(const TensorFile& file) {
+  const std::string& format = metadata_of(file, "format");
+  check<FormatError>(format == kFormat, "its format is ", detail::quote(format, 40), ", expected '", kFormat, "'");
+  const std::string& version = metadata_of(file, "format_version");
+  check<FormatError>(version.starts_with("1."), "it has format version ", detail::quote(version, 20),
+                     ", this program reads 1.x");
+  const Attributes run = detail::attributes_from_text(metadata_of(file, "run"));
+  TrainingState state{.model = {},
+                      .optimizer = {},
+                      .lr = run.get<double>("lr"),
+                      .generator = {as_unsigned(run.get<int64_t>("generator_key")),
+                                    as_unsigned(run.get<int64_t>("generator_position"))},
+                      .progress = detail::attributes_from_text(metadata_of(file, "progress"))};
+  for (const auto& [name, array] : file.tensors) {
+    const bool of_model = name.starts_with(kModel);
+    check<FormatError>(of_model || name.starts_with(kOptimizer), "tensor ", detail::quote(name),
+                       " belongs neither to the model nor to the optimizer");
+    if (of_model)
+      state.model.emplace_back(name.substr(kModel.size()), array.clone());
+    else
+      state.optimizer.emplace_back(name.substr(kOptimizer.size()), array.clone());
+  }
+  return state;
+}
+
+}  // namespace
+
+TrainingState capture(const nn::Module& model, const optim::Optimizer& optimizer, const Generator& generator,
+                      const Attributes& progress) {
+  TrainingState state{{}, {}, optimizer.lr(), generator.state(), progress};
+  for (const auto& [name, tensor] : model.state()) state.model.emplace_back(name, tensor.data().clone());
+  for (const auto& [name, array] : optimizer.state()) state.optimizer.emplace_back(name, array.clone());
+  return state;
+}
+
+void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& optimizer, Generator& generator) {
+  optimizer.load_state(state.optimizer);
+  optimizer.set_lr(state.lr);
+  NamedArrays own;  // which the run may change
+  for (const auto& [name, array] : state.model) own.emplace_back(name, array.clone());
+  model.load_state(own);
+  generator.set_state(state.generator);
+}
+
+void save_training_state(const std::filesystem::path& path, const TrainingState& state) {
+  NamedArrays arrays;
+  add(arrays, kModel, state.model);
+  add(arrays, kOptimizer, state.optimizer);
+  save_safetensors(path,
+                   {{"format", kFormat},
+                    {"format_version", kVersion},
+                    {"run", detail::attributes_to_text(run_attributes(state))},
+                    {"progress", detail::attributes_to_text(state.progress)}},
+                   arrays);
+}
+
+TrainingState load_training_state(const std::filesystem::path& path) {
+  const TensorFile file = load_safetensors(path);
+  return detail::reading(path, [&] { return state_of(file); });
+}
+
+}  // namespace thimble

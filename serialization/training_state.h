@@ -1,0 +1,46 @@
+// The whole state of a training run as one safetensors file. A run that goes on from it computes the same bits as one
+// that was never interrupted.
+//
+//   save_training_state("run.safetensors", capture(net, adam, default_generator(), {{"epoch", int64_t{2}}}));
+//   ...
+//   const TrainingState state = load_training_state("run.safetensors");
+//   restore(state, net, adam, default_generator());          // state.progress says where to go on
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/module.h>
+#include <thimble/nn/optim/optimizer.h>
+
+namespace thimble {
+
+struct TrainingState {
+  std::vector<std::pair<std::string, NDArray>> model;      ///< parameters and buffers, see nn::Module::state()
+  std::vector<std::pair<std::string, NDArray>> optimizer;  ///< see optim::Optimizer::state()
+  double lr = 0;
+  Generator::State generator;
+  /// What else the run wants to find again: epoch, position in the data, metrics so far, its settings.
+  Attributes progress;
+};
+
+/// Copies of everything: the run may go on while they are written.
+TrainingState capture(const nn::Module& model, const optim::Optimizer& optimizer, const Generator& generator,
+                      const Attributes& progress);
+
+/// The inverse. Throws ValueError, ShapeError or DTypeError for a state of another model or optimizer.
+void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& optimizer, Generator& generator);
+
+/// Writes the state, as AtomicFile does. The file: tensors "model.<name>" and "optimizer.<name>", and in the metadata
+/// "format" ("thimble-training-state"), "format_version", "run" (lr and generator) and "progress", both JSON. Throws
+/// IOError.
+void save_training_state(const std::filesystem::path& path, const TrainingState& state);
+
+/// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds.
+TrainingState load_training_state(const std::filesystem::path& path);
+
+}  // namespace thimble

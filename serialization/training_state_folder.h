@@ -1,0 +1,76 @@
+// A folder of training states, of which the last few are kept, written in the background.
+//
+//   TrainingStateFolder folder("states", 3);
+//   ...every 1000 steps:  folder.save(step, capture(net, adam, default_generator(), progress));
+//   ...after a crash:     auto found = newest_training_state("states");
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <thimble/serialization/file_descriptor.h>
+#include <thimble/serialization/training_state.h>
+
+namespace thimble {
+
+/// Writes "state-<step>.safetensors" files, each whole or not at all, by a thread of its own.
+class TrainingStateFolder {
+ public:
+  /// Makes the folder if there is none, and removes what a killed run has left half-written. Until the object goes no
+  /// other may be made for the folder, in this process or another. `keep` is how many states stay. Throws IOError,
+  /// ValueError for a keep below 1.
+  explicit TrainingStateFolder(const std::filesystem::path& folder, int64_t keep = 3);
+  /// Waits until all is written; an error that nobody has asked for is lost.
+  ~TrainingStateFolder();
+  TrainingStateFolder(const TrainingStateFolder&) = delete;
+  TrainingStateFolder& operator=(const TrainingStateFolder&) = delete;
+
+  /// Hands a state over to be written and returns. A state that still waits for the one before it to be written gives
+  /// way to this one. Once it is on disk, states of later steps (damaged, or from a run that was resumed before them)
+  /// and all but the last `keep` are removed. Throws the IOError of an earlier save, whose state is not in the folder;
+  /// those before it are, and this one will be written nevertheless.
+  void save(int64_t step, TrainingState state);
+
+  /// Waits until all is written. Throws the IOError of a save.
+  void flush();
+
+ private:
+  struct Pending {
+    int64_t step;
+    TrainingState state;
+  };
+
+  void work();
+  void write(const Pending& pending) const;
+  void rethrow_error(std::unique_lock<std::mutex>& lock);
+
+  std::filesystem::path folder_;
+  int64_t keep_;
+  detail::FileDescriptor lock_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Pending> pending_;
+  bool writing_ = false, stopping_ = false;
+  std::exception_ptr error_;
+  std::thread writer_;
+};
+
+/// Whether the folder exists and holds files that are named as training states.
+bool has_training_states(const std::filesystem::path& folder);
+
+struct FoundTrainingState {
+  TrainingState state;
+  std::filesystem::path path;
+  std::vector<std::string> damaged;  ///< what is wrong with newer ones, which were passed over
+};
+/// The valid state of the highest step; none if the folder holds no states at all. Throws IOError if the folder cannot
+/// be read, FormatError if it holds states of which none is valid.
+std::optional<FoundTrainingState> newest_training_state(const std::filesystem::path& folder);
+
+}  // namespace thimble
