@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -52,9 +53,10 @@ class ProgramTest : public testing::Test {
     return execute(std::move(arguments), file_limit, out_file);
   }
 
-  /// The same with any program, which is the first of the arguments.
-  Result execute(std::vector<std::string> arguments, rlim_t file_limit = RLIM_INFINITY,
-                 const std::string& out_file = "") const {
+  /// The same with any program, which is the first of the arguments. meanwhile(process) is called while it runs.
+  Result execute(
+      std::vector<std::string> arguments, rlim_t file_limit = RLIM_INFINITY, const std::string& out_file = "",
+      const std::function<void(pid_t)>& meanwhile = [](pid_t) {}) const {
     TempFolder output;
     const std::string out = out_file.empty() ? (output / "out").string() : out_file, err = (output / "err").string();
     const pid_t child = fork();
@@ -73,6 +75,7 @@ class ProgramTest : public testing::Test {
       _exit(127);
     }
     int status = 0;
+    if (child > 0) meanwhile(child);
     if (child < 0 || waitpid(child, &status, 0) != child) throw std::runtime_error("cannot run the program");
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out_file.empty() ? read_bytes(out) : "", read_bytes(err)};
   }
