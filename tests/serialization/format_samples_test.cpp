@@ -25,6 +25,7 @@
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/safetensors.h>
 
 namespace thimble {
 namespace {
@@ -108,6 +109,7 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
     const std::string name = entry.path().stem();
     found[entry.path().parent_path().filename()].insert(name);
     Checkpoint checkpoint = load_checkpoint(entry.path());
+    EXPECT_EQ(verify_safetensors(entry.path()), entry.path().parent_path().filename() != "1.0");
     EXPECT_EQ(checkpoint.notes, (Attributes{{"sample", name}}));
     const json expected = json::parse(read_bytes(fs::path(entry.path()).replace_extension(".json")));
     const Tensor x = NDArray::from_vector(expected.at("input").get<std::vector<float>>(),
@@ -123,7 +125,7 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
   }
   const std::set<std::string> all{"float_mlp",       "fused_cnn",        "static_int8_mlp",
                                   "static_int8_cnn", "weight_only_int4", "dynamic_int8"};
-  EXPECT_EQ(found["1.0"], all);
+  for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
 }
 
 }  // namespace
