@@ -232,7 +232,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 std::string format_safetensors_header(const SafetensorsHeader& header, const std::vector<uint32_t>& checksums) {
   check_names(header);
   std::string text = str("{\"", kMetadata, R"(":{")", kChecksumsKey, R"(":")", format_checksums(checksums), '"');
-  for (const auto& [key, value] : header.metadata) text += str(',', json(key).dump(), ':', json(value).dump());
+  for (const auto& [key, value] : header.metadata) text += ',' + json(key).dump() + ':' + json(value).dump();
   text += '}';
   for (const TensorRecord& tensor : header.tensors)
     text += str(',', json(tensor.name).dump(), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,

@@ -66,7 +66,7 @@ TEST_F(Checksums, NameTheTensorThatIsDamagedAndBothSums) {
 }
 
 TEST_F(Checksums, NameTheHeader) {
-  save_safetensors(file, {{"k", "value"}}, {{"t", NDArray::ones({3})}});
+  save_safetensors(file, {{"k", "value, and text that makes for some padding"}}, {{"t", NDArray::ones({3})}});
   const std::string bytes = read_bytes(file);
   const auto error_of = [&](const std::string& from, const std::string& to) {
     std::string changed = bytes;
