@@ -118,28 +118,26 @@ TEST_F(DamagedModel, IsRefusedWhenCutShort) {
 
 // With checksums, never another model than was saved; without, a model that runs, or an error.
 TEST_F(DamagedModel, IsFoundByChecksumsWhicheverBitFlips) {
-  for (const nn::Graph* graph : {&float32, &int8}) {
-    save_model(*graph, file);
-    nn::Graph right = load_model(file);
-    const auto expected = right(x).data().to_vector<float>();
-    int unverified = 0;
-    expect_flips_survived(read_bytes(file), [&](const std::filesystem::path& path) {
-      std::vector<float> got;
-      std::string table;
-      try {
-        nn::Graph loaded = load_model(path);
-        table = loaded.table();
-        got = loaded(x).data().to_vector<float>();
-      } catch (const Error&) {
-      }
-      ASSERT_FALSE(verify_safetensors(path)) << "a flipped bit was not found";
-      // It has hit the checksums' name: what else the file holds is untouched.
-      ++unverified;
-      EXPECT_EQ(table, right.table());
-      EXPECT_EQ(got, expected);
-    });
-    EXPECT_LT(unverified, 1000);
-  }
+  save_model(int8, file);
+  nn::Graph right = load_model(file);
+  const auto expected = right(x).data().to_vector<float>();
+  int unverified = 0;
+  expect_flips_survived(read_bytes(file), [&](const std::filesystem::path& path) {
+    std::vector<float> got;
+    std::string table;
+    try {
+      nn::Graph loaded = load_model(path);
+      table = loaded.table();
+      got = loaded(x).data().to_vector<float>();
+    } catch (const Error&) {
+    }
+    ASSERT_FALSE(verify_safetensors(path)) << "a flipped bit was not found";
+    // It has hit the checksums' name: what else the file holds is untouched.
+    ++unverified;
+    EXPECT_EQ(table, right.table());
+    EXPECT_EQ(got, expected);
+  });
+  EXPECT_LT(unverified, 1000);
 }
 
 }  // namespace
