@@ -17,6 +17,7 @@ namespace {
 struct Options {
   Common common;
   std::string file;
+  bool verify = false;
 };
 
 // The nodes as a valid file describes them, each with the type and attributes of the layer it calls.
@@ -35,6 +36,8 @@ nlohmann::json nodes_of(const std::string& graph_text) {
 
 void run(const Options& o) {
   o.common.apply({o.file});
+  // Before anything is printed: what a damaged file says of itself may be wrong.
+  const bool verified = o.verify && verify_safetensors(o.file);
   const TensorFile file = load_safetensors(o.file);
   // Any safetensors file can be looked at; the graph is there in a model of ours alone.
   const auto format = file.metadata.find("format");
@@ -60,6 +63,13 @@ void run(const Options& o) {
     total += array.nbytes();
   }
   out << table.str() << "tensors: " << file.tensors.size() << ", " << with_commas(total) << " bytes\n";
+  if (o.verify) {
+    if (verified)
+      out << "checksums: the header and " << file.tensors.size() << " tensors are right\n";
+    else
+      out << "checksums: the file has none\n";
+    result["verified"] = verified;
+  }
   o.common.write_json(result);
 }
 
@@ -70,6 +80,8 @@ void add_inspect(CLI::App& app) {
   CLI::App* command = app.add_subcommand("inspect", "A model's graph, tensors and quantization parameters");
   o->common.add_to(*command);
   command->add_option("file", o->file, "Checkpoint, or any safetensors file")->required()->type_name("FILE");
+  command->add_flag("--verify", o->verify,
+                    "Compare header and tensors with the checksums in the file, which fails if any bit is damaged");
   command->callback([o] { run(*o); });
 }
 

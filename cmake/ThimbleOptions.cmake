@@ -7,7 +7,11 @@ target_compile_options(thimble_options INTERFACE
   -ffp-contract=off
   # Nobody reads errno or floating-point traps; without this, square roots are not vectorized.
   -fno-math-errno -fno-trapping-math)
-if(THIMBLE_SANITIZE)
+option(THIMBLE_SANITIZE_THREADS "Build with ThreadSanitizer, which excludes THIMBLE_SANITIZE" OFF)
+if(THIMBLE_SANITIZE_THREADS)
+  target_compile_options(thimble_options INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(thimble_options INTERFACE -fsanitize=thread)
+elseif(THIMBLE_SANITIZE)
   target_compile_options(thimble_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                                    -fno-omit-frame-pointer)
   target_link_options(thimble_options INTERFACE -fsanitize=address,undefined)

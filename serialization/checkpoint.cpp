@@ -12,7 +12,8 @@ namespace thimble {
 namespace {
 
 constexpr const char* kFormat = "thimble";
-constexpr const char* kVersion = "1.0";
+// 1.0: the first. 1.1: checksums.
+constexpr const char* kVersion = "1.1";
 
 const std::string& metadata_of(const TensorFile& file, const std::string& key) {
   const auto it = file.metadata.find(key);

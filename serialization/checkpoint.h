@@ -4,8 +4,9 @@
 //   nn::Graph loaded = load_model("net.safetensors");     // no C++ class of the model needed
 //
 // The file holds the graph's tensors under their qualified names, and in its metadata "format" ("thimble"),
-// "format_version" ("1.0"), "graph" (JSON: the layers with their types and attributes, the nodes, the output) and
-// "notes" (JSON: what the writer wants remembered, such as how inputs are prepared).
+// "format_version" ("1.1"), "graph" (JSON: the layers with their types and attributes, the nodes, the output) and
+// "notes" (JSON: what the writer wants remembered, such as how inputs are prepared); and checksums, since version 1.1.
+// Files of all versions 1.x load, newer ones as long as they hold nothing that this program does not know.
 #pragma once
 
 #include <filesystem>
@@ -25,10 +26,11 @@ void save_model(const nn::Graph& graph, const std::filesystem::path& path, const
 int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
 
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
-/// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds.
+/// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds. Checksums are not
+/// looked at: verify_safetensors() does that, and finds any damaged bit.
 nn::Graph load_model(const std::filesystem::path& path);
 
-/// The graph together with what save_model() was given.
+/// The graph, as from load_model(), together with what save_model() was given.
 struct Checkpoint {
   nn::Graph graph;
   Attributes notes;

@@ -6,6 +6,7 @@
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/checksums.h>
 #include <thimble/serialization/file_array.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>
@@ -33,11 +34,9 @@ std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
 }
 
 struct Layout {
-  std::string header;         // as it is written
+  SafetensorsHeader header;
   std::vector<size_t> order;  // of the tensors' data
   uint64_t data_bytes = 0;
-
-  uint64_t file_bytes() const { return kLengthBytes + header.size() + data_bytes; }
 };
 
 Layout layout_of(const std::map<std::string, std::string>& metadata,
@@ -47,13 +46,17 @@ Layout layout_of(const std::map<std::string, std::string>& metadata,
     check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
     header.tensors.push_back({name, &detail::stored_type(array.dtype()), array.shape(), 0, 0});
   }
-  Layout layout{"", data_order(header.tensors), 0};
+  Layout layout{{}, data_order(header.tensors), 0};
   for (const size_t i : layout.order) {
     header.tensors[i].begin = layout.data_bytes;
     header.tensors[i].end = layout.data_bytes += static_cast<uint64_t>(tensors[i].second.nbytes());
   }
-  layout.header = format_safetensors_header(header);
+  layout.header = std::move(header);
   return layout;
+}
+
+std::string_view bytes_of(const NDArray& dense) {
+  return {static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())};
 }
 
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
@@ -63,43 +66,70 @@ NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shar
   return detail::array_over(data, tensor.shape, dtype, file);
 }
 
-TensorFile read(const std::shared_ptr<MappedFile>& file) {
-  check<FormatError>(file->size() >= kLengthBytes, "the file has ", file->size(), " bytes, expected at least ",
+struct Contents {
+  SafetensorsHeader header;
+  std::string_view text;  // of the header
+  std::byte* data;
+};
+
+Contents contents_of(const MappedFile& file) {
+  check<FormatError>(file.size() >= kLengthBytes, "the file has ", file.size(), " bytes, expected at least ",
                      kLengthBytes, " (the length of the header)");
   uint64_t length = 0;
-  std::memcpy(&length, file->data(), kLengthBytes);
-  const uint64_t rest = file->size() - kLengthBytes;
+  std::memcpy(&length, file.data(), kLengthBytes);
+  const uint64_t rest = file.size() - kLengthBytes;
   check<FormatError>(length <= detail::kMaxHeaderBytes, "the header is said to have ", length,
                      " bytes, expected at most ", detail::kMaxHeaderBytes, "; this is not a safetensors file");
   check<FormatError>(length <= rest, "the header is said to have ", length, " bytes, but only ", rest,
                      " follow; the file is cut short");
-  std::byte* text = file->data() + kLengthBytes;
-  SafetensorsHeader header =
-      detail::parse_safetensors_header({reinterpret_cast<const char*>(text), length}, rest - length);
+  std::byte* text = file.data() + kLengthBytes;
+  const std::string_view header(reinterpret_cast<const char*>(text), length);
+  return {detail::parse_safetensors_header(header, rest - length), header, text + length};
+}
+
+TensorFile read(const std::shared_ptr<MappedFile>& file) {
+  auto [header, text, data] = contents_of(*file);
   TensorFile out{std::move(header.metadata), {}};
   out.tensors.reserve(header.tensors.size());
   for (TensorRecord& tensor : header.tensors) {
-    NDArray array = read_tensor(tensor, text + length, file);
+    NDArray array = read_tensor(tensor, data, file);
     out.tensors.emplace_back(std::move(tensor.name), std::move(array));
   }
   return out;
+}
+
+bool verify(const MappedFile& file) {
+  const Contents contents = contents_of(file);
+  if (!contents.header.checksums) return false;
+  const std::vector<TensorRecord>& tensors = contents.header.tensors;
+  detail::verify_header(contents.text, *contents.header.checksums, tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto* bytes = reinterpret_cast<const char*>(contents.data + tensors[i].begin);
+    detail::verify_tensor({bytes, tensors[i].end - tensors[i].begin}, *contents.header.checksums, i, tensors[i].name);
+  }
+  return true;
 }
 
 }  // namespace
 
 uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
                           const std::vector<std::pair<std::string, NDArray>>& tensors) {
-  return layout_of(metadata, tensors).file_bytes();
+  const Layout layout = layout_of(metadata, tensors);
+  const std::vector<uint32_t> any(tensors.size());
+  return kLengthBytes + format_safetensors_header(layout.header, any).size() + layout.data_bytes;
 }
 
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                       const std::vector<std::pair<std::string, NDArray>>& tensors) {
   const Layout layout = layout_of(metadata, tensors);
-  const uint64_t length = layout.header.size();
+  std::vector<uint32_t> checksums;
+  for (const auto& [name, array] : tensors) checksums.push_back(detail::crc32(bytes_of(array.contiguous())));
+  const std::string header = format_safetensors_header(layout.header, checksums);
+  const uint64_t length = header.size();
 
   AtomicFile file(path);
   file.write(&length, kLengthBytes);
-  file.write(layout.header.data(), layout.header.size());
+  file.write(header.data(), header.size());
   for (const size_t i : layout.order) {
     const NDArray dense = tensors[i].second.contiguous();
     file.write(dense.raw(), static_cast<size_t>(dense.nbytes()));
@@ -109,6 +139,10 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
 
 TensorFile load_safetensors(const std::filesystem::path& path) {
   return detail::reading(path, [&] { return read(std::make_shared<MappedFile>(path)); });
+}
+
+bool verify_safetensors(const std::filesystem::path& path) {
+  return detail::reading(path, [&] { return verify(MappedFile(path)); });
 }
 
 }  // namespace thimble

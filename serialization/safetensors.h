@@ -4,7 +4,8 @@
 //   TensorFile file = load_safetensors("net.safetensors");
 //   NDArray w = file.tensors[0].second;
 //
-// The file: the length of the header (8 bytes, little-endian), the header (JSON), and the tensors' bytes.
+// The file: the length of the header (8 bytes, little-endian), the header (JSON), and the tensors' bytes. What Thimble
+// writes has checksums, too, which other programs take for a piece of metadata; see serialization/checksums.h.
 #pragma once
 
 #include <filesystem>
@@ -18,15 +19,16 @@
 namespace thimble {
 
 struct TensorFile {
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata;           // without the checksums
   std::vector<std::pair<std::string, NDArray>> tensors;  // in the order of the header
 };
 
 /// Writes tensors of any dtype and shape (strided ones are made contiguous, one at a time). The header lists them in
 /// the order given; the data begins at a multiple of 64 bytes and holds the widest dtypes first, then by name, so that
-/// every tensor is aligned for its dtype. The file appears under its name only when it is complete; until then, and
-/// after any error, the old file of that name stays. Throws IOError, or ValueError for a name that is repeated, is
-/// "__metadata__" or is not UTF-8, and for an undefined array.
+/// every tensor is aligned for its dtype. Tensors are read twice, first for their checksums. The file appears under its
+/// name only when it is complete; until then, and after any error, the old file of that name stays. Throws IOError, or
+/// ValueError for a name that is repeated, is
+/// "__metadata__" or is not UTF-8, for metadata named "thimble.crc32", and for an undefined array.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
                       const std::vector<std::pair<std::string, NDArray>>& tensors);
 
@@ -36,9 +38,15 @@ uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
 
 /// Maps the file: the arrays borrow its memory, which is read from disk when touched, and may be written to without
 /// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied. F16
-/// is converted to float32, BOOL is read as uint8. Throws IOError, or FormatError that names the file, the tensor and
-/// what was expected, for a file that is damaged or has a dtype that Thimble lacks; never anything that is not an
-/// Error.
+/// is converted to float32, BOOL is read as uint8. Checksums are not looked at, for that would read all. Throws
+/// IOError, or FormatError that names the file, the tensor and what was expected, for a file that is damaged or has a
+/// dtype that Thimble lacks; never anything that is not an Error.
 TensorFile load_safetensors(const std::filesystem::path& path);
+
+/// Reads the whole file and compares header and tensors with their checksums: true if all are right, false if the file
+/// has none, as those of other programs and of Thimble before format version 1.1. Throws IOError, or FormatError that
+/// names the file, the first tensor (or the header) that is wrong, and both sums; or what load_safetensors() throws. A
+/// file that another program has rewritten with Thimble's metadata is wrong, too.
+[[nodiscard]] bool verify_safetensors(const std::filesystem::path& path);
 
 }  // namespace thimble

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <thimble/core/text.h>
+#include <thimble/serialization/checksums.h>
 #include <thimble/serialization/file_array.h>
 #include <thimble/serialization/safetensors_header.h>
 
@@ -205,6 +206,7 @@ void check_names(const SafetensorsHeader& header) {
     check<ValueError>(tensor.name != kMetadata, "save: a tensor cannot be named ", kMetadata);
     check<ValueError>(names.insert(tensor.name).second, "save: two tensors are named ", quote(tensor.name));
   }
+  check<ValueError>(!header.metadata.contains(kChecksumsKey), "save: metadata cannot be named ", kChecksumsKey);
   for (const auto& [key, value] : header.metadata)
     check<ValueError>(is_utf8(key) && is_utf8(value), "save: metadata ", quote(key), " is not UTF-8");
 }
@@ -221,25 +223,26 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
   HeaderReader reader(text);
   json::sax_parse(text, &reader);
   SafetensorsHeader header = reader.take();
+  if (auto checksums = header.metadata.extract(kChecksumsKey)) header.checksums = std::move(checksums.mapped());
   for (const TensorRecord& tensor : header.tensors) check_range(tensor, data_bytes);
   check_coverage(header.tensors, data_bytes);
   return header;
 }
 
-std::string format_safetensors_header(const SafetensorsHeader& header) {
+std::string format_safetensors_header(const SafetensorsHeader& header, const std::vector<uint32_t>& checksums) {
   check_names(header);
-  std::string text = "{";
-  if (!header.metadata.empty()) text += str('"', kMetadata, "\":", json(header.metadata).dump());
-  for (const TensorRecord& tensor : header.tensors) {
-    if (text.size() > 1) text += ',';
-    text += str(json(tensor.name).dump(), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,
+  std::string text = str("{\"", kMetadata, R"(":{")", kChecksumsKey, R"(":")", format_checksums(checksums), '"');
+  for (const auto& [key, value] : header.metadata) text += ',' + json(key).dump() + ':' + json(value).dump();
+  text += '}';
+  for (const TensorRecord& tensor : header.tensors)
+    text += str(',', json(tensor.name).dump(), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,
                 R"(,"data_offsets":[)", tensor.begin, ',', tensor.end, "]}");
-  }
   text += '}';
   constexpr size_t kAlignment = 64, kLengthBytes = 8;
   text.append((2 * kAlignment - (kLengthBytes + text.size()) % kAlignment) % kAlignment, ' ');
   check<ValueError>(text.size() <= kMaxHeaderBytes, "save: names and metadata fill ", text.size(),
                     " bytes, the format allows ", kMaxHeaderBytes);
+  seal_header(text);
   return text;
 }
 

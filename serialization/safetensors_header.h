@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,8 +34,9 @@ struct TensorRecord {
 };
 
 struct SafetensorsHeader {
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata;  // without the checksums
   std::vector<TensorRecord> tensors;
+  std::optional<std::string> checksums = {};  // as the file holds them, not looked at; see checksums.h
 };
 
 /// Reads an untrusted header. The result is sound: every tensor's type can be read, its range lies within `data_bytes`
@@ -42,8 +44,10 @@ struct SafetensorsHeader {
 /// or overlaps. Throws FormatError, one line, for anything else.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes);
 
-/// The header as JSON, padded with spaces such that with the eight bytes of its length it fills a multiple of 64 bytes.
-/// Throws ValueError for text that is not UTF-8, a name that appears twice or is "__metadata__", or too long a header.
-std::string format_safetensors_header(const SafetensorsHeader& header);
+/// The header as JSON, padded with spaces such that with the eight bytes of its length it fills a multiple of 64 bytes,
+/// with the checksums of its tensors' bytes (one each, instead of header.checksums) and its own. Its size does not
+/// depend on the sums. Throws ValueError for text that is not UTF-8, a name that appears twice or is "__metadata__",
+/// metadata under the checksums' name, or too long a header.
+std::string format_safetensors_header(const SafetensorsHeader& header, const std::vector<uint32_t>& checksums);
 
 }  // namespace thimble::detail

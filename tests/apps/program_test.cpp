@@ -81,6 +81,7 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_EQ(inspected["nodes"][2]["attributes"]["weight_bits"], 8);
   EXPECT_EQ(inspected["metadata"]["format"], "thimble");
   for (const json& tensor : inspected["tensors"]) expect_keys(tensor, {"name", "dtype", "shape", "bytes"});
+  EXPECT_EQ(json_of({"inspect", "q.st", "--verify"}).at("verified"), true);
   expect_files({"m.st", "q.st"});
 }
 
@@ -356,7 +357,16 @@ TEST_F(ProgramTest, DamagedModelsAreSaid) {
   write_bytes(folder / "flipped.st", flipped);
   expect_bad("flipped.st");
   expect_failure({"inspect", "flipped.st"}, 1, "flipped.st");
-  expect_files({"m.st", "cut.st", "flipped.st"});
+  expect_failure({"inspect", "flipped.st", "--verify"}, 1, "flipped.st");
+  // Only the checksums tell.
+  flipped = good;
+  flipped.back() ^= 1;
+  write_bytes(folder / "flipped.st", flipped);
+  EXPECT_FALSE(json_of({"inspect", "flipped.st"}).contains("verified"));
+  expect_failure({"inspect", "flipped.st", "--verify"}, 1, "is damaged");
+  write_bytes(folder / "foreign.st", std::string("\2\0\0\0\0\0\0\0{}", 10));
+  EXPECT_EQ(json_of({"inspect", "foreign.st", "--verify"}).at("verified"), false);
+  expect_files({"m.st", "cut.st", "flipped.st", "foreign.st"});
 }
 
 TEST_F(ProgramTest, AModelForOtherPicturesIsSaid) {

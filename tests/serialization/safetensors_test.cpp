@@ -119,7 +119,7 @@ TEST(Safetensors, WritesWhatItsFormatSays) {
                         {"a", NDArray::from_vector<uint8_t>({7})}};
   save_safetensors(folder / "f", {{"k", "v"}}, tensors);
   std::string header =
-      R"({"__metadata__":{"k":"v"},"b":{"dtype":"I8","shape":[3],"data_offsets":[9,12]},)"
+      R"({"__metadata__":{"thimble.crc32":"de7defde edb52eac ccdf2c3a 4c667a2e","k":"v"},"b":{"dtype":"I8","shape":[3],"data_offsets":[9,12]},)"
       R"("w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"a":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}})";
   header.resize((header.size() + 8 + 63) / 64 * 64 - 8, ' ');
   EXPECT_EQ(read_bytes(folder / "f"), file_of(header, std::string("\0\0\xc0\x3f\0\0\0\xc0\7\1\xfe\3", 12)));
@@ -233,6 +233,7 @@ TEST(Safetensors, RefusesToWriteWhatItCouldNotRead) {
   EXPECT_EQ(error_of({}, {{"a", a}, {"b", a}, {"a", a}}), "save: two tensors are named 'a'");
   EXPECT_EQ(error_of({}, {{"__metadata__", a}}), "save: a tensor cannot be named __metadata__");
   EXPECT_EQ(error_of({}, {{"\xff", a}}), "save: tensor name '\\xff' is not UTF-8");
+  EXPECT_EQ(error_of({{"thimble.crc32", ""}}, {}), "save: metadata cannot be named thimble.crc32");
   EXPECT_EQ(error_of({{"k", "\xff"}}, {}), "save: metadata 'k' is not UTF-8");
   EXPECT_EQ(error_of({{"\xff", "v"}}, {}), "save: metadata '\\xff' is not UTF-8");
   EXPECT_EQ(error_of({}, {{"a", NDArray()}}), "save: tensor 'a' is undefined");

@@ -1,0 +1,132 @@
+// Files that every later version must load: tests/data/format/VERSION/NAME.safetensors, each beside NAME.json with an
+// input and what the program that wrote them made of it. When the format's version grows, run once
+//
+//   THIMBLE_WRITE_SAMPLES=tests/data/format/1.2 build/release/tests/serialization_tests
+//   --gtest_filter='FormatSamples.*'
+//
+// and commit the folder. The folders of older versions never change.
+#include <cmath>
+#include <cstdlib>
+#include <set>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/serialization/round_trip.h"
+#include <thimble/core/ops.h>
+#include <thimble/nn/activation.h>
+#include <thimble/nn/container.h>
+#include <thimble/nn/conv_bn_relu.h>
+#include <thimble/nn/linear.h>
+#include <thimble/nn/pool.h>
+#include <thimble/nn/trace.h>
+#include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/weight_only.h>
+#include <thimble/quant/quantize.h>
+#include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/safetensors.h>
+
+namespace thimble {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const fs::path kSamples = THIMBLE_TEST_DATA "/format";
+
+nn::Graph mlp() {
+  manual_seed(1);
+  nn::Sequential model(nn::Linear(8, 6), nn::ReLU(), nn::Linear(6, 3));
+  return nn::trace(model.eval(), Tensor(random_input({2, 8})));
+}
+
+nn::Graph cnn() {
+  manual_seed(2);
+  struct Net : nn::Module {
+    nn::Submodule<nn::ConvBNReLU> a{this, "a", 2, 4, 3, nn::Conv2d::Options{.padding = 1}};
+    nn::Submodule<nn::ConvBNReLU> b{this, "b", 4, 4, 3, nn::Conv2d::Options{.padding = 1, .bias = false}};
+    nn::Submodule<nn::MaxPool2d> pool{this, "pool", 2};
+    nn::Submodule<nn::Linear> fc{this, "fc", 16, 3};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = pool(a(x));
+      h = relu(h + b(h));
+      return fc(flatten(h, 1));
+    }
+  } model;
+  const Tensor x = random_input({3, 2, 4, 4});
+  model(x);  // so that the normalizations have statistics of their own
+  return nn::trace(model.eval(), x);
+}
+
+struct Sample {
+  std::string name;
+  nn::Graph graph;
+  Shape input;
+  bool exact;  // integer layers alone
+};
+
+std::vector<Sample> make_samples() {
+  const auto int8 = [](const nn::Graph& graph, const Shape& shape) {
+    return quant::quantize_model(graph, [&](nn::Graph& prepared) { prepared(Tensor(random_input(shape, 5))); });
+  };
+  const quant::QuantizationSpec int4{
+      .bits = 4, .is_signed = true, .scheme = quant::QScheme::symmetric, .axis = 0, .group_size = 2};
+  std::vector<Sample> samples;
+  samples.push_back({"float_mlp", mlp(), {4, 8}, false});
+  samples.push_back({"fused_cnn", quant::fuse_conv_bn_relu(cnn()), {2, 2, 4, 4}, false});
+  samples.push_back({"static_int8_mlp", int8(mlp(), {16, 8}), {4, 8}, true});
+  samples.push_back({"static_int8_cnn", int8(cnn(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
+  samples.push_back(
+      {"weight_only_int4",
+       quant::quantize_weight_only(mlp(), quant::QConfigMapping().set_global(quant::QConfig{.weight = int4})),
+       {4, 8},
+       true});
+  samples.push_back({"dynamic_int8", quant::quantize_dynamic(mlp()), {4, 8}, true});
+  return samples;
+}
+
+void write_samples(const fs::path& to) {
+  fs::create_directories(to);
+  for (Sample& sample : make_samples()) {
+    sample.graph.eval();
+    save_model(sample.graph, to / (sample.name + ".safetensors"), {{"sample", sample.name}});
+    const NDArray x = random_input(sample.input, 7);
+    const json expected{{"exact", sample.exact},
+                        {"shape", sample.input.to_vector()},
+                        {"input", x.to_vector<float>()},
+                        {"output", sample.graph(Tensor(x)).data().to_vector<float>()}};
+    write_bytes(to / (sample.name + ".json"), expected.dump() + '\n');
+  }
+}
+
+TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
+  if (const char* folder = std::getenv("THIMBLE_WRITE_SAMPLES")) write_samples(folder);
+  std::map<std::string, std::set<std::string>> found;  // names by version
+  for (const auto& entry : fs::recursive_directory_iterator(kSamples)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    SCOPED_TRACE(entry.path());
+    const std::string name = entry.path().stem();
+    found[entry.path().parent_path().filename()].insert(name);
+    Checkpoint checkpoint = load_checkpoint(entry.path());
+    EXPECT_EQ(verify_safetensors(entry.path()), entry.path().parent_path().filename() != "1.0");
+    EXPECT_EQ(checkpoint.notes, (Attributes{{"sample", name}}));
+    const json expected = json::parse(read_bytes(fs::path(entry.path()).replace_extension(".json")));
+    const Tensor x = NDArray::from_vector(expected.at("input").get<std::vector<float>>(),
+                                          Shape(expected.at("shape").get<std::vector<int64_t>>()));
+    const auto before = expected.at("output").get<std::vector<float>>();
+    const auto now = checkpoint.graph(x).data().to_vector<float>();
+    if (expected.at("exact").get<bool>()) {
+      EXPECT_EQ(now, before);
+      continue;
+    }
+    ASSERT_EQ(now.size(), before.size());
+    for (size_t i = 0; i < now.size(); ++i) EXPECT_NEAR(now[i], before[i], 1e-5 * (1 + std::abs(before[i])));
+  }
+  const std::set<std::string> all{"float_mlp",       "fused_cnn",        "static_int8_mlp",
+                                  "static_int8_cnn", "weight_only_int4", "dynamic_int8"};
+  for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
+}
+
+}  // namespace
+}  // namespace thimble
