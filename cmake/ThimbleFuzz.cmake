@@ -5,4 +5,7 @@ function(thimble_fuzz_options target)
   list(FILTER sources INCLUDE REGEX
        "/(serialization/[^/]*|nn/[^/]*|nn/data/[^/]*|quant/layers/[^/]*|core/(attributes|dtype|op|shape|text))\\.cpp$")
   set_property(SOURCE ${sources} APPEND PROPERTY COMPILE_OPTIONS -fsanitize=fuzzer-no-link)
+  list(FILTER sources INCLUDE REGEX "/serialization/(attributes_json|graph_json|safetensors_header)\\.cpp$")
+  set_property(SOURCE ${sources} APPEND PROPERTY COMPILE_OPTIONS
+               -fsanitize-coverage-ignorelist=${PROJECT_SOURCE_DIR}/cmake/ThimbleFuzzIgnored.txt)
 endfunction()
