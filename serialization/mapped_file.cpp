@@ -3,13 +3,35 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/file_descriptor.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>
 
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace thimble {
+
+namespace {
+
+// What follows the file in its last page could be read without a fault: AddressSanitizer shall see it.
+void mark_rest_of_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size,
+                       [[maybe_unused]] bool readable) {
+#ifdef ASAN_POISON_MEMORY_REGION
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t rest = (page - size % page) % page;
+  if (readable)
+    ASAN_UNPOISON_MEMORY_REGION(data + size, rest);
+  else
+    ASAN_POISON_MEMORY_REGION(data + size, rest);
+#endif
+}
+
+}  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
@@ -25,10 +47,13 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0);
   if (memory == MAP_FAILED) detail::throw_io_error("read", path, errno);
   data_ = static_cast<std::byte*>(memory);
+  mark_rest_of_page(data_, size_, false);
 }
 
 MappedFile::~MappedFile() {
-  if (data_) ::munmap(data_, size_);
+  if (!data_) return;
+  mark_rest_of_page(data_, size_, true);
+  ::munmap(data_, size_);
 }
 
 }  // namespace thimble

@@ -14,7 +14,7 @@ namespace thimble::data {
 
 namespace {
 
-constexpr size_t kFirstPiece = size_t{1} << 20;
+constexpr size_t kFirstPiece = size_t{1} << 16;
 
 struct Header {
   DType dtype = DType::uint8;
