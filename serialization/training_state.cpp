@@ -95,6 +95,8 @@ void save_training_state(const std::filesystem::path& path, const TrainingState&
 }
 
 TrainingState load_training_state(const std::filesystem::path& path) {
+  check<FormatError>(verify_safetensors(path), detail::quote_path(path), ": it has no checksums: it is not a training ",
+                     "state, or damaged");
   const TensorFile file = load_safetensors(path);
   return detail::reading(path, [&] { return state_of(file); });
 }

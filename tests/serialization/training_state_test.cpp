@@ -97,6 +97,22 @@ TEST(TrainingStateTest, FilesThatAreNoStatesAreRefused) {
   EXPECT_THROW(load_training_state(folder / "less"), FormatError);
 }
 
+TEST(TrainingStateTest, AFlippedBitIsFound) {
+  TempFolder folder;
+  TrainingRun run;
+  run.step();
+  save_training_state(folder / "s", run.state());
+  const std::string good = read_bytes(folder / "s");
+  Generator generator(3);
+  for (int i = 0; i < 200; ++i) {
+    std::string bytes = good;
+    const size_t at = generator.below(bytes.size());
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << generator.below(8)));
+    write_bytes(folder / "s", bytes);
+    EXPECT_THROW(load_training_state(folder / "s"), FormatError) << "byte " << at;
+  }
+}
+
 class TrainingStateFolderTest : public testing::Test {
  protected:
   void save(int64_t step) {
