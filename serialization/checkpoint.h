@@ -26,8 +26,9 @@ void save_model(const nn::Graph& graph, const std::filesystem::path& path, const
 int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
 
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
-/// Throws IOError, or FormatError that names the file and what is wrong, whatever the file holds. Checksums are not
-/// looked at: verify_safetensors() does that, and finds any damaged bit.
+/// Several threads may call it at once and get the same answers as one after the other (see nn/graph.h). Throws
+/// IOError, or FormatError that names the file and what is wrong, whatever the file holds. Checksums are not looked at:
+/// verify_safetensors() does that, and finds any damaged bit.
 nn::Graph load_model(const std::filesystem::path& path);
 
 /// The graph, as from load_model(), together with what save_model() was given.
