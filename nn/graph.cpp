@@ -138,9 +138,8 @@ Node* Graph::add_call(const std::string& wanted_name, const std::string& target,
 
 Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
-  for (const auto& [path, own] : state())
-    check<ValueError>(own.id() != tensor.id(), "graph: the tensor of '", node_name, "' is in the graph as '", path,
-                      "' already");
+  const std::string path = path_of(tensor);
+  check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
   if (tensor.requires_grad())
     register_parameter(node_name, tensor);
   else

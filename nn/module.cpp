@@ -103,6 +103,15 @@ NamedTensors Module::state() const {
   return all;
 }
 
+std::string Module::path_of(const Tensor& tensor) const {
+  for (const NamedTensors* list : {&parameters_, &buffers_})
+    for (const auto& [name, own] : *list)
+      if (own.id() == tensor.id()) return name;
+  for (const auto& [name, child] : children_)
+    if (const std::string path = child->path_of(tensor); !path.empty()) return join(name, path);
+  return {};
+}
+
 std::vector<Tensor> Module::parameters() const {
   std::vector<Tensor> tensors;
   for (auto& [name, tensor] : named_parameters()) tensors.push_back(std::move(tensor));

@@ -68,6 +68,8 @@ class Module {
   NamedTensors named_buffers() const;
   /// Parameters and buffers: all that a checkpoint holds.
   NamedTensors state() const;
+  /// The name in state() of a tensor, empty if it is not there. Takes no memory, unlike a search through state().
+  std::string path_of(const Tensor& tensor) const;
   std::vector<Tensor> parameters() const;
   int64_t num_parameters() const;
 
