@@ -16,19 +16,13 @@ class ResumeTest : public ProgramTest {
     options.insert(options.end(), more.begin(), more.end());
     return options;
   }
-  // Newest first. Steps are short: a state may have given way to the next before it was written.
-  std::vector<int64_t> saved_steps() const {
-    std::vector<int64_t> steps;
-    for (int64_t step = 30; step >= 0; --step)
-      if (fs::exists(state(step))) steps.push_back(step);
-    return steps;
-  }
   int64_t newest_step() const {
     if (!has_training_states(folder / "states")) return 0;
     const auto found = newest_training_state(folder / "states");
     const Attributes& progress = found->state.progress;
     return progress.get<int64_t>("epoch") * 10 + progress.get<int64_t>("step");
   }
+  // Steps are short: a state may have given way to the next before it was written.
   fs::path state(int64_t step) const { return folder / ("states/state-" + std::to_string(step) + ".safetensors"); }
   void forget_after(int64_t last) const {
     for (int64_t step = last + 1; step <= 30; ++step) fs::remove(state(step));
@@ -83,15 +77,13 @@ TEST_F(ResumeTest, KeepsTheLastStates) {
 
 TEST_F(ResumeTest, DamagedStatesArePassedOverWithAWarning) {
   ASSERT_EQ(run(training("whole.st", saving())).status, 0);
-  const std::vector<int64_t> steps = saved_steps();
-  ASSERT_GE(steps.size(), 3u);
-  write_bytes(state(steps[0]), read_bytes(state(steps[0])).substr(0, 1000));
-  write_bytes(state(steps[1]), "");
+  write_bytes(state(31), read_bytes(state(30)).substr(0, 1000));
+  write_bytes(state(32), "");
   const Result result = run(training("resumed.st", saving({"--resume", "states"})));
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("warning: 'states/state-30.safetensors'"));
+  EXPECT_THAT(result.err, HasSubstr("warning: 'states/state-31.safetensors'"));
   EXPECT_EQ(std::ranges::count(result.err, '\n'), 2) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("going on from '" + fs::relative(state(steps[2]), folder.path()).native() + "'"));
+  EXPECT_THAT(result.out, HasSubstr("going on from 'states/state-30.safetensors'"));
   EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));
 }
 
@@ -133,15 +125,11 @@ TEST_F(ResumeTest, WithoutRoomTrainingGoesOnOrStopsAsTold) {
 
 TEST_F(ResumeTest, WithoutRoomTheStateBeforeStays) {
   ASSERT_EQ(run(training("whole.st", saving())).status, 0);
-  forget_after(20);
-  const std::vector<int64_t> steps = saved_steps();
-  ASSERT_FALSE(steps.empty());
-  const std::string before = read_bytes(state(steps[0]));
-  expect_failure(run(training("m.st", saving({"--resume", "states", "--on-save-error", "stop"})), before.size() / 2), 1,
-                 "states/state-");
-  EXPECT_EQ(read_bytes(state(steps[0])), before);
-  EXPECT_EQ(saved_steps(), steps);
-  ASSERT_EQ(run(training("m.st", saving({"--resume", "states"}))).status, 0);
+  const std::string before = read_bytes(state(30));
+  const std::vector<std::string> again = training("m.st", saving({"--resume", "states", "--on-save-error", "stop"}));
+  expect_failure(run(again, before.size() / 2), 1, "states/state-30.safetensors");
+  EXPECT_EQ(read_bytes(state(30)), before);
+  ASSERT_EQ(run(again).status, 0);
   EXPECT_EQ(bytes("m.st"), bytes("whole.st"));
 }
 
