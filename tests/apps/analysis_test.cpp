@@ -50,8 +50,7 @@ TEST_F(AnalysisTest, ErrorsAreThoseOfQuantizationWhereLayersWereEqualized) {
   ASSERT_EQ(run({"quantize", "m.st", "--data", "data", "--equalize", "--out", "q.st"}).status, 0);
   const json errors = json_of({"errors", "m.st", "q.st", "--data", "data"});
   ASSERT_FALSE(errors["weights"].empty());
-  for (const json& layer : errors["weights"])
-    EXPECT_GT(layer["sqnr_db"], 30.0) << layer;
+  for (const json& layer : errors["weights"]) EXPECT_GT(layer["sqnr_db"], 30.0) << layer;
 }
 
 TEST_F(AnalysisTest, SensitivityTellsBitsApart) {
