@@ -1,6 +1,5 @@
 #include "apps/state_keeper.h"
 
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <set>

@@ -3,6 +3,7 @@
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
@@ -11,29 +12,14 @@ namespace thimble {
 
 namespace {
 
-constexpr const char* kFormat = "thimble";
+constexpr const char *kFormat = "thimble", *kKind = "model";
 // 1.0: the first. 1.1: checksums.
 constexpr const char* kVersion = "1.1";
 
-const std::string& metadata_of(const TensorFile& file, const std::string& key) {
-  const auto it = file.metadata.find(key);
-  check<FormatError>(it != file.metadata.end(), "its metadata has no '", key,
-                     "': it is a safetensors file, but not a Thimble model");
-  return it->second;
-}
-
-// A newer minor version loads as long as it uses nothing unknown; a newer major one does not.
-void check_version(const std::string& version) {
-  check<FormatError>(version.starts_with("1."), "it has format version ", detail::quote(version, 20),
-                     ", this program reads 1.x");
-}
-
 Checkpoint checkpoint_of(const TensorFile& file) {
-  const std::string& format = metadata_of(file, "format");
-  check<FormatError>(format == kFormat, "its format is ", detail::quote(format, 20), ", expected '", kFormat, "'");
-  check_version(metadata_of(file, "format_version"));
-  Checkpoint checkpoint{detail::graph_from_json(metadata_of(file, "graph")),
-                        detail::attributes_from_text(metadata_of(file, "notes"))};
+  detail::check_format(file, kFormat, kKind);
+  Checkpoint checkpoint{detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
+                        detail::attributes_from_text(detail::metadata_of(file, "notes", kKind))};
   checkpoint.graph.load_state(file.tensors);
   checkpoint.graph.eval();
   return checkpoint;

@@ -2,6 +2,7 @@
 #include <string_view>
 
 #include <thimble/core/text.h>
+#include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
@@ -13,7 +14,7 @@ namespace {
 
 using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
-constexpr const char* kFormat = "thimble-training-state";
+constexpr const char *kFormat = "thimble-training-state", *kKind = "training state";
 constexpr const char* kVersion = "1.0";
 constexpr std::string_view kModel = "model.", kOptimizer = "optimizer.";
 
@@ -31,34 +32,23 @@ void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
   for (const auto& [name, array] : arrays) all.emplace_back(str(prefix, name), array);
 }
 
-const std::string& metadata_of(const TensorFile& file, const std::string& key) {
-  const auto it = file.metadata.find(key);
-  check<FormatError>(it != file.metadata.end(), "its metadata has no '", key, "': it is not a training state");
-  return it->second;
-}
-
-// Arrays of their own: the file may go while the run that was restored from it goes on.
 TrainingState state_of(const TensorFile& file) {
-  const std::string& format = metadata_of(file, "format");
-  check<FormatError>(format == kFormat, "its format is ", detail::quote(format, 40), ", expected '", kFormat, "'");
-  const std::string& version = metadata_of(file, "format_version");
-  check<FormatError>(version.starts_with("1."), "it has format version ", detail::quote(version, 20),
-                     ", this program reads 1.x");
-  const Attributes run = detail::attributes_from_text(metadata_of(file, "run"));
+  detail::check_format(file, kFormat, kKind);
+  const Attributes run = detail::attributes_from_text(detail::metadata_of(file, "run", kKind));
   TrainingState state{.model = {},
                       .optimizer = {},
                       .lr = run.get<double>("lr"),
                       .generator = {as_unsigned(run.get<int64_t>("generator_key")),
                                     as_unsigned(run.get<int64_t>("generator_position"))},
-                      .progress = detail::attributes_from_text(metadata_of(file, "progress"))};
+                      .progress = detail::attributes_from_text(detail::metadata_of(file, "progress", kKind))};
   for (const auto& [name, array] : file.tensors) {
     const bool of_model = name.starts_with(kModel);
     check<FormatError>(of_model || name.starts_with(kOptimizer), "tensor ", detail::quote(name),
                        " belongs neither to the model nor to the optimizer");
     if (of_model)
-      state.model.emplace_back(name.substr(kModel.size()), array.clone());
+      state.model.emplace_back(name.substr(kModel.size()), array);
     else
-      state.optimizer.emplace_back(name.substr(kOptimizer.size()), array.clone());
+      state.optimizer.emplace_back(name.substr(kOptimizer.size()), array);
   }
   return state;
 }

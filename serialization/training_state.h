@@ -40,8 +40,8 @@ void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& op
 /// IOError.
 void save_training_state(const std::filesystem::path& path, const TrainingState& state);
 
-/// Reads the file whole and compares its checksums. Throws IOError, or FormatError that names the file and what is
-/// wrong, whatever the file holds.
+/// Reads the file whole and compares its checksums. The arrays borrow the mapped file (see load_safetensors()). Throws
+/// IOError, or FormatError that names the file and what is wrong, whatever the file holds.
 TrainingState load_training_state(const std::filesystem::path& path);
 
 }  // namespace thimble

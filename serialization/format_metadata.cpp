@@ -1,0 +1,21 @@
+#include <thimble/core/text.h>
+#include <thimble/serialization/format_metadata.h>
+
+namespace thimble::detail {
+
+const std::string& metadata_of(const TensorFile& file, const std::string& key, const char* kind) {
+  const auto it = file.metadata.find(key);
+  check<FormatError>(it != file.metadata.end(), "its metadata has no '", key,
+                     "': it is a safetensors file, but not a Thimble ", kind);
+  return it->second;
+}
+
+void check_format(const TensorFile& file, const std::string& expected, const char* kind) {
+  const std::string& format = metadata_of(file, "format", kind);
+  check<FormatError>(format == expected, "its format is ", quote(format, 40), ", expected '", expected, "'");
+  const std::string& version = metadata_of(file, "format_version", kind);
+  check<FormatError>(version.starts_with("1."), "it has format version ", quote(version, 20),
+                     ", this program reads 1.x");
+}
+
+}  // namespace thimble::detail
