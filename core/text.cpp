@@ -80,7 +80,7 @@ std::string printable(std::string_view text, size_t limit) {
   return out;
 }
 
-std::string quote(std::string_view text, size_t limit) { return str('\'', printable(text, limit), '\''); }
+std::string quote(std::string_view text, size_t limit) { return '\'' + printable(text, limit) + '\''; }
 
 std::string quote_path(const std::filesystem::path& path) { return quote(path.native(), std::string::npos); }
 

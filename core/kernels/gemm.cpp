@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include <cblas.h>
-
+#include <thimble/core/kernels/blas.h>
 #include <thimble/core/kernels/gemm.h>
 #include <thimble/core/parallel.h>
 
@@ -15,12 +14,6 @@ constexpr int64_t kMinFlopsPerThread = 500'000;
 constexpr int64_t kMinGemvBytesPerThread = 512 * 1024;
 // Pieces are multiples of this many rows or columns, so that only the last one ends within a register tile.
 constexpr int64_t kTile = 16;
-
-// The library divides the work itself: OpenBLAS's own pool would compete with it for the same cores.
-void use_one_blas_thread() {
-  static const bool once = (openblas_set_num_threads(1), true);
-  (void)once;
-}
 
 // How BLAS is told of a matrix: transposed or not, and the distance between its rows (or columns).
 struct Layout {
@@ -41,24 +34,24 @@ Layout layout_of(const MatrixView<T>& m) {
 
 void blas_gemm(Layout a_layout, Layout b_layout, blasint m, blasint n, blasint k, const float* a, const float* b,
                float beta, float* c, blasint ldc) {
-  cblas_sgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
-              b_layout.leading, beta, c, ldc);
+  blas().sgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
+               b_layout.leading, beta, c, ldc);
 }
 
 void blas_gemm(Layout a_layout, Layout b_layout, blasint m, blasint n, blasint k, const double* a, const double* b,
                double beta, double* c, blasint ldc) {
-  cblas_dgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
-              b_layout.leading, beta, c, ldc);
+  blas().dgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
+               b_layout.leading, beta, c, ldc);
 }
 
 // y += matrix * x. BLAS takes the size of the matrix as it lies in memory.
 void blas_gemv(Layout layout, blasint rows, blasint cols, const float* matrix, const float* x, blasint incx, float* y) {
-  cblas_sgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
+  blas().sgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
 }
 
 void blas_gemv(Layout layout, blasint rows, blasint cols, const double* matrix, const double* x, blasint incx,
                double* y) {
-  cblas_dgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
+  blas().dgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
 }
 
 // Rows [r0, r1) of c, and of them columns [c0, c1). The bias goes in first and the product is added to it, which costs
@@ -110,7 +103,6 @@ void multiply(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* 
     for (int64_t i = 0; i < m * n; ++i) c[i] = bias ? bias[i % n] : T{0};
     return;
   }
-  use_one_blas_thread();
   // A vector of one element may have any stride, 0 too if it was broadcast, which BLAS refuses.
   if (m == 1) return gemv(b.transposed(), a.data, k == 1 ? 1 : a.col_stride, bias, 1, c, threads);
   if (n == 1) return gemv(a, b.data, k == 1 ? 1 : b.row_stride, bias, 0, c, threads);
@@ -126,6 +118,8 @@ void multiply(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* 
 }
 
 }  // namespace
+
+std::string blas_description() { return blas().description; }
 
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
   const bool dense_rows = (col_stride == 1 || cols == 1) && (row_stride >= cols || rows == 1);

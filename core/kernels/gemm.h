@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace thimble::kernels {
 
@@ -14,6 +15,10 @@ struct MatrixView {
 
   MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 };
+
+/// OpenBLAS's version, options, and the processor whose kernels it has chosen: with another, sums may differ in their
+/// last bits. Throws Error if OpenBLAS cannot be loaded.
+std::string blas_description();
 
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride);

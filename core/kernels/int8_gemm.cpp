@@ -232,41 +232,6 @@ void multiply_groups(const uint8_t* a, int64_t lda, int64_t m, std::span<const P
 
 }  // namespace
 
-PackedInt8Weights::PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k, int64_t segments)
-    : n_(n), k_(k), segments_(segments) {
-  check(n >= 0 && k >= 0 && segments >= 1 && k <= kMaxK / segments, "PackedInt8Weights: [", n, ", ", segments, " * ", k,
-        "] is not within [any, ", kMaxK, "]");
-  const int64_t bytes = panels() * panel_stride() + kSlack;
-  data_.reset(static_cast<int8_t*>(::operator new[](static_cast<size_t>(bytes), kAlignment)));
-  std::fill_n(data_.get(), bytes, int8_t{0});
-  sums_.resize(static_cast<size_t>(n));
-  const int64_t segment_stride = ceil_div(k, 4) * 64;
-  for (int64_t row = 0; row < n; ++row) {
-    int8_t* panel = data_.get() + row / kPanel * panel_stride() + row % kPanel * 4;
-    int32_t sum = 0;
-    for (int64_t segment = 0; segment < segments; ++segment, panel += segment_stride) {
-      for (int64_t i = 0; i < k; ++i, ++weights) {
-        panel[i / 4 * kPanel * 4 + i % 4] = *weights;
-        sum += *weights;
-      }
-    }
-    sums_[static_cast<size_t>(row)] = sum;
-  }
-}
-
-std::vector<int32_t> fold_zero_point(std::span<const int32_t> sums, std::span<const int32_t> bias, int32_t zero_point) {
-  check<ShapeError>(bias.empty() || bias.size() == sums.size(), "fold_zero_point: bias has ", bias.size(),
-                    " elements, weights have ", sums.size(), " output channels");
-  std::vector<int32_t> folded(sums.size());
-  for (size_t i = 0; i < sums.size(); ++i) {
-    const int64_t value = (bias.empty() ? 0 : bias[i]) - int64_t{zero_point} * sums[i];
-    check(value >= std::numeric_limits<int32_t>::min() && value <= std::numeric_limits<int32_t>::max(),
-          "fold_zero_point: bias of output channel ", i, " becomes ", value, ", which does not fit int32");
-    folded[i] = static_cast<int32_t>(value);
-  }
-  return folded;
-}
-
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                uint8_t* out, int64_t ldc) {
   multiply(a, lda, m, w, epilogue, out, ldc);

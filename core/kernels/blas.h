@@ -1,0 +1,22 @@
+// OpenBLAS, loaded at the first product of floats.
+#pragma once
+
+#include <cblas.h>
+
+namespace thimble::kernels {
+
+// The functions of OpenBLAS that the library calls, as <cblas.h> declares them.
+struct Blas {
+  decltype(&cblas_sgemm) sgemm;
+  decltype(&cblas_dgemm) dgemm;
+  decltype(&cblas_sgemv) sgemv;
+  decltype(&cblas_dgemv) dgemv;
+  const char* description;
+};
+
+// Loads OpenBLAS at the first call, from any thread: a program that only runs integer models never calls it, and
+// loading it takes several times as long as loading such a model. It is set to one thread, since the library divides
+// the work itself and a second pool would compete for the same cores. Throws Error if there is no OpenBLAS to load.
+const Blas& blas();
+
+}  // namespace thimble::kernels
