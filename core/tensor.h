@@ -79,6 +79,8 @@ class Tensor {
 
   /// Names the node, for maps.
   const void* id() const { return node_.get(); }
+  /// Whether no other handle names the node.
+  bool is_unique() const { return node_.use_count() == 1; }
 
  private:
   struct Node;

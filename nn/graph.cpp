@@ -45,9 +45,8 @@ std::vector<Node*> Graph::inputs() const {
 }
 
 Node* Graph::find(std::string_view node_name) const {
-  for (const auto& node : nodes_)
-    if (node->name == node_name) return node.get();
-  return nullptr;
+  const auto it = by_name_.find(std::string(node_name));
+  return it == by_name_.end() ? nullptr : it->second;
 }
 
 std::vector<Node*> Graph::users(const Node* node) const {
@@ -57,9 +56,9 @@ std::vector<Node*> Graph::users(const Node* node) const {
 }
 
 std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
-  for (const auto& [path, layer] : children())
-    if (path == target) return layer;
-  throw ValueError(str("graph: there is no layer '", target, "'"));
+  std::shared_ptr<Module> layer = child(target);
+  check<ValueError>(layer != nullptr, "graph: there is no layer '", target, "'");
+  return layer;
 }
 
 Module& Graph::layer(const Node* node) const {
@@ -69,9 +68,9 @@ Module& Graph::layer(const Node* node) const {
 
 Tensor Graph::tensor(const Node* node) const {
   check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
-  for (const auto& [path, tensor] : state())
-    if (path == node->target) return tensor;
-  throw ValueError(str("graph: there is no tensor '", node->target, "'"));
+  const Tensor tensor = own_tensor(node->target);
+  check<ValueError>(tensor.defined(), "graph: there is no tensor '", node->target, "'");
+  return tensor;
 }
 
 bool Graph::is_layer(const Node* node, std::string_view type) const {
@@ -99,7 +98,14 @@ Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
   for (const Node* input : node->inputs)
     check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
   edited();
-  return nodes_.insert(after ? std::next(position(after)) : nodes_.end(), std::move(node))->get();
+  Node* inserted = nodes_.insert(after ? std::next(position(after)) : nodes_.end(), std::move(node))->get();
+  by_name_[inserted->name] = inserted;
+  return inserted;
+}
+
+void Graph::remove(const Node* node) {
+  by_name_.erase(node->name);
+  nodes_.erase(position(node));
 }
 
 Node* Graph::add_input(const std::string& wanted_name) {
@@ -123,7 +129,7 @@ Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> n
   try {
     register_module(node_name, std::move(new_layer));
   } catch (...) {
-    nodes_.erase(position(node));
+    remove(node);
     throw;
   }
   return node;
@@ -138,7 +144,8 @@ Node* Graph::add_call(const std::string& wanted_name, const std::string& target,
 
 Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
-  const std::string path = path_of(tensor);
+  // One that the caller alone holds is in no graph, and need not be looked for among thousands.
+  const std::string path = tensor.is_unique() ? "" : path_of(tensor);
   check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
   if (tensor.requires_grad())
     register_parameter(node_name, tensor);
@@ -212,24 +219,38 @@ void Graph::set_input(Node* node, size_t index, Node* value) {
   edited();
 }
 
+void Graph::rename(Node* node, const std::string& new_name) {
+  check<ValueError>(find(node->name) == node, "graph: a node of another graph was given");
+  const Node* other = find(new_name);
+  check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
+                    new_name, "': the name is empty or taken");
+  by_name_.erase(node->name);
+  node->name = new_name;
+  by_name_[new_name] = node;
+}
+
 void Graph::erase(Node* node) {
-  const auto at = position(node);
+  position(node);
   const auto remaining = users(node);
   check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
                     remaining.empty() ? "" : remaining.front()->name, "' uses it");
   check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
   if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
-  nodes_.erase(at);
+  remove(node);
   edited();
 }
 
 int Graph::eliminate_dead_nodes() {
   int removed = 0;
   const std::vector<Node*> all = nodes();
+  std::unordered_map<const Node*, int> uses;
+  for (const Node* node : all)
+    for (const Node* input : node->inputs) ++uses[input];
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
     Node* node = *it;
-    if (node == output_ || node->kind == Node::Kind::input || !users(node).empty()) continue;
+    if (node == output_ || node->kind == Node::Kind::input || uses[node] > 0) continue;
+    for (const Node* input : node->inputs) --uses[input];
     erase(node);
     ++removed;
   }

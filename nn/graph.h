@@ -11,6 +11,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include <thimble/nn/module.h>
@@ -98,6 +99,8 @@ class Graph : public Module {
   /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
   void set_input(Node* node, size_t index, Node* value);
+  /// Throws ValueError if the name is empty or another node's.
+  void rename(Node* node, const std::string& new_name);
   /// Removes a node; throws ValueError if somebody uses it. A layer without calls goes with it.
   void erase(Node* node);
   /// Removes nodes that the output does not depend on, inputs excepted; returns how many.
@@ -123,6 +126,7 @@ class Graph : public Module {
   std::string unique_name(const std::string& wanted) const;
   std::string unique_tensor_name(const Node* node) const;
   Node* insert(std::unique_ptr<Node> node, const Node* after);
+  void remove(const Node* node);
   Nodes::iterator position(const Node* node);
   std::shared_ptr<Module> layer_at(const std::string& target) const;
   std::shared_ptr<const Plan> plan() const;
@@ -130,6 +134,7 @@ class Graph : public Module {
   std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
 
   Nodes nodes_;
+  std::unordered_map<std::string, Node*> by_name_;
   Node* output_ = nullptr;
   // Made on the first call after an edit. Behind pointers, so that a graph can be moved.
   std::unique_ptr<std::shared_ptr<const Plan>> plan_ = std::make_unique<std::shared_ptr<const Plan>>();

@@ -2,6 +2,7 @@
 #include <set>
 #include <unordered_set>
 
+#include <thimble/core/text.h>
 #include <thimble/nn/inference.h>
 #include <thimble/nn/module.h>
 
@@ -40,25 +41,21 @@ Tensor Module::call(std::span<const Tensor> inputs) {
 
 void Module::check_name(const std::string& name) const {
   check<ValueError>(!name.empty(), "register: a name is empty");
-  auto taken = [&](const auto& list) {
-    for (const auto& entry : list)
-      if (entry.first == name) return true;
-    return false;
-  };
-  check<ValueError>(!taken(parameters_) && !taken(buffers_) && !taken(children_), "register: the name '", name,
-                    "' is taken");
+  check<ValueError>(!registered_.contains(name), "register: the name '", name, "' is taken");
 }
 
 Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
   check_name(name);
   parameter.set_requires_grad(true);
   parameters_.emplace_back(name, parameter);
+  registered_[name] = {nullptr, parameter};
   return parameter;
 }
 
 Tensor Module::register_buffer(const std::string& name, Tensor buffer) {
   check_name(name);
   buffers_.emplace_back(name, buffer);
+  registered_[name] = {nullptr, buffer};
   return buffer;
 }
 
@@ -66,16 +63,27 @@ void Module::register_module(const std::string& name, std::shared_ptr<Module> ch
   check_name(name);
   check<ValueError>(child != nullptr, "register_module: '", name, "' is null");
   child->name_ = name;
+  registered_[name] = {child, Tensor()};
   children_.emplace_back(name, std::move(child));
 }
 
+std::shared_ptr<Module> Module::child(const std::string& name) const {
+  const auto it = registered_.find(name);
+  return it == registered_.end() ? nullptr : it->second.child;
+}
+
+Tensor Module::own_tensor(const std::string& name) const {
+  const auto it = registered_.find(name);
+  return it == registered_.end() ? Tensor() : it->second.tensor;
+}
+
 void Module::erase_module(const std::string& name) {
-  std::erase_if(children_, [&](const auto& child) { return child.first == name; });
+  if (std::erase_if(children_, [&](const auto& child) { return child.first == name; })) registered_.erase(name);
 }
 
 void Module::erase_tensor(const std::string& name) {
-  std::erase_if(parameters_, [&](const auto& entry) { return entry.first == name; });
-  std::erase_if(buffers_, [&](const auto& entry) { return entry.first == name; });
+  const auto has_name = [&](const auto& entry) { return entry.first == name; };
+  if (std::erase_if(parameters_, has_name) + std::erase_if(buffers_, has_name)) registered_.erase(name);
 }
 
 template <typename Visit>
@@ -136,19 +144,20 @@ std::vector<std::pair<std::string, const Module*>> Module::named_modules() const
 void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
   std::map<std::string, Tensor> tensors;
   for (auto& [name, tensor] : state())
-    check<ValueError>(tensors.emplace(name, tensor).second, "load_state: two tensors are named '", name, "'");
+    check<ValueError>(tensors.emplace(name, tensor).second, "load_state: two tensors are named ",
+                      thimble::detail::quote(name));
   check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
                     " tensors");
   // All is checked before anything is changed.
   std::set<std::string> given;
   for (const auto& [name, array] : arrays) {
     const auto it = tensors.find(name);
-    check<ValueError>(it != tensors.end() && given.insert(name).second, "load_state: there is no tensor '", name,
-                      "' here, or it is given twice");
-    check<ShapeError>(array.shape() == it->second.shape(), "load_state: '", name, "': shape ", array.shape(),
-                      " is not ", it->second.shape());
-    check<DTypeError>(array.dtype() == it->second.dtype(), "load_state: '", name, "': dtype ", array.dtype(),
-                      " is not ", it->second.dtype());
+    check<ValueError>(it != tensors.end() && given.insert(name).second, "load_state: there is no tensor ",
+                      thimble::detail::quote(name), " here, or it is given twice");
+    check<ShapeError>(array.shape() == it->second.shape(), "load_state: ", thimble::detail::quote(name), ": shape ",
+                      array.shape(), " is not ", it->second.shape());
+    check<DTypeError>(array.dtype() == it->second.dtype(), "load_state: ", thimble::detail::quote(name), ": dtype ",
+                      array.dtype(), " is not ", it->second.dtype());
   }
   for (const auto& [name, array] : arrays) tensors.at(name).set_data(array);
   visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });

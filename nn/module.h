@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -76,6 +77,8 @@ class Module {
   /// This module under "" and its descendants under qualified names; a shared one is listed once.
   std::vector<std::pair<std::string, const Module*>> named_modules() const;
   const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+  /// The child registered under this name; null if there is none.
+  std::shared_ptr<Module> child(const std::string& name) const;
 
   /// Replaces arrays of state() by name. Throws ValueError for a name that is missing here or there, ShapeError or
   /// DTypeError for an array that does not fit.
@@ -100,12 +103,20 @@ class Module {
   Tensor register_buffer(const std::string& name, Tensor buffer);
   void erase_module(const std::string& name);
   void erase_tensor(const std::string& name);
+  /// This module's own tensor of this name; undefined if there is none.
+  Tensor own_tensor(const std::string& name) const;
 
   /// Called after load_state() has replaced this module's own arrays: a layer that keeps something derived from them
   /// (packed weights) makes it anew.
   virtual void state_changed() {}
 
  private:
+  /// A child or a tensor.
+  struct Registered {
+    std::shared_ptr<Module> child;
+    Tensor tensor;
+  };
+
   void check_name(const std::string& name) const;
   template <typename Visit>
   void visit(const std::string& path, Visit&& visit_one) const;
@@ -114,6 +125,8 @@ class Module {
   std::string name_;
   NamedTensors parameters_, buffers_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
+  // The same by name, for a graph may hold tens of thousands.
+  std::unordered_map<std::string, Registered> registered_;
   bool training_ = true;
 };
 

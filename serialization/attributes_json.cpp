@@ -23,7 +23,7 @@ struct ToJson {
     return value;
   }
   json operator()(double value) const {
-    check<ValueError>(!std::isnan(value), "attribute ", quote(key), " is NaN and cannot be saved");
+    if (std::isnan(value)) return {{kDouble, "nan"}};
     if (std::isinf(value)) return {{kDouble, value > 0 ? "inf" : "-inf"}};
     return value;
   }
@@ -52,6 +52,7 @@ double to_double(const std::string& key, const json& value) {
   if (value.is_object() && value.size() == 1 && value.contains(kDouble)) {
     if (value[kDouble] == "inf") return std::numeric_limits<double>::infinity();
     if (value[kDouble] == "-inf") return -std::numeric_limits<double>::infinity();
+    if (value[kDouble] == "nan") return std::numeric_limits<double>::quiet_NaN();
   }
   fail(key, value);
 }

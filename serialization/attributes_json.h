@@ -9,8 +9,8 @@ namespace thimble::detail {
 
 /// An object with one member for each attribute. All values and their types come back from attributes_from_json: a
 /// double is written with enough digits and keeps a decimal point (2.0). What JSON cannot tell is wrapped:
-/// {"double": "inf"}, {"double": "-inf"}, and an empty list of doubles, {"double": []}. Throws ValueError that names
-/// the attribute for NaN and for text that is not UTF-8.
+/// {"double": "inf"}, {"double": "-inf"}, {"double": "nan"} (of NaNs, no more comes back), and an empty list of
+/// doubles, {"double": []}. Throws ValueError that names the attribute for text that is not UTF-8.
 nlohmann::json attributes_to_json(const Attributes& attributes);
 
 /// The inverse. A list with integers and doubles is one of doubles. Throws FormatError that names the attribute for

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 #include <nlohmann/json.hpp>
@@ -13,9 +15,8 @@ namespace {
 using nlohmann::json;
 using nn::Node;
 
-// Files from strangers: beyond any real graph, and few and short enough that a graph's searches through its names, one
-// by one, end within a second.
-constexpr size_t kMaxNodes = 4096;
+// Files from strangers: beyond any real graph, and few and short enough to load within seconds.
+constexpr size_t kMaxNodes = 65536;
 constexpr size_t kLongestText = 256;
 constexpr int kMaxDepth = 16;
 
@@ -28,11 +29,22 @@ const std::string& checked_text(const std::string& text) {
   return text;
 }
 
+bool is_nan(double value) { return std::isnan(value); }
+
+bool holds_nan(const Attribute& value) {
+  if (const auto* number = std::get_if<double>(&value)) return is_nan(*number);
+  const auto* list = std::get_if<std::vector<double>>(&value);
+  return list && std::ranges::any_of(*list, is_nan);
+}
+
+// What a run has measured may be NaN; what a graph computes with, a scale or an eps, may not: it would pass every check
+// that asks for too small and for too large.
 template <typename E>
-const Attributes& checked_texts(const Attributes& attributes) {
+const Attributes& checked_attributes(const Attributes& attributes) {
   for (const auto& [key, value] : attributes) {
     checked_text<E>(key);
     if (const auto* text = std::get_if<std::string>(&value)) checked_text<E>(*text);
+    check<E>(!holds_nan(value), "graph: attribute ", quote(key), " is NaN");
   }
   return attributes;
 }
@@ -75,7 +87,7 @@ const std::string& text_member(const json& object, const char* key) {
 }
 
 Attributes attributes_member(const json& object) {
-  return checked_texts<FormatError>(attributes_from_json(member(object, "attributes")));
+  return checked_attributes<FormatError>(attributes_from_json(member(object, "attributes")));
 }
 
 const json& list_member(const json& object, const char* key) {
@@ -139,7 +151,7 @@ class GraphReader {
                                                      dtype_from_name(attributes.get<std::string>("dtype")));
     Node* node = graph_.add_tensor(target, Tensor(placeholder, attributes.get<bool>("parameter")));
     check<FormatError>(node->target == target, "graph: the name of tensor ", quote(target), " is empty or taken");
-    node->name = name;
+    graph_.rename(node, name);
     return node;
   }
 
@@ -159,7 +171,9 @@ Attributes tensor_attributes(const Tensor& tensor, bool is_parameter) {
       {"shape", tensor.shape().to_vector()}, {"dtype", std::string(name(tensor.dtype()))}, {"parameter", is_parameter}};
 }
 
-json checked_json(const Attributes& attributes) { return attributes_to_json(checked_texts<ValueError>(attributes)); }
+json checked_json(const Attributes& attributes) {
+  return attributes_to_json(checked_attributes<ValueError>(attributes));
+}
 
 }  // namespace
 

@@ -10,7 +10,7 @@ namespace thimble::detail {
 
 /// {"layers": [{"name", "type", "attributes"}], "nodes": [{"name", "kind", "target", "inputs", "attributes"}],
 /// "output"}. Throws ValueError for names and other text with control characters, that is not UTF-8, or longer than
-/// 256 bytes.
+/// 256 bytes, and for attributes that are NaN.
 std::string graph_to_json(const nn::Graph& graph);
 
 /// The graph, its tensors still to be loaded (they take no memory until then). Throws an Error that says what is wrong

@@ -10,7 +10,8 @@
 namespace thimble::optim {
 
 namespace {
-constexpr int64_t kGrain = 16384;  // elements of an update that are worth another thread
+constexpr int64_t kGrain = 16384;                 // elements of an update that are worth another thread
+constexpr int64_t kMostSteps = int64_t{1} << 53;  // doubles count so far, and more than anything can make
 
 void check_option(const char* optimizer, const char* option, double value) {
   check<ValueError>(std::isfinite(value) && value >= 0, optimizer, ": ", option, " ", value,
@@ -86,8 +87,9 @@ void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& a
                       it->second.shape(), ", expected ", array.shape());
     check<DTypeError>(it->second.dtype() == array.dtype(), "optimizer: state '", name, "' is ", it->second.dtype(),
                       ", expected ", array.dtype());
-    const bool is_step = name.ends_with(".step");
-    check<ValueError>(!is_step || it->second.item<int64_t>() >= 0, "optimizer: state '", name, "' is negative");
+    if (!name.ends_with(".step")) continue;
+    const auto step = it->second.item<int64_t>();
+    check<ValueError>(step >= 0 && step < kMostSteps, "optimizer: state '", name, "' is ", step, ", not in [0, 2^53)");
   }
   for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the steps
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = given.at(str(i, ".step")).item<int64_t>();

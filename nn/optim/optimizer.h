@@ -32,8 +32,8 @@ class Optimizer {
   /// Everything that the next step depends on besides the parameters and the learning rate: for each parameter how
   /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape).
   std::vector<std::pair<std::string, NDArray>> state() const;
-  /// Copies state() of another run into this optimizer's. Throws ValueError for a name that is missing or that this
-  /// optimizer does not have, ShapeError or DTypeError for an array that does not fit; nothing is changed then.
+  /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own or steps not
+  /// in [0, 2^53), ShapeError or DTypeError for an array that does not fit; nothing is changed then.
   void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
 
  protected:

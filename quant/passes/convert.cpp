@@ -176,7 +176,10 @@ class Converter {
   }
 
   Node* replace_by_layer(Node* op, std::shared_ptr<nn::Module> layer, std::vector<Node*> inputs) {
-    const std::string name = std::exchange(op->name, op->name + ".float");
+    const std::string name = op->name;
+    std::string aside = name + ".float";
+    while (graph_.find(aside)) aside += '_';
+    graph_.rename(op, aside);
     Node* added = graph_.add_layer(name, std::move(layer), std::move(inputs), op);
     graph_.replace_uses(op, added);
     erase(op);

@@ -190,6 +190,58 @@ TEST_F(GraphTest, TensorsAndLayersAreThereOnce) {
   EXPECT_THROW(graph.add_layer("sequence", std::make_shared<Sequential>(), {fc}), ValueError);
 }
 
+TEST_F(GraphTest, Renames) {
+  graph.rename(act, "act");
+  EXPECT_EQ(act->name, "act");
+  EXPECT_EQ(graph.find("act"), act);
+  EXPECT_EQ(graph.find("relu"), nullptr);
+  graph.rename(act, "act");
+  EXPECT_EQ(graph.find("act"), act);
+  EXPECT_THROW(graph.rename(act, "fc"), ValueError);
+  EXPECT_THROW(graph.rename(act, ""), ValueError);
+  Graph other = graph.clone();
+  EXPECT_THROW(graph.rename(other.find("act"), "other"), ValueError);
+  EXPECT_EQ(graph.add_op("relu", "relu", {}, {input})->name, "relu");
+  graph.verify();
+}
+
+TEST_F(GraphTest, NamesOfErasedNodesAreFree) {
+  Node* extra = graph.add_op("extra", "tanh", {}, {fc});
+  graph.erase(extra);
+  EXPECT_EQ(graph.find("extra"), nullptr);
+  Node* layer = graph.add_layer("extra", std::make_shared<Linear>(4, 4), {fc});
+  EXPECT_EQ(layer->name, "extra");
+  graph.erase(layer);
+  Node* tensor = graph.add_tensor("extra", Tensor(NDArray::ones({4})));
+  EXPECT_EQ(tensor->name, "extra");
+  EXPECT_EQ(graph.tensor(tensor).numel(), 4);
+}
+
+// Were each looked for among all others, this would take minutes.
+TEST_F(GraphTest, TensOfThousandsOfNodesAreAddedAndFound) {
+  constexpr int kEach = 20000;
+  Node* last = input;
+  std::vector<Node*> added;
+  for (int i = 0; i < kEach; ++i) {
+    const std::string number = std::to_string(i);
+    added.push_back(last = graph.add_layer("layer" + number, std::make_shared<Linear>(1, 1), {last}));
+    added.push_back(graph.add_tensor("tensor" + number, Tensor(NDArray::ones({1}))));
+    added.push_back(last = graph.add_op("op" + number, "relu", {}, {last}));
+  }
+  graph.set_output(last);
+  graph.verify();
+  for (Node* node : added) {
+    ASSERT_EQ(graph.find(node->name), node);
+    if (node->kind == Node::Kind::layer) {
+      ASSERT_EQ(graph.layer(node).name(), node->name);
+    }
+    if (node->kind == Node::Kind::tensor) {
+      ASSERT_EQ(graph.tensor(node).numel(), 1);
+    }
+  }
+  EXPECT_EQ(graph.nodes().size(), 4u + 3 * kEach);
+}
+
 TEST_F(GraphTest, CopiesKeepWhatIsFrozen) {
   Tensor t(NDArray::ones({4}), true);
   graph.add_tensor("t", t);

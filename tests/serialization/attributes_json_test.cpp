@@ -62,13 +62,19 @@ TEST(AttributesJson, ReadsBackTheSameDoubleBits) {
   }
 }
 
-TEST(AttributesJson, RefusesWhatItCouldNotReadBack) {
+// What a run has measured may be NaN, and must not keep it from being saved.
+TEST(AttributesJson, KeepsThatAValueIsNotANumber) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_EQ(message_of<ValueError>([&] {
-              attributes_to_json({{"eps", nan}});
-            }),
-            "attribute 'eps' is NaN and cannot be saved");
-  EXPECT_THROW(attributes_to_json({{"list", std::vector<double>{1, nan}}}), ValueError);
+  const Attributes back = round_trip({{"loss", nan}, {"losses", std::vector<double>{1, nan}}});
+  EXPECT_TRUE(std::isnan(back.get<double>("loss")));
+  const auto losses = back.get<std::vector<double>>("losses");
+  ASSERT_EQ(losses.size(), 2u);
+  EXPECT_EQ(losses[0], 1);
+  EXPECT_TRUE(std::isnan(losses[1]));
+  EXPECT_EQ(attributes_to_json({{"loss", nan}}).dump(), R"({"loss":{"double":"nan"}})");
+}
+
+TEST(AttributesJson, RefusesWhatItCouldNotReadBack) {
   EXPECT_THAT(message_of<ValueError>([] {
                 attributes_to_json({{"name", std::string("\xff")}});
               }),
@@ -85,7 +91,7 @@ TEST(AttributesJson, NamesTheAttributeThatIsWrong) {
       {"null", "attributes are null, expected an object"},
       {R"({"a":null})", "attribute 'a' is null, expected a boolean, a number, a string or a list of numbers"},
       {R"({"a":{}})", "attribute 'a' is object"},
-      {R"({"a":{"double":"nan"}})", "attribute 'a' is object"},
+      {R"({"a":{"double":"NaN"}})", "attribute 'a' is object"},
       {R"({"a":{"double":1}})", "attribute 'a' is object"},
       {R"({"a":{"double":"inf","b":1}})", "attribute 'a' is object"},
       {R"({"a":9223372036854775808})", "attribute 'a': 9223372036854775808 is too large"},
