@@ -57,15 +57,17 @@ void add_bench(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));
   command->callback([o] { run(*o); });
+}
 
-  auto child = std::make_shared<Options>();
-  CLI::App* first_answer = app.add_subcommand("first-answer", "Load a model and answer once (bench times this)");
-  first_answer->group("");  // not listed
-  child->common.add_to(*first_answer);
-  first_answer->add_option("model", child->model, "Checkpoint")->required();
-  first_answer->callback([child] {
-    child->common.apply({child->model});
-    answer_once(child->model);
+void add_first_answer(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("first-answer", "Load a model and answer once (bench times this)");
+  command->group("");  // not listed
+  o->common.add_to(*command);
+  command->add_option("model", o->model, "Checkpoint")->required();
+  command->callback([o] {
+    o->common.apply({o->model});
+    answer_once(o->model);
   });
 }
 

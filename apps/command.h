@@ -49,6 +49,8 @@ void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_bench(CLI::App& app);
+/// What bench starts to time a process from its start; not listed in the help.
+void add_first_answer(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_export(CLI::App& app);

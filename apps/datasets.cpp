@@ -1,6 +1,8 @@
 #include "apps/datasets.h"
 
 #include <thimble/core/text.h>
+#include <thimble/nn/data/dataloader.h>
+#include <thimble/serialization/checksums.h>
 
 namespace thimble::apps {
 
@@ -40,6 +42,17 @@ std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::st
   std::string known;
   for (const std::string& each : dataset_names()) known += (known.empty() ? "" : ", ") + each;
   throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", known));
+}
+
+std::string fingerprint(const data::Dataset& dataset) {
+  data::DataLoader loader(dataset, {.batch_size = 1000});
+  uint32_t sum = 0;
+  for (const data::Batch& batch : loader)
+    for (const Tensor& tensor : {batch.images, batch.labels}) {
+      const NDArray& array = tensor.data();
+      sum = detail::crc32({static_cast<const char*>(array.raw()), static_cast<size_t>(array.nbytes())}, sum);
+    }
+  return str(dataset.size(), " images ", dataset.image_shape(), ", checksum ", sum);
 }
 
 }  // namespace thimble::apps

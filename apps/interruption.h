@@ -1,6 +1,7 @@
 // Ending when asked to, but not in the middle of something.
 #pragma once
 
+#include <array>
 #include <csignal>
 #include <string>
 
@@ -8,8 +9,8 @@
 
 namespace thimble::apps {
 
-/// As long as it lives, the first SIGINT or SIGTERM is only noted; a second one ends the program at once. Signals that
-/// the program was started to ignore are ignored.
+/// As long as it lives, the first SIGHUP (the terminal has gone), SIGINT or SIGTERM is only noted; a second one, of any
+/// of these kinds, ends the program at once. Signals that the program was started to ignore, as by nohup, are ignored.
 class Interruption {
  public:
   Interruption();
@@ -20,9 +21,11 @@ class Interruption {
   /// The signal that came; 0 if none did.
   int signal() const;
 
+  /// "SIGINT".
+  static std::string name(int signal);
+
  private:
-  struct sigaction old_interrupt_ {
-  }, old_terminate_{};
+  std::array<struct sigaction, 3> old_{};
 };
 
 /// Thrown where work ends because of a signal. The program's status is then 128 + signal, as shells have it.

@@ -1,9 +1,12 @@
 // The thimble program: train, quantize, evaluate and compare models from the command line.
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <iostream>
+#include <iterator>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/command.h"
@@ -21,6 +24,31 @@ Examples:
   thimble quantize mlp.safetensors --method static --out mlp.int8.safetensors
   thimble compare mlp.safetensors mlp.int8.safetensors
 Every subcommand explains itself: thimble train --help)";
+
+struct Subcommand {
+  std::string_view name;
+  void (*add)(CLI::App&);
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"train", thimble::apps::add_train},
+    {"eval", thimble::apps::add_eval},
+    {"quantize", thimble::apps::add_quantize},
+    {"bench", thimble::apps::add_bench},
+    {"first-answer", thimble::apps::add_first_answer},
+    {"compare", thimble::apps::add_compare},
+    {"inspect", thimble::apps::add_inspect},
+    {"export", thimble::apps::add_export},
+    {"sensitivity", thimble::apps::add_sensitivity},
+    {"errors", thimble::apps::add_errors},
+};
+
+// Only the one that the command line begins with, if it does: to describe all options takes as long as to load a model.
+void add_subcommands(CLI::App& app, std::string_view first) {
+  const auto* const chosen = std::ranges::find(kSubcommands, first, &Subcommand::name);
+  if (chosen != std::end(kSubcommands)) return chosen->add(app);
+  for (const Subcommand& subcommand : kSubcommands) subcommand.add(app);
+}
 
 // One line, whatever file names and arguments hold.
 int fail(const std::string& message, int status) {
@@ -58,15 +86,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
   app.require_subcommand(1);
   app.footer(kExamples);
-  apps::add_train(app);
-  apps::add_eval(app);
-  apps::add_quantize(app);
-  apps::add_bench(app);
-  apps::add_compare(app);
-  apps::add_inspect(app);
-  apps::add_export(app);
-  apps::add_sensitivity(app);
-  apps::add_errors(app);
+  add_subcommands(app, argc > 1 ? argv[1] : "");
   // Subcommands run while the command line is parsed, after all of it was understood.
   try {
     try {

@@ -38,7 +38,9 @@ void check_method(const CLI::App& command, const std::string& method) {
                                                            {"--bias-correction", "static"},
                                                            {"--budget", "static"},
                                                            {"--target-accuracy", "static"},
-                                                           {"--lsq", "qat"}};
+                                                           {"--lsq", "qat"},
+                                                           {"--save-state", "qat"},
+                                                           {"--resume", "qat"}};
   for (const auto& [option, only] : method_of)
     if (command.count(option) > 0 && method != only)
       throw CLI::ValidationError(option, str("is for --method ", only, ", not ", method));
@@ -161,6 +163,7 @@ void add_training_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--seed", q.seed, "qat: of the order of training images; static: of --adaround")
       ->capture_default_str()
       ->check(uint64_number());
+  q.states.add_to(command);
 }
 
 }  // namespace

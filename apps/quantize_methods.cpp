@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apps/calibration.h"
+#include "apps/datasets.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include "apps/training_loop.h"
@@ -16,6 +17,7 @@
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/qat.h>
+#include <thimble/serialization/checksums.h>
 
 namespace thimble::apps {
 
@@ -42,6 +44,33 @@ quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
 // The ranges of activations settle on the first images; the last part is trained as the integers will compute.
 constexpr double kFrozenPart = 0.25;
 
+// What the result depends on, see StateKeeper.
+Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, const data::Dataset& train,
+                       const data::Dataset& test) {
+  uint32_t checksum = 0;
+  for (const auto& [name, tensor] : loaded.graph.state()) {
+    const NDArray dense = tensor.data().contiguous();
+    const std::string_view bytes(static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes()));
+    checksum = detail::crc32(bytes, checksum);
+  }
+  return {{"--method", o.method},
+          {"model", str("checksum ", checksum)},
+          {"training data", o.states.in_use() ? fingerprint(train) : ""},
+          {"test data", o.states.in_use() ? fingerprint(test) : ""},
+          {"--weight-bits", int64_t{o.weight_bits}},
+          {"--activation-bits", int64_t{o.activation_bits}},
+          {"--granularity", o.granularity},
+          {"--group-size", o.group_size},
+          {"--observer", o.observer},
+          {"--percentile", o.percentile},
+          {"--weight-observer", o.weight_observer},
+          {"--epochs", o.epochs},
+          {"--batch-size", o.batch_size},
+          {"--lr", o.lr},
+          {"--lsq", o.lsq},
+          {"--seed", std::to_string(o.seed)}};
+}
+
 // The share of images of which two models say the same.
 double agreement_of(nn::Graph& a, nn::Graph& b, const data::Dataset& images) {
   const NoGrad guard;
@@ -60,24 +89,34 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   const optim::Schedule schedule = optim::cosine(steps);
   // Not the first step: observers have seen nothing before it.
   const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
-  for (int64_t epoch = 1; epoch <= o.epochs; ++epoch) {
-    const std::string title = str("epoch ", epoch, "/", o.epochs);
+  const auto freeze = [&] {
+    quant::freeze_bn_stats(prepared);
+    quant::disable_observer(prepared);
+  };
+  StateKeeper states(o.states, settings_of(loaded, o, train, test), prepared, optimizer, out);
+  TrainingProgress progress = states.resume(o.epochs, loader.size());
+  if (progress.epoch() * loader.size() + progress.current.steps > last_part) freeze();
+  loader.set_epoch(progress.epoch());
+  while (progress.epoch() < o.epochs) {
+    const std::string title = str("epoch ", progress.epoch() + 1, "/", o.epochs);
+    EpochResult& epoch = progress.current;
+    const int64_t steps_before = progress.epoch() * loader.size();
     prepared.train();
-    const auto before_step = [&](int64_t step_of_epoch) {
-      const int64_t step = (epoch - 1) * loader.size() + step_of_epoch;
-      optimizer.set_lr(o.lr * schedule(step));
-      if (step == last_part) {
-        quant::freeze_bn_stats(prepared);
-        quant::disable_observer(prepared);
-      }
+    loader.skip(epoch.steps);
+    const auto before_step = [&](int64_t step) {
+      optimizer.set_lr(o.lr * schedule(steps_before + step));
+      if (steps_before + step == last_part) freeze();
     };
-    EpochResult result;
-    train_epoch(prepared, optimizer, loader, title, {.before = before_step}, result);
+    const auto after_step = [&] { states.after_step(steps_before + epoch.steps, progress); };
+    train_epoch(prepared, optimizer, loader, title, {.before = before_step, .after = after_step}, epoch);
     const Evaluation evaluation = evaluate(prepared, test);
-    out << title << ": train loss " << fixed(result.loss(), 4) << ", test accuracy "
-        << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(result.seconds, 1) << " s\n"
+    out << title << ": train loss " << fixed(epoch.loss(), 4) << ", test accuracy "
+        << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(epoch.seconds, 1) << " s\n"
         << std::flush;
+    progress.epochs.push_back(record_of(epoch, evaluation));
+    progress.current = {};
   }
+  states.finish(steps, progress);
   prepared.eval();
   QuantizedModel quantized;
   quantized.graph = quant::convert(prepared, &quantized.report);

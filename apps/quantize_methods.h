@@ -9,6 +9,7 @@
 
 #include "apps/budget.h"
 #include "apps/notes.h"
+#include "apps/state_keeper.h"
 #include <thimble/nn/data/mnist.h>
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/quantize.h>
@@ -30,6 +31,7 @@ struct QuantizeOptions {
   double lr = 5e-4;
   bool lsq = false;
   uint64_t seed = 1;
+  StateOptions states;
 };
 
 struct QuantizedModel {

@@ -2,9 +2,15 @@
 
 #include <filesystem>
 #include <iostream>
+#include <new>
 #include <set>
+#include <variant>
+
+#include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include <thimble/core/isa.h>
+#include <thimble/core/kernels/gemm.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
@@ -13,12 +19,16 @@ namespace thimble::apps {
 
 namespace {
 
-constexpr const char *kSettings = "settings.", *kThreads = "threads";
+constexpr const char *kSettings = "settings.", *kConditions = "conditions.";
 
+// With all digits of numbers.
 std::string described(const Attributes& settings, const std::string& key) {
-  for (const auto& [name, value] : settings)
-    if (name == key) return str("--", Attributes{{name, value}});
-  return "no --" + key;
+  for (const auto& [name, value] : settings) {
+    if (name != key) continue;
+    if (const double* number = std::get_if<double>(&value)) return str(key, '=', nlohmann::json(*number).dump());
+    return str(Attributes{{name, value}});
+  }
+  return "no " + key;
 }
 
 void warn(const std::string& message) { std::cerr << "thimble: warning: " << detail::printable(message) << '\n'; }
@@ -28,6 +38,24 @@ bool same_folder(const std::string& a, const std::string& b) {
   return std::filesystem::equivalent(a, b, error);
 }
 
+// What is wrong if f() fails to save a state, for whatever reason: a run is worth more than its states. Empty: nothing.
+template <typename F>
+std::string problem_of(F&& f) {
+  try {
+    f();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const std::bad_alloc&) {
+    return "cannot save the state: out of memory";
+  }
+}
+
+// Without a name, a run that thinks to be safe would not be.
+CLI::Validator named() {
+  return {[](std::string& name) { return name.empty() ? std::string("The name of the folder is empty") : ""; }, ""};
+}
+
 }  // namespace
 
 void StateOptions::add_to(CLI::App& command) {
@@ -35,9 +63,10 @@ void StateOptions::add_to(CLI::App& command) {
       command
           .add_option(
               "--save-state", save,
-              "Save the whole state of the run in this folder, every --save-every steps and when SIGINT or SIGTERM "
-              "ends it")
-          ->type_name("DIR");
+              "Save the whole state of the run in this folder, every --save-every steps and when SIGINT, SIGTERM or "
+              "SIGHUP (the terminal is closed) ends it")
+          ->type_name("DIR")
+          ->check(named());
   command.add_option("--save-every", every, "Steps between saved states")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1000000000}))
@@ -53,8 +82,11 @@ void StateOptions::add_to(CLI::App& command) {
   command
       .add_option("--resume", resume,
                   "Go on from the newest valid state in this folder, with all other options as before; the result is "
-                  "the same, bit for bit, as without interruption. A folder without states: from the start")
-      ->type_name("DIR");
+                  "the same, bit for bit, as without interruption, with as many threads on a processor of the same "
+                  "kind. A folder without "
+                  "states: from the start")
+      ->type_name("DIR")
+      ->check(named());
 }
 
 StateKeeper::StateKeeper(const StateOptions& options, const Attributes& settings, nn::Module& model,
@@ -63,12 +95,12 @@ StateKeeper::StateKeeper(const StateOptions& options, const Attributes& settings
   if (options_.save.empty()) return;
   check<ValueError>(same_folder(options_.save, options_.resume) || !has_training_states(options_.save), "--save-state ",
                     detail::quote_path(options_.save),
-                    " holds the states of another run: go on with it by --resume, or name another folder");
+                    " holds states of a run already: go on with it by --resume, or name another folder");
   folder_.emplace(options_.save, options_.keep);
   interruption_.emplace();
 }
 
-TrainingProgress StateKeeper::resume() {
+TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
   if (options_.resume.empty()) return {};
   const auto found = newest_training_state(options_.resume);
   if (!found) {
@@ -78,9 +110,18 @@ TrainingProgress StateKeeper::resume() {
   for (const std::string& damage : found->damaged) warn(damage + "; passed over");
   check_settings(*found);
   TrainingProgress progress = TrainingProgress::from_attributes(found->state.progress);
+  const bool over = progress.epoch() == epochs;
+  check<FormatError>(progress.epoch() <= epochs && progress.current.steps <= (over ? 0 : steps),
+                     detail::quote_path(found->path), " is after step ", progress.current.steps, " of epoch ",
+                     progress.epoch() + 1, ", but the run has ", epochs, " epochs of ", steps, " steps");
+  if (!over) compare_conditions(*found);
   restore(found->state, model_, optimizer_, default_generator());
-  out_ << "going on from " << detail::quote_path(found->path) << ", after step " << progress.current.steps
-       << " of epoch " << progress.epoch() + 1 << '\n';
+  if (over)
+    out_ << detail::quote_path(found->path) << " is the end of the run, after epoch " << epochs << " of " << epochs
+         << ": nothing is left to train\n";
+  else
+    out_ << "going on from " << detail::quote_path(found->path) << ", after step " << progress.current.steps
+         << " of epoch " << progress.epoch() + 1 << '\n';
   return progress;
 }
 
@@ -89,52 +130,77 @@ void StateKeeper::check_settings(const FoundTrainingState& found) const {
   std::set<std::string> keys;
   for (const Attributes* settings : {&theirs, &settings_})
     for (const auto& [key, value] : *settings) keys.insert(key);
+  std::string before, now;
   for (const std::string& key : keys) {
-    const std::string before = described(theirs, key), now = described(settings_, key);
-    check<ValueError>(before == now, detail::quote_path(found.path), " is of a run with ", before, ", this one has ",
-                      now, "; go on with the same options");
+    const std::string one = described(theirs, key), other = described(settings_, key);
+    if (one == other) continue;
+    before += (before.empty() ? "" : ", ") + one;
+    now += (now.empty() ? "" : ", ") + other;
   }
-  const auto threads = found.state.progress.get<int64_t>(kThreads);
-  if (threads != num_threads())
-    warn(str("the run was saved with ", threads, " threads and goes on with ", num_threads(),
-             ": its results may differ in their last bits"));
+  check<ValueError>(before.empty(), detail::quote_path(found.path), " is of a run with ", before, ", this one has ",
+                    now, "; go on with the same options, or name another folder");
+}
+
+// Sums of floats depend on them in their last bits.
+Attributes StateKeeper::conditions() {
+  return {{"--threads", int64_t{num_threads()}},
+          {"instruction set", std::string(name(active_isa()))},
+          {"OpenBLAS", kernels::blas_description()}};
+}
+
+void StateKeeper::compare_conditions(const FoundTrainingState& found) {
+  const Attributes theirs = found.state.progress.part(kConditions), ours = conditions();
+  for (const auto& [key, value] : ours) {
+    const std::string before = described(theirs, key), now = described(ours, key);
+    if (before != now)
+      warn(str("the run was saved with ", before, " and goes on with ", now,
+               ": its results may differ in their last bits"));
+  }
 }
 
 void StateKeeper::after_step(int64_t step, const TrainingProgress& progress) {
   if (!folder_) return;
-  const int signal = interruption_->signal();
-  if (signal == 0) {
-    if (step % options_.every == 0) saving([&] { save(step, progress); });
-    return;
-  }
-  save(step, progress);
-  folder_->flush();
-  throw Interrupted(
-      signal, str("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " after step ", progress.current.steps,
-                  " of epoch ", progress.epoch() + 1, "; go on with --resume ", detail::quote_path(options_.save)));
+  if (const int signal = interruption_->signal()) stop(signal, step, progress);
+  if (step % options_.every == 0) saving([&] { save(step, progress); }, "training goes on");
+}
+
+// Whoever has sent the signal shall see by the status that it was obeyed, saved or not.
+void StateKeeper::stop(int signal, int64_t step, const TrainingProgress& progress) {
+  // The first may be the problem of an earlier state, with this one written nevertheless.
+  const std::string before = problem_of([&] { save(step, progress); });
+  if (!before.empty()) warn(before);
+  const std::string last = problem_of([&] { folder_->flush(); });
+  const std::string problem = last.empty() ? "" : "; a state could not be saved: " + last;
+  throw Interrupted(signal, str("stopped by ", Interruption::name(signal), " after step ", progress.current.steps,
+                                " of epoch ", progress.epoch() + 1, problem, advice()));
 }
 
 void StateKeeper::finish(int64_t step, const TrainingProgress& progress) {
   if (!folder_) return;
-  saving([&] { save(step, progress); });
-  saving([&] { folder_->flush(); });
+  folder_->wait();  // or the state before would give way to the last
+  constexpr const char* kNevertheless = "training is over and needs it no more";
+  saving([&] { save(step, progress); }, kNevertheless);
+  saving([&] { folder_->flush(); }, kNevertheless);
+}
+
+std::string StateKeeper::advice() const {
+  if (!folder_ || !problem_of([&] { check<IOError>(has_training_states(options_.save), "none"); }).empty()) return "";
+  return "; go on with the same options and --resume " + detail::quote_path(options_.save);
 }
 
 void StateKeeper::save(int64_t step, const TrainingProgress& progress) {
   Attributes attributes = progress.to_attributes();
   attributes.set_all(kSettings, settings_);
-  attributes.set(kThreads, int64_t{num_threads()});
+  attributes.set_all(kConditions, conditions());
   folder_->save(step, capture(model_, optimizer_, default_generator(), attributes));
 }
 
 template <typename F>
-void StateKeeper::saving(F&& f) {
-  try {
-    f();
-  } catch (const IOError& error) {
-    if (options_.on_error == "stop") throw;
-    warn(str(error.what(), "; training goes on"));
-  }
+void StateKeeper::saving(F&& f, const char* nevertheless) {
+  const std::string problem = problem_of(f);
+  if (problem.empty()) return;
+  if (options_.on_error == "stop") throw IOError(problem + advice());
+  warn(str(problem, "; ", nevertheless));
 }
 
 }  // namespace thimble::apps

@@ -20,6 +20,8 @@ struct StateOptions {
   int64_t every = 500, keep = 3;
   std::string on_error = "continue";  ///< or "stop"
 
+  bool in_use() const { return !save.empty() || !resume.empty(); }
+
   /// Adds --save-state and its like to a subcommand.
   void add_to(CLI::App& command);
 };
@@ -34,23 +36,30 @@ class StateKeeper {
   StateKeeper(const StateOptions& options, const Attributes& settings, nn::Module& model, optim::Optimizer& optimizer,
               std::ostream& out);
 
-  /// Where the run begins: at the newest valid state of --resume, to which model, optimizer and this thread's default
-  /// generator are set, or at the start. Throws FormatError or ValueError if it cannot go on from there.
-  TrainingProgress resume();
+  /// Where the run, of so many epochs of so many steps, begins: at the newest valid state of --resume, to which model,
+  /// optimizer and this thread's default generator are set, or at the start. Throws FormatError or ValueError if it
+  /// cannot go on from there; nothing is changed then.
+  TrainingProgress resume(int64_t epochs, int64_t steps);
 
-  /// To be called after each step, whose number counts from the start of the run. Throws Interrupted, when the state is
-  /// saved, if a signal has come; an IOError of saving only if --on-save-error says stop.
+  /// To be called after each step, whose number counts from the start of the run. Throws Interrupted if a signal has
+  /// come, when the state is saved or could not be; IOError for an error of saving only if --on-save-error says stop.
   void after_step(int64_t step, const TrainingProgress& progress);
+
+  /// How to go on, to be added to an error: "; go on with ..."; empty if no state is saved.
+  std::string advice() const;
 
   /// Saves the state at the end of the run, and waits until it is on disk.
   void finish(int64_t step, const TrainingProgress& progress);
 
  private:
   void save(int64_t step, const TrainingProgress& progress);
-  /// f(); its IOError ends the run or is a warning, as told.
+  /// f(); its error ends the run or is a warning, as told, with what becomes of the run in spite of it.
   template <typename F>
-  void saving(F&& f);
+  void saving(F&& f, const char* nevertheless);
+  [[noreturn]] void stop(int signal, int64_t step, const TrainingProgress& progress);
   void check_settings(const FoundTrainingState& found) const;
+  static Attributes conditions();
+  static void compare_conditions(const FoundTrainingState& found);
 
   StateOptions options_;
   Attributes settings_;

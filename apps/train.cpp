@@ -49,21 +49,22 @@ optim::Schedule make_schedule(const Options& o, int64_t steps) {
 }
 
 // What the result depends on: a state of a run with others is not one of this run.
-Attributes settings_of(const Options& o, int64_t images) {
-  Attributes settings{{"dataset", o.dataset},
-                      {"images", images},
-                      {"model", o.model.name},
-                      {"hidden", int64_t{o.model.hidden}},
-                      {"layers", int64_t{o.model.layers}},
-                      {"crop", int64_t{o.model.crop}},
-                      {"epochs", o.epochs},
-                      {"batch-size", o.batch_size},
-                      {"lr", o.lr},
-                      {"schedule", o.schedule},
-                      {"optimizer", o.optimizer},
-                      {"momentum", o.momentum},
-                      {"seed", std::to_string(o.seed)}};
-  if (o.weight_decay) settings.set("weight-decay", *o.weight_decay);
+Attributes settings_of(const Options& o, const data::Dataset& train, const data::Dataset& test) {
+  Attributes settings{{"--dataset", o.dataset},
+                      {"training data", o.states.in_use() ? fingerprint(train) : ""},
+                      {"test data", o.states.in_use() ? fingerprint(test) : ""},
+                      {"--model", o.model.name},
+                      {"--hidden", int64_t{o.model.hidden}},
+                      {"--layers", int64_t{o.model.layers}},
+                      {"--crop", int64_t{o.model.crop}},
+                      {"--epochs", o.epochs},
+                      {"--batch-size", o.batch_size},
+                      {"--lr", o.lr},
+                      {"--schedule", o.schedule},
+                      {"--optimizer", o.optimizer},
+                      {"--momentum", o.momentum},
+                      {"--seed", std::to_string(o.seed)}};
+  if (o.weight_decay) settings.set("--weight-decay", *o.weight_decay);
   return settings;
 }
 
@@ -71,7 +72,7 @@ nlohmann::json to_json(const std::vector<EpochRecord>& records) {
   nlohmann::json epochs = nlohmann::json::array();
   for (const EpochRecord& record : records) {
     nlohmann::json& epoch = epochs.emplace_back(nlohmann::json{{"epoch", epochs.size() + 1}});
-    EpochRecord::for_each(record, [&](const char* name, double value) { epoch[name] = value; });
+    for (const EpochColumn& column : kEpochColumns) epoch[column.name] = record.*column.member;
   }
   return epochs;
 }
@@ -98,8 +99,8 @@ void run(const Options& o) {
   std::ostream& out = o.common.out();
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
-  StateKeeper states(o.states, settings_of(o, train->size()), *model, *optimizer, out);
-  TrainingProgress progress = states.resume();
+  StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
+  TrainingProgress progress = states.resume(o.epochs, loader.size());
   loader.set_epoch(progress.epoch());
   while (progress.epoch() < o.epochs) {
     const std::string title = str("epoch ", progress.epoch() + 1, "/", o.epochs);
@@ -111,13 +112,17 @@ void run(const Options& o) {
                           .after = [&] { states.after_step(steps_before + epoch.steps, progress); }};
     train_epoch(*model, *optimizer, loader, title, hooks, epoch);
     const Evaluation evaluation = evaluate(*model, *test);
-    progress.epochs.push_back({epoch.loss(), epoch.accuracy(), evaluation.accuracy, evaluation.loss,
-                               epoch.images_per_second(), epoch.seconds});
+    progress.epochs.push_back(record_of(epoch, evaluation));
     print_epoch(out, title, progress.epochs.back());
     progress.current = {};
   }
   states.finish(o.epochs * loader.size(), progress);
-  save_model(nn::trace(model->eval(), train->example()), o.out, notes.to_attributes());
+  const nn::Graph graph = nn::trace(model->eval(), train->example());
+  try {
+    save_model(graph, o.out, notes.to_attributes());
+  } catch (const IOError& error) {  // nothing that has been trained is lost
+    throw IOError(error.what() + states.advice());
+  }
   out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},

@@ -17,7 +17,8 @@ struct EpochResult {
 
   double loss() const { return loss_sum / static_cast<double>(images); }
   double accuracy() const { return static_cast<double>(correct) / static_cast<double>(images); }
-  double images_per_second() const { return static_cast<double>(images) / seconds; }
+  /// 0 where no time has passed, or what a training state calls so.
+  double images_per_second() const { return seconds >= 1e-6 ? static_cast<double>(images) / seconds : 0; }
 };
 
 struct StepHooks {

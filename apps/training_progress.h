@@ -1,27 +1,32 @@
 // How far a training run has come, and what it has measured: what a training state keeps besides tensors.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "apps/training_loop.h"
 #include <thimble/core/attributes.h>
+#include <thimble/nn/evaluate.h>
 
 namespace thimble::apps {
 
 struct EpochRecord {
   double train_loss = 0, train_accuracy = 0, test_accuracy = 0, test_loss = 0, images_per_second = 0, seconds = 0;
-
-  /// Calls f(name, value) for each of them. Self: EpochRecord or const EpochRecord.
-  template <typename Self, typename F>
-  static void for_each(Self& record, F&& f) {
-    f("train_loss", record.train_loss);
-    f("train_accuracy", record.train_accuracy);
-    f("test_accuracy", record.test_accuracy);
-    f("test_loss", record.test_loss);
-    f("images_per_second", record.images_per_second);
-    f("seconds", record.seconds);
-  }
 };
+
+/// What a record holds, by the names that files and JSON have for it.
+struct EpochColumn {
+  const char* name;
+  double EpochRecord::*member;
+};
+inline constexpr std::array kEpochColumns{EpochColumn{"train_loss", &EpochRecord::train_loss},
+                                          EpochColumn{"train_accuracy", &EpochRecord::train_accuracy},
+                                          EpochColumn{"test_accuracy", &EpochRecord::test_accuracy},
+                                          EpochColumn{"test_loss", &EpochRecord::test_loss},
+                                          EpochColumn{"images_per_second", &EpochRecord::images_per_second},
+                                          EpochColumn{"seconds", &EpochRecord::seconds}};
+
+EpochRecord record_of(const EpochResult& epoch, const Evaluation& evaluation);
 
 struct TrainingProgress {
   std::vector<EpochRecord> epochs;  ///< those that are over

@@ -8,6 +8,7 @@
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/folders.h>
 #include <thimble/serialization/io_error.h>
 
 namespace thimble {
@@ -28,16 +29,9 @@ fs::path follow_links(fs::path path) {
   return path;
 }
 
-// The rename is only safe from a power failure once the folder is on disk too.
-int sync_folder(const fs::path& folder) {
-  const detail::FileDescriptor fd(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.is_open()) return 0;  // a folder that may be written to but not read
-  return ::fsync(fd.get()) == 0 || errno == EINVAL ? 0 : errno;
-}
-
 }  // namespace
 
-AtomicFile::AtomicFile(const fs::path& target) : path_(target) {
+AtomicFile::AtomicFile(const fs::path& target, std::string_view prefix) : path_(target) {
   struct stat existing {};
   const bool exists = ::stat(path_.c_str(), &existing) == 0;
   if (!exists && (errno != ENOENT || path_.empty())) fail(errno);
@@ -50,18 +44,18 @@ AtomicFile::AtomicFile(const fs::path& target) : path_(target) {
   if (exists && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0) fail(errno);
   target_ = follow_links(path_);
   const unsigned mode = exists ? existing.st_mode & 0777u : 0666u;
-  create_temporary(mode);
+  create_temporary(prefix, mode);
   // What umask took away from the existing permissions. Some file systems have none; then there is nothing to keep.
   if (exists) ::fchmod(fd_.get(), mode);
 }
 
 AtomicFile::~AtomicFile() { discard(); }
 
-void AtomicFile::create_temporary(unsigned mode) {
+void AtomicFile::create_temporary(std::string_view prefix, unsigned mode) {
   static std::atomic<unsigned> counter = 0;
   constexpr int kAttempts = 10000;  // names may be taken by what crashed processes of the same id have left
   for (int i = 0; i < kAttempts; ++i) {
-    const fs::path name = target_.parent_path() / str(".thimble-", ::getpid(), '-', counter++, ".tmp");
+    const fs::path name = target_.parent_path() / str(prefix, ::getpid(), '-', counter++, ".tmp");
     fd_ = detail::FileDescriptor(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (fd_.is_open()) {
       temporary_ = name;
@@ -93,7 +87,9 @@ void AtomicFile::commit() {
   if (direct) return;
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
   temporary_.clear();
-  if (const int error = sync_folder(target_.parent_path())) detail::throw_io_error("flush the folder of", path_, error);
+  // The rename is only safe from a power failure once the folder is on disk too.
+  if (const int error = detail::sync_folder(target_.parent_path()))
+    detail::throw_io_error("flush the folder of", path_, error);
 }
 
 void AtomicFile::check_open() const {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <string_view>
 
 #include <thimble/serialization/file_descriptor.h>
 
@@ -22,7 +23,11 @@ namespace thimble {
 /// by default that signal ends the program.)
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::filesystem::path& target);
+  /// What the names of temporary files begin with.
+  static constexpr std::string_view kPrefix = ".thimble-";
+
+  /// With a prefix of its own, a writer can tell its temporary files from all others that are in the folder.
+  explicit AtomicFile(const std::filesystem::path& target, std::string_view prefix = kPrefix);
   /// Without commit(), removes the temporary file and leaves the target as it was.
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -35,7 +40,7 @@ class AtomicFile {
   void commit();
 
  private:
-  void create_temporary(unsigned mode);
+  void create_temporary(std::string_view prefix, unsigned mode);
   void check_open() const;
   [[noreturn]] void fail(int error);
   void discard() noexcept;

@@ -7,6 +7,7 @@
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble {
 
@@ -81,6 +82,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
     return checkpoint_of(file);
   } catch (const std::bad_alloc&) {
     throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
+  } catch (const VersionError& e) {
+    throw VersionError(str(detail::quote_path(path), ": ", e.what()));
   } catch (const std::exception& e) {
     throw FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest)));
   }

@@ -14,10 +14,6 @@ constexpr size_t kDigits = 8, kStride = kDigits + 1;
 // Where the header's sum stands is known without parsing: only so its own digits can be left out of it.
 constexpr std::string_view kBeforeHeaderSum = R"({"__metadata__":{"thimble.crc32":")";
 
-uint32_t add(uint32_t sum, std::string_view bytes) {
-  return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
-
 std::string hex(uint32_t sum) {
   std::string digits(kDigits, '0');
   for (size_t i = kDigits; i-- > 0; sum >>= 4) digits[i] = "0123456789abcdef"[sum & 15];
@@ -27,9 +23,9 @@ std::string hex(uint32_t sum) {
 uint32_t header_sum(std::string_view text) {
   std::array<char, 8> length;
   for (size_t i = 0; i < length.size(); ++i) length[i] = static_cast<char>(uint64_t{text.size()} >> 8 * i);
-  uint32_t sum = add(add(0, {length.data(), length.size()}), kBeforeHeaderSum);
-  sum = add(sum, std::string(kDigits, '0'));
-  return add(sum, text.substr(kBeforeHeaderSum.size() + kDigits));
+  uint32_t sum = crc32(kBeforeHeaderSum, crc32({length.data(), length.size()}));
+  sum = crc32(std::string(kDigits, '0'), sum);
+  return crc32(text.substr(kBeforeHeaderSum.size() + kDigits), sum);
 }
 
 void check_sum(const std::string& of, std::string_view got, std::string_view expected) {
@@ -39,7 +35,9 @@ void check_sum(const std::string& of, std::string_view got, std::string_view exp
 
 }  // namespace
 
-uint32_t crc32(std::string_view bytes) { return add(0, bytes); }
+uint32_t crc32(std::string_view bytes, uint32_t before) {
+  return static_cast<uint32_t>(crc32_z(before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
 
 std::string format_checksums(const std::vector<uint32_t>& tensors) {
   std::string text(kDigits, '0');

@@ -1,5 +1,6 @@
 #include <thimble/core/text.h>
 #include <thimble/serialization/format_metadata.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble::detail {
 
@@ -10,12 +11,18 @@ const std::string& metadata_of(const TensorFile& file, const std::string& key, c
   return it->second;
 }
 
+void check_version(const std::map<std::string, std::string>& metadata) {
+  const auto version = metadata.find("format_version");
+  check<VersionError>(version == metadata.end() || version->second.starts_with("1."), "it has format version ",
+                      version == metadata.end() ? "" : quote(version->second, 20),
+                      ", this program reads 1.x; a later one is needed");
+}
+
 void check_format(const TensorFile& file, const std::string& expected, const char* kind) {
   const std::string& format = metadata_of(file, "format", kind);
   check<FormatError>(format == expected, "its format is ", quote(format, 40), ", expected '", expected, "'");
-  const std::string& version = metadata_of(file, "format_version", kind);
-  check<FormatError>(version.starts_with("1."), "it has format version ", quote(version, 20),
-                     ", this program reads 1.x");
+  metadata_of(file, "format_version", kind);
+  check_version(file.metadata);
 }
 
 }  // namespace thimble::detail

@@ -8,6 +8,7 @@
 
 #include <thimble/core/error.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble::detail {
 
@@ -15,13 +16,15 @@ namespace thimble::detail {
 [[noreturn]] void throw_io_error(std::string_view verb, const std::filesystem::path& path, int error);
 
 /// read(), whose errors get the file's name: running out of memory is an IOError, all else that it throws a
-/// FormatError.
+/// FormatError (a VersionError stays one).
 template <typename F>
 auto reading(const std::filesystem::path& path, F&& read) {
   try {
     return read();
   } catch (const IOError&) {
     throw;
+  } catch (const VersionError& error) {
+    throw VersionError(str(quote_path(path), ": ", error.what()));
   } catch (const std::bad_alloc&) {
     throw IOError(str("cannot read ", quote_path(path), ": there is not enough memory"));
   } catch (const std::exception& error) {

@@ -8,6 +8,7 @@
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/checksums.h>
 #include <thimble/serialization/file_array.h>
+#include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/safetensors.h>
@@ -87,20 +88,30 @@ Contents contents_of(const MappedFile& file) {
   return {detail::parse_safetensors_header(header, rest - length), header, text + length};
 }
 
-TensorFile read(const std::shared_ptr<MappedFile>& file) {
-  auto [header, text, data] = contents_of(*file);
-  TensorFile out{std::move(header.metadata), {}};
-  out.tensors.reserve(header.tensors.size());
-  for (TensorRecord& tensor : header.tensors) {
-    NDArray array = read_tensor(tensor, data, file);
+TensorFile read(Contents contents, const std::shared_ptr<MappedFile>& file) {
+  TensorFile out{std::move(contents.header.metadata), {}};
+  out.tensors.reserve(contents.header.tensors.size());
+  for (TensorRecord& tensor : contents.header.tensors) {
+    NDArray array = read_tensor(tensor, contents.data, file);
     out.tensors.emplace_back(std::move(tensor.name), std::move(array));
   }
   return out;
 }
 
-bool verify(const MappedFile& file) {
-  const Contents contents = contents_of(file);
-  if (!contents.header.checksums) return false;
+// Models have them since format version 1.1, training states since 1.0: where they are missing, their name is damaged.
+// What a later major version does is not for us to say.
+bool must_have_checksums(const std::map<std::string, std::string>& metadata) {
+  const auto format = metadata.find("format"), version = metadata.find("format_version");
+  if (format == metadata.end() || version == metadata.end() || !version->second.starts_with("1.")) return false;
+  return format->second == "thimble-training-state" || (format->second == "thimble" && version->second != "1.0");
+}
+
+bool verify(const Contents& contents) {
+  if (!contents.header.checksums) {
+    check<FormatError>(!must_have_checksums(contents.header.metadata), "its checksums ('", detail::kChecksumsKey,
+                       "') are missing; the file is damaged, or another program has changed it");
+    return false;
+  }
   const std::vector<TensorRecord>& tensors = contents.header.tensors;
   detail::verify_header(contents.text, *contents.header.checksums, tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -120,29 +131,47 @@ uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
 }
 
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                      const std::vector<std::pair<std::string, NDArray>>& tensors) {
+                      const std::vector<std::pair<std::string, NDArray>>& tensors, std::string_view prefix) {
   const Layout layout = layout_of(metadata, tensors);
+  // The sums come first in the file, which may be a pipe: a strided tensor's copy is kept, or it would be made twice.
+  std::vector<NDArray> dense;
   std::vector<uint32_t> checksums;
-  for (const auto& [name, array] : tensors) checksums.push_back(detail::crc32(bytes_of(array.contiguous())));
+  for (const auto& [name, array] : tensors)
+    checksums.push_back(detail::crc32(bytes_of(dense.emplace_back(array.contiguous()))));
   const std::string header = format_safetensors_header(layout.header, checksums);
   const uint64_t length = header.size();
 
-  AtomicFile file(path);
+  AtomicFile file(path, prefix);
   file.write(&length, kLengthBytes);
   file.write(header.data(), header.size());
-  for (const size_t i : layout.order) {
-    const NDArray dense = tensors[i].second.contiguous();
-    file.write(dense.raw(), static_cast<size_t>(dense.nbytes()));
-  }
+  for (const size_t i : layout.order) file.write(dense[i].raw(), static_cast<size_t>(dense[i].nbytes()));
   file.commit();
 }
 
 TensorFile load_safetensors(const std::filesystem::path& path) {
-  return detail::reading(path, [&] { return read(std::make_shared<MappedFile>(path)); });
+  return detail::reading(path, [&] {
+    const auto file = std::make_shared<MappedFile>(path);
+    return read(contents_of(*file), file);
+  });
 }
 
 bool verify_safetensors(const std::filesystem::path& path) {
-  return detail::reading(path, [&] { return verify(MappedFile(path)); });
+  return detail::reading(path, [&] {
+    const MappedFile file(path);
+    return verify(contents_of(file));
+  });
+}
+
+TensorFile load_verified_safetensors(const std::filesystem::path& path) {
+  return detail::reading(path, [&] {
+    const auto file = std::make_shared<MappedFile>(path);
+    Contents contents = contents_of(*file);
+    if (!verify(contents)) {
+      detail::check_version(contents.header.metadata);
+      throw FormatError("it has no checksums: another program has written it, or it is damaged");
+    }
+    return read(std::move(contents), file);
+  });
 }
 
 }  // namespace thimble

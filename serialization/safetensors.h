@@ -11,10 +11,12 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <thimble/core/ndarray.h>
+#include <thimble/serialization/atomic_file.h>
 
 namespace thimble {
 
@@ -23,14 +25,15 @@ struct TensorFile {
   std::vector<std::pair<std::string, NDArray>> tensors;  // in the order of the header
 };
 
-/// Writes tensors of any dtype and shape (strided ones are made contiguous, one at a time). The header lists them in
-/// the order given; the data begins at a multiple of 64 bytes and holds the widest dtypes first, then by name, so that
-/// every tensor is aligned for its dtype. Tensors are read twice, first for their checksums. The file appears under its
-/// name only when it is complete; until then, and after any error, the old file of that name stays. Throws IOError, or
-/// ValueError for a name that is repeated, is
-/// "__metadata__" or is not UTF-8, for metadata named "thimble.crc32", and for an undefined array.
+/// Writes tensors of any dtype and shape (of strided ones, contiguous copies are held until the end). The header lists
+/// them in the order given; the data begins at a multiple of 64 bytes and holds the widest dtypes first, then by name,
+/// so that every tensor is aligned for its dtype. Tensors are read twice, first for their checksums. The file appears
+/// under its name only when it is complete; until then, and after any error, the old file of that name stays (see
+/// AtomicFile, whose temporary file has a name that begins with `prefix`). Throws IOError, or ValueError for a name
+/// that is repeated, is "__metadata__" or is not UTF-8, for metadata named "thimble.crc32", and for an undefined array.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                      const std::vector<std::pair<std::string, NDArray>>& tensors);
+                      const std::vector<std::pair<std::string, NDArray>>& tensors,
+                      std::string_view prefix = AtomicFile::kPrefix);
 
 /// Bytes of the file that save_safetensors() would write. Throws its ValueError.
 uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
@@ -48,5 +51,8 @@ TensorFile load_safetensors(const std::filesystem::path& path);
 /// names the file, the first tensor (or the header) that is wrong, and both sums; or what load_safetensors() throws. A
 /// file that another program has rewritten with Thimble's metadata is wrong, too.
 [[nodiscard]] bool verify_safetensors(const std::filesystem::path& path);
+
+/// load_safetensors() of a file that must have checksums, all of them right. Throws as verify_safetensors() does.
+TensorFile load_verified_safetensors(const std::filesystem::path& path);
 
 }  // namespace thimble

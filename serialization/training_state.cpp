@@ -1,4 +1,5 @@
 #include <bit>
+#include <cmath>
 #include <string_view>
 
 #include <thimble/core/text.h>
@@ -41,6 +42,8 @@ TrainingState state_of(const TensorFile& file) {
                       .generator = {as_unsigned(run.get<int64_t>("generator_key")),
                                     as_unsigned(run.get<int64_t>("generator_position"))},
                       .progress = detail::attributes_from_text(detail::metadata_of(file, "progress", kKind))};
+  check<FormatError>(std::isfinite(state.lr) && state.lr >= 0, "its learning rate is ", state.lr,
+                     ", expected a finite one that is not negative");
   for (const auto& [name, array] : file.tensors) {
     const bool of_model = name.starts_with(kModel);
     check<FormatError>(of_model || name.starts_with(kOptimizer), "tensor ", detail::quote(name),
@@ -64,15 +67,23 @@ TrainingState capture(const nn::Module& model, const optim::Optimizer& optimizer
 }
 
 void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& optimizer, Generator& generator) {
-  optimizer.load_state(state.optimizer);
-  optimizer.set_lr(state.lr);
-  NamedArrays own;  // which the run may change
+  NamedArrays own, before;  // copies, which the run may change; and what they replace
   for (const auto& [name, array] : state.model) own.emplace_back(name, array.clone());
-  model.load_state(own);
+  for (const auto& [name, tensor] : model.state()) before.emplace_back(name, tensor.data());
+  const double lr = optimizer.lr();
+  try {
+    optimizer.set_lr(state.lr);
+    model.load_state(own);                  // a layer may find a fault only when its arrays are in place
+    optimizer.load_state(state.optimizer);  // last: it is all or nothing by itself
+  } catch (...) {
+    optimizer.set_lr(lr);
+    model.load_state(before);
+    throw;
+  }
   generator.set_state(state.generator);
 }
 
-void save_training_state(const std::filesystem::path& path, const TrainingState& state) {
+void save_training_state(const std::filesystem::path& path, const TrainingState& state, std::string_view prefix) {
   NamedArrays arrays;
   add(arrays, kModel, state.model);
   add(arrays, kOptimizer, state.optimizer);
@@ -81,13 +92,11 @@ void save_training_state(const std::filesystem::path& path, const TrainingState&
                     {"format_version", kVersion},
                     {"run", detail::attributes_to_text(run_attributes(state))},
                     {"progress", detail::attributes_to_text(state.progress)}},
-                   arrays);
+                   arrays, prefix);
 }
 
 TrainingState load_training_state(const std::filesystem::path& path) {
-  check<FormatError>(verify_safetensors(path), detail::quote_path(path), ": it has no checksums: it is not a training ",
-                     "state, or damaged");
-  const TensorFile file = load_safetensors(path);
+  const TensorFile file = load_verified_safetensors(path);
   return detail::reading(path, [&] { return state_of(file); });
 }
 

@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include <thimble/core/random.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/optim/optimizer.h>
+#include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble {
 
@@ -32,16 +35,19 @@ struct TrainingState {
 TrainingState capture(const nn::Module& model, const optim::Optimizer& optimizer, const Generator& generator,
                       const Attributes& progress);
 
-/// The inverse. Throws ValueError, ShapeError or DTypeError for a state of another model or optimizer.
+/// The inverse. Throws ValueError, ShapeError or DTypeError for a state of another model or optimizer, or with values
+/// that no run has; then model, optimizer and generator are as before.
 void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& optimizer, Generator& generator);
 
-/// Writes the state, as AtomicFile does. The file: tensors "model.<name>" and "optimizer.<name>", and in the metadata
-/// "format" ("thimble-training-state"), "format_version", "run" (lr and generator) and "progress", both JSON. Throws
-/// IOError.
-void save_training_state(const std::filesystem::path& path, const TrainingState& state);
+/// Writes the state, as AtomicFile does with this prefix. The file: tensors "model.<name>" and "optimizer.<name>", and
+/// in the metadata "format" ("thimble-training-state"), "format_version", "run" (lr and generator) and "progress", both
+/// JSON. Throws IOError.
+void save_training_state(const std::filesystem::path& path, const TrainingState& state,
+                         std::string_view prefix = AtomicFile::kPrefix);
 
 /// Reads the file whole and compares its checksums. The arrays borrow the mapped file (see load_safetensors()). Throws
-/// IOError, or FormatError that names the file and what is wrong, whatever the file holds.
+/// IOError, or FormatError that names the file and what is wrong, whatever the file holds; VersionError if nothing is
+/// wrong but a later program has written it.
 TrainingState load_training_state(const std::filesystem::path& path);
 
 }  // namespace thimble

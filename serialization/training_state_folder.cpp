@@ -8,7 +8,9 @@
 #include <sys/file.h>
 
 #include <thimble/core/text.h>
+#include <thimble/serialization/folders.h>
 #include <thimble/serialization/io_error.h>
+#include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state_folder.h>
 
 namespace thimble {
@@ -18,6 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "state-", kSuffix = ".safetensors";
+// Temporary files of states alone: others may save what they like in the folder, too.
+constexpr std::string_view kTemporaryPrefix = ".state-", kTemporarySuffix = ".tmp";
+constexpr const char* kLock = ".lock";
 
 fs::path file_name(int64_t step) { return str(kPrefix, step, kSuffix); }
 
@@ -30,11 +35,13 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::error_code error;
+// Their names, without those of folders.
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::error_code error, unknown;
   std::vector<std::string> names;
   fs::directory_iterator it(folder, error);
-  for (; !error && it != fs::directory_iterator(); it.increment(error)) names.push_back(it->path().filename().native());
+  for (; !error && it != fs::directory_iterator(); it.increment(error))
+    if (!it->is_directory(unknown)) names.push_back(it->path().filename().native());
   if (error) detail::throw_io_error("read the folder", folder, error.value());
   return names;
 }
@@ -42,40 +49,79 @@ std::vector<std::string> names_in(const fs::path& folder) {
 // Newest first.
 std::vector<int64_t> steps_in(const fs::path& folder) {
   std::vector<int64_t> steps;
-  for (const std::string& name : names_in(folder))
+  for (const std::string& name : files_in(folder))
     if (const auto step = step_of(name); step && name == file_name(*step).native()) steps.push_back(*step);
   std::ranges::sort(steps, std::greater());
   return steps;
 }
 
-detail::FileDescriptor locked(const fs::path& folder) {
-  detail::FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.is_open()) detail::throw_io_error("open the folder", folder, errno);
-  // Some network file systems have no locks: there, it is up to the user.
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    throw IOError(str("cannot write to ", detail::quote_path(folder),
-                      ": another run saves its states there; wait for it or name another folder"));
+// A file of its own, which stays: a folder cannot be opened for writing, without which NFS gives no lock.
+detail::FileDescriptor lock_file(const fs::path& folder) {
+  const fs::path path = folder / kLock;
+  detail::FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!fd.is_open()) detail::throw_io_error("write", path, errno);
   return fd;
 }
 
-// Of AtomicFile, by a run that was killed: the lock says that nobody writes them any more.
+// Whether there is a lock now. Some network file systems have none: there, it is up to the user.
+bool take_lock(const detail::FileDescriptor& fd, const fs::path& folder) {
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK)
+    throw IOError(str("cannot write to ", detail::quote_path(folder),
+                      ": another run saves its states there; wait for it or name another folder"));
+  return false;
+}
+
+// By a run that was killed. To be called with the lock, which says that nobody writes them any more.
 void remove_half_written(const fs::path& folder) {
-  for (const std::string& name : names_in(folder))
-    if (name.starts_with(".thimble-") && name.ends_with(".tmp")) {
+  for (const std::string& name : files_in(folder))
+    if (name.starts_with(kTemporaryPrefix) && name.ends_with(kTemporarySuffix)) {
       std::error_code ignored;
       fs::remove(folder / name, ignored);
     }
+}
+
+// Whether the bytes are not what was written. False if they cannot be read.
+bool is_damaged(const fs::path& path) {
+  try {
+    (void)verify_safetensors(path);
+  } catch (const FormatError&) {
+    return true;
+  } catch (const IOError&) {
+  }
+  return false;
+}
+
+// The newest valid state of those that are there now; `gone` if one of them was removed before it could be read.
+std::optional<FoundTrainingState> newest_of(const fs::path& folder, bool& gone) {
+  std::vector<std::string> damaged;
+  for (const int64_t step : steps_in(folder)) {
+    const fs::path path = folder / file_name(step);
+    try {
+      return FoundTrainingState{load_training_state(path), path, std::move(damaged)};
+    } catch (const FormatError& error) {
+      // A whole file that cannot be read is a later program's state, or something else of this name.
+      if (!is_damaged(path)) throw;
+      damaged.emplace_back(error.what());
+    } catch (const IOError&) {
+      // What is there may be readable in a minute, and to go on from an earlier one would be its end.
+      std::error_code unknown;
+      if (fs::exists(path, unknown) || unknown) throw;
+      gone = true;
+    }
+  }
+  if (damaged.empty() || gone) return {};
+  throw FormatError(str(detail::quote_path(folder), ": no training state in it is valid; the newest: ", damaged.front(),
+                        "; remove them, or name another folder, to train from the start"));
 }
 
 }  // namespace
 
 TrainingStateFolder::TrainingStateFolder(const fs::path& folder, int64_t keep) : folder_(folder), keep_(keep) {
   check<ValueError>(keep >= 1, "TrainingStateFolder: cannot keep ", keep, " states");
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error) detail::throw_io_error("make the folder", folder_, error.value());
-  lock_ = locked(folder_);
-  remove_half_written(folder_);
+  detail::make_folders(folder_);
+  lock_ = lock_file(folder_);
+  if (take_lock(lock_, folder_)) remove_half_written(folder_);
   writer_ = std::thread([this] { work(); });
 }
 
@@ -96,9 +142,14 @@ void TrainingStateFolder::save(int64_t step, TrainingState state) {
   rethrow_error(lock);
 }
 
-void TrainingStateFolder::flush() {
+void TrainingStateFolder::wait() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !pending_ && !writing_; });
+}
+
+void TrainingStateFolder::flush() {
+  wait();
+  std::unique_lock lock(mutex_);
   rethrow_error(lock);
 }
 
@@ -132,31 +183,50 @@ void TrainingStateFolder::work() {
   }
 }
 
-void TrainingStateFolder::write(const Pending& pending) const {
-  save_training_state(folder_ / file_name(pending.step), pending.state);
+void TrainingStateFolder::write(const Pending& pending) {
+  save_training_state(folder_ / file_name(pending.step), pending.state, kTemporaryPrefix);
+  valid_.insert(pending.step);
   int64_t kept = 0;
   for (const int64_t step : steps_in(folder_)) {
-    if (step <= pending.step && kept++ < keep_) continue;
+    const fs::path path = folder_ / file_name(step);
+    const bool valid = is_valid(step);
+    if (valid && step <= pending.step && kept++ < keep_) continue;
+    if (!valid && !is_damaged(path)) continue;
     std::error_code ignored;  // it may be gone already; the next save tries again
-    fs::remove(folder_ / file_name(step), ignored);
+    fs::remove(path, ignored);
+    valid_.erase(step);
   }
 }
 
-bool has_training_states(const fs::path& folder) { return fs::exists(folder) && !steps_in(folder).empty(); }
+bool TrainingStateFolder::is_valid(int64_t step) {
+  if (valid_.contains(step)) return true;
+  try {
+    load_training_state(folder_ / file_name(step));
+  } catch (const FormatError&) {
+    return false;
+  } catch (const IOError&) {
+    return false;
+  }
+  valid_.insert(step);
+  return true;
+}
+
+bool has_training_states(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder, error)) return !steps_in(folder).empty();
+  if (error) detail::throw_io_error("read the folder", folder, error.value());
+  return false;
+}
 
 std::optional<FoundTrainingState> newest_training_state(const fs::path& folder) {
-  std::vector<std::string> damaged;
-  for (const int64_t step : steps_in(folder)) {
-    const fs::path path = folder / file_name(step);
-    try {
-      return FoundTrainingState{load_training_state(path), path, std::move(damaged)};
-    } catch (const Error& error) {
-      damaged.emplace_back(error.what());
-    }
+  // A run that saves there meanwhile removes old states, perhaps all that were listed.
+  constexpr int kLists = 100;
+  for (int i = 0; i < kLists; ++i) {
+    bool gone = false;
+    if (auto found = newest_of(folder, gone); found || !gone) return found;
   }
-  if (damaged.empty()) return {};
-  throw FormatError(str(detail::quote_path(folder), ": none of its ", damaged.size(),
-                        " training states is valid; the newest: ", damaged.front()));
+  throw IOError(str("cannot read ", detail::quote_path(folder),
+                    ": its states change faster than they can be read; wait for the run that saves there"));
 }
 
 }  // namespace thimble

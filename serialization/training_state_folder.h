@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,9 +23,10 @@ namespace thimble {
 /// Writes "state-<step>.safetensors" files, each whole or not at all, by a thread of its own.
 class TrainingStateFolder {
  public:
-  /// Makes the folder if there is none, and removes what a killed run has left half-written. Until the object goes no
-  /// other may be made for the folder, in this process or another. `keep` is how many states stay. Throws IOError,
-  /// ValueError for a keep below 1.
+  /// Makes the folder if there is none. Until the object goes no other may be made for the folder, in this process or
+  /// another: it locks the file ".lock" there, which stays. Removes what a killed run has left half-written
+  /// (".state-*.tmp"), unless the file system has no locks. `keep` is how many states stay. Throws IOError, ValueError
+  /// for a keep below 1.
   explicit TrainingStateFolder(const std::filesystem::path& folder, int64_t keep = 3);
   /// Waits until all is written; an error that nobody has asked for is lost.
   ~TrainingStateFolder();
@@ -32,12 +34,15 @@ class TrainingStateFolder {
   TrainingStateFolder& operator=(const TrainingStateFolder&) = delete;
 
   /// Hands a state over to be written and returns. A state that still waits for the one before it to be written gives
-  /// way to this one. Once it is on disk, states of later steps (damaged, or from a run that was resumed before them)
-  /// and all but the last `keep` are removed. Throws the IOError of an earlier save, whose state is not in the folder;
-  /// those before it are, and this one will be written nevertheless.
+  /// way to this one. Once it is on disk, states of later steps (damaged, or from a run that was resumed before them),
+  /// damaged ones of earlier steps, and all but the last `keep` valid ones are removed; what cannot be read stays, and
+  /// does not count. Throws the error of an earlier save, whose state is not in the folder (IOError, ValueError,
+  /// std::bad_alloc); those before it are, and this one will be written nevertheless.
   void save(int64_t step, TrainingState state);
 
-  /// Waits until all is written. Throws the IOError of a save.
+  /// Waits until all is written: what was saved does not give way any more.
+  void wait();
+  /// The same. Throws the error of a save.
   void flush();
 
  private:
@@ -47,7 +52,8 @@ class TrainingStateFolder {
   };
 
   void work();
-  void write(const Pending& pending) const;
+  void write(const Pending& pending);
+  bool is_valid(int64_t step);
   void rethrow_error(std::unique_lock<std::mutex>& lock);
 
   std::filesystem::path folder_;
@@ -58,10 +64,11 @@ class TrainingStateFolder {
   std::optional<Pending> pending_;
   bool writing_ = false, stopping_ = false;
   std::exception_ptr error_;
+  std::set<int64_t> valid_;  // known to be so: written or read by this object; for the writer alone
   std::thread writer_;
 };
 
-/// Whether the folder exists and holds files that are named as training states.
+/// Whether the folder exists and holds files that are named as training states. Throws IOError if it cannot be told.
 bool has_training_states(const std::filesystem::path& folder);
 
 struct FoundTrainingState {
@@ -69,8 +76,10 @@ struct FoundTrainingState {
   std::filesystem::path path;
   std::vector<std::string> damaged;  ///< what is wrong with newer ones, which were passed over
 };
-/// The valid state of the highest step; none if the folder holds no states at all. Throws IOError if the folder cannot
-/// be read, FormatError if it holds states of which none is valid.
+/// The valid state of the highest step; none if the folder holds no states at all. Throws IOError if the folder or a
+/// state that is newer than this cannot be read, VersionError for one that a later program has written, FormatError for
+/// another file of such a name (none of these is damaged: to go on from an earlier state would mean to lose it), and if
+/// all states are damaged.
 std::optional<FoundTrainingState> newest_training_state(const std::filesystem::path& folder);
 
 }  // namespace thimble

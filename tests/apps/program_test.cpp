@@ -694,6 +694,26 @@ TEST_F(ProgramTest, TheChildThatBenchTimesTakesThreadsAndAnyName) {
   EXPECT_EQ(dashed.status, 0) << dashed.err;
 }
 
+TEST_F(ProgramTest, OnlyProductsOfFloatsNeedOpenBlas) {
+  train("m.st");
+  ASSERT_EQ(run({"quantize", "m.st", "--data", "data", "--out", "q.st"}).status, 0);
+  std::filesystem::create_directory(folder / "libraries");
+  write_bytes(folder / "libraries" / "libopenblas.so.0", "not a library");
+  const auto run_without = [&](std::vector<std::string> arguments) {
+    const std::vector<std::string> start{"/usr/bin/env", "LD_LIBRARY_PATH=" + (folder / "libraries").string(),
+                                         THIMBLE_PROGRAM};
+    arguments.insert(arguments.begin(), start.begin(), start.end());
+    return execute(arguments);
+  };
+  const Result integers = run_without({"eval", "q.st", "--data", "data"});
+  EXPECT_EQ(integers.status, 0) << integers.err;
+  const Result training = run_without({"train", "--data", "data", "--out", "new.st"});
+  EXPECT_EQ(training.status, 1);
+  EXPECT_THAT(training.err, testing::HasSubstr("cannot load OpenBLAS"));
+  EXPECT_EQ(std::ranges::count(training.err, '\n'), 1) << training.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "new.st"));
+}
+
 TEST_F(ProgramTest, FileNamesMayHoldAnything) {
   train("m.st");
   const std::string odd = "odd \"name\"\n\xff.st";

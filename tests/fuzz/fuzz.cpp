@@ -21,6 +21,18 @@ const std::filesystem::path& MemoryFile::holding(std::string_view bytes) {
   return path_;
 }
 
+Folder::Folder() {
+  std::filesystem::path parent = "/dev/shm";
+  if (access(parent.c_str(), W_OK) != 0) parent = std::filesystem::temp_directory_path();
+  path_ = parent / ("thimble-fuzz-" + std::to_string(getpid()));
+  std::filesystem::create_directory(path_);
+}
+
+Folder::~Folder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
 void report(std::string_view finding) {
   std::cerr << "finding: " << finding << std::endl;
   std::abort();

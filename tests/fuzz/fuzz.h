@@ -32,6 +32,19 @@ class MemoryFile {
   std::filesystem::path path_;
 };
 
+/// A folder for files that are renamed, which a file in memory cannot be. In memory where the system has such a folder.
+class Folder {
+ public:
+  Folder();
+  ~Folder();
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// Ends the program as a crash does, so that the input is kept.
 [[noreturn]] void report(std::string_view finding);
 

@@ -7,6 +7,9 @@
 
 #include <zlib.h>
 
+#include "tests/deflate.h"
+#include "tests/fuzz/qat_run.h"
+#include "tests/training_run.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/activation.h>
@@ -29,6 +32,7 @@
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_state.h>
 
 using namespace thimble;
 namespace fs = std::filesystem;
@@ -176,20 +180,7 @@ std::string idx(int code, const std::vector<int>& sizes, size_t bytes) {
   return out + std::string(bytes, '\1');
 }
 
-std::string gzipped(std::string bytes) {
-  z_stream stream{};
-  check<IOError>(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK,
-                 "zlib cannot be used");
-  std::string out(deflateBound(&stream, bytes.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
+std::string gzipped(const std::string& bytes) { return deflated(bytes, 16 + MAX_WBITS); }
 
 void write_idx(const fs::path& folder) {
   const std::vector<std::pair<std::string, std::string>> files{
@@ -211,9 +202,27 @@ void write_attributes(const fs::path& folder) {
                        {"number", 0.5},
                        {"text", std::string("words")},
                        {"integers", std::vector<int64_t>{1, 2}},
-                       {"numbers", std::vector<double>{0.5, HUGE_VAL}},
+                       {"numbers", std::vector<double>{0.5, HUGE_VAL, NAN}},
                        {"none", std::vector<double>{}}};
   write_bytes(folder / "graph_json" / "attributes", detail::attributes_to_text(all));
+}
+
+// With what the program notes of its progress.
+void write_training_states(const fs::path& folder) {
+  const Attributes progress{{"epoch", int64_t{1}},
+                            {"step", int64_t{2}},
+                            {"loss_sum", 0.5},
+                            {"epochs.train_loss", std::vector<double>{0.25}},
+                            {"settings.model", std::string("mlp")}};
+  const fs::path states = folder / "training_state";
+  fs::create_directories(states);
+  TrainingRun run;
+  save_training_state(states / "start", run.state());
+  run.steps(2);
+  save_training_state(states / "mlp", run.state(progress));
+  fuzz::QatRun qat;
+  qat.step();
+  save_training_state(states / "qat", capture(qat.net, qat.optimizer, default_generator(), progress));
 }
 
 }  // namespace
@@ -231,6 +240,7 @@ int main(int argc, char** argv) try {
   write_numpy(folder);
   write_idx(folder);
   write_attributes(folder);
+  write_training_states(folder);
   return 0;
 } catch (const std::exception& error) {
   std::cerr << "fuzz_seeds: " << error.what() << '\n';

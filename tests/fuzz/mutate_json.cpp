@@ -78,6 +78,7 @@ json interesting_value(Random& random) {
       json::array({-1, 2, 3}),
       json::array({1, 1, 1, 1, 1, 1, 1, 1, 1}),
       json{{"double", "inf"}},
+      json{{"double", "nan"}},
       json{{"double", json::array()}},
   };
   return one_of(values, random);

@@ -53,6 +53,26 @@ TEST_F(Checksums, AreNoPartOfTheMetadata) {
 TEST_F(Checksums, AreMissingFromFilesOfOthersWhichLoad) {
   EXPECT_FALSE(verify_bytes(file_of(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "xy")));
   EXPECT_FALSE(verify_bytes(file_of(R"({"__metadata__":{"format":"pt"}})", "")));
+  EXPECT_FALSE(verify_bytes(file_of(R"({"__metadata__":{"format":"thimble","format_version":"1.0"}})", "")));
+  EXPECT_THAT(message_of<FormatError>([&] {
+                (void)verify_bytes(file_of(R"({"__metadata__":{"format":"thimble","format_version":"1.1"}})", ""));
+              }),
+              HasSubstr("its checksums ('thimble.crc32') are missing"));
+}
+
+TEST_F(Checksums, CanBeDemandedWhenLoading) {
+  std::mt19937 random(2);
+  const NDArray view = random_array({3, 4}, DType::float32, random).transpose(0, 1);
+  save_safetensors(file, {{"k", "v"}}, {{"t", view}});
+  const TensorFile loaded = load_verified_safetensors(file);
+  EXPECT_EQ(loaded.metadata.at("k"), "v");
+  EXPECT_EQ(loaded.tensors.at(0).second.to_vector<float>(), view.to_vector<float>());
+  std::string bytes = read_bytes(file);
+  bytes.back() ^= 1;
+  const auto demand = [](const auto& path) { (void)load_verified_safetensors(path); };
+  EXPECT_THAT(format_error_of(bytes, demand), HasSubstr("tensor 't' has checksum"));
+  EXPECT_THAT(format_error_of(file_of(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", "xy"), demand),
+              HasSubstr("no checksums"));
 }
 
 TEST_F(Checksums, NameTheTensorThatIsDamagedAndBothSums) {
@@ -116,28 +136,18 @@ TEST_F(DamagedModel, IsRefusedWhenCutShort) {
   }
 }
 
-// With checksums, never another model than was saved; without, a model that runs, or an error.
+// Never another model than was saved: a model that runs, or an error, and in any case the sums tell.
 TEST_F(DamagedModel, IsFoundByChecksumsWhicheverBitFlips) {
   save_model(int8, file);
-  nn::Graph right = load_model(file);
-  const auto expected = right(x).data().to_vector<float>();
-  int unverified = 0;
   expect_flips_survived(read_bytes(file), [&](const std::filesystem::path& path) {
-    std::vector<float> got;
-    std::string table;
     try {
       nn::Graph loaded = load_model(path);
-      table = loaded.table();
-      got = loaded(x).data().to_vector<float>();
+      loaded(x);
     } catch (const Error&) {
     }
-    ASSERT_FALSE(verify_safetensors(path)) << "a flipped bit was not found";
-    // It has hit the checksums' name: what else the file holds is untouched.
-    ++unverified;
-    EXPECT_EQ(table, right.table());
-    EXPECT_EQ(got, expected);
+    (void)verify_safetensors(path);
+    ADD_FAILURE() << "a flipped bit was not found";
   });
-  EXPECT_LT(unverified, 1000);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/serialization/round_trip.h"
+#include "tests/training_run.h"
 #include <thimble/core/ops.h>
 #include <thimble/nn/activation.h>
 #include <thimble/nn/container.h>
@@ -26,6 +27,7 @@
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_state.h>
 
 namespace thimble {
 namespace {
@@ -34,6 +36,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 const fs::path kSamples = THIMBLE_TEST_DATA "/format";
+constexpr const char* kTrainingState = "training_state";
 
 nn::Graph mlp() {
   manual_seed(1);
@@ -104,9 +107,9 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
   if (const char* folder = std::getenv("THIMBLE_WRITE_SAMPLES")) write_samples(folder);
   std::map<std::string, std::set<std::string>> found;  // names by version
   for (const auto& entry : fs::recursive_directory_iterator(kSamples)) {
-    if (entry.path().extension() != ".safetensors") continue;
-    SCOPED_TRACE(entry.path());
     const std::string name = entry.path().stem();
+    if (entry.path().extension() != ".safetensors" || name == kTrainingState) continue;
+    SCOPED_TRACE(entry.path());
     found[entry.path().parent_path().filename()].insert(name);
     Checkpoint checkpoint = load_checkpoint(entry.path());
     EXPECT_EQ(verify_safetensors(entry.path()), entry.path().parent_path().filename() != "1.0");
@@ -126,6 +129,43 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
   const std::set<std::string> all{"float_mlp",       "fused_cnn",        "static_int8_mlp",
                                   "static_int8_cnn", "weight_only_int4", "dynamic_int8"};
   for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
+}
+
+Attributes sample_progress() {
+  return {{"epoch", int64_t{2}},
+          {"step", int64_t{5}},
+          {"loss_sum", 0.75},
+          {"settings.model", std::string("mlp")},
+          {"settings.lsq", false},
+          {"epochs.train_loss", std::vector<double>{0.5, HUGE_VAL}},
+          {"sizes", std::vector<int64_t>{1, 2}}};
+}
+
+void write_training_state(const fs::path& to) {
+  TrainingRun run;
+  run.steps(5);
+  const TrainingState state = run.state(sample_progress());
+  save_training_state(to / (std::string(kTrainingState) + ".safetensors"), state);
+  const json expected{
+      {"lr", state.lr}, {"generator", {state.generator.key, state.generator.position}}, {"losses", run.steps(5)}};
+  write_bytes(to / (std::string(kTrainingState) + ".json"), expected.dump() + '\n');
+}
+
+TEST(FormatSamples, TrainingStatesOfEveryVersionLoadAndGoOnAsTheyDid) {
+  if (const char* folder = std::getenv("THIMBLE_WRITE_SAMPLES")) write_training_state(folder);
+  for (const char* version : {"1.1"}) {
+    const fs::path path = kSamples / version / (std::string(kTrainingState) + ".safetensors");
+    SCOPED_TRACE(path);
+    const TrainingState state = load_training_state(path);
+    const json expected = json::parse(read_bytes(fs::path(path).replace_extension(".json")));
+    EXPECT_EQ(state.progress, sample_progress());
+    EXPECT_EQ(state.lr, expected.at("lr").get<double>());
+    EXPECT_EQ(state.generator.key, expected.at("generator").at(0).get<uint64_t>());
+    EXPECT_EQ(state.generator.position, expected.at("generator").at(1).get<uint64_t>());
+    TrainingRun run;
+    run.restore(state);
+    for (const double loss : expected.at("losses").get<std::vector<double>>()) EXPECT_NEAR(run.step(), loss, 1e-4);
+  }
 }
 
 }  // namespace

@@ -1,45 +1,21 @@
+#include <cmath>
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "tests/serialization/files.h"
-#include <thimble/core/ops/loss.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/batch_norm.h>
+#include "tests/training_run.h"
 #include <thimble/nn/container.h>
-#include <thimble/nn/dropout.h>
 #include <thimble/nn/linear.h>
+#include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state.h>
 #include <thimble/serialization/training_state_folder.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble {
 namespace {
-
-// A network whose next step depends on all that a state holds: parameters, running statistics, moments, and the
-// generator, by dropout and by its data.
-struct TrainingRun {
-  TrainingRun() { manual_seed(7); }
-
-  double step() {
-    const Tensor x = randn({8, 6}, default_generator());
-    const Tensor labels = NDArray::from_vector(std::vector<int64_t>{0, 1, 2, 0, 1, 2, 0, 1});
-    const Tensor loss = cross_entropy(net(x), labels);
-    optimizer.zero_grad();
-    loss.backward();
-    optimizer.set_lr(optimizer.lr() * 0.9);
-    optimizer.step();
-    return loss.item<double>();
-  }
-  std::vector<double> steps(int n) {
-    std::vector<double> losses;
-    for (int i = 0; i < n; ++i) losses.push_back(step());
-    return losses;
-  }
-  TrainingState state(const Attributes& progress = {}) {
-    return capture(net, optimizer, default_generator(), progress);
-  }
-  void restore(const TrainingState& state) { thimble::restore(state, net, optimizer, default_generator()); }
-
-  nn::Sequential net{nn::Linear(6, 12), nn::BatchNorm1d(12), nn::ReLU(), nn::Dropout(0.3), nn::Linear(12, 3)};
-  optim::AdamW optimizer{net.parameters()};
-};
 
 TEST(TrainingStateTest, ARunGoesOnWithTheSameLosses) {
   TempFolder folder;
@@ -67,13 +43,89 @@ TEST(TrainingStateTest, ACopyStaysAsItWas) {
   EXPECT_EQ(run.steps(4), expected);
 }
 
-TEST(TrainingStateTest, AStateOfAnotherModelIsRefused) {
+// The array of a state with this name.
+NDArray& array_of(TrainingState& state, const std::string& name) {
+  for (auto* arrays : {&state.model, &state.optimizer})
+    for (auto& [own, array] : *arrays)
+      if (own == name) return array;
+  throw ValueError("there is no " + name);
+}
+
+// Each has the optimizer's state of another moment and another learning rate, which must not be taken over.
+TEST(TrainingStateTest, AStateThatDoesNotFitChangesNothing) {
+  TrainingRun run;
+  run.steps(2);
+  const TrainingState other = run.state();
+  run.steps(2);
+  const TrainingState before = run.state();
+  const std::vector<double> expected = run.steps(3);
+  const auto full = [](int64_t value) { return NDArray::from_vector<int64_t>({value}, {}); };
+  const std::vector<std::pair<const char*, std::function<void(TrainingState&)>>> faults{
+      {"a tensor that the model lacks", [](TrainingState& s) { s.model.back().first = "fc.weight"; }},
+      {"a tensor of another shape", [](TrainingState& s) { s.model.back().second = NDArray::zeros({7}); }},
+      {"a tensor that is missing", [](TrainingState& s) { s.model.pop_back(); }},
+      {"a moment of another shape", [](TrainingState& s) { array_of(s, "3.exp_avg") = NDArray::zeros({7}); }},
+      {"a moment that is missing", [](TrainingState& s) { s.optimizer.pop_back(); }},
+      {"a learning rate below 0", [](TrainingState& s) { s.lr = -1; }},
+      {"a learning rate that is none", [](TrainingState& s) { s.lr = NAN; }},
+      {"steps below 0", [&](TrainingState& s) { array_of(s, "1.step") = full(-1); }},
+      {"as many steps as int64 holds", [&](TrainingState& s) { array_of(s, "1.step") = full(INT64_MAX); }},
+      {"more steps than doubles count", [&](TrainingState& s) { array_of(s, "1.step") = full(int64_t{1} << 53); }},
+  };
+  for (const auto& [name, spoil] : faults) {
+    SCOPED_TRACE(name);
+    run.restore(before);
+    TrainingState wrong = other;
+    spoil(wrong);
+    EXPECT_THROW(run.restore(wrong), Error);
+    EXPECT_EQ(run.optimizer.lr(), before.lr);
+    EXPECT_EQ(run.steps(3), expected);
+  }
+  TrainingState most = before;
+  array_of(most, "1.step") = full((int64_t{1} << 53) - 1);
+  run.restore(most);
+  run.step();
+}
+
+// A layer that looks at its arrays only when they are in place.
+struct Positive : nn::Module {
+  Tensor value = register_buffer("value", NDArray::ones({}));
+  Tensor forward(const Tensor& x) override { return x * value; }
+  void state_changed() override { check<ValueError>(value.item<float>() > 0, "not positive"); }
+};
+
+TEST(TrainingStateTest, AStateThatALayerRefusesChangesNothing) {
+  nn::Sequential net{nn::Linear(2, 2), Positive()};
+  optim::Adam adam(net.parameters());
+  Generator generator;
+  const TrainingState before = capture(net, adam, generator, {});
+  TrainingState wrong = before;
+  wrong.lr = 0.5;
+  array_of(wrong, "0.bias") = NDArray::full({2}, 9);
+  array_of(wrong, "1.value") = NDArray::full({}, -1);
+  EXPECT_THROW(restore(wrong, net, adam, generator), ValueError);
+  EXPECT_EQ(adam.lr(), before.lr);
+  const TrainingState after = capture(net, adam, generator, {});
+  for (size_t i = 0; i < before.model.size(); ++i)
+    EXPECT_EQ(after.model[i].second.to_vector<float>(), before.model[i].second.to_vector<float>());
+}
+
+TEST(TrainingStateTest, ErrorsAreOneLineWhateverTheNamesAre) {
+  TrainingRun run;
+  TrainingState wrong = run.state();
+  wrong.model.back().first = "two\nlines";
+  EXPECT_THAT(message_of<ValueError>([&] { run.restore(wrong); }), testing::HasSubstr("'two\\nlines'"));
+}
+
+TEST(TrainingStateTest, LearningRatesThatAreNoneAreFormatErrors) {
+  TempFolder folder;
   TrainingRun run;
   TrainingState state = run.state();
-  nn::Linear other(6, 3);
-  optim::SGD sgd(other.parameters(), {.momentum = 0.9});
-  Generator generator;
-  EXPECT_THROW(restore(state, other, sgd, generator), Error);
+  for (const double lr : {-1.0, HUGE_VAL}) {
+    state.lr = lr;
+    save_training_state(folder / "s", state);
+    EXPECT_THROW(load_training_state(folder / "s"), FormatError) << lr;
+  }
 }
 
 TEST(TrainingStateTest, FilesThatAreNoStatesAreRefused) {
@@ -90,7 +142,8 @@ TEST(TrainingStateTest, FilesThatAreNoStatesAreRefused) {
   auto metadata = file.metadata;
   metadata["format_version"] = "2.0";
   save_safetensors(folder / "newer", metadata, file.tensors);
-  EXPECT_THROW(load_training_state(folder / "newer"), FormatError);
+  EXPECT_THAT(message_of<VersionError>([&] { load_training_state(folder / "newer"); }),
+              testing::AllOf(testing::HasSubstr("newer': "), testing::HasSubstr("format version '2.0'")));
   metadata = file.metadata;
   metadata["run"] = "{}";
   save_safetensors(folder / "less", metadata, file.tensors);
@@ -142,6 +195,14 @@ TEST_F(TrainingStateFolderTest, KeepsTheLast) {
   EXPECT_TRUE(std::filesystem::exists(file(10)));
 }
 
+TEST_F(TrainingStateFolderTest, WhatWasWaitedForDoesNotGiveWay) {
+  for (const int64_t step : {1, 2, 3, 4}) {
+    states.save(step, run.state());
+    states.wait();
+    EXPECT_TRUE(std::filesystem::exists(file(step)));
+  }
+}
+
 TEST_F(TrainingStateFolderTest, DamagedStatesArePassedOver) {
   save(1);
   save(2);
@@ -155,7 +216,115 @@ TEST_F(TrainingStateFolderTest, DamagedStatesArePassedOver) {
   EXPECT_THROW(newest_training_state(folder / "states"), FormatError);
 }
 
-// Were the damaged state to count as one of the last, the run's own would be removed.
+// To go on from an earlier one would remove it, though nothing may be wrong with it.
+TEST_F(TrainingStateFolderTest, AStateThatCannotBeReadIsNotPassedOver) {
+  save(1);
+  save(2);
+  std::filesystem::permissions(file(2), std::filesystem::perms::none);
+  const WithoutPowers nobody;
+  EXPECT_THAT(message_of<IOError>([&] { newest_training_state(folder / "states"); }),
+              testing::HasSubstr("state-2.safetensors"));
+}
+
+TEST_F(TrainingStateFolderTest, AStateOfALaterProgramIsNotPassedOver) {
+  save(1);
+  save(2);
+  const TensorFile state = load_safetensors(file(2));
+  auto metadata = state.metadata;
+  metadata["format_version"] = "2.0";
+  save_safetensors(file(2), metadata, state.tensors);
+  EXPECT_THAT(message_of<VersionError>([&] { newest_training_state(folder / "states"); }),
+              testing::AllOf(testing::HasSubstr("state-2.safetensors"), testing::HasSubstr("format version '2.0'")));
+}
+
+// Neither a later minor version that uses something unknown nor a later major one whose sums are elsewhere is damaged,
+// nor is another whole file of such a name; whichever step it has.
+TEST_F(TrainingStateFolderTest, WholeFilesThatAreNoStatesStayAndStopTheRun) {
+  save(2);
+  const TensorFile state = load_safetensors(file(2));
+  const auto with = [&](const std::string& key, const std::string& value) {
+    auto metadata = state.metadata;
+    metadata[key] = value;
+    return metadata;
+  };
+  auto tensors = state.tensors;
+  tensors.emplace_back("scheduler.x", NDArray::ones({1}));
+  const std::vector<std::function<void(const std::filesystem::path&)>> writers{
+      [&](const auto& path) { save_safetensors(path, with("format_version", "1.2"), tensors); },
+      [&](const auto& path) { save_safetensors(path, with("format", "thimble"), state.tensors); },
+      [&](const auto& path) {
+        save_safetensors(path, with("format_version", "2.0"), state.tensors);
+        std::string bytes = read_bytes(path);
+        bytes.replace(bytes.find("thimble.crc32"), 13, "thimble.other");
+        write_bytes(path, bytes);
+      }};
+  for (const auto& write : writers) {
+    for (const int64_t step : {1, 9}) write(file(step));
+    EXPECT_THROW(newest_training_state(folder / "states"), FormatError);
+    for (const int64_t step : {3, 4, 5, 6}) save(step);
+    for (const int64_t step : {1, 9}) EXPECT_TRUE(std::filesystem::exists(file(step)));
+    std::filesystem::remove(file(9));
+    EXPECT_EQ(newest(), 6);
+  }
+}
+
+// As to a run that lists the states of another, which removes them: a link to nothing is listed and cannot be opened.
+TEST_F(TrainingStateFolderTest, AStateThatIsGoneMeanwhileIsPassedOver) {
+  save(1);
+  std::filesystem::create_symlink("nowhere", file(2));
+  const auto found = newest_training_state(folder / "states");
+  EXPECT_EQ(found->path, file(1));
+  EXPECT_TRUE(found->damaged.empty());
+}
+
+TEST_F(TrainingStateFolderTest, FoldersAreNoStates) {
+  save(1);
+  std::filesystem::create_directory(file(2));
+  EXPECT_EQ(newest(), 1);
+  save(3);
+  save(4);
+  EXPECT_TRUE(std::filesystem::exists(file(2)));
+  EXPECT_TRUE(std::filesystem::exists(file(3)));
+}
+
+// Were a damaged state to count as one of the last, a valid one would be removed for it.
+TEST(TrainingStateFolders, DamagedStatesDoNotCount) {
+  TempFolder folder;
+  TrainingRun run;
+  const auto file = [&](int64_t step) { return folder / ("state-" + std::to_string(step) + ".safetensors"); };
+  for (const int64_t step : {18, 21, 24, 28}) save_training_state(file(step), run.state());
+  for (const int64_t step : {24, 28}) {
+    std::string bytes = read_bytes(file(step));
+    bytes.back() = static_cast<char>(bytes.back() ^ 1);
+    write_bytes(file(step), bytes);
+  }
+  ASSERT_EQ(newest_training_state(folder.path())->path, file(21));
+  TrainingStateFolder states(folder.path(), 3);
+  states.save(29, run.state());
+  states.flush();
+  for (const int64_t step : {24, 28}) EXPECT_FALSE(std::filesystem::exists(file(step))) << step;
+  for (const int64_t step : {18, 21, 29}) EXPECT_TRUE(std::filesystem::exists(file(step))) << step;
+  states.save(30, run.state());
+  states.flush();
+  EXPECT_FALSE(std::filesystem::exists(file(18)));
+  for (const int64_t step : {21, 29, 30}) EXPECT_TRUE(std::filesystem::exists(file(step))) << step;
+}
+
+TEST(TrainingStateFolders, WhatCannotBeReadStaysAndDoesNotCount) {
+  TempFolder folder;
+  TrainingRun run;
+  const auto file = [&](int64_t step) { return folder / ("state-" + std::to_string(step) + ".safetensors"); };
+  for (const int64_t step : {1, 2}) save_training_state(file(step), run.state());
+  const TensorFile state = load_safetensors(file(2));
+  auto metadata = state.metadata;
+  metadata["format_version"] = "2.0";
+  save_safetensors(file(2), metadata, state.tensors);
+  TrainingStateFolder states(folder.path(), 2);
+  states.save(3, run.state());
+  states.flush();
+  for (const int64_t step : {1, 2, 3}) EXPECT_TRUE(std::filesystem::exists(file(step))) << step;
+}
+
 TEST_F(TrainingStateFolderTest, StatesOfLaterStepsGiveWay) {
   save(1);
   write_bytes(file(7), "damaged");
@@ -180,9 +349,18 @@ TEST_F(TrainingStateFolderTest, OtherFilesStay) {
 
 TEST(TrainingStateFolders, WhatAKilledRunLeftHalfWrittenIsRemoved) {
   TempFolder folder;
-  write_bytes(folder / ".thimble-1-0.tmp", "half");
+  write_bytes(folder / ".state-1-0.tmp", "half");
   const TrainingStateFolder states(folder.path());
-  EXPECT_FALSE(std::filesystem::exists(folder / ".thimble-1-0.tmp"));
+  EXPECT_FALSE(std::filesystem::exists(folder / ".state-1-0.tmp"));
+}
+
+TEST(TrainingStateFolders, WhatOthersAreWritingThereStays) {
+  TempFolder folder;
+  AtomicFile model(folder / "model");
+  model.write("weights", 7);
+  const TrainingStateFolder states(folder.path());
+  model.commit();
+  EXPECT_EQ(read_bytes(folder / "model"), "weights");
 }
 
 TEST(TrainingStateFolders, AnErrorOfSavingIsReportedOnceAndTheNextSaveGoesWell) {
@@ -207,6 +385,18 @@ TEST(TrainingStateFolders, MustBeFoldersThatCanBeMade) {
   EXPECT_THROW(TrainingStateFolder(folder / "file/states"), IOError);
   EXPECT_THROW(TrainingStateFolder(folder / "states", 0), ValueError);
   EXPECT_THROW(newest_training_state(folder / "missing"), IOError);
+}
+
+TEST(TrainingStateFolders, NamesThatCannotBeLookedAtAreErrors) {
+  TempFolder folder;
+  std::filesystem::create_symlink("loop", folder / "loop");
+  for (const std::string& name : {std::string(300, 'x'), std::string("loop")}) {
+    EXPECT_THAT(message_of<IOError>([&] { (void)has_training_states(folder / name); }),
+                testing::HasSubstr("cannot read the folder"));
+    EXPECT_THROW(TrainingStateFolder(folder / name), IOError);
+    EXPECT_THROW(newest_training_state(folder / name), IOError);
+  }
+  EXPECT_FALSE(has_training_states(folder / "missing"));
 }
 
 }  // namespace
