@@ -64,6 +64,12 @@ Tensor BatchNorm::run(const Tensor& x, bool relu) {
   return y;
 }
 
+void BatchNorm::state_changed() {
+  constexpr int64_t kMost = int64_t{1} << 53;  // training counts on, which must not overflow
+  const auto count = num_batches_tracked.item<int64_t>();
+  check<ValueError>(count >= 0 && count < kMost, type(), ": num_batches_tracked is ", count, ", not in [0, 2^53)");
+}
+
 Attributes BatchNorm::attributes() const {
   return {{"num_features", num_features()}, {"eps", eps_}, {"momentum", momentum_}, {"affine", weight.defined()}};
 }

@@ -38,6 +38,9 @@ class BatchNorm : public Module {
   BatchNorm(const char* type, Tensor weight, Tensor bias, Tensor running_mean, Tensor running_var, double eps,
             double momentum);
 
+  /// Throws ValueError for a num_batches_tracked that nothing can have counted.
+  void state_changed() override;
+
  private:
   virtual bool takes(const Shape& shape) const = 0;
   Tensor run(const Tensor& x, bool relu);

@@ -1,5 +1,6 @@
 // Convolutions, normalizations and pools as layers.
 #include <cmath>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -149,6 +150,17 @@ TEST(BatchNorm2d, KeepsRunningStatisticsAsPyTorchNamesThem) {
   bn(x);
   EXPECT_EQ(values(bn.running_mean), before);
   EXPECT_EQ(bn.num_batches_tracked.item<int64_t>(), 2);
+}
+
+TEST(BatchNorm2d, RefusesACountThatTrainingCannotGoOnFrom) {
+  BatchNorm2d bn(1);
+  auto state = bn.state();
+  for (const int64_t count : {int64_t{-1}, int64_t{1} << 53, std::numeric_limits<int64_t>::max()}) {
+    std::vector<std::pair<std::string, NDArray>> arrays;
+    for (const auto& [name, tensor] : state) arrays.emplace_back(name, tensor.data());
+    arrays.back().second = NDArray::from_vector<int64_t>({count}, Shape{});
+    EXPECT_THAT([&] { bn.load_state(arrays); }, ThrowsMessage<ValueError>(HasSubstr(str("tracked is ", count))));
+  }
 }
 
 TEST(ConvBNReLU, IsReluOfBatchNormOfConv) {
