@@ -48,10 +48,7 @@ std::string fingerprint(const data::Dataset& dataset) {
   data::DataLoader loader(dataset, {.batch_size = 1000});
   uint32_t sum = 0;
   for (const data::Batch& batch : loader)
-    for (const Tensor& tensor : {batch.images, batch.labels}) {
-      const NDArray& array = tensor.data();
-      sum = detail::crc32({static_cast<const char*>(array.raw()), static_cast<size_t>(array.nbytes())}, sum);
-    }
+    for (const Tensor& tensor : {batch.images, batch.labels}) sum = detail::crc32_of(tensor.data(), sum);
   return str(dataset.size(), " images ", dataset.image_shape(), ", checksum ", sum);
 }
 

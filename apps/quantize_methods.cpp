@@ -6,7 +6,7 @@
 #include "apps/datasets.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
-#include "apps/training_loop.h"
+#include "apps/training_run.h"
 #include <thimble/core/ops/reduce.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/evaluate.h>
@@ -47,16 +47,13 @@ constexpr double kFrozenPart = 0.25;
 // What the result depends on, see StateKeeper.
 Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, const data::Dataset& train,
                        const data::Dataset& test) {
+  if (!o.states.in_use()) return {};
   uint32_t checksum = 0;
-  for (const auto& [name, tensor] : loaded.graph.state()) {
-    const NDArray dense = tensor.data().contiguous();
-    const std::string_view bytes(static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes()));
-    checksum = detail::crc32(bytes, checksum);
-  }
+  for (const auto& [name, tensor] : loaded.graph.state()) checksum = detail::crc32_of(tensor.data(), checksum);
   return {{"--method", o.method},
           {"model", str("checksum ", checksum)},
-          {"training data", o.states.in_use() ? fingerprint(train) : ""},
-          {"test data", o.states.in_use() ? fingerprint(test) : ""},
+          {"training data", fingerprint(train)},
+          {"test data", fingerprint(test)},
           {"--weight-bits", int64_t{o.weight_bits}},
           {"--activation-bits", int64_t{o.activation_bits}},
           {"--granularity", o.granularity},
@@ -89,34 +86,21 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   const optim::Schedule schedule = optim::cosine(steps);
   // Not the first step: observers have seen nothing before it.
   const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
-  const auto freeze = [&] {
+  const auto before_step = [&, frozen = false](int64_t step) mutable {
+    optimizer.set_lr(o.lr * schedule(step));
+    if (step < last_part || frozen) return;
+    frozen = true;
     quant::freeze_bn_stats(prepared);
     quant::disable_observer(prepared);
   };
-  StateKeeper states(o.states, settings_of(loaded, o, train, test), prepared, optimizer, out);
-  TrainingProgress progress = states.resume(o.epochs, loader.size());
-  if (progress.epoch() * loader.size() + progress.current.steps > last_part) freeze();
-  loader.set_epoch(progress.epoch());
-  while (progress.epoch() < o.epochs) {
-    const std::string title = str("epoch ", progress.epoch() + 1, "/", o.epochs);
-    EpochResult& epoch = progress.current;
-    const int64_t steps_before = progress.epoch() * loader.size();
-    prepared.train();
-    loader.skip(epoch.steps);
-    const auto before_step = [&](int64_t step) {
-      optimizer.set_lr(o.lr * schedule(steps_before + step));
-      if (steps_before + step == last_part) freeze();
-    };
-    const auto after_step = [&] { states.after_step(steps_before + epoch.steps, progress); };
-    train_epoch(prepared, optimizer, loader, title, {.before = before_step, .after = after_step}, epoch);
-    const Evaluation evaluation = evaluate(prepared, test);
-    out << title << ": train loss " << fixed(epoch.loss(), 4) << ", test accuracy "
-        << fixed(100 * evaluation.accuracy, 2) << " % (fake-quantized), " << fixed(epoch.seconds, 1) << " s\n"
+  const auto print_epoch = [&](const std::string& title, const EpochRecord& record) {
+    out << title << ": train loss " << fixed(record.train_loss, 4) << ", test accuracy "
+        << fixed(100 * record.test_accuracy, 2) << " % (fake-quantized), " << fixed(record.seconds, 1) << " s\n"
         << std::flush;
-    progress.epochs.push_back(record_of(epoch, evaluation));
-    progress.current = {};
-  }
-  states.finish(steps, progress);
+  };
+  StateKeeper states(o.states, settings_of(loaded, o, train, test), prepared, optimizer, out);
+  train_epochs(prepared, optimizer, loader, test, o.epochs, states,
+               {.before_step = before_step, .after_epoch = print_epoch});
   prepared.eval();
   QuantizedModel quantized;
   quantized.graph = quant::convert(prepared, &quantized.report);

@@ -31,6 +31,23 @@ std::string described(const Attributes& settings, const std::string& key) {
   return "no " + key;
 }
 
+struct Difference {
+  std::string theirs, ours;
+};
+
+// All that two runs do not share, in the order of its names.
+std::vector<Difference> differences(const Attributes& theirs, const Attributes& ours) {
+  std::set<std::string> keys;
+  for (const Attributes* settings : {&theirs, &ours})
+    for (const auto& [key, value] : *settings) keys.insert(key);
+  std::vector<Difference> all;
+  for (const std::string& key : keys) {
+    Difference each{described(theirs, key), described(ours, key)};
+    if (each.theirs != each.ours) all.push_back(std::move(each));
+  }
+  return all;
+}
+
 void warn(const std::string& message) { std::cerr << "thimble: warning: " << detail::printable(message) << '\n'; }
 
 bool same_folder(const std::string& a, const std::string& b) {
@@ -126,16 +143,10 @@ TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
 }
 
 void StateKeeper::check_settings(const FoundTrainingState& found) const {
-  const Attributes theirs = found.state.progress.part(kSettings);
-  std::set<std::string> keys;
-  for (const Attributes* settings : {&theirs, &settings_})
-    for (const auto& [key, value] : *settings) keys.insert(key);
   std::string before, now;
-  for (const std::string& key : keys) {
-    const std::string one = described(theirs, key), other = described(settings_, key);
-    if (one == other) continue;
-    before += (before.empty() ? "" : ", ") + one;
-    now += (now.empty() ? "" : ", ") + other;
+  for (const auto& [theirs, ours] : differences(found.state.progress.part(kSettings), settings_)) {
+    before += (before.empty() ? "" : ", ") + theirs;
+    now += (now.empty() ? "" : ", ") + ours;
   }
   check<ValueError>(before.empty(), detail::quote_path(found.path), " is of a run with ", before, ", this one has ",
                     now, "; go on with the same options, or name another folder");
@@ -149,13 +160,9 @@ Attributes StateKeeper::conditions() {
 }
 
 void StateKeeper::compare_conditions(const FoundTrainingState& found) {
-  const Attributes theirs = found.state.progress.part(kConditions), ours = conditions();
-  for (const auto& [key, value] : ours) {
-    const std::string before = described(theirs, key), now = described(ours, key);
-    if (before != now)
-      warn(str("the run was saved with ", before, " and goes on with ", now,
-               ": its results may differ in their last bits"));
-  }
+  for (const auto& [theirs, ours] : differences(found.state.progress.part(kConditions), conditions()))
+    warn(str("the run was saved with ", theirs, " and goes on with ", ours,
+             ": its results may differ in their last bits"));
 }
 
 void StateKeeper::after_step(int64_t step, const TrainingProgress& progress) {

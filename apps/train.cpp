@@ -7,12 +7,11 @@
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/state_keeper.h"
-#include "apps/training_loop.h"
 #include "apps/training_progress.h"
+#include "apps/training_run.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/evaluate.h>
 #include <thimble/nn/optim/optimizer.h>
 #include <thimble/nn/optim/schedule.h>
 #include <thimble/nn/trace.h>
@@ -50,9 +49,10 @@ optim::Schedule make_schedule(const Options& o, int64_t steps) {
 
 // What the result depends on: a state of a run with others is not one of this run.
 Attributes settings_of(const Options& o, const data::Dataset& train, const data::Dataset& test) {
+  if (!o.states.in_use()) return {};
   Attributes settings{{"--dataset", o.dataset},
-                      {"training data", o.states.in_use() ? fingerprint(train) : ""},
-                      {"test data", o.states.in_use() ? fingerprint(test) : ""},
+                      {"training data", fingerprint(train)},
+                      {"test data", fingerprint(test)},
                       {"--model", o.model.name},
                       {"--hidden", int64_t{o.model.hidden}},
                       {"--layers", int64_t{o.model.layers}},
@@ -100,23 +100,10 @@ void run(const Options& o) {
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
   StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
-  TrainingProgress progress = states.resume(o.epochs, loader.size());
-  loader.set_epoch(progress.epoch());
-  while (progress.epoch() < o.epochs) {
-    const std::string title = str("epoch ", progress.epoch() + 1, "/", o.epochs);
-    EpochResult& epoch = progress.current;
-    const int64_t steps_before = progress.epoch() * loader.size();
-    model->train();
-    loader.skip(epoch.steps);
-    const StepHooks hooks{.before = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(steps_before + step)); },
-                          .after = [&] { states.after_step(steps_before + epoch.steps, progress); }};
-    train_epoch(*model, *optimizer, loader, title, hooks, epoch);
-    const Evaluation evaluation = evaluate(*model, *test);
-    progress.epochs.push_back(record_of(epoch, evaluation));
-    print_epoch(out, title, progress.epochs.back());
-    progress.current = {};
-  }
-  states.finish(o.epochs * loader.size(), progress);
+  const TrainingProgress progress = train_epochs(
+      *model, *optimizer, loader, *test, o.epochs, states,
+      {.before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
+       .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); }});
   const nn::Graph graph = nn::trace(model->eval(), train->example());
   try {
     save_model(graph, o.out, notes.to_attributes());

@@ -13,12 +13,12 @@ namespace thimble {
 
 namespace {
 
-constexpr const char *kFormat = "thimble", *kKind = "model";
+constexpr const char* kKind = "model";
 // 1.0: the first. 1.1: checksums.
 constexpr const char* kVersion = "1.1";
 
 Checkpoint checkpoint_of(const TensorFile& file) {
-  detail::check_format(file, kFormat, kKind);
+  detail::check_format(file, detail::kModelFormat, kKind);
   Checkpoint checkpoint{detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
                         detail::attributes_from_text(detail::metadata_of(file, "notes", kKind))};
   checkpoint.graph.load_state(file.tensors);
@@ -54,7 +54,7 @@ struct Content {
 Content content_of(const nn::Graph& graph, const Attributes& notes) {
   graph.verify();
   const std::string json = detail::graph_to_json(graph);
-  return {{{"format", kFormat},
+  return {{{"format", detail::kModelFormat},
            {"format_version", kVersion},
            {"graph", json},
            {"notes", detail::attributes_to_text(notes)}},

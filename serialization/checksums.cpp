@@ -39,6 +39,11 @@ uint32_t crc32(std::string_view bytes, uint32_t before) {
   return static_cast<uint32_t>(crc32_z(before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
+uint32_t crc32_of(const NDArray& array, uint32_t before) {
+  const NDArray dense = array.contiguous();
+  return crc32({static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())}, before);
+}
+
 std::string format_checksums(const std::vector<uint32_t>& tensors) {
   std::string text(kDigits, '0');
   for (const uint32_t sum : tensors) text += ' ' + hex(sum);

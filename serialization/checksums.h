@@ -10,12 +10,17 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/ndarray.h>
+
 namespace thimble::detail {
 
 inline constexpr const char* kChecksumsKey = "thimble.crc32";
 
 /// CRC-32 as of zlib, gzip and PNG; of bytes in pieces, if `before` is the sum of those before.
 uint32_t crc32(std::string_view bytes, uint32_t before = 0);
+
+/// The same of the elements' bytes, in row-major order.
+uint32_t crc32_of(const NDArray& array, uint32_t before = 0);
 
 /// The value of the metadata for these tensors' sums, still with zeros for the header's digits.
 std::string format_checksums(const std::vector<uint32_t>& tensors);

@@ -8,6 +8,9 @@
 
 namespace thimble::detail {
 
+/// The "format" of models and of training states.
+inline constexpr const char *kModelFormat = "thimble", *kTrainingStateFormat = "thimble-training-state";
+
 /// The metadata `key`. Throws FormatError, saying that the file is no `kind`, if there is none.
 const std::string& metadata_of(const TensorFile& file, const std::string& key, const char* kind);
 

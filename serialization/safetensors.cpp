@@ -56,10 +56,6 @@ Layout layout_of(const std::map<std::string, std::string>& metadata,
   return layout;
 }
 
-std::string_view bytes_of(const NDArray& dense) {
-  return {static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())};
-}
-
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
   data += tensor.begin;
   const DType dtype = tensor.type->dtype;
@@ -103,7 +99,8 @@ TensorFile read(Contents contents, const std::shared_ptr<MappedFile>& file) {
 bool must_have_checksums(const std::map<std::string, std::string>& metadata) {
   const auto format = metadata.find("format"), version = metadata.find("format_version");
   if (format == metadata.end() || version == metadata.end() || !version->second.starts_with("1.")) return false;
-  return format->second == "thimble-training-state" || (format->second == "thimble" && version->second != "1.0");
+  return format->second == detail::kTrainingStateFormat ||
+         (format->second == detail::kModelFormat && version->second != "1.0");
 }
 
 bool verify(const Contents& contents) {
@@ -137,7 +134,7 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   std::vector<NDArray> dense;
   std::vector<uint32_t> checksums;
   for (const auto& [name, array] : tensors)
-    checksums.push_back(detail::crc32(bytes_of(dense.emplace_back(array.contiguous()))));
+    checksums.push_back(detail::crc32_of(dense.emplace_back(array.contiguous())));
   const std::string header = format_safetensors_header(layout.header, checksums);
   const uint64_t length = header.size();
 

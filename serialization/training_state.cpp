@@ -15,8 +15,7 @@ namespace {
 
 using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
-constexpr const char *kFormat = "thimble-training-state", *kKind = "training state";
-constexpr const char* kVersion = "1.0";
+constexpr const char *kKind = "training state", *kVersion = "1.0";
 constexpr std::string_view kModel = "model.", kOptimizer = "optimizer.";
 
 // Attributes have signed integers.
@@ -34,7 +33,7 @@ void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
 }
 
 TrainingState state_of(const TensorFile& file) {
-  detail::check_format(file, kFormat, kKind);
+  detail::check_format(file, detail::kTrainingStateFormat, kKind);
   const Attributes run = detail::attributes_from_text(detail::metadata_of(file, "run", kKind));
   TrainingState state{.model = {},
                       .optimizer = {},
@@ -88,7 +87,7 @@ void save_training_state(const std::filesystem::path& path, const TrainingState&
   add(arrays, kModel, state.model);
   add(arrays, kOptimizer, state.optimizer);
   save_safetensors(path,
-                   {{"format", kFormat},
+                   {{"format", detail::kTrainingStateFormat},
                     {"format_version", kVersion},
                     {"run", detail::attributes_to_text(run_attributes(state))},
                     {"progress", detail::attributes_to_text(state.progress)}},

@@ -1,0 +1,28 @@
+#include "apps/training_run.h"
+
+#include <thimble/nn/evaluate.h>
+
+namespace thimble::apps {
+
+TrainingProgress train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
+                              const data::Dataset& test, int64_t epochs, StateKeeper& states, const RunHooks& hooks) {
+  TrainingProgress progress = states.resume(epochs, loader.size());
+  loader.set_epoch(progress.epoch());
+  while (progress.epoch() < epochs) {
+    const std::string title = str("epoch ", progress.epoch() + 1, "/", epochs);
+    EpochResult& epoch = progress.current;
+    const int64_t steps_before = progress.epoch() * loader.size();
+    model.train();
+    loader.skip(epoch.steps);
+    const StepHooks step_hooks{.before = [&](int64_t step) { hooks.before_step(steps_before + step); },
+                               .after = [&] { states.after_step(steps_before + epoch.steps, progress); }};
+    train_epoch(model, optimizer, loader, title, step_hooks, epoch);
+    progress.epochs.push_back(record_of(epoch, evaluate(model, test)));
+    hooks.after_epoch(title, progress.epochs.back());
+    progress.current = {};
+  }
+  states.finish(epochs * loader.size(), progress);
+  return progress;
+}
+
+}  // namespace thimble::apps

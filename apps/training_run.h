@@ -1,0 +1,27 @@
+// The epochs of a training run: steps, evaluation, and states on the way.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "apps/state_keeper.h"
+#include "apps/training_progress.h"
+#include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/module.h>
+#include <thimble/nn/optim/optimizer.h>
+
+namespace thimble::apps {
+
+struct RunHooks {
+  /// Called before each step, whose number counts from the start of the run: sets the learning rate.
+  std::function<void(int64_t)> before_step;
+  /// Called when an epoch is over and evaluated.
+  std::function<void(const std::string& title, const EpochRecord&)> after_epoch;
+};
+
+/// Trains the model for as many epochs as are left where `states` resumes, evaluates it after each, and saves states.
+/// The loader begins at the start of the run. Throws as StateKeeper and train_epoch() do.
+TrainingProgress train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
+                              const data::Dataset& test, int64_t epochs, StateKeeper& states, const RunHooks& hooks);
+
+}  // namespace thimble::apps
