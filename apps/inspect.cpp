@@ -8,11 +8,15 @@
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_state.h>
 
 namespace thimble::apps {
 
 namespace {
+
+constexpr size_t kLongestText = 2000;
 
 struct Options {
   Common common;
@@ -39,18 +43,23 @@ void run(const Options& o) {
   // Before anything is printed: what a damaged file says of itself may be wrong.
   const bool verified = o.verify && verify_safetensors(o.file);
   const TensorFile file = load_safetensors(o.file);
-  // Any safetensors file can be looked at; the graph is there in a model of ours alone.
+  // Any safetensors file can be looked at; ours say what they hold besides tensors.
   const auto format = file.metadata.find("format");
-  const bool is_model = format != file.metadata.end() && format->second == "thimble";
+  const std::string format_name = format == file.metadata.end() ? "" : format->second;
   std::ostream& out = o.common.out();
   nlohmann::json result{{"nodes", nlohmann::json::array()},
                         {"tensors", nlohmann::json::array()},
                         {"metadata", nlohmann::json(file.metadata)}};
-  if (is_model) {
-    constexpr size_t kLongestNotes = 2000;
+  if (format_name == detail::kModelFormat) {
     const Checkpoint checkpoint = load_checkpoint(o.file);
-    out << checkpoint.graph.table() << "notes: " << detail::printable(str(checkpoint.notes), kLongestNotes) << "\n\n";
+    out << checkpoint.graph.table() << "notes: " << detail::printable(str(checkpoint.notes), kLongestText) << "\n\n";
     result["nodes"] = nodes_of(file.metadata.at("graph"));
+  } else if (format_name == detail::kTrainingStateFormat) {
+    const TrainingState state = load_training_state(o.file);
+    out << "the state of a training run\n  learning rate=" << state.lr << '\n';
+    for (const auto& [name, value] : state.progress)
+      out << "  " << detail::printable(str(Attributes{{name, value}}), kLongestText) << '\n';
+    out << '\n';
   }
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
   int64_t total = 0;
@@ -77,11 +86,16 @@ void run(const Options& o) {
 
 void add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("inspect", "A model's graph, tensors and quantization parameters");
+  CLI::App* command = app.add_subcommand(
+      "inspect", "A model's graph, tensors and quantization parameters; what a training state holds");
   o->common.add_to(*command);
-  command->add_option("file", o->file, "Checkpoint, or any safetensors file")->required()->type_name("FILE");
-  command->add_flag("--verify", o->verify,
-                    "Compare header and tensors with the checksums in the file, which fails if any bit is damaged");
+  command->add_option("file", o->file, "Checkpoint, training state, or any safetensors file")
+      ->required()
+      ->type_name("FILE");
+  command->add_flag(
+      "--verify", o->verify,
+      "Compare header and tensors with the checksums in the file, which fails if any bit is damaged; files of "
+      "other programs have none, and the result says so");
   command->callback([o] { run(*o); });
 }
 

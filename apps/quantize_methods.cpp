@@ -105,7 +105,8 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   QuantizedModel quantized;
   quantized.graph = quant::convert(prepared, &quantized.report);
   quantized.agreement = agreement_of(quantized.graph, prepared, test);
-  out << "integers say what training saw for " << fixed(100 * *quantized.agreement, 2) << " % of the test images\n";
+  out << "the integer model gives the same answers as the fake-quantized one for "
+      << fixed(100 * *quantized.agreement, 2) << " % of the test images\n";
   return quantized;
 }
 

@@ -88,7 +88,7 @@ void StateOptions::add_to(CLI::App& command) {
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1000000000}))
       ->needs(folder);
-  command.add_option("--keep-states", keep, "How many saved states stay, the newest")
+  command.add_option("--keep-states", keep, "How many saved states stay, the newest; the disk needs room for one more")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000))
       ->needs(folder);
@@ -124,7 +124,7 @@ TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
     out_ << "no state in " << detail::quote_path(options_.resume) << ": training from the start\n";
     return {};
   }
-  for (const std::string& damage : found->damaged) warn(damage + "; passed over");
+  for (const std::string& damage : found->damaged) warn(damage + "; passed over, and removed when the run saves there");
   check_settings(*found);
   TrainingProgress progress = TrainingProgress::from_attributes(found->state.progress);
   const bool over = progress.epoch() == epochs;

@@ -1,4 +1,4 @@
-// CRC-32 sums of a safetensors file's parts, which its metadata holds. Internal to serialization.
+// CRC-32 sums of a safetensors file's parts, which its metadata holds. For serialization and the program alone.
 //
 // The first entry of __metadata__ is "thimble.crc32": eight hex digits for the header and, after a space each, eight
 // for the bytes of each tensor, in the header's order. The header's sum is of all bytes before the data (the header's

@@ -1,4 +1,4 @@
-// What the metadata of Thimble's own safetensors files says of their format. Internal to serialization.
+// What the metadata of Thimble's own safetensors files says of their format. For serialization and the program alone.
 #pragma once
 
 #include <map>

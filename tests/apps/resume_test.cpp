@@ -127,6 +127,17 @@ TEST_F(ResumeTest, StatesOfStepsThatTheRunDoesNotHaveAreRefused) {
   EXPECT_FALSE(fs::exists(folder / "n.st"));
 }
 
+TEST_F(ResumeTest, AStateCanBeInspectedAndIsNoModel) {
+  make_state(training("m.st", saving_only(21)), 21, 30);
+  const std::string file = "states/state-21.safetensors";
+  const Result shown = run({"inspect", file});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  for (const char* part : {"the state of a training run\n", "\n  epoch=2\n", "\n  step=1\n",
+                           "\n  settings.--batch-size=20\n", "\n  learning rate=0."})
+    EXPECT_THAT(shown.out, HasSubstr(part));
+  expect_failure({"eval", file, "--data", "data"}, 1, "it is the state of a training run");
+}
+
 TEST_F(ResumeTest, CnnAndSgdToo) {
   const auto line = [](const std::string& out, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{"train", "--data", "data",  "--model", "cnn",         "--epochs", "1",

@@ -1,5 +1,7 @@
 #include <set>
 
+#include <gmock/gmock.h>
+
 #include "tests/quant/conversion.h"
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/loss.h>
@@ -162,7 +164,9 @@ TEST_F(QATTest, ConvertedGraphIsInEvaluationMode) {
   EXPECT_FALSE(converted.training());
   const NDArray images = batch(8).first.data();
   const NDArray all = converted(images).data(), first = converted(images.slice(0, 0, 3)).data();
-  EXPECT_EQ(first.to_vector<float>(), all.slice(0, 0, 3).to_vector<float>());
+  // Statistics of the batch or dropout would make another value of it; the last bits of floats may depend on it anyway.
+  EXPECT_THAT(first.to_vector<float>(),
+              testing::Pointwise(testing::FloatNear(1e-5f), all.slice(0, 0, 3).to_vector<float>()));
 }
 
 TEST_F(QATTest, TrainingRecoversWhatFewBitsLose) {
