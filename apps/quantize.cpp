@@ -8,6 +8,7 @@
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/quantize_methods.h"
+#include "apps/training_run.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 
@@ -74,7 +75,7 @@ void run(const Options& o) {
   const Images images{
       [&](data::Split split) { return open_images(loaded.notes, loaded.notes.dataset, o.data, split); }};
   const QuantizedModel quantized = quantized_model(loaded, images, o.quantize, o.common.out());
-  save_model(quantized.graph, o.out, loaded.notes.to_attributes());
+  save_trained(quantized.graph, o.out, loaded.notes.to_attributes(), quantized.advice);
 
   const auto float_size = std::filesystem::file_size(o.model), size = std::filesystem::file_size(o.out);
   if (quantized.within) print_frontier(o.common.out(), *quantized.within);

@@ -50,7 +50,8 @@ Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, cons
   if (!o.states.in_use()) return {};
   uint32_t checksum = 0;
   for (const auto& [name, tensor] : loaded.graph.state()) checksum = detail::crc32_of(tensor.data(), checksum);
-  return {{"--method", o.method},
+  return {{kSubcommand, "quantize"},
+          {"--method", o.method},
           {"model", str("checksum ", checksum)},
           {"training data", fingerprint(train)},
           {"test data", fingerprint(test)},
@@ -86,12 +87,13 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   const optim::Schedule schedule = optim::cosine(steps);
   // Not the first step: observers have seen nothing before it.
   const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
-  const auto before_step = [&, frozen = false](int64_t step) mutable {
-    optimizer.set_lr(o.lr * schedule(step));
-    if (step < last_part || frozen) return;
-    frozen = true;
+  const auto freeze = [&] {
     quant::freeze_bn_stats(prepared);
     quant::disable_observer(prepared);
+  };
+  const auto before_step = [&](int64_t step) {
+    optimizer.set_lr(o.lr * schedule(step));
+    if (step == last_part) freeze();
   };
   const auto print_epoch = [&](const std::string& title, const EpochRecord& record) {
     out << title << ": train loss " << fixed(record.train_loss, 4) << ", test accuracy "
@@ -99,10 +101,13 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
         << std::flush;
   };
   StateKeeper states(o.states, settings_of(loaded, o, train, test), prepared, optimizer, out);
+  TrainingProgress progress = states.resume(o.epochs, loader.size());
+  if (progress.steps(loader.size()) > last_part) freeze();
   train_epochs(prepared, optimizer, loader, test, o.epochs, states,
-               {.before_step = before_step, .after_epoch = print_epoch});
+               {.before_step = before_step, .after_epoch = print_epoch}, progress);
   prepared.eval();
   QuantizedModel quantized;
+  quantized.advice = states.advice();
   quantized.graph = quant::convert(prepared, &quantized.report);
   quantized.agreement = agreement_of(quantized.graph, prepared, test);
   out << "the integer model gives the same answers as the fake-quantized one for "

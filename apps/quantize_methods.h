@@ -40,6 +40,7 @@ struct QuantizedModel {
   std::optional<WithinBudget> within = {};  ///< if there was a budget
   std::optional<double> accuracy = {};      ///< with a budget: on the test images, of the graph as it is
   std::optional<double> agreement = {};     ///< of qat: share of test images of which integers say what training saw
+  std::string advice = {};                  ///< of qat: how to go on if the model cannot be saved, see StateKeeper
 };
 
 /// The method's datasets are opened when it needs them.

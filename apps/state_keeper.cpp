@@ -110,10 +110,11 @@ StateKeeper::StateKeeper(const StateOptions& options, const Attributes& settings
                          optim::Optimizer& optimizer, std::ostream& out)
     : options_(options), settings_(settings), model_(model), optimizer_(optimizer), out_(out) {
   if (options_.save.empty()) return;
+  folder_.emplace(options_.save, options_.keep);
+  // Asked when nobody else can save there any more.
   check<ValueError>(same_folder(options_.save, options_.resume) || !has_training_states(options_.save), "--save-state ",
                     detail::quote_path(options_.save),
                     " holds states of a run already: go on with it by --resume, or name another folder");
-  folder_.emplace(options_.save, options_.keep);
   interruption_.emplace();
 }
 
@@ -143,8 +144,13 @@ TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
 }
 
 void StateKeeper::check_settings(const FoundTrainingState& found) const {
+  const Attributes saved = found.state.progress.part(kSettings);
+  const auto subcommand = [](const Attributes& settings) { return settings.get<std::string>(kSubcommand, "?"); };
+  check<ValueError>(subcommand(saved) == subcommand(settings_), detail::quote_path(found.path),
+                    " is of a run of thimble ", subcommand(saved), ", and this is thimble ", subcommand(settings_),
+                    "; name another folder");
   std::string before, now;
-  for (const auto& [theirs, ours] : differences(found.state.progress.part(kSettings), settings_)) {
+  for (const auto& [theirs, ours] : differences(saved, settings_)) {
     before += (before.empty() ? "" : ", ") + theirs;
     now += (now.empty() ? "" : ", ") + ours;
   }

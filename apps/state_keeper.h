@@ -15,6 +15,9 @@ class App;
 
 namespace thimble::apps {
 
+/// The setting that says which of the program's subcommands a run is of.
+inline constexpr const char* kSubcommand = "subcommand";
+
 struct StateOptions {
   std::string save, resume;  ///< folders; empty: none
   int64_t every = 500, keep = 3;

@@ -50,7 +50,8 @@ optim::Schedule make_schedule(const Options& o, int64_t steps) {
 // What the result depends on: a state of a run with others is not one of this run.
 Attributes settings_of(const Options& o, const data::Dataset& train, const data::Dataset& test) {
   if (!o.states.in_use()) return {};
-  Attributes settings{{"--dataset", o.dataset},
+  Attributes settings{{kSubcommand, "train"},
+                      {"--dataset", o.dataset},
                       {"training data", fingerprint(train)},
                       {"test data", fingerprint(test)},
                       {"--model", o.model.name},
@@ -100,16 +101,13 @@ void run(const Options& o) {
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
   StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
-  const TrainingProgress progress = train_epochs(
-      *model, *optimizer, loader, *test, o.epochs, states,
-      {.before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
-       .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); }});
+  const RunHooks hooks{
+      .before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
+      .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); }};
+  TrainingProgress progress = states.resume(o.epochs, loader.size());
+  train_epochs(*model, *optimizer, loader, *test, o.epochs, states, hooks, progress);
   const nn::Graph graph = nn::trace(model->eval(), train->example());
-  try {
-    save_model(graph, o.out, notes.to_attributes());
-  } catch (const IOError& error) {  // nothing that has been trained is lost
-    throw IOError(error.what() + states.advice());
-  }
+  save_trained(graph, o.out, notes.to_attributes(), states.advice());
   out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},

@@ -33,6 +33,8 @@ struct TrainingProgress {
   EpochResult current;              ///< the one after them, so far
 
   int64_t epoch() const { return std::ssize(epochs); }
+  /// How many steps are done, of a run with so many an epoch.
+  int64_t steps(int64_t steps_per_epoch) const { return epoch() * steps_per_epoch + current.steps; }
 
   Attributes to_attributes() const;
   /// Throws FormatError.

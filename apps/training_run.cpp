@@ -1,12 +1,12 @@
 #include "apps/training_run.h"
 
 #include <thimble/nn/evaluate.h>
+#include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {
 
-TrainingProgress train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
-                              const data::Dataset& test, int64_t epochs, StateKeeper& states, const RunHooks& hooks) {
-  TrainingProgress progress = states.resume(epochs, loader.size());
+void train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader, const data::Dataset& test,
+                  int64_t epochs, StateKeeper& states, const RunHooks& hooks, TrainingProgress& progress) {
   loader.set_epoch(progress.epoch());
   while (progress.epoch() < epochs) {
     const std::string title = str("epoch ", progress.epoch() + 1, "/", epochs);
@@ -22,7 +22,14 @@ TrainingProgress train_epochs(nn::Module& model, optim::Optimizer& optimizer, da
     progress.current = {};
   }
   states.finish(epochs * loader.size(), progress);
-  return progress;
+}
+
+void save_trained(const nn::Graph& graph, const std::string& out, const Attributes& notes, const std::string& advice) {
+  try {
+    save_model(graph, out, notes);
+  } catch (const IOError& error) {  // nothing that has been trained is lost
+    throw IOError(error.what() + advice);
+  }
 }
 
 }  // namespace thimble::apps

@@ -7,6 +7,7 @@
 #include "apps/state_keeper.h"
 #include "apps/training_progress.h"
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/graph.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/optim/optimizer.h>
 
@@ -19,9 +20,12 @@ struct RunHooks {
   std::function<void(const std::string& title, const EpochRecord&)> after_epoch;
 };
 
-/// Trains the model for as many epochs as are left where `states` resumes, evaluates it after each, and saves states.
-/// The loader begins at the start of the run. Throws as StateKeeper and train_epoch() do.
-TrainingProgress train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader,
-                              const data::Dataset& test, int64_t epochs, StateKeeper& states, const RunHooks& hooks);
+/// Trains the model for as many epochs as are left after `progress`, evaluates it after each, and saves states. Throws
+/// as StateKeeper and train_epoch() do.
+void train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader, const data::Dataset& test,
+                  int64_t epochs, StateKeeper& states, const RunHooks& hooks, TrainingProgress& progress);
+
+/// save_model() of what a run has made. `advice` is the run's StateKeeper::advice(), which its error then ends in.
+void save_trained(const nn::Graph& graph, const std::string& out, const Attributes& notes, const std::string& advice);
 
 }  // namespace thimble::apps

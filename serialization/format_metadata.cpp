@@ -20,8 +20,9 @@ void check_version(const std::map<std::string, std::string>& metadata) {
 
 void check_format(const TensorFile& file, const std::string& expected, const char* kind) {
   const std::string& format = metadata_of(file, "format", kind);
-  check<FormatError>(format != kTrainingStateFormat || expected == format,
-                     "it is the state of a training run, which is resumed from it, and not a ", kind);
+  check<FormatError>(format == expected || format != kTrainingStateFormat,
+                     "it is the state of a training run, which is resumed from it (--resume), not a ", kind);
+  check<FormatError>(format == expected || format != kModelFormat, "it is a model, not a ", kind);
   check<FormatError>(format == expected, "its format is ", quote(format, 40), ", expected '", expected, "'");
   metadata_of(file, "format_version", kind);
   check_version(file.metadata);

@@ -15,6 +15,8 @@ const char* advice(int error) {
     case ELOOP:
     case ENAMETOOLONG:
       return "; check the path";
+    case EEXIST:
+      return "; remove what is there, or choose another name";
     case EACCES:
     case EPERM:
       return "; check the permissions of the file and of its folder";

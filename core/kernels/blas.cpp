@@ -17,14 +17,16 @@ std::string last_error() {
 template <typename Function>
 void find(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
-  check<Error>(function, std::string(THIMBLE_OPENBLAS) + " has no " + name + ": " + last_error());
+  check<Error>(function, THIMBLE_OPENBLAS " has no ", name, ": it is no OpenBLAS; install libopenblas0, or build with ",
+               "-DTHIMBLE_OPENBLAS=<path>");
 }
 
 Blas load() {
   // Never closed: its threads live as long as the process.
   void* library = dlopen(THIMBLE_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
-  check<Error>(library, "cannot load OpenBLAS, which multiplies floats: " + last_error() +
-                            "; install libopenblas0, or build with -DTHIMBLE_OPENBLAS=<path>");
+  if (!library)
+    throw Error(str("cannot load OpenBLAS, which multiplies floats: ", last_error(),
+                    "; install libopenblas0, or build with -DTHIMBLE_OPENBLAS=<path>"));
   decltype(&openblas_set_num_threads) set_num_threads;
   find(library, "openblas_set_num_threads", set_num_threads);
   set_num_threads(1);
