@@ -82,15 +82,31 @@ int Graph::calls_of_layer(const Node* node) const {
       nodes_, [&](const auto& other) { return other->kind == Node::Kind::layer && other->target == node->target; }));
 }
 
-std::string Graph::unique_name(const std::string& wanted) const {
-  std::string candidate = wanted.empty() ? "node" : wanted;
-  for (int i = 1; find(candidate); ++i) candidate = str(wanted, '_', i);
+std::string Graph::unique_name(const std::string& wanted) {
+  const std::string first = wanted.empty() ? "node" : wanted;
+  if (!find(first)) return first;
+  int64_t& suffix = suffixes_[first];  // thousands of nodes may want one name
+  std::string candidate;
+  do candidate = str(first, '_', ++suffix);
+  while (find(candidate));
   return candidate;
+}
+
+// For a layer or tensor: nodes have names of their own.
+std::string Graph::unique_target(const std::string& wanted) const {
+  std::string candidate = wanted;
+  for (int64_t i = 1; is_registered(candidate); ++i) candidate = str(wanted, '_', i);
+  return candidate;
+}
+
+void Graph::check_name_of(const Node* node) const {
+  check<ValueError>(find(node->name) == node, "graph: the name of '", node->name, "' was changed, but not by rename()");
 }
 
 Graph::Nodes::iterator Graph::position(const Node* node) {
   const auto it = std::ranges::find_if(nodes_, [&](const auto& other) { return other.get() == node; });
   check<ValueError>(it != nodes_.end(), "graph: a node of another graph was given");
+  check_name_of(node);
   return it;
 }
 
@@ -104,8 +120,10 @@ Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
 }
 
 void Graph::remove(const Node* node) {
+  const auto it = position(node);
   by_name_.erase(node->name);
-  nodes_.erase(position(node));
+  suffixes_.clear();
+  nodes_.erase(it);
 }
 
 Node* Graph::add_input(const std::string& wanted_name) {
@@ -124,10 +142,10 @@ Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> n
   const std::string node_name = unique_name(wanted_name);
   check<ValueError>(new_layer != nullptr && new_layer->is_layer(), "graph: '", node_name,
                     "' is no leaf layer; containers are traced");
-  Node* node =
-      insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, node_name, {}, std::move(inputs)}), after);
+  const std::string target = unique_target(node_name);
+  Node* node = insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, target, {}, std::move(inputs)}), after);
   try {
-    register_module(node_name, std::move(new_layer));
+    register_module(target, std::move(new_layer));
   } catch (...) {
     remove(node);
     throw;
@@ -147,11 +165,12 @@ Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   // One that the caller alone holds is in no graph, and need not be looked for among thousands.
   const std::string path = tensor.is_unique() ? "" : path_of(tensor);
   check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
+  const std::string target = unique_target(wanted_name.empty() ? node_name : wanted_name);
   if (tensor.requires_grad())
-    register_parameter(node_name, tensor);
+    register_parameter(target, tensor);
   else
-    register_buffer(node_name, tensor);
-  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::tensor, node_name, {}, {}}), nullptr);
+    register_buffer(target, tensor);
+  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::tensor, target, {}, {}}), nullptr);
 }
 
 void Graph::set_output(Node* node) {
@@ -180,27 +199,13 @@ void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
   check<ValueError>(node->kind == Node::Kind::layer || node->kind == Node::Kind::op, "graph: node '", node->name,
                     "' calls no layer and applies no op");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
-  const std::string target = unique_tensor_name(node);
+  const std::string target = unique_target(node->name);
   register_buffer(target, tensor);
   node->kind = Node::Kind::tensor;
   node->target = target;
   node->attributes = {};
   node->inputs.clear();
   edited();
-}
-
-// The node's own name, or the first name_1, name_2, ... that nothing else has: no node, layer or tensor.
-std::string Graph::unique_tensor_name(const Node* node) const {
-  const NamedTensors tensors = state();
-  const auto is_taken = [&](const std::string& name) {
-    const Node* other = find(name);
-    const auto has_name = [&](const auto& entry) { return entry.first == name; };
-    return (other && other != node) || std::ranges::any_of(children(), has_name) ||
-           std::ranges::any_of(tensors, has_name);
-  };
-  std::string candidate = node->name;
-  for (int i = 1; is_taken(candidate); ++i) candidate = str(node->name, '_', i);
-  return candidate;
 }
 
 void Graph::replace_uses(Node* old, Node* replacement) {
@@ -225,6 +230,7 @@ void Graph::rename(Node* node, const std::string& new_name) {
   check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
                     new_name, "': the name is empty or taken");
   by_name_.erase(node->name);
+  suffixes_.clear();
   node->name = new_name;
   by_name_[new_name] = node;
 }
@@ -267,6 +273,7 @@ void Graph::verify() const {
     check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
   for (const auto& node : nodes_) {
     check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
+    check_name_of(node.get());
     for (const Node* input : node->inputs) {
       check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
       check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");

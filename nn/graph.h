@@ -28,7 +28,7 @@ struct Node {
     op,      ///< an op applied outside of layers; target is the op's name
   };
 
-  std::string name;  ///< unique in the graph; how configurations name layers
+  std::string name;  ///< unique in the graph, changed by Graph::rename() alone; how configurations name layers
   Kind kind = Kind::op;
   std::string target;
   Attributes attributes;  ///< of an op; on a layer's node, whose layer has its own, what a pass leaves for a later one
@@ -79,13 +79,15 @@ class Graph : public Module {
   Node* add_input(const std::string& wanted_name);
   Node* add_op(const std::string& wanted_name, const std::string& op, Attributes attributes, std::vector<Node*> inputs,
                const Node* after = nullptr);
-  /// Adds a call of `new_layer`, a leaf layer, which the graph then owns under the node's name.
+  /// Adds a call of `new_layer`, a leaf layer, which the graph then owns under the node's name, if no other layer or
+  /// tensor has that (after a node was renamed), or with a suffix.
   Node* add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
                   const Node* after = nullptr);
   /// Adds another call of a layer that the graph has already.
   Node* add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
                  const Node* after = nullptr);
-  /// Adds a tensor, as a parameter if it requires gradients. Throws ValueError if it is in the graph already.
+  /// Adds a tensor, as a parameter if it requires gradients, which the graph then owns under the wanted name, if no
+  /// other layer or tensor has that, or with a suffix. Throws ValueError if it is in the graph already.
   Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
   void set_output(Node* node);
 
@@ -99,7 +101,7 @@ class Graph : public Module {
   /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
   void set_input(Node* node, size_t index, Node* value);
-  /// Throws ValueError if the name is empty or another node's.
+  /// What the node calls or stands for keeps its name. Throws ValueError if the name is empty or another node's.
   void rename(Node* node, const std::string& new_name);
   /// Removes a node; throws ValueError if somebody uses it. A layer without calls goes with it.
   void erase(Node* node);
@@ -123,8 +125,9 @@ class Graph : public Module {
   struct Plan;
   using Nodes = std::list<std::unique_ptr<Node>>;
 
-  std::string unique_name(const std::string& wanted) const;
-  std::string unique_tensor_name(const Node* node) const;
+  std::string unique_name(const std::string& wanted);
+  std::string unique_target(const std::string& wanted) const;
+  void check_name_of(const Node* node) const;
   Node* insert(std::unique_ptr<Node> node, const Node* after);
   void remove(const Node* node);
   Nodes::iterator position(const Node* node);
@@ -135,6 +138,7 @@ class Graph : public Module {
 
   Nodes nodes_;
   std::unordered_map<std::string, Node*> by_name_;
+  std::unordered_map<std::string, int64_t> suffixes_;  // the last that was given to a wanted name
   Node* output_ = nullptr;
   // Made on the first call after an edit. Behind pointers, so that a graph can be moved.
   std::unique_ptr<std::shared_ptr<const Plan>> plan_ = std::make_unique<std::shared_ptr<const Plan>>();

@@ -41,7 +41,7 @@ Tensor Module::call(std::span<const Tensor> inputs) {
 
 void Module::check_name(const std::string& name) const {
   check<ValueError>(!name.empty(), "register: a name is empty");
-  check<ValueError>(!registered_.contains(name), "register: the name '", name, "' is taken");
+  check<ValueError>(!is_registered(name), "register: the name '", name, "' is taken");
 }
 
 Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
@@ -148,7 +148,7 @@ void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arra
                       thimble::detail::quote(name));
   check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
                     " tensors");
-  // All is checked before anything is changed.
+  // What can be known before anything is changed.
   std::set<std::string> given;
   for (const auto& [name, array] : arrays) {
     const auto it = tensors.find(name);
@@ -159,8 +159,25 @@ void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arra
     check<DTypeError>(array.dtype() == it->second.dtype(), "load_state: ", thimble::detail::quote(name), ": dtype ",
                       array.dtype(), " is not ", it->second.dtype());
   }
-  for (const auto& [name, array] : arrays) tensors.at(name).set_data(array);
-  visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
+  std::vector<NDArray> before;
+  const auto tell_layers = [this] {
+    visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
+  };
+  for (const auto& [name, array] : arrays) {
+    Tensor& tensor = tensors.at(name);
+    before.push_back(tensor.data());
+    tensor.set_data(array);
+  }
+  try {
+    tell_layers();
+  } catch (...) {
+    for (size_t i = 0; i < arrays.size(); ++i) tensors.at(arrays[i].first).set_data(before[i]);
+    try {
+      tell_layers();
+    } catch (const Error&) {  // a layer that was about to get its first meaningful arrays
+    }
+    throw;
+  }
 }
 
 Module& Module::train(bool training) {

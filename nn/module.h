@@ -81,7 +81,7 @@ class Module {
   std::shared_ptr<Module> child(const std::string& name) const;
 
   /// Replaces arrays of state() by name. Throws ValueError for a name that is missing here or there, ShapeError or
-  /// DTypeError for an array that does not fit.
+  /// DTypeError for an array that does not fit, and what a layer's state_changed() throws; all is as before then.
   void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
 
   /// Sets training or evaluation mode here and below.
@@ -103,11 +103,13 @@ class Module {
   Tensor register_buffer(const std::string& name, Tensor buffer);
   void erase_module(const std::string& name);
   void erase_tensor(const std::string& name);
+  /// Whether a child or a tensor of this module's own has this name.
+  bool is_registered(const std::string& name) const { return registered_.contains(name); }
   /// This module's own tensor of this name; undefined if there is none.
   Tensor own_tensor(const std::string& name) const;
 
   /// Called after load_state() has replaced this module's own arrays: a layer that keeps something derived from them
-  /// (packed weights) makes it anew.
+  /// (packed weights) makes it anew. Throws ValueError for arrays that it cannot work with.
   virtual void state_changed() {}
 
  private:

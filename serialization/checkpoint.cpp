@@ -14,7 +14,7 @@ namespace thimble {
 namespace {
 
 constexpr const char* kKind = "model";
-// 1.0: the first. 1.1: checksums.
+// 1.0: the first. 1.1: checksums (and, refused by programs of 1.0, more than 4096 nodes, and NaN in notes).
 constexpr const char* kVersion = "1.1";
 
 Checkpoint checkpoint_of(const TensorFile& file) {

@@ -159,7 +159,10 @@ TEST(BatchNorm2d, RefusesACountThatTrainingCannotGoOnFrom) {
     std::vector<std::pair<std::string, NDArray>> arrays;
     for (const auto& [name, tensor] : state) arrays.emplace_back(name, tensor.data());
     arrays.back().second = NDArray::from_vector<int64_t>({count}, Shape{});
+    arrays.front().second = NDArray::full({1}, 7);
     EXPECT_THAT([&] { bn.load_state(arrays); }, ThrowsMessage<ValueError>(HasSubstr(str("tracked is ", count))));
+    EXPECT_EQ(values(bn.weight), std::vector<float>{1});
+    EXPECT_EQ(bn.num_batches_tracked.item<int64_t>(), 0);
   }
 }
 

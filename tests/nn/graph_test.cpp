@@ -115,6 +115,9 @@ TEST_F(GraphTest, VerifyFindsWhatIsWrong) {
   Graph twice = graph.clone();
   twice.find("relu")->name = "fc";
   expect_wrong(twice, "'fc' is used twice");
+  Graph renamed = graph.clone();
+  renamed.find("relu")->name = "act";
+  expect_wrong(renamed, "'act' was changed, but not by rename()");
   Graph unknown = graph.clone();
   unknown.find("relu")->target = "transmogrify";
   expect_wrong(unknown, "transmogrify");
@@ -217,7 +220,7 @@ TEST_F(GraphTest, NamesOfErasedNodesAreFree) {
   EXPECT_EQ(graph.tensor(tensor).numel(), 4);
 }
 
-// Were each looked for among all others, this would take minutes.
+// Were each, or each suffix of a name, looked for among all others, this would take minutes.
 TEST_F(GraphTest, TensOfThousandsOfNodesAreAddedAndFound) {
   constexpr int kEach = 20000;
   Node* last = input;
@@ -226,7 +229,7 @@ TEST_F(GraphTest, TensOfThousandsOfNodesAreAddedAndFound) {
     const std::string number = std::to_string(i);
     added.push_back(last = graph.add_layer("layer" + number, std::make_shared<Linear>(1, 1), {last}));
     added.push_back(graph.add_tensor("tensor" + number, Tensor(NDArray::ones({1}))));
-    added.push_back(last = graph.add_op("op" + number, "relu", {}, {last}));
+    added.push_back(last = graph.add_op("op", "relu", {}, {last}));
   }
   graph.set_output(last);
   graph.verify();

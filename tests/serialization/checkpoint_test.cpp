@@ -146,8 +146,14 @@ TEST_F(CheckpointTest, EditedGraphsComeBack) {
   // Its name is free for another node, which may come first.
   graph.set_input(second, 0, graph.add_op("fc", "relu", {}, {input}, input));
   expect_round_trip(graph, x);
-  second->name = "renamed";
-  constant->name = "renamed too";
+  graph.rename(second, "renamed");
+  graph.rename(constant, "renamed too");
+  expect_round_trip(graph, x);
+  // The names of what they call and stand for are free for nodes, before them and behind.
+  graph.set_input(second, 0, graph.add_op("constant", "relu", {}, {second->inputs[0]}, second->inputs[0]));
+  nn::Node* third = graph.add_layer("fc", std::make_shared<nn::Linear>(5, 5), {graph.output()});
+  graph.set_output(graph.add_op("twice", "add", {}, {third, graph.add_tensor("constant", Tensor(NDArray::ones({5})))}));
+  EXPECT_EQ(third->name, "fc_1");
   expect_round_trip(graph, x);
 }
 
@@ -581,7 +587,7 @@ TEST_F(CheckpointTest, WhatCannotBeSavedIsRefusedAndTheOldFileStays) {
   unequal.output()->attributes.set("bad", std::vector<double>{1, std::nan("")});
   EXPECT_THAT(message_of<ValueError>([&] { save_model(unequal, file); }), HasSubstr("'bad' is NaN"));
   nn::Graph unprintable = small_mlp();
-  unprintable.output()->name = "two\nlines";
+  unprintable.rename(unprintable.output(), "two\nlines");
   EXPECT_THAT(message_of<ValueError>([&] { save_model(unprintable, file); }), HasSubstr("'two\\nlines'"));
   EXPECT_TRUE(read_bytes(file) == bytes);
   EXPECT_EQ(folder.entries(), 1);
