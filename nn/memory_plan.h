@@ -1,6 +1,7 @@
 // Where values lie in one block of memory, so that those which are not needed at the same time share it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
