@@ -11,6 +11,7 @@
 #include <thimble/core/parallel.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
+#include <thimble/serialization/training_state_folder.h>
 
 namespace thimble::apps {
 
@@ -38,6 +39,15 @@ bool same_file(const fs::path& a, const fs::path& b) {
   return resolved(a) == resolved(b);
 }
 
+// Whether a file would be the folder of training states, or has a name there that states or their lock have.
+bool belongs_to_states(const fs::path& file, const fs::path& states) {
+  if (states.empty()) return false;
+  const fs::path path = resolved(file);
+  fs::path folder = resolved(states);
+  if (!folder.has_filename()) folder = folder.parent_path();  // "states/"
+  return path == folder || (path.parent_path() == folder && is_training_state_file(path.filename().native()));
+}
+
 // Throws the IOError that writing this file would end in, as far as it can be known before the work is done. Leaves the
 // file as it is.
 void check_writable(const std::string& path) {
@@ -58,7 +68,8 @@ void Common::add_to(CLI::App& command) {
       ->type_name("FILE");
 }
 
-void Common::apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out) const {
+void Common::apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out,
+                   const std::string& states) const {
   std::vector<std::pair<std::string, std::string>> files;
   for (const std::string& input : inputs) files.emplace_back("the input", input);
   auto add_output = [&](const std::string& option, const std::string& path) {
@@ -66,6 +77,9 @@ void Common::apply(const std::vector<std::string>& inputs, const std::optional<s
       if (same_file(path, other))
         throw CLI::ValidationError(
             option, str(detail::quote_path(path), " would replace ", role, ", ", detail::quote_path(other)));
+    if (belongs_to_states(path, states))
+      throw CLI::ValidationError(option, str(detail::quote_path(path), " is what --save-state ",
+                                             detail::quote_path(states), " keeps for itself; choose another name"));
     files.emplace_back(option, path);
   };
   if (out) add_output("--out", *out);

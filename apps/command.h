@@ -18,10 +18,11 @@ class Common {
   /// Adds --threads and --json to a subcommand.
   void add_to(CLI::App& command);
 
-  /// To be called before the work, with the files that the command reads and the one that --out names. Puts --threads
-  /// into effect. Throws CLI::ValidationError if --out or --json would replace another of these files, and IOError if
-  /// one of the two cannot be written.
-  void apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out = {}) const;
+  /// To be called before the work, with the files that the command reads, the one that --out names and the folder of
+  /// training states. Puts --threads into effect. Throws CLI::ValidationError if --out or --json would replace another
+  /// of these files or the folder's own, and IOError if one of the two cannot be written.
+  void apply(const std::vector<std::string>& inputs, const std::optional<std::string>& out = {},
+             const std::string& states = {}) const;
 
   /// What --threads says; 0 if it was not given.
   int threads() const { return threads_; }

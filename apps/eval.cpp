@@ -1,4 +1,7 @@
 // thimble eval
+#include <cmath>
+#include <iostream>
+
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
@@ -26,6 +29,10 @@ void run(const Options& o) {
   const Evaluation result = evaluate(loaded.graph, *test, o.batch_size);
   o.common.out() << detail::printable(o.model) << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2)
                  << " %, loss " << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
+  if (!std::isfinite(result.loss))
+    std::cerr
+        << "thimble: warning: the loss is no finite number: the model has diverged, or its file is damaged, which "
+           "thimble inspect --verify can tell\n";
   o.common.write_json({{"accuracy", result.accuracy}, {"loss", result.loss}, {"images", result.images}});
 }
 

@@ -60,6 +60,11 @@ void run(const Options& o) {
     for (const auto& [name, value] : state.progress)
       out << "  " << detail::printable(str(Attributes{{name, value}}), kLongestText) << '\n';
     out << '\n';
+  } else if (!file.metadata.empty()) {
+    out << "metadata\n";
+    for (const auto& [key, value] : file.metadata)
+      out << "  " << detail::printable(key + '=' + value, kLongestText) << '\n';
+    out << '\n';
   }
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
   int64_t total = 0;
@@ -89,7 +94,11 @@ void add_inspect(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "inspect", "A model's graph, tensors and quantization parameters; what a training state holds");
   o->common.add_to(*command);
-  command->add_option("file", o->file, "Checkpoint, training state, or any safetensors file")
+  command
+      ->add_option("file", o->file,
+                   "Checkpoint, training state, or any safetensors file of dtypes that Thimble reads; F16 is shown as "
+                   "the float32 "
+                   "that it is read as")
       ->required()
       ->type_name("FILE");
   command->add_flag(

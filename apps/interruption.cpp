@@ -1,13 +1,24 @@
 #include "apps/interruption.h"
 
 #include <atomic>
+#include <cstdint>
+#include <ctime>
 
 namespace thimble::apps {
 
 namespace {
 
+// Lock-free atomics are all that a signal handler may share.
 std::atomic<int> received = 0;
-static_assert(std::atomic<int>::is_always_lock_free);  // all that a signal handler may use
+std::atomic<int64_t> received_at = 0;  // in nanoseconds; 0: nothing has been received
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
+constexpr int64_t kPatience = 1'000'000'000;
+
+int64_t now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
 
 struct Noted {
   int signal;
@@ -16,8 +27,14 @@ struct Noted {
 constexpr std::array kNoted{Noted{SIGHUP, "SIGHUP"}, Noted{SIGINT, "SIGINT"}, Noted{SIGTERM, "SIGTERM"}};
 
 void note(int signal) {
-  if (received.exchange(signal) == 0) return;
-  // The second, perhaps in another thread before the first is through: as if nobody had listened.
+  const int64_t time = now();
+  int64_t first = 0;
+  if (received_at.compare_exchange_strong(first, time)) {
+    received = signal;
+    return;
+  }
+  if (signal != SIGINT || time - first < kPatience) return;
+  // As if nobody had listened.
   struct sigaction by_default {};
   by_default.sa_handler = SIG_DFL;
   ::sigaction(signal, &by_default, nullptr);
@@ -32,6 +49,7 @@ void note(int signal) {
 
 Interruption::Interruption() {
   received = 0;
+  received_at = 0;
   struct sigaction action {};
   action.sa_handler = note;
   action.sa_flags = SA_RESTART;  // reads and writes that it comes in between go on

@@ -9,8 +9,10 @@
 
 namespace thimble::apps {
 
-/// As long as it lives, the first SIGHUP (the terminal has gone), SIGINT or SIGTERM is only noted; a second one, of any
-/// of these kinds, ends the program at once. Signals that the program was started to ignore, as by nohup, are ignored.
+/// As long as it lives, the first SIGHUP (the terminal has gone), SIGINT or SIGTERM is only noted. Others that follow
+/// change nothing, for one reason to end often brings several (a shell and the kernel both say that the terminal has
+/// gone), except a SIGINT a second later or more, of somebody who does not want to wait: it ends the program at once.
+/// Signals that the program was started to ignore, as by nohup, are ignored.
 class Interruption {
  public:
   Interruption();

@@ -1,10 +1,12 @@
 #include "apps/numbers.h"
 
+#include <cmath>
 #include <cstdio>
 
 namespace thimble::apps {
 
 std::string fixed(double value, int digits) {
+  if (std::isnan(value)) return "nan";  // which may have a sign, and it means nothing
   char text[64];
   std::snprintf(text, sizeof(text), "%.*f", digits, value);
   return text;

@@ -67,7 +67,7 @@ nlohmann::json json_of(const quant::ConversionReport& report) {
 }
 
 void run(const Options& o) {
-  o.common.apply({o.model}, o.out);
+  o.common.apply({o.model}, o.out, o.quantize.states.save);
   LoadedModel loaded = load(o.model);
   check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
   loaded.notes.method = o.quantize.method;

@@ -86,7 +86,7 @@ void print_epoch(std::ostream& out, const std::string& title, const EpochRecord&
 }
 
 void run(const Options& o) {
-  o.common.apply({}, o.out);
+  o.common.apply({}, o.out, o.states.save);
   const data::Preprocessing preprocessing = preprocessing_for(o.model);
   const auto train = open_dataset(o.dataset, o.data, data::Split::train, preprocessing);
   const auto test = open_dataset(o.dataset, o.data, data::Split::test, preprocessing);

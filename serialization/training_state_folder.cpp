@@ -12,6 +12,7 @@
 #include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state_folder.h>
+#include <thimble/serialization/version_error.h>
 
 namespace thimble {
 
@@ -101,7 +102,10 @@ std::optional<FoundTrainingState> newest_of(const fs::path& folder, bool& gone) 
       return FoundTrainingState{load_training_state(path), path, std::move(damaged)};
     } catch (const FormatError& error) {
       // A whole file that cannot be read is a later program's state, or something else of this name.
-      if (!is_damaged(path)) throw;
+      if (!is_damaged(path)) {
+        if (dynamic_cast<const VersionError*>(&error)) throw;
+        throw FormatError(str(error.what(), "; move it away to go on from an earlier state"));
+      }
       damaged.emplace_back(error.what());
     } catch (const IOError&) {
       // What is there may be readable in a minute, and to go on from an earlier one would be its end.
@@ -209,6 +213,10 @@ bool TrainingStateFolder::is_valid(int64_t step) {
   }
   valid_.insert(step);
   return true;
+}
+
+bool is_training_state_file(std::string_view name) {
+  return name == kLock || name.starts_with(kPrefix) || name.starts_with(kTemporaryPrefix);
 }
 
 bool has_training_states(const fs::path& folder) {

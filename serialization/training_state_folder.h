@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -68,6 +69,10 @@ class TrainingStateFolder {
   std::set<int64_t> valid_;  // known to be so: written or read by this object; for the writer alone
   std::thread writer_;
 };
+
+/// Whether a TrainingStateFolder may make, replace or remove a file of this name in its folder: others need other
+/// names.
+bool is_training_state_file(std::string_view name);
 
 /// Whether the folder exists and holds files that are named as training states. Throws IOError if it cannot be told.
 bool has_training_states(const std::filesystem::path& folder);

@@ -683,6 +683,23 @@ TEST_F(ProgramTest, InspectShowsAttributesAsTheFileHoldsThem) {
   EXPECT_EQ(nodes[1]["attributes"]["low"], (json{{"double", "-inf"}}));
 }
 
+TEST_F(ProgramTest, InspectShowsTheMetadataOfOtherPrograms) {
+  save_safetensors(folder / "other.st", {{"author", "a\x1b[2Jb"}}, {{"w", NDArray::ones({2})}});
+  EXPECT_THAT(run({"inspect", "other.st"}).out, testing::StartsWith("metadata\n  author=a\\x1b[2Jb\n\ntensor"));
+}
+
+TEST_F(ProgramTest, EvalSaysThatAFileMayBeDamagedWhereTheLossIsNotFinite) {
+  train("m.st");
+  nn::Graph graph = load_model(folder / "m.st");
+  graph.parameters().back().set_data(NDArray::full({10}, std::numeric_limits<double>::quiet_NaN()));
+  save_model(graph, folder / "nan.st", load_checkpoint(folder / "m.st").notes);
+  const Result result = run({"eval", "nan.st", "--data", "data"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.out, HasSubstr(", loss nan, "));
+  EXPECT_THAT(result.err, HasSubstr("the loss is no finite number"));
+  EXPECT_EQ(run({"eval", "m.st", "--data", "data"}).err, "");
+}
+
 TEST_F(ProgramTest, TheChildThatBenchTimesTakesThreadsAndAnyName) {
   train("-m.st");
   const Result once = run({"first-answer", "--threads", "1", "--", "-m.st"});

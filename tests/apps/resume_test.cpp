@@ -129,6 +129,20 @@ TEST_F(ResumeTest, StatesOfStepsThatTheRunDoesNotHaveAreRefused) {
   EXPECT_FALSE(fs::exists(folder / "n.st"));
 }
 
+TEST_F(ResumeTest, NoOutputTakesANameThatStatesHave) {
+  fs::create_directory(folder / "there");
+  for (const std::string states : {"there", "there/", "new", "new/"})
+    for (const char* file : {"", "/.lock", "/state-1.safetensors", "/./.state-1.tmp"}) {
+      SCOPED_TRACE(states + ' ' + file);
+      const std::string name = states.substr(0, states.find('/')) + file;
+      expect_failure({"train", "--data", "nowhere", "--out", name, "--save-state", states}, 2, "--out: '" + name);
+      expect_failure({"train", "--data", "nowhere", "--out", "m.st", "--json", name, "--save-state", states}, 2,
+                     "keeps for itself; choose another name");
+    }
+  ASSERT_EQ(run(training("there/m.st", {"--save-state", "there"})).status, 0);
+  EXPECT_TRUE(fs::exists(folder / "there/m.st"));
+}
+
 TEST_F(ResumeTest, AStateCanBeInspectedAndIsNoModel) {
   make_state(training("m.st", saving_only(21)), 21, 30);
   const std::string file = "states/state-21.safetensors";
@@ -138,6 +152,9 @@ TEST_F(ResumeTest, AStateCanBeInspectedAndIsNoModel) {
                            "\n  settings.--batch-size=20\n", "\n  learning rate=0."})
     EXPECT_THAT(shown.out, HasSubstr(part));
   expect_failure({"eval", file, "--data", "data"}, 1, "it is the state of a training run");
+  fs::copy_file(folder / "m.st", state(22));
+  expect_failure(training("n.st", {"--resume", "states"}), 1,
+                 "it is a model, not a training state; move it away to go on from an earlier state");
 }
 
 TEST_F(ResumeTest, CnnAndSgdToo) {
@@ -284,12 +301,12 @@ TEST_F(ResumeTest, WithoutRoomTheStateBeforeStays) {
 TEST_F(ResumeTest, SignalsSaveAndEndTheRun) {
   std::vector<std::string> line = endless("100");
   int64_t last = 0;
-  for (const int signal : {SIGINT, SIGTERM}) {
-    const Result result = execute(line, RLIM_INFINITY, "", [&](pid_t process) {
+  for (const auto& [signal, name] : {std::pair{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}}) {
+    const Result result = execute(line, RLIM_INFINITY, "", [&, signal = signal](pid_t process) {
       wait_for_state(last);
-      kill(process, signal);
+      for (int i = 0; i < 2; ++i) kill(process, signal);  // as a shell and the kernel do when the terminal has gone
     });
-    expect_failure(result, 128 + signal, signal == SIGINT ? "stopped by SIGINT" : "stopped by SIGTERM");
+    expect_failure(result, 128 + signal, str("stopped by ", name));
     EXPECT_EQ(result.out.find("going on from 'states/state-") != std::string::npos, last > 0) << result.out;
     EXPECT_GT(newest_step(), last);
     last = newest_step();
