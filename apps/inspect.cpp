@@ -5,6 +5,7 @@
 
 #include "apps/command.h"
 #include "apps/numbers.h"
+#include "apps/state_keeper.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/serialization/checkpoint.h>
@@ -56,7 +57,8 @@ void run(const Options& o) {
     result["nodes"] = nodes_of(file.metadata.at("graph"));
   } else if (format_name == detail::kTrainingStateFormat) {
     const TrainingState state = load_training_state(o.file);
-    out << "the state of a training run\n  learning rate=" << state.lr << '\n';
+    out << "a training state " << detail::printable(origin_of(state), kLongestText) << "\n  learning rate=" << state.lr
+        << '\n';
     for (const auto& [name, value] : state.progress)
       out << "  " << detail::printable(str(Attributes{{name, value}}), kLongestText) << '\n';
     out << '\n';

@@ -118,6 +118,13 @@ StateKeeper::StateKeeper(const StateOptions& options, const Attributes& settings
   interruption_.emplace();
 }
 
+std::string origin_of(const TrainingState& state) {
+  const Attributes settings = state.progress.part(kSettings);
+  if (!settings.contains(kSubcommand)) return "";
+  return str("of a run of thimble ", settings.get<std::string>(kSubcommand), ", after ",
+             TrainingProgress::from_attributes(state.progress).described());
+}
+
 TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
   if (options_.resume.empty()) return {};
   const auto found = newest_training_state(options_.resume);
@@ -130,16 +137,15 @@ TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
   TrainingProgress progress = TrainingProgress::from_attributes(found->state.progress);
   const bool over = progress.epoch() == epochs;
   check<FormatError>(progress.epoch() <= epochs && progress.current.steps <= (over ? 0 : steps),
-                     detail::quote_path(found->path), " is after step ", progress.current.steps, " of epoch ",
-                     progress.epoch() + 1, ", but the run has ", epochs, " epochs of ", steps, " steps");
+                     detail::quote_path(found->path), " is after ", progress.described(), ", but the run has ", epochs,
+                     " epochs of ", steps, " steps");
   if (!over) compare_conditions(*found);
   restore(found->state, model_, optimizer_, default_generator());
   if (over)
     out_ << detail::quote_path(found->path) << " is the end of the run, after epoch " << epochs << " of " << epochs
          << ": nothing is left to train\n";
   else
-    out_ << "going on from " << detail::quote_path(found->path) << ", after step " << progress.current.steps
-         << " of epoch " << progress.epoch() + 1 << '\n';
+    out_ << "going on from " << detail::quote_path(found->path) << ", after " << progress.described() << '\n';
   return progress;
 }
 
@@ -184,8 +190,8 @@ void StateKeeper::stop(int signal, int64_t step, const TrainingProgress& progres
   if (!before.empty()) warn(before);
   const std::string last = problem_of([&] { folder_->flush(); });
   const std::string problem = last.empty() ? "" : "; a state could not be saved: " + last;
-  throw Interrupted(signal, str("stopped by ", Interruption::name(signal), " after step ", progress.current.steps,
-                                " of epoch ", progress.epoch() + 1, problem, advice()));
+  throw Interrupted(signal,
+                    str("stopped by ", Interruption::name(signal), " after ", progress.described(), problem, advice()));
 }
 
 void StateKeeper::finish(int64_t step, const TrainingProgress& progress) {

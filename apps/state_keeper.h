@@ -29,6 +29,10 @@ struct StateOptions {
   void add_to(CLI::App& command);
 };
 
+/// Whose state this is and how far it has come: "of a run of thimble train, after step 3 of epoch 2". Empty for one
+/// that this program has not saved. Throws FormatError.
+std::string origin_of(const TrainingState& state);
+
 /// Saves the state of a run now and then, and where a signal ends it. Takes note of signals as long as it lives, if it
 /// saves at all.
 class StateKeeper {

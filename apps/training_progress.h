@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <string>
 #include <vector>
 
 #include "apps/training_loop.h"
@@ -35,6 +36,12 @@ struct TrainingProgress {
   int64_t epoch() const { return std::ssize(epochs); }
   /// How many steps are done, of a run with so many an epoch.
   int64_t steps(int64_t steps_per_epoch) const { return epoch() * steps_per_epoch + current.steps; }
+
+  /// "step 3 of epoch 2", or "epoch 2" if that is over.
+  std::string described() const {
+    if (epoch() > 0 && current.steps == 0) return str("epoch ", epoch());
+    return str("step ", current.steps, " of epoch ", epoch() + 1);
+  }
 
   Attributes to_attributes() const;
   /// Throws FormatError.

@@ -148,9 +148,11 @@ TEST_F(ResumeTest, AStateCanBeInspectedAndIsNoModel) {
   const std::string file = "states/state-21.safetensors";
   const Result shown = run({"inspect", file});
   EXPECT_EQ(shown.status, 0) << shown.err;
-  for (const char* part : {"the state of a training run\n", "\n  epoch=2\n", "\n  step=1\n",
-                           "\n  settings.--batch-size=20\n", "\n  learning rate=0."})
+  for (const char* part : {"a training state of a run of thimble train, after step 1 of epoch 3\n", "\n  epoch=2\n",
+                           "\n  step=1\n", "\n  settings.--batch-size=20\n", "\n  learning rate=0."})
     EXPECT_THAT(shown.out, HasSubstr(part));
+  ASSERT_EQ(run(training("m.st", {"--save-state", "over"})).status, 0);
+  EXPECT_THAT(run({"inspect", "over/state-30.safetensors"}).out, HasSubstr("thimble train, after epoch 3\n"));
   expect_failure({"eval", file, "--data", "data"}, 1, "it is the state of a training run");
   fs::copy_file(folder / "m.st", state(22));
   expect_failure(training("n.st", {"--resume", "states"}), 1,
