@@ -1,6 +1,5 @@
 // thimble eval
 #include <cmath>
-#include <iostream>
 
 #include <nlohmann/json.hpp>
 
@@ -8,6 +7,7 @@
 #include "apps/datasets.h"
 #include "apps/notes.h"
 #include "apps/numbers.h"
+#include "apps/warning.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/evaluate.h>
 
@@ -30,9 +30,9 @@ void run(const Options& o) {
   o.common.out() << detail::printable(o.model) << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2)
                  << " %, loss " << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
   if (!std::isfinite(result.loss))
-    std::cerr
-        << "thimble: warning: the loss is no finite number: the model has diverged, or its file is damaged, which "
-           "thimble inspect --verify can tell\n";
+    warn(
+        "the loss is no finite number: the model has diverged, or its file is damaged, which thimble inspect --verify "
+        "can tell");
   o.common.write_json({{"accuracy", result.accuracy}, {"loss", result.loss}, {"images", result.images}});
 }
 

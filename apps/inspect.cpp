@@ -99,8 +99,7 @@ void add_inspect(CLI::App& app) {
   command
       ->add_option("file", o->file,
                    "Checkpoint, training state, or any safetensors file of dtypes that Thimble reads; F16 is shown as "
-                   "the float32 "
-                   "that it is read as")
+                   "the float32 that it is read as")
       ->required()
       ->type_name("FILE");
   command->add_flag(

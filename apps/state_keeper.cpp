@@ -1,7 +1,6 @@
 #include "apps/state_keeper.h"
 
 #include <filesystem>
-#include <iostream>
 #include <new>
 #include <set>
 #include <variant>
@@ -9,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/warning.h"
 #include <thimble/core/isa.h>
 #include <thimble/core/kernels/gemm.h>
 #include <thimble/core/parallel.h>
@@ -47,8 +47,6 @@ std::vector<Difference> differences(const Attributes& theirs, const Attributes& 
   }
   return all;
 }
-
-void warn(const std::string& message) { std::cerr << "thimble: warning: " << detail::printable(message) << '\n'; }
 
 bool same_folder(const std::string& a, const std::string& b) {
   std::error_code error;
@@ -100,8 +98,7 @@ void StateOptions::add_to(CLI::App& command) {
       .add_option("--resume", resume,
                   "Go on from the newest valid state in this folder, with all other options as before; the result is "
                   "the same, bit for bit, as without interruption, with as many threads on a processor of the same "
-                  "kind. A folder without "
-                  "states: from the start")
+                  "kind. A folder without states: from the start")
       ->type_name("DIR")
       ->check(named());
 }
@@ -203,8 +200,10 @@ void StateKeeper::finish(int64_t step, const TrainingProgress& progress) {
 }
 
 std::string StateKeeper::advice() const {
-  if (!folder_ || !problem_of([&] { check<IOError>(has_training_states(options_.save), "none"); }).empty()) return "";
-  return "; go on with the same options and --resume " + detail::quote_path(options_.save);
+  bool saved = false;
+  if (folder_)
+    problem_of([&] { saved = has_training_states(options_.save); });  // a problem: nobody can go on from there
+  return saved ? "; go on with the same options and --resume " + detail::quote_path(options_.save) : "";
 }
 
 void StateKeeper::save(int64_t step, const TrainingProgress& progress) {

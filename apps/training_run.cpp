@@ -15,13 +15,13 @@ void train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoad
     model.train();
     loader.skip(epoch.steps);
     const StepHooks step_hooks{.before = [&](int64_t step) { hooks.before_step(steps_before + step); },
-                               .after = [&] { states.after_step(steps_before + epoch.steps, progress); }};
+                               .after = [&] { states.after_step(progress.steps(loader.size()), progress); }};
     train_epoch(model, optimizer, loader, title, step_hooks, epoch);
     progress.epochs.push_back(record_of(epoch, evaluate(model, test)));
     hooks.after_epoch(title, progress.epochs.back());
     progress.current = {};
   }
-  states.finish(epochs * loader.size(), progress);
+  states.finish(progress.steps(loader.size()), progress);
 }
 
 void save_trained(const nn::Graph& graph, const std::string& out, const Attributes& notes, const std::string& advice) {

@@ -72,8 +72,8 @@ void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& op
   const double lr = optimizer.lr();
   try {
     optimizer.set_lr(state.lr);
-    model.load_state(own);                  // a layer may find a fault only when its arrays are in place
-    optimizer.load_state(state.optimizer);  // last: it is all or nothing by itself
+    model.load_state(own);  // all or nothing, as is the next: if that fails, this one's arrays must go again
+    optimizer.load_state(state.optimizer);
   } catch (...) {
     optimizer.set_lr(lr);
     model.load_state(before);

@@ -37,9 +37,9 @@ class TrainingStateFolder {
   /// Hands a state over to be written and returns. A state that still waits for the one before it to be written gives
   /// way to this one. Once it is on disk, states of later steps (damaged, or from a run that was resumed before them),
   /// damaged ones of earlier steps, and all but the last `keep` valid ones are removed; what cannot be read stays, and
-  /// does not count. Throws the error of an earlier save (IOError, ValueError, std::bad_alloc), whose state is
-  /// not in the folder, or, if only flushing failed, may not survive a power failure; those before it are there, and
-  /// this one will be written nevertheless.
+  /// does not count. Throws the error of an earlier save (IOError, ValueError, std::bad_alloc), whose state is not in
+  /// the folder, or, if only flushing failed, may not survive a power failure; those before it are there, and this one
+  /// will be written nevertheless.
   void save(int64_t step, TrainingState state);
 
   /// Waits until all is written: what was saved does not give way any more.

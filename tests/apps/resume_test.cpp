@@ -16,10 +16,14 @@ namespace fs = std::filesystem;
 // Three epochs of ten steps.
 class ResumeTest : public ProgramTest {
  protected:
+  static std::vector<std::string> with_epochs(std::vector<std::string> line, const std::string& epochs) {
+    line[static_cast<size_t>(std::ranges::find(line, "--epochs") - line.begin()) + 1] = epochs;
+    return line;
+  }
   // One that does not end by itself.
   static std::vector<std::string> endless(const std::string& every) {
-    std::vector<std::string> line = training("m.st", {"--save-state", "states", "--save-every", every});
-    line[static_cast<size_t>(std::ranges::find(line, "--epochs") - line.begin()) + 1] = "1000000";
+    std::vector<std::string> line =
+        with_epochs(training("m.st", {"--save-state", "states", "--save-every", every}), "1000000");
     line.insert(line.begin(), THIMBLE_PROGRAM);
     return line;
   }
@@ -89,9 +93,7 @@ TEST_F(ResumeTest, FromAnyStepTheResultIsTheSame) {
 
 TEST_F(ResumeTest, WithinTheFirstEpochToo) {
   const auto line = [](const std::string& out, std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = training(out, more);
-    arguments[static_cast<size_t>(std::ranges::find(arguments, "--epochs") - arguments.begin()) + 1] = "1";
-    return arguments;
+    return with_epochs(training(out, more), "1");
   };
   ASSERT_EQ(run(line("whole.st")).status, 0);
   for (const int64_t step : {6, 9}) {
