@@ -10,7 +10,7 @@
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include <thimble/core/text_table.h>
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 #include <thimble/quant/analysis/output_divergence.h>
 
 namespace thimble::apps {

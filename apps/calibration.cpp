@@ -2,7 +2,7 @@
 
 #include "apps/progress_bar.h"
 #include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 
 namespace thimble::apps {
 

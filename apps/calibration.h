@@ -4,7 +4,7 @@
 #include <vector>
 
 #include <thimble/nn/data/dataset.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::apps {
 

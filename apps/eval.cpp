@@ -9,7 +9,7 @@
 #include "apps/numbers.h"
 #include "apps/warning.h"
 #include <thimble/core/text.h>
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 
 namespace thimble::apps {
 

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::apps {
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include <thimble/nn/activation.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/conv_bn_relu.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/pool.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/layers/pool.h>
 
 namespace thimble::apps {
 

@@ -9,8 +9,8 @@
 #include "apps/training_run.h"
 #include <thimble/core/ops/reduce.h>
 #include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/evaluate.h>
-#include <thimble/nn/optim/schedule.h>
+#include <thimble/nn/training/evaluate.h>
+#include <thimble/nn/training/optim/schedule.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>

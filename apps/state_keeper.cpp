@@ -9,9 +9,9 @@
 
 #include "apps/command.h"
 #include "apps/warning.h"
-#include <thimble/core/isa.h>
-#include <thimble/core/kernels/gemm.h>
+#include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 

@@ -12,9 +12,9 @@
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/optim/optimizer.h>
-#include <thimble/nn/optim/schedule.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/training/optim/optimizer.h>
+#include <thimble/nn/training/optim/schedule.h>
 
 namespace thimble::apps {
 

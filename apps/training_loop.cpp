@@ -6,7 +6,7 @@
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include <thimble/core/ops/loss.h>
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 
 namespace thimble::apps {
 

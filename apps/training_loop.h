@@ -6,7 +6,7 @@
 
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/module.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/training/optim/optimizer.h>
 
 namespace thimble::apps {
 

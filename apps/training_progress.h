@@ -7,7 +7,7 @@
 
 #include "apps/training_loop.h"
 #include <thimble/core/attributes.h>
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 
 namespace thimble::apps {
 

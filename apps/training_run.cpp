@@ -1,6 +1,6 @@
 #include "apps/training_run.h"
 
-#include <thimble/nn/evaluate.h>
+#include <thimble/nn/training/evaluate.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {

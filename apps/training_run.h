@@ -7,9 +7,9 @@
 #include "apps/state_keeper.h"
 #include "apps/training_progress.h"
 #include <thimble/nn/data/dataloader.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/nn/module.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/training/optim/optimizer.h>
 
 namespace thimble::apps {
 

@@ -10,9 +10,9 @@
 #include <benchmark/benchmark.h>
 
 #include <thimble/core/error.h>
-#include <thimble/core/isa.h>
-#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 namespace {

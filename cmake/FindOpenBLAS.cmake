@@ -1,5 +1,5 @@
-# OpenBLAS::headers, from its pkg-config file: the library itself is loaded when it is first called (core/kernels/blas.h),
-# by the name THIMBLE_OPENBLAS.
+# OpenBLAS::headers, from its pkg-config file: the library itself is loaded when it is first called
+# (core/kernels/gemm/blas.h), by the name THIMBLE_OPENBLAS.
 find_package(PkgConfig REQUIRED QUIET)
 pkg_check_modules(OPENBLAS QUIET openblas)
 include(FindPackageHandleStandardArgs)

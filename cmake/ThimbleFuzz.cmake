@@ -2,8 +2,10 @@
 # what is in them. Kernels are left out: they would only become slower.
 function(thimble_fuzz_options target)
   get_target_property(sources ${target} SOURCES)
+  set(in_core "attributes|dtype|op|platform/(io_error|mapped_file)|shape|text")
+  set(in_nn "([^/]*|(data|graph|inference|layers|training)/[^/]*)")
   list(FILTER sources INCLUDE REGEX
-       "/(serialization/[^/]*|nn/[^/]*|nn/data/[^/]*|quant/layers/[^/]*|core/(attributes|dtype|op|shape|text))\\.cpp$")
+       "/(serialization/[^/]*|nn/${in_nn}|quant/layers/[^/]*|core/(${in_core}))\\.cpp$")
   set_property(SOURCE ${sources} APPEND PROPERTY COMPILE_OPTIONS -fsanitize=fuzzer-no-link)
   list(FILTER sources INCLUDE REGEX "/serialization/(attributes_json|graph_json|safetensors_header)\\.cpp$")
   set_property(SOURCE ${sources} APPEND PROPERTY COMPILE_OPTIONS

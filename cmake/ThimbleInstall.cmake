@@ -7,6 +7,7 @@ foreach(header IN LISTS THIMBLE_HEADERS)
   cmake_path(GET header PARENT_PATH folder)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/thimble/${folder})
 endforeach()
+install(DIRECTORY ${THIMBLE_OLD_HEADERS}/thimble DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/thimbleConfig.cmake.in thimbleConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/thimble)

@@ -1,6 +1,6 @@
 # A kernel source's name says which instruction set it is compiled for: NAME_avx2.cpp, NAME_avx512.cpp,
-# NAME_avx512_vnni.cpp, NAME_amx.cpp; all other sources get the platform's baseline. core/isa.h chooses among them when
-# the program runs. Such a file must define nothing inline that others could share (no standard containers or algorithms):
+# NAME_avx512_vnni.cpp, NAME_amx.cpp; all other sources get the platform's baseline. core/platform/isa.h chooses among
+# them when the program runs. Such a file must define nothing inline that others could share (no standard containers or algorithms):
 # the linker might keep the copy that only a newer CPU can run.
 set(THIMBLE_AVX2_FLAGS -mavx2 -mfma)
 # (g++ 12 warns of its own AVX-512 header: GCC bug 105593.)

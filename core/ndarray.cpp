@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include <thimble/core/kernels/copy.h>
+#include <thimble/core/kernels/elementwise/copy.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/ndarray.h>
 

@@ -3,7 +3,7 @@
 #include <unordered_set>
 
 #include <thimble/core/text.h>
-#include <thimble/nn/inference.h>
+#include <thimble/nn/inference/inference.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {

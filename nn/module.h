@@ -40,7 +40,8 @@ class Module {
   virtual Tensor forward_all(std::span<const Tensor> inputs);
 
   /// What this layer does in evaluation mode for inputs of these shapes, ready to run; null if there is nothing better
-  /// than forward(). See nn/inference.h. For inputs that forward() would refuse, null, or what forward() would throw.
+  /// than forward(). See nn/inference/inference.h. For inputs that forward() would refuse, null, or what forward()
+  /// would throw.
   virtual std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const;
 
   /// Whether, in evaluation mode, each sample (index of the first dimension) is computed by itself.

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/min_max.h>
-#include <thimble/core/kernels/quantize.h>
+#include <thimble/core/kernels/int8/quantize.h>
+#include <thimble/core/kernels/reduce/min_max.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/qparams.h>
 

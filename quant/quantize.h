@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qconfig.h>
 

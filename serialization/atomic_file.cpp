@@ -6,10 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <thimble/core/error.h>
+#include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/folders.h>
-#include <thimble/serialization/io_error.h>
 
 namespace thimble {
 

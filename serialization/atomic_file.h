@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <string_view>
 
-#include <thimble/serialization/file_descriptor.h>
+#include <thimble/core/platform/file_descriptor.h>
 
 namespace thimble {
 

@@ -1,11 +1,11 @@
 #include <new>
 #include <unordered_map>
 
+#include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
-#include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/version_error.h>
 

@@ -12,7 +12,7 @@
 #include <filesystem>
 
 #include <thimble/core/attributes.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble {
 
@@ -26,7 +26,7 @@ void save_model(const nn::Graph& graph, const std::filesystem::path& path, const
 int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
 
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
-/// Several threads may call it at once and get the same answers as one after the other (see nn/graph.h). Throws
+/// Several threads may call it at once and get the same answers as one after the other (see nn/graph/graph.h). Throws
 /// IOError, or FormatError that names the file and what is wrong, whatever the file holds. Checksums are not looked at:
 /// verify_safetensors() does that, and finds any damaged bit.
 nn::Graph load_model(const std::filesystem::path& path);

@@ -5,9 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <thimble/serialization/file_descriptor.h>
+#include <thimble/core/platform/file_descriptor.h>
+#include <thimble/core/platform/io_error.h>
 #include <thimble/serialization/folders.h>
-#include <thimble/serialization/io_error.h>
 
 namespace thimble::detail {
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include <thimble/core/attributes.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::detail {
 

@@ -3,13 +3,13 @@
 #include <cstring>
 #include <optional>
 
+#include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/file_array.h>
-#include <thimble/serialization/io_error.h>
-#include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npy_header.h>
+#include <thimble/serialization/reading.h>
 
 namespace thimble {
 

@@ -1,12 +1,12 @@
 #include <memory>
 #include <span>
 
+#include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
-#include <thimble/serialization/io_error.h>
-#include <thimble/serialization/mapped_file.h>
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
+#include <thimble/serialization/reading.h>
 #include <thimble/serialization/zip.h>
 
 namespace thimble {

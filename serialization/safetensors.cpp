@@ -4,13 +4,13 @@
 #include <new>
 #include <numeric>
 
+#include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/checksums.h>
 #include <thimble/serialization/file_array.h>
 #include <thimble/serialization/format_metadata.h>
-#include <thimble/serialization/io_error.h>
-#include <thimble/serialization/mapped_file.h>
+#include <thimble/serialization/reading.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/safetensors_header.h>
 

@@ -5,7 +5,7 @@
 #include <thimble/core/text.h>
 #include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
-#include <thimble/serialization/io_error.h>
+#include <thimble/serialization/reading.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state.h>
 

@@ -16,7 +16,7 @@
 #include <thimble/core/attributes.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/module.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/version_error.h>
 

@@ -7,9 +7,9 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/folders.h>
-#include <thimble/serialization/io_error.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state_folder.h>
 #include <thimble/serialization/version_error.h>

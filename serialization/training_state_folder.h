@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include <thimble/serialization/file_descriptor.h>
+#include <thimble/core/platform/file_descriptor.h>
 #include <thimble/serialization/training_state.h>
 
 namespace thimble {

@@ -6,12 +6,12 @@
 
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/random.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/batch_norm.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/dropout.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/batch_norm.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/dropout.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/serialization/training_state.h>
 
 namespace thimble {

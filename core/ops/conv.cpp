@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include <thimble/core/kernels/conv2d.h>
+#include <thimble/core/kernels/image/conv2d.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv_geometry.h>

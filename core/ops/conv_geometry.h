@@ -1,7 +1,7 @@
 // What conv2d's ops and layers share: checked sizes, and weights in the order that the kernels want. Internal.
 #pragma once
 
-#include <thimble/core/kernels/conv2d_geometry.h>
+#include <thimble/core/kernels/image/conv2d_geometry.h>
 #include <thimble/core/ops/conv.h>
 
 namespace thimble {

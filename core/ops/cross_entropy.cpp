@@ -1,4 +1,4 @@
-#include <thimble/core/kernels/softmax.h>
+#include <thimble/core/kernels/reduce/softmax.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/loss.h>

@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include <thimble/core/kernels/elementwise.h>
+#include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {

@@ -1,4 +1,4 @@
-#include <thimble/core/kernels/indexing.h>
+#include <thimble/core/kernels/elementwise/indexing.h>
 #include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/shape.h>
 #include <thimble/core/ops/shape_attribute.h>

@@ -1,4 +1,4 @@
-#include <thimble/core/kernels/reduce.h>
+#include <thimble/core/kernels/reduce/reduce.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/loss_reduction.h>

@@ -1,4 +1,4 @@
-#include <thimble/core/kernels/gemm.h>
+#include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/reduce.h>

@@ -2,7 +2,7 @@
 #include <memory>
 #include <vector>
 
-#include <thimble/core/kernels/batch_norm.h>
+#include <thimble/core/kernels/image/batch_norm.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/norm.h>

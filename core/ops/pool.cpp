@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include <thimble/core/kernels/pool.h>
+#include <thimble/core/kernels/image/pool.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/pool.h>
 

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/argmax.h>
-#include <thimble/core/kernels/reduce.h>
+#include <thimble/core/kernels/reduce/argmax.h>
+#include <thimble/core/kernels/reduce/reduce.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {

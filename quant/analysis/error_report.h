@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <thimble/core/tensor.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/min_max.h>
-#include <thimble/core/kernels/quantize.h>
+#include <thimble/core/kernels/int8/quantize.h>
+#include <thimble/core/kernels/reduce/min_max.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/quant/layers/dynamic_layers.h>
 

@@ -6,8 +6,8 @@
 #include <memory>
 #include <optional>
 
-#include <thimble/nn/conv.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/bit_packing.h>
-#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
+#include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/quant/layers/integer_weights.h>
 #include <thimble/quant/layers/packed_rows.h>
 

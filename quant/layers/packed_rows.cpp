@@ -1,7 +1,7 @@
 #include <utility>
 #include <vector>
 
-#include <thimble/core/kernels/bit_packing.h>
+#include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/quant/layers/packed_rows.h>
 
 namespace thimble::quant {

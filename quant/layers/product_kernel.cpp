@@ -1,8 +1,8 @@
 #include <vector>
 
-#include <thimble/core/kernels/int8_conv2d.h>
+#include <thimble/core/kernels/int8/int8_conv2d.h>
 #include <thimble/core/ops/conv_geometry.h>
-#include <thimble/nn/linear_step.h>
+#include <thimble/nn/inference/linear_step.h>
 #include <thimble/quant/layers/product_kernel.h>
 
 namespace thimble::quant {

@@ -4,9 +4,9 @@
 #include <memory>
 #include <span>
 
-#include <thimble/core/kernels/int8_gemm.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/ops/conv.h>
-#include <thimble/nn/inference.h>
+#include <thimble/nn/inference/inference.h>
 #include <thimble/quant/layers/integer_weights.h>
 
 namespace thimble::quant {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include <thimble/nn/conv.h>
+#include <thimble/nn/layers/conv.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {

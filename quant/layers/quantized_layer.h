@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include <thimble/core/kernels/int8_gemm.h>
-#include <thimble/nn/inference.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
+#include <thimble/nn/inference/inference.h>
 #include <thimble/nn/module.h>
 #include <thimble/quant/layers/integer_weights.h>
 #include <thimble/quant/layers/product_kernel.h>

@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {

@@ -2,8 +2,8 @@
 #include <array>
 #include <cmath>
 
-#include <thimble/core/kernels/quantize.h>
-#include <thimble/core/kernels/uint8_maps.h>
+#include <thimble/core/kernels/int8/quantize.h>
+#include <thimble/core/kernels/int8/uint8_maps.h>
 #include <thimble/quant/layers/quantized_ops.h>
 
 namespace thimble::quant {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include <thimble/core/kernels/bit_packing.h>
+#include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/quant/layers/packed_rows.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 

@@ -9,8 +9,8 @@
 #include <memory>
 #include <mutex>
 
-#include <thimble/core/kernels/weight_only_gemm.h>
-#include <thimble/nn/linear.h>
+#include <thimble/core/kernels/weight_only/weight_only_gemm.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
@@ -21,10 +21,12 @@ namespace thimble::quant {
 ///
 /// x is rounded to 16 bits for each block of at most 1024 features within a group, which adds an error of
 /// max(max|x| / 64000, 2^-127) * |w'| a feature; products are exact. Bit-identical on every instruction set, thread
-/// count and batch split; core/kernels/weight_only_gemm.h says how. A row that holds NaN or infinity gives NaN.
+/// count and batch split; core/kernels/weight_only/weight_only_gemm.h says how. A row that holds NaN or infinity gives
+/// NaN.
 ///
 /// State, with groups = 1 or in_features / group_size:
-/// - weight, uint8 [out, ceil(in * bits / 8)]: each row's integers u bit-packed (core/kernels/bit_packing.h), the last
+/// - weight, uint8 [out, ceil(in * bits / 8)]: each row's integers u bit-packed
+/// (core/kernels/weight_only/bit_packing.h), the last
 ///   byte filled up with zeros. Signed weights q are stored as u = q + 2^(bits - 1), as ONNX's MatMulNBits has them.
 /// - weight_scale, float32 [out] per channel, [out, groups] with groups.
 /// - weight_zero_point, uint8, the same shape; only if the scheme is affine. Symmetric: 2^(bits - 1) everywhere.

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include <thimble/core/error.h>
-#include <thimble/core/kernels/histogram.h>
+#include <thimble/core/kernels/reduce/histogram.h>
 #include <thimble/quant/observers/histogram.h>
 
 namespace thimble::quant {

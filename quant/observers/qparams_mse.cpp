@@ -1,4 +1,4 @@
-#include <thimble/core/kernels/quantize.h>
+#include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/parallel.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/observers/qparams_mse.h>

@@ -7,7 +7,7 @@
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
 #include <thimble/core/random.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/passes/layer_by_layer.h>

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 

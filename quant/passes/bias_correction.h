@@ -9,7 +9,7 @@
 #include <functional>
 #include <span>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 

@@ -4,8 +4,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include <thimble/nn/conv.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/equalization.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/qat/qat_layers.h>

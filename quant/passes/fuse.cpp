@@ -2,7 +2,7 @@
 #include <cmath>
 #include <string_view>
 
-#include <thimble/nn/batch_norm.h>
+#include <thimble/nn/layers/batch_norm.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/layer_like.h>
 

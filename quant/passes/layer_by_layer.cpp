@@ -2,8 +2,8 @@
 #include <utility>
 
 #include <thimble/core/ops/matmul.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/passes/layer_by_layer.h>

@@ -2,8 +2,8 @@
 #include <string_view>
 
 #include <thimble/core/op.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/node_roles.h>
 
 namespace thimble::quant {

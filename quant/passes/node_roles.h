@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/quant/layers/product_weights.h>
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qconfig.h>

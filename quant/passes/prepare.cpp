@@ -3,7 +3,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include <thimble/nn/conv.h>
+#include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/quantize.h>
 

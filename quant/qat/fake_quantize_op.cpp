@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include <thimble/core/kernels/fake_quantize.h>
+#include <thimble/core/kernels/training/fake_quantize.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/qat/fake_quantize_op.h>
 

@@ -3,7 +3,7 @@
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/shape.h>
-#include <thimble/nn/inference.h>
+#include <thimble/nn/inference/inference.h>
 #include <thimble/quant/blocks.h>
 #include <thimble/quant/qat/qat_layers.h>
 

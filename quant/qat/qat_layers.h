@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include <thimble/nn/batch_norm.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/inference.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/inference/inference.h>
+#include <thimble/nn/layers/batch_norm.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/product_weights.h>
 #include <thimble/quant/qat/fake_quantize.h>
 

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/nn/idx_files.h"
+#include "tests/nn/data/idx_files.h"
 #include "tests/serialization/files.h"
 
 namespace thimble::apps {

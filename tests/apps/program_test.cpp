@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/safetensors.h>
 

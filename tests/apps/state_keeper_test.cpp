@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/serialization/files.h"
-#include <thimble/nn/linear.h>
-#include <thimble/nn/optim/optimizer.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/training/optim/optimizer.h>
 
 namespace thimble::apps {
 namespace {

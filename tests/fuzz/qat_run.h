@@ -3,11 +3,11 @@
 
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/optim/optimizer.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/quant/qat/qat.h>
 
 namespace thimble::fuzz {

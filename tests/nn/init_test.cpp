@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/nn/init.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/linear.h>
 
 namespace thimble::nn {
 namespace {

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/random.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/dropout.h>
-#include <thimble/nn/embedding.h>
-#include <thimble/nn/layer_norm.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/dropout.h>
+#include <thimble/nn/layers/embedding.h>
+#include <thimble/nn/layers/layer_norm.h>
+#include <thimble/nn/layers/linear.h>
 
 namespace thimble::nn {
 namespace {

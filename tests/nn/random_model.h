@@ -10,14 +10,14 @@
 
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/batch_norm.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/conv_bn_relu.h>
-#include <thimble/nn/dropout.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/pool.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/batch_norm.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/dropout.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/layers/pool.h>
 
 namespace thimble::nn {
 

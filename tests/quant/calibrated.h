@@ -10,9 +10,9 @@
 #include "tests/quant/reference.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
 

@@ -11,7 +11,7 @@
 
 #include "tests/quant/reference.h"
 #include <thimble/core/random.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {

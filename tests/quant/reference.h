@@ -11,8 +11,8 @@
 
 #include <gtest/gtest.h>
 
-#include <thimble/core/isa.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 

@@ -5,10 +5,10 @@
 #include "tests/serialization/arrays.h"
 #include "tests/serialization/damage.h"
 #include "tests/serialization/round_trip.h"
-#include <thimble/nn/activation.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/safetensors.h>
 

@@ -3,15 +3,15 @@
 
 #include "tests/serialization/round_trip.h"
 #include <thimble/core/ops.h>
-#include <thimble/nn/activation.h>
-#include <thimble/nn/batch_norm.h>
-#include <thimble/nn/container.h>
-#include <thimble/nn/conv.h>
-#include <thimble/nn/conv_bn_relu.h>
-#include <thimble/nn/group_norm.h>
-#include <thimble/nn/linear.h>
-#include <thimble/nn/pool.h>
-#include <thimble/nn/trace.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/batch_norm.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/group_norm.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/nn/layers/pool.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
 

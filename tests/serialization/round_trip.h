@@ -8,7 +8,7 @@
 
 #include "tests/serialization/files.h"
 #include <thimble/core/random.h>
-#include <thimble/nn/graph.h>
+#include <thimble/nn/graph/graph.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble {

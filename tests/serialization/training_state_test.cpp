@@ -6,8 +6,8 @@
 
 #include "tests/serialization/files.h"
 #include "tests/training_run.h"
-#include <thimble/nn/container.h>
-#include <thimble/nn/linear.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state.h>

@@ -1,0 +1,79 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <thimble/core/kernels/elementwise/copy.h>
+#include <thimble/core/kernels/elementwise/strided.h>
+#include <thimble/core/kernels/elementwise/transpose.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+// A float outside an integer type's range is undefined behaviour in C++: saturate, and take NaN as 0.
+template <typename To, typename From>
+To convert(From value) {
+  if constexpr (std::is_same_v<From, bfloat16>) {
+    return convert<To>(static_cast<float>(value));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    // 2^digits is the first value above the range, and exact in any floating type.
+    constexpr From above = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * From{2};
+    constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
+    if (std::isnan(value)) return 0;
+    if (value >= above) return std::numeric_limits<To>::max();
+    if (value <= low) return std::numeric_limits<To>::min();
+    return static_cast<To>(value);
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+// Where the innermost dimension of the one array is the next to innermost of the other, as between channels-first and
+// channels-last.
+bool is_transposition(const StridedPlan<2>& plan) {
+  const int last = plan.shape.ndim() - 1;
+  return last >= 1 && plan.inner(1) == 1 && plan.inner(0) != 1 && plan.strides[0][last - 1] == 1;
+}
+
+template <typename T>
+void copy_transposed(const StridedPlan<2>& plan, const T* source, T* target) {
+  const int last = plan.shape.ndim() - 1;
+  const int64_t columns = plan.shape[last];
+  plan.for_each_block(2, kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t rows) {
+    const Transpose<T> transpose{source + at[0], plan.inner(0), target + at[1], plan.strides[1][last - 1]};
+    transpose.run(rows, columns);
+  });
+}
+
+template <typename From, typename To>
+void copy_typed(const NDArray& from, NDArray& to) {
+  const From* source = from.data<From>();
+  To* target = to.data<To>();
+  const StridedPlan<2> plan(to.shape(), {&from.strides(), &to.strides()});
+  if constexpr (std::is_same_v<From, To>)
+    if (is_transposition(plan)) return copy_transposed(plan, source, target);
+  const int64_t s = plan.inner(0), t = plan.inner(1);
+  plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
+    const From* in = source + at[0];
+    To* out = target + at[1];
+    if (s == 0 && t == 1) {
+      std::fill_n(out, n, convert<To>(*in));
+    } else if (s == 1 && t == 1) {
+      for (int64_t i = 0; i < n; ++i) out[i] = convert<To>(in[i]);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i * t] = convert<To>(in[i * s]);
+    }
+  });
+}
+
+}  // namespace
+
+void copy(const NDArray& from, NDArray& to) {
+  dispatch(from.dtype(), [&](auto from_tag) {
+    dispatch(to.dtype(), [&](auto to_tag) {
+      copy_typed<typename decltype(from_tag)::type, typename decltype(to_tag)::type>(from, to);
+    });
+  });
+}
+
+}  // namespace thimble::kernels

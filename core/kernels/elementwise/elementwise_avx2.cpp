@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/elementwise/elementwise_loops.h>
+
+namespace thimble::kernels {
+
+constinit const ElementwiseTable elementwise_avx2 = kTable;
+
+}  // namespace thimble::kernels

@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/elementwise/elementwise_loops.h>
+
+namespace thimble::kernels {
+
+constinit const ElementwiseTable elementwise_avx512 = kTable;
+
+}  // namespace thimble::kernels

@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/elementwise_loops.h>
-
-namespace thimble::kernels {
-
-constinit const ElementwiseTable elementwise_scalar = kTable;
-
-}  // namespace thimble::kernels

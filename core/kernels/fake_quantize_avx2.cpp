@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/fake_quantize_loops.h>
-
-namespace thimble::kernels {
-
-const FakeQuantizeKernels fake_quantize_avx2 = kFakeQuantizeKernels;
-
-}  // namespace thimble::kernels

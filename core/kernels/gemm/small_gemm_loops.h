@@ -1,0 +1,127 @@
+// The loops of small_gemm.h. Included by one source for each instruction set, which says what a vector V is:
+//   Value, Register, kWidth   element type, register, elements in it
+//   kRows, kVectors           size of the register tile
+//   load(p), load(p, count), store(p, v), store(p, v, count)   count < kWidth: the first count elements
+//   zero(), broadcast(p), multiply_add(a, b, c) = a * b + c, add(a, b), max(a, b)
+#pragma once
+
+#include <thimble/core/kernels/gemm/small_gemm.h>
+
+namespace thimble::kernels {
+namespace {
+
+// Rows [0, R) and N vectors of columns, of which the last holds `last` columns.
+template <typename V, int R, int N, bool Partial>
+struct Tile {
+  using T = typename V::Value;
+  using Register = typename V::Register;
+
+  [[gnu::always_inline]] static Register load(const T* p, int v, int last) {
+    return Partial && v == N - 1 ? V::load(p + v * V::kWidth, last) : V::load(p + v * V::kWidth);
+  }
+  [[gnu::always_inline]] static void store(T* p, int v, int last, Register value) {
+    if (Partial && v == N - 1)
+      V::store(p + v * V::kWidth, value, last);
+    else
+      V::store(p + v * V::kWidth, value);
+  }
+
+  static void run(const SmallGemm<T>& t, const T* a, const T* b, const T* bias, T* c, int last) {
+    Register sums[R][N];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) sums[r][v] = t.accumulate ? load(c + r * t.ldc, v, last) : V::zero();
+    }
+    // In registers: segments may be as short as a few elements.
+    const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
+    for (const int64_t *segment = t.segments, *end = segment + t.segment_count; segment != end; ++segment) {
+      const T* factors = a + *segment;
+      for (int64_t p = 0; p < k; ++p, factors += a_col, b += ldb) {
+        Register columns[N];
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const Register factor = V::broadcast(factors + r * a_row);
+#pragma GCC unroll 4
+          for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) {
+      const Register offset = bias ? load(bias, v, last) : V::zero();
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        Register result = bias ? V::add(sums[r][v], offset) : sums[r][v];
+        if (t.relu) result = V::max(V::zero(), result);  // in this order NaN stays
+        store(c + r * t.ldc, v, last, result);
+      }
+    }
+  }
+};
+
+// A tile of `rows` rows, which is known only when running and at most R.
+template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+void run_tile(const SmallGemm<T>& t, int64_t rows, const T* a, int64_t column, T* c, int last) {
+  if constexpr (R > 1)
+    if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, a, column, c, last);
+  const T* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
+  Tile<V, R, N, Partial>::run(t, a, b, t.bias ? t.bias + column : nullptr, c + column, last);
+}
+
+// All rows of all products, in tiles that are as high as each other, or nearly: low ones wait for the latency of their
+// additions.
+template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+void run_rows(const SmallGemm<T>& t, int64_t column, int last) {
+  for (int64_t product = 0; product < t.products; ++product) {
+    const T* a = t.a + product * t.a_step;
+    T* c = t.c + product * t.c_step;
+    int64_t left = t.m;
+    for (int64_t tiles = (t.m + R - 1) / R; tiles > 0; --tiles) {
+      const int64_t rows = left / tiles;
+      run_tile<V, R, N, Partial>(t, rows, a, column, c, last);
+      a += rows * t.a_row;
+      c += rows * t.ldc;
+      left -= rows;
+    }
+  }
+}
+
+template <typename V, int N>
+void run_columns(const SmallGemm<typename V::Value>& t, int64_t column) {
+  constexpr int64_t kColumns = int64_t{N} * V::kWidth;
+  // Narrower tiles are taller, to keep as many sums in flight.
+  constexpr int kTall = V::kRows * V::kVectors / N > 14 ? 14 : V::kRows * V::kVectors / N;
+  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false>(t, column, V::kWidth);
+  const int64_t left = t.n - column;
+  if constexpr (N > 1) {
+    if (left > kColumns - V::kWidth)
+      run_rows<V, kTall, N, true>(t, column, static_cast<int>(left - (kColumns - V::kWidth)));
+    else if (left > 0)
+      run_columns<V, N - 1>(t, column);
+  } else if (left > 0) {
+    run_rows<V, kTall, 1, true>(t, column, static_cast<int>(left));
+  }
+}
+
+template <typename V>
+void run(const SmallGemm<typename V::Value>& t) {
+  run_columns<V, V::kVectors>(t, 0);
+}
+
+template <typename V>
+void run_products(int64_t n, const typename V::Value* a, const typename V::Value* b, typename V::Value* c) {
+  int64_t i = 0;
+  for (; i + V::kWidth <= n; i += V::kWidth)
+    V::store(c + i, V::multiply_add(V::load(a + i), V::load(b + i), V::load(c + i)));
+  if (const int left = static_cast<int>(n - i); left > 0)
+    V::store(c + i, V::multiply_add(V::load(a + i, left), V::load(b + i, left), V::load(c + i, left)), left);
+}
+
+template <typename Float, typename Double>
+constexpr SmallGemmTable kTableOf{run<Float>, run<Double>, run_products<Float>, run_products<Double>};
+
+}  // namespace
+}  // namespace thimble::kernels

@@ -1,0 +1,236 @@
+#include <algorithm>
+#include <numeric>
+
+#include <thimble/core/kernels/image/batch_norm.h>
+#include <thimble/core/kernels/scratch.h>
+#include <thimble/core/ndarray.h>
+#include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+// Elements worth another thread, and of a block: few enough for the cache, enough that combining blocks costs little.
+constexpr int64_t kGrain = 32768, kBlock = 4096;
+// Blocks are summed up in at most this many pieces, whatever the number of threads.
+constexpr int64_t kMostPieces = 64;
+
+const BatchNormTable& table() {
+#if defined(__x86_64__)
+  if (active_isa() >= Isa::avx512) return batch_norm_avx512;
+  if (active_isa() >= Isa::avx2) return batch_norm_avx2;
+#endif
+  return batch_norm_scalar;
+}
+
+const BatchNormRows<float>& rows_of(float) { return table().float32; }
+const BatchNormRows<double>& rows_of(double) { return table().float64; }
+
+// How rows are cut into pieces for threads, and pieces into blocks. Rows of few channels are taken several at a time,
+// as one row of `width` elements that fills vectors.
+struct Blocking {
+  int64_t rows, channels, repeats = 1, width, block_rows, pieces;
+
+  Blocking(int64_t all_rows, int64_t all_channels) : rows(all_rows), channels(all_channels) {
+    constexpr int64_t kLanes = 64;
+    if (channels < kLanes) {
+      repeats = 16 / std::gcd(channels, int64_t{16});
+      while (repeats * channels < kLanes) repeats *= 2;
+    }
+    width = repeats * channels;
+    block_rows = repeats * std::max<int64_t>(64, kBlock / width);
+    pieces = std::clamp<int64_t>(rows / block_rows, 1, kMostPieces);
+  }
+
+  int64_t begin_of(int64_t piece) const { return rows * piece / pieces; }
+
+  // Calls body(piece) in parallel.
+  template <typename Body>
+  void for_each_piece(Body&& body) const {
+    const int64_t elements = rows / pieces * channels;
+    parallel_for(pieces, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, elements)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t piece = begin; piece < end; ++piece) body(piece);
+                 });
+  }
+
+  // Calls body(first row, rows) for each block of a piece.
+  template <typename Body>
+  void for_each_block(int64_t piece, Body&& body) const {
+    const int64_t end = begin_of(piece + 1);
+    for (int64_t row = begin_of(piece); row < end; row += block_rows) body(row, std::min(block_rows, end - row));
+  }
+
+  // Calls body(tile, first element) for a block's wide rows, and for the rows left over.
+  template <typename Body>
+  void for_each_tile(int64_t first_row, int64_t count, Body&& body) const {
+    const int64_t wide = count / repeats, left = count % repeats;
+    if (wide > 0) body(BatchNormTile{wide, width}, first_row * channels);
+    if (left > 0) body(BatchNormTile{left, channels}, (first_row + wide * repeats) * channels);
+  }
+
+  template <typename Body>
+  void for_each_tile(Body&& body) const {
+    for_each_piece([&](int64_t piece) {
+      for_each_block(piece, [&](int64_t row, int64_t count) { for_each_tile(row, count, body); });
+    });
+  }
+
+  // The sum of a wide row's elements that belong to a channel.
+  template <typename T>
+  double fold(const T* wide, int64_t channel) const {
+    double sum = 0;
+    for (int64_t i = channel; i < width; i += channels) sum += static_cast<double>(wide[i]);
+    return sum;
+  }
+};
+
+// Per-channel numbers for each element of a wide row.
+template <typename T>
+class Repeated {
+ public:
+  Repeated(const Blocking& blocking, const ChannelMap<T>& map, const T* offset = nullptr, const T* slope = nullptr)
+      : width_(blocking.width), memory_({5, blocking.width}, dtype_of<T>) {
+    const T* arrays[] = {map.mean, map.scale, map.shift, offset, slope};
+    for (int64_t a = 0; a < 5; ++a)
+      if (arrays[a])
+        for (int64_t i = 0; i < width_; i += blocking.channels) std::copy_n(arrays[a], blocking.channels, row(a) + i);
+    map_ = {row(0), row(1), row(2), map.relu};
+  }
+  const ChannelMap<T>& map() const { return map_; }
+  const T* offset() { return row(3); }
+  const T* slope() { return row(4); }
+
+ private:
+  T* row(int64_t i) { return memory_.data<T>() + i * width_; }
+
+  int64_t width_;
+  NDArray memory_;
+  ChannelMap<T> map_;
+};
+
+// Mean and sum of squared deviations of some rows, for each channel.
+struct Moments {
+  double *mean, *squares;
+  int64_t rows = 0;
+
+  // Takes in those of other rows (Chan et al. 1979).
+  void merge(int64_t channel, double other_mean, double other_squares, int64_t other_rows) const {
+    const double share = static_cast<double>(other_rows) / static_cast<double>(rows + other_rows);
+    const double difference = other_mean - mean[channel];
+    mean[channel] += difference * share;
+    squares[channel] += other_squares + difference * difference * static_cast<double>(rows) * share;
+  }
+};
+
+template <typename T>
+void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& result) {
+  const BatchNormRows<T>& loops = rows_of(T{});
+  T *sums = thread_scratch_of<T>(ScratchUse::sums, 3 * b.width), *centers = sums + b.width,
+    *squares = centers + b.width;
+  b.for_each_block(piece, [&](int64_t row, int64_t count) {
+    std::fill_n(sums, b.width, T{0});
+    std::fill_n(squares, b.width, T{0});
+    b.for_each_tile(row, count, [&](const BatchNormTile& t, int64_t at) { loops.add_sums(t, x + at, sums); });
+    for (int64_t c = 0; c < b.channels; ++c) centers[c] = static_cast<T>(b.fold(sums, c) / static_cast<double>(count));
+    for (int64_t i = b.channels; i < b.width; ++i) centers[i] = centers[i - b.channels];
+    b.for_each_tile(row, count,
+                    [&](const BatchNormTile& t, int64_t at) { loops.add_squares(t, x + at, centers, squares); });
+    for (int64_t c = 0; c < b.channels; ++c)
+      result.merge(c, static_cast<double>(centers[c]), b.fold(squares, c), count);
+    result.rows += count;
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, double* variance) {
+  const Blocking b(rows, channels);
+  NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
+  double* partial = memory.data<double>();
+  auto moments = [&](int64_t piece) {
+    double* p = partial + 2 * piece * channels;
+    return Moments{p, p + channels};
+  };
+  b.for_each_piece([&](int64_t piece) {
+    Moments result = moments(piece);
+    moments_of_piece(b, piece, x, result);
+  });
+  Moments all{mean, variance};
+  std::fill_n(mean, channels, 0.0);
+  std::fill_n(variance, channels, 0.0);
+  for (int64_t piece = 0; piece < b.pieces; ++piece) {
+    const Moments part = moments(piece);
+    const int64_t count = b.begin_of(piece + 1) - b.begin_of(piece);
+    for (int64_t c = 0; c < channels; ++c) all.merge(c, part.mean[c], part.squares[c], count);
+    all.rows += count;
+  }
+  for (int64_t c = 0; c < channels; ++c) variance[c] /= static_cast<double>(rows);
+}
+
+template <typename T>
+void map_channels(const T* x, int64_t rows, int64_t channels, const ChannelMap<T>& map, T* y) {
+  const Blocking b(rows, channels);
+  const Repeated<T> wide(b, map);
+  const auto loop = rows_of(T{}).map;
+  b.for_each_tile([&](const BatchNormTile& t, int64_t at) { loop(t, x + at, wide.map(), y + at); });
+}
+
+template <typename T>
+void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
+                              double* sums, double* products) {
+  const Blocking b(rows, channels);
+  const Repeated<T> wide(b, map);
+  const auto loop = rows_of(T{}).add_gradients;
+  NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
+  double* partial = memory.data<double>();
+  b.for_each_piece([&](int64_t piece) {
+    double *piece_sums = partial + 2 * piece * channels, *piece_products = piece_sums + channels;
+    T *block_sums = thread_scratch_of<T>(ScratchUse::sums, 2 * b.width), *block_products = block_sums + b.width;
+    b.for_each_block(piece, [&](int64_t row, int64_t count) {
+      std::fill_n(block_sums, 2 * b.width, T{0});
+      b.for_each_tile(row, count, [&](const BatchNormTile& t, int64_t at) {
+        loop(t, x + at, dy + at, wide.map(), block_sums, block_products);
+      });
+      for (int64_t c = 0; c < channels; ++c) {
+        piece_sums[c] += b.fold(block_sums, c);
+        piece_products[c] += b.fold(block_products, c);
+      }
+    });
+  });
+  std::fill_n(sums, channels, 0.0);
+  std::fill_n(products, channels, 0.0);
+  for (int64_t piece = 0; piece < b.pieces; ++piece)
+    for (int64_t c = 0; c < channels; ++c) {
+      sums[c] += partial[2 * piece * channels + c];
+      products[c] += partial[(2 * piece + 1) * channels + c];
+    }
+}
+
+template <typename T>
+void batch_norm_input_gradient(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
+                               const T* offset, const T* slope, T* dx) {
+  const Blocking b(rows, channels);
+  Repeated<T> wide(b, map, offset, slope);
+  const auto loop = rows_of(T{}).input_gradient;
+  b.for_each_tile([&](const BatchNormTile& t, int64_t at) {
+    loop(t, x + at, dy + at, wide.map(), wide.offset(), wide.slope(), dx + at);
+  });
+}
+
+template void channel_moments(const float*, int64_t, int64_t, double*, double*);
+template void channel_moments(const double*, int64_t, int64_t, double*, double*);
+template void map_channels(const float*, int64_t, int64_t, const ChannelMap<float>&, float*);
+template void map_channels(const double*, int64_t, int64_t, const ChannelMap<double>&, double*);
+template void batch_norm_gradient_sums(const float*, const float*, int64_t, int64_t, const ChannelMap<float>&, double*,
+                                       double*);
+template void batch_norm_gradient_sums(const double*, const double*, int64_t, int64_t, const ChannelMap<double>&,
+                                       double*, double*);
+template void batch_norm_input_gradient(const float*, const float*, int64_t, int64_t, const ChannelMap<float>&,
+                                        const float*, const float*, float*);
+template void batch_norm_input_gradient(const double*, const double*, int64_t, int64_t, const ChannelMap<double>&,
+                                        const double*, const double*, double*);
+
+}  // namespace thimble::kernels

@@ -1,0 +1,45 @@
+// Integer convolution over channels-last images, with int8_gemm's arithmetic and epilogue.
+//
+// The kernel reads what an output pixel sees where it lies (implicit GEMM): one segment for each row of the kernel.
+// Images that need padding are copied once into a padded frame, so that no window has a border to look after.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include <thimble/core/kernels/image/conv_frames.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
+
+namespace thimble::kernels {
+
+/// Weights made ready for images of one size. Calls are const and may come from several threads.
+class Int8Conv2d {
+ public:
+  /// weight is int8 [out, in / groups, kernel height, kernel width]; g.batch does not matter. Throws ValueError for
+  /// sums of more than PackedInt8Weights::kMaxK products.
+  Int8Conv2d(const Conv2dGeometry& g, const int8_t* weight);
+
+  /// Bytes of scratch memory that run() needs.
+  int64_t scratch_bytes(int64_t batch) const;
+
+  /// x [batch, height, width, in] -> y [batch, height', width', out], uint8 or float. Outside of the image is
+  /// `zero_point`. The epilogue's arrays are [out]; its bias holds the zero point's correction already.
+  template <typename Out>
+  void run(const uint8_t* x, int64_t batch, uint8_t zero_point, const Int8Epilogue& epilogue, Out* y,
+           uint8_t* scratch) const;
+
+  /// Sum of each output channel's weights, [out].
+  const std::vector<int32_t>& channel_sums() const { return sums_; }
+
+ private:
+  template <typename Out>
+  void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Int8Epilogue& epilogue, Out* y) const;
+
+  Conv2dGeometry g_;  // without taps that see nothing but padding
+  std::optional<ConvFrames> frames_;
+  std::vector<PackedInt8Weights> packed_;  // of each group
+  std::vector<int8_t> depthwise_;          // or of all, packed [ceil(channels / 16)][taps][16]
+  std::vector<int32_t> sums_;
+};
+
+}  // namespace thimble::kernels

@@ -1,0 +1,87 @@
+#include <algorithm>
+#include <numeric>
+
+#include <thimble/core/kernels/int8/quantize.h>
+#include <thimble/core/kernels/int8/quantize_kernels.h>
+#include <thimble/core/kernels/scratch.h>
+#include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+const QuantizeKernels& kernels() {
+#if defined(__x86_64__)
+  if (active_isa() >= Isa::avx512) return quantize_avx512;
+  if (active_isa() == Isa::avx2) return quantize_avx2;
+#endif
+  return quantize_scalar;
+}
+
+// Elements that take a thread some microseconds.
+constexpr int64_t kGrain = 32 * 1024;
+
+QuantizeConstants constants_of(const QuantizeArgs& args) {
+  return {args.scale, static_cast<float>(args.low - args.zero_point), static_cast<float>(args.high - args.zero_point),
+          args.zero_point};
+}
+
+template <typename Q>
+void quantize_with(void (*kernel)(const float*, int64_t, const QuantizeConstants&, Q*), const float* x, int64_t n,
+                   const QuantizeArgs& args, Q* out) {
+  const QuantizeConstants constants = constants_of(args);
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) { kernel(x + begin, end - begin, constants, out + begin); });
+}
+
+template <typename Q>
+void dequantize_with(void (*kernel)(const Q*, int64_t, float, int32_t, float*), const Q* q, int64_t n, float scale,
+                     int32_t zero_point, float* out) {
+  parallel_for(n, kGrain,
+               [&](int64_t begin, int64_t end) { kernel(q + begin, end - begin, scale, zero_point, out + begin); });
+}
+
+}  // namespace
+
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, uint8_t* out) {
+  quantize_with(kernels().to_uint8, x, n, args, out);
+}
+void quantize(const float* x, int64_t n, const QuantizeArgs& args, int8_t* out) {
+  quantize_with(kernels().to_int8, x, n, args, out);
+}
+void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_uint8, q, n, scale, zero_point, out);
+}
+void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_int8, q, n, scale, zero_point, out);
+}
+void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  dequantize_with(kernels().from_int32, q, n, scale, zero_point, out);
+}
+
+double squared_steps_error(const float* x, int64_t n, const QuantizeArgs& args) {
+  const QuantizeConstants constants = constants_of(args);
+  // Blocks, not pieces, are summed in order: pieces depend on the number of threads.
+  const int64_t blocks = (n + kGrain - 1) / kGrain;
+  double* sums = thread_scratch_of<double>(ScratchUse::sums, blocks);
+  parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block)
+      sums[block] = kernels().squared_steps_error(x + block * kGrain, std::min(kGrain, n - block * kGrain), constants);
+  });
+  return std::accumulate(sums, sums + blocks, 0.0);
+}
+
+void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
+  const QuantizedAddConstants constants{args.a_scale,
+                                        args.b_scale,
+                                        args.a_zero_point,
+                                        args.b_zero_point,
+                                        static_cast<float>(args.low - args.zero_point),
+                                        static_cast<float>(args.high - args.zero_point),
+                                        args.zero_point};
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    kernels().add(a + begin, b + begin, end - begin, constants, out + begin);
+  });
+}
+
+}  // namespace thimble::kernels

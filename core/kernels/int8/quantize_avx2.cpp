@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/int8/quantize_loops.h>
+
+namespace thimble::kernels {
+
+const QuantizeKernels quantize_avx2 = kQuantizeKernels;
+
+}  // namespace thimble::kernels

@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/min_max_loops.h>
-
-namespace thimble::kernels {
-
-constinit const MinMaxRows min_max_scalar = min_max_rows<16>();
-
-}  // namespace thimble::kernels

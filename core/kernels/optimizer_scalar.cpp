@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/optimizer_loops.h>
-
-namespace thimble::kernels {
-
-constinit const OptimizerTable optimizer_scalar = kTable;
-
-}  // namespace thimble::kernels

@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/quantize_loops.h>
-
-namespace thimble::kernels {
-
-const QuantizeKernels quantize_avx2 = kQuantizeKernels;
-
-}  // namespace thimble::kernels

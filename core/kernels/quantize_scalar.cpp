@@ -1,7 +1,0 @@
-#include <thimble/core/kernels/quantize_loops.h>
-
-namespace thimble::kernels {
-
-const QuantizeKernels quantize_scalar = kQuantizeKernels;
-
-}  // namespace thimble::kernels

@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/training/fake_quantize_loops.h>
+
+namespace thimble::kernels {
+
+const FakeQuantizeKernels fake_quantize_avx2 = kFakeQuantizeKernels;
+
+}  // namespace thimble::kernels

@@ -1,0 +1,31 @@
+#include <thimble/core/kernels/elementwise/flush_denormals.h>
+#include <thimble/core/kernels/training/optimizer.h>
+#include <thimble/core/platform/isa.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+const OptimizerTable& table() {
+#if defined(__x86_64__)
+  if (active_isa() >= Isa::avx512) return optimizer_avx512;
+  if (active_isa() >= Isa::avx2) return optimizer_avx2;
+#endif
+  return optimizer_scalar;
+}
+
+}  // namespace
+
+void adam(const AdamStep& step, const float* grad, float* param, float* m, float* v, int64_t n) {
+  // The moments of a weight that no longer gets gradients (its pixel is always black) decay until they are denormal,
+  // and stay so for good: the step would become many times slower as training goes on.
+  const FlushDenormals flush;
+  table().adam_loop(step, grad, param, m, v, n);
+}
+
+void sgd(const SgdStep& step, const float* grad, float* param, float* velocity, int64_t n) {
+  const FlushDenormals flush;
+  table().sgd_loop(step, grad, param, velocity, n);
+}
+
+}  // namespace thimble::kernels

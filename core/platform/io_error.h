@@ -1,0 +1,12 @@
+// How errors of the operating system are reported.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace thimble::detail {
+
+/// Throws IOError "cannot <verb> '<path>': <what errno value `error` means>; <what to do about it>".
+[[noreturn]] void throw_io_error(std::string_view verb, const std::filesystem::path& path, int error);
+
+}  // namespace thimble::detail

@@ -1,0 +1,60 @@
+#include <cerrno>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <thimble/core/platform/file_descriptor.h>
+#include <thimble/core/error.h>
+#include <thimble/core/platform/io_error.h>
+#include <thimble/core/platform/mapped_file.h>
+#include <thimble/core/text.h>
+
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace thimble {
+
+namespace {
+
+// What follows the file in its last page could be read without a fault: AddressSanitizer shall see it.
+void mark_rest_of_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size,
+                       [[maybe_unused]] bool readable) {
+#ifdef ASAN_POISON_MEMORY_REGION
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t rest = (page - size % page) % page;
+  if (readable)
+    ASAN_UNPOISON_MEMORY_REGION(data + size, rest);
+  else
+    ASAN_POISON_MEMORY_REGION(data + size, rest);
+#endif
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+  const detail::FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!fd.is_open() || ::fstat(fd.get(), &status) != 0) detail::throw_io_error("read", path, errno);
+  if (S_ISDIR(status.st_mode)) detail::throw_io_error("read", path, EISDIR);
+  check<IOError>(S_ISREG(status.st_mode), "cannot read ", detail::quote_path(path),
+                 ": it is a device or a pipe and cannot be mapped; copy it to a file first");
+  size_ = static_cast<size_t>(status.st_size);
+  if (size_ == 0) return;
+  // MAP_NORESERVE: few of the private pages are ever written, so no swap space need be set aside for all of them.
+  void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0);
+  if (memory == MAP_FAILED) detail::throw_io_error("read", path, errno);
+  data_ = static_cast<std::byte*>(memory);
+  mark_rest_of_page(data_, size_, false);
+}
+
+MappedFile::~MappedFile() {
+  if (!data_) return;
+  mark_rest_of_page(data_, size_, true);
+  ::munmap(data_, size_);
+}
+
+}  // namespace thimble

@@ -1,0 +1,398 @@
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include <thimble/nn/graph/graph.h>
+#include <thimble/nn/inference/executor.h>
+
+namespace thimble::nn {
+
+/// The graph as a list of steps over numbered values, and its executor.
+struct Graph::Plan {
+  explicit Plan(const Graph& graph) : executor(std::make_unique<Executor>(graph)) {}
+
+  struct Step {
+    Node::Kind kind;
+    std::shared_ptr<Module> layer;
+    const OpFactory* op = nullptr;
+    const Node* node = nullptr;
+    Tensor tensor;
+    std::vector<size_t> inputs;
+    std::vector<size_t> last_uses;  // values that nobody needs after this step
+  };
+  std::vector<Step> steps;
+  size_t output = 0;
+  size_t arguments = 0;
+  std::unique_ptr<Executor> executor;
+};
+
+std::string_view name(Node::Kind kind) {
+  constexpr std::string_view kNames[] = {"input", "tensor", "layer", "op"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+std::vector<Node*> Graph::nodes() const {
+  std::vector<Node*> all;
+  for (const auto& node : nodes_) all.push_back(node.get());
+  return all;
+}
+
+std::vector<Node*> Graph::inputs() const {
+  std::vector<Node*> found = nodes();
+  std::erase_if(found, [](const Node* node) { return node->kind != Node::Kind::input; });
+  return found;
+}
+
+Node* Graph::find(std::string_view node_name) const {
+  const auto it = by_name_.find(std::string(node_name));
+  return it == by_name_.end() ? nullptr : it->second;
+}
+
+std::vector<Node*> Graph::users(const Node* node) const {
+  std::vector<Node*> found = nodes();
+  std::erase_if(found, [&](const Node* user) { return std::ranges::count(user->inputs, node) == 0; });
+  return found;
+}
+
+std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
+  std::shared_ptr<Module> layer = child(target);
+  check<ValueError>(layer != nullptr, "graph: there is no layer '", target, "'");
+  return layer;
+}
+
+Module& Graph::layer(const Node* node) const {
+  check<ValueError>(node->kind == Node::Kind::layer, "graph: node '", node->name, "' calls no layer");
+  return *layer_at(node->target);
+}
+
+Tensor Graph::tensor(const Node* node) const {
+  check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
+  const Tensor tensor = own_tensor(node->target);
+  check<ValueError>(tensor.defined(), "graph: there is no tensor '", node->target, "'");
+  return tensor;
+}
+
+bool Graph::is_layer(const Node* node, std::string_view type) const {
+  return node->kind == Node::Kind::layer && layer(node).type() == type;
+}
+
+int Graph::calls_of_layer(const Node* node) const {
+  return static_cast<int>(std::ranges::count_if(
+      nodes_, [&](const auto& other) { return other->kind == Node::Kind::layer && other->target == node->target; }));
+}
+
+std::string Graph::unique_name(const std::string& wanted) {
+  const std::string first = wanted.empty() ? "node" : wanted;
+  if (!find(first)) return first;
+  int64_t& suffix = suffixes_[first];  // thousands of nodes may want one name
+  std::string candidate;
+  do candidate = str(first, '_', ++suffix);
+  while (find(candidate));
+  return candidate;
+}
+
+// For a layer or tensor: nodes have names of their own.
+std::string Graph::unique_target(const std::string& wanted) const {
+  std::string candidate = wanted;
+  for (int64_t i = 1; is_registered(candidate); ++i) candidate = str(wanted, '_', i);
+  return candidate;
+}
+
+void Graph::check_name_of(const Node* node) const {
+  check<ValueError>(find(node->name) == node, "graph: the name of '", node->name, "' was changed, but not by rename()");
+}
+
+Graph::Nodes::iterator Graph::position(const Node* node) {
+  const auto it = std::ranges::find_if(nodes_, [&](const auto& other) { return other.get() == node; });
+  check<ValueError>(it != nodes_.end(), "graph: a node of another graph was given");
+  check_name_of(node);
+  return it;
+}
+
+Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
+  for (const Node* input : node->inputs)
+    check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
+  edited();
+  Node* inserted = nodes_.insert(after ? std::next(position(after)) : nodes_.end(), std::move(node))->get();
+  by_name_[inserted->name] = inserted;
+  return inserted;
+}
+
+void Graph::remove(const Node* node) {
+  const auto it = position(node);
+  by_name_.erase(node->name);
+  suffixes_.clear();
+  nodes_.erase(it);
+}
+
+Node* Graph::add_input(const std::string& wanted_name) {
+  return insert(std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::input, "", {}, {}}), nullptr);
+}
+
+Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attributes attributes,
+                    std::vector<Node*> inputs, const Node* after) {
+  return insert(std::make_unique<Node>(
+                    Node{unique_name(wanted_name), Node::Kind::op, op, std::move(attributes), std::move(inputs)}),
+                after);
+}
+
+Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
+                       const Node* after) {
+  const std::string node_name = unique_name(wanted_name);
+  check<ValueError>(new_layer != nullptr && new_layer->is_layer(), "graph: '", node_name,
+                    "' is no leaf layer; containers are traced");
+  const std::string target = unique_target(node_name);
+  Node* node = insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, target, {}, std::move(inputs)}), after);
+  try {
+    register_module(target, std::move(new_layer));
+  } catch (...) {
+    remove(node);
+    throw;
+  }
+  return node;
+}
+
+Node* Graph::add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
+                      const Node* after) {
+  layer_at(target);
+  return insert(
+      std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::layer, target, {}, std::move(inputs)}), after);
+}
+
+Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
+  const std::string node_name = unique_name(wanted_name);
+  // One that the caller alone holds is in no graph, and need not be looked for among thousands.
+  const std::string path = tensor.is_unique() ? "" : path_of(tensor);
+  check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
+  const std::string target = unique_target(wanted_name.empty() ? node_name : wanted_name);
+  if (tensor.requires_grad())
+    register_parameter(target, tensor);
+  else
+    register_buffer(target, tensor);
+  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::tensor, target, {}, {}}), nullptr);
+}
+
+void Graph::set_output(Node* node) {
+  position(node);
+  output_ = node;
+  edited();
+}
+
+void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
+  layer(node);
+  erase_module(node->target);
+  register_module(node->target, std::move(new_layer));
+  edited();
+}
+
+void Graph::replace_op(Node* node, const std::string& op, Attributes attributes) {
+  position(node);
+  check<ValueError>(node->kind == Node::Kind::op, "graph: node '", node->name, "' applies no op");
+  node->target = op;
+  node->attributes = std::move(attributes);
+  edited();
+}
+
+void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
+  position(node);
+  check<ValueError>(node->kind == Node::Kind::layer || node->kind == Node::Kind::op, "graph: node '", node->name,
+                    "' calls no layer and applies no op");
+  if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
+  const std::string target = unique_target(node->name);
+  register_buffer(target, tensor);
+  node->kind = Node::Kind::tensor;
+  node->target = target;
+  node->attributes = {};
+  node->inputs.clear();
+  edited();
+}
+
+void Graph::replace_uses(Node* old, Node* replacement) {
+  position(replacement);
+  for (const auto& node : nodes_)
+    if (node.get() != replacement) std::ranges::replace(node->inputs, old, replacement);
+  if (output_ == old) output_ = replacement;
+  edited();
+}
+
+void Graph::set_input(Node* node, size_t index, Node* value) {
+  position(node);
+  check<ValueError>(index < node->inputs.size(), "graph: '", node->name, "' has no input ", index);
+  position(value);
+  node->inputs[index] = value;
+  edited();
+}
+
+void Graph::rename(Node* node, const std::string& new_name) {
+  check<ValueError>(find(node->name) == node, "graph: a node of another graph was given");
+  const Node* other = find(new_name);
+  check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
+                    new_name, "': the name is empty or taken");
+  by_name_.erase(node->name);
+  suffixes_.clear();
+  node->name = new_name;
+  by_name_[new_name] = node;
+}
+
+void Graph::erase(Node* node) {
+  position(node);
+  const auto remaining = users(node);
+  check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
+                    remaining.empty() ? "" : remaining.front()->name, "' uses it");
+  check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
+  if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
+  if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
+  remove(node);
+  edited();
+}
+
+int Graph::eliminate_dead_nodes() {
+  int removed = 0;
+  const std::vector<Node*> all = nodes();
+  std::unordered_map<const Node*, int> uses;
+  for (const Node* node : all)
+    for (const Node* input : node->inputs) ++uses[input];
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    Node* node = *it;
+    if (node == output_ || node->kind == Node::Kind::input || uses[node] > 0) continue;
+    for (const Node* input : node->inputs) --uses[input];
+    erase(node);
+    ++removed;
+  }
+  return removed;
+}
+
+void Graph::verify() const {
+  check<ValueError>(output_ != nullptr, "graph: it has no output");
+  std::unordered_set<const Node*> seen;
+  std::unordered_set<std::string> names;
+  bool has_input = false;
+  std::unordered_set<std::string> state_names;
+  for (const auto& [path, tensor] : state())
+    check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
+  for (const auto& node : nodes_) {
+    check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
+    check_name_of(node.get());
+    for (const Node* input : node->inputs) {
+      check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
+      check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");
+    }
+    if (node->kind == Node::Kind::op) check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
+    if (node->kind == Node::Kind::layer) layer(node.get());
+    if (node->kind == Node::Kind::tensor)
+      check<ValueError>(state_names.contains(node->target), "graph: there is no tensor '", node->target, "' for '",
+                        node->name, "'");
+    const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
+    check<ValueError>(takes_inputs != node->inputs.empty(), "graph: '", node->name, "' has ", node->inputs.size(),
+                      " inputs, which a node of kind ", nn::name(node->kind), " cannot");
+    has_input = has_input || node->kind == Node::Kind::input;
+    seen.insert(node.get());
+  }
+  check<ValueError>(has_input, "graph: it has no input");
+  check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
+}
+
+Graph Graph::clone() const {
+  Graph copy;
+  std::unordered_map<const Node*, Node*> twin;
+  for (const auto& [path, child] : children()) copy.register_module(path, copy_layer(*child));
+  std::map<std::string, Tensor> parameters, buffers;
+  for (auto& [path, tensor] : named_parameters()) parameters.emplace(path, tensor);
+  for (auto& [path, tensor] : named_buffers()) buffers.emplace(path, tensor);
+  for (const auto& node : nodes_) {
+    std::vector<Node*> twin_inputs;
+    for (const Node* input : node->inputs) twin_inputs.push_back(twin.at(input));
+    Node* added = copy.insert(
+        std::make_unique<Node>(Node{node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}),
+        nullptr);
+    twin[node.get()] = added;
+    if (node->kind != Node::Kind::tensor) continue;
+    if (const auto it = parameters.find(node->target); it != parameters.end())
+      copy.register_parameter(node->target, it->second.data().clone()).set_requires_grad(it->second.requires_grad());
+    else if (const auto own = buffers.find(node->target); own != buffers.end())
+      copy.register_buffer(node->target, own->second.data().clone());
+  }
+  copy.output_ = output_ ? twin.at(output_) : nullptr;
+  copy.set_own_mode(training());
+  return copy;
+}
+
+std::shared_ptr<const Graph::Plan> Graph::plan() const {
+  std::lock_guard lock(*plan_mutex_);
+  if (*plan_) return *plan_;
+  verify();
+  auto made = std::make_shared<Plan>(*this);
+  std::unordered_map<const Node*, size_t> number;
+  std::vector<size_t> last_use(nodes_.size());
+  std::map<std::string, Tensor> tensors;
+  for (auto& [path, tensor] : state()) tensors.emplace(path, tensor);
+  for (const auto& node : nodes_) {
+    const size_t index = made->steps.size();
+    number[node.get()] = index;
+    last_use[index] = index;
+    Plan::Step step{node->kind, nullptr, nullptr, node.get(), {}, {}, {}};
+    if (node->kind == Node::Kind::layer) step.layer = layer_at(node->target);
+    if (node->kind == Node::Kind::op) step.op = &op_factory(node->target);
+    if (node->kind == Node::Kind::tensor) step.tensor = tensors.at(node->target);
+    if (node->kind == Node::Kind::input) ++made->arguments;
+    for (const Node* input : node->inputs) {
+      step.inputs.push_back(number.at(input));
+      last_use[number.at(input)] = index;
+    }
+    made->steps.push_back(std::move(step));
+  }
+  made->output = number.at(output_);
+  for (size_t value = 0; value < last_use.size(); ++value)
+    if (value != made->output) made->steps[last_use[value]].last_uses.push_back(value);
+  *plan_ = made;
+  return made;
+}
+
+std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) const {
+  const std::shared_ptr<const Plan> p = plan();
+  check<ValueError>(inputs.size() == p->arguments, "graph: takes ", p->arguments, " inputs, got ", inputs.size());
+  std::vector<Tensor> values(p->steps.size());
+  std::vector<Tensor> arguments;
+  size_t next_input = 0;
+  for (size_t i = 0; i < p->steps.size(); ++i) {
+    const Plan::Step& step = p->steps[i];
+    arguments.clear();
+    for (size_t input : step.inputs) arguments.push_back(values[input]);
+    switch (step.kind) {
+      case Node::Kind::input:
+        values[i] = inputs[next_input++];
+        break;
+      case Node::Kind::tensor:
+        values[i] = step.tensor;
+        break;
+      case Node::Kind::layer:
+        values[i] = step.layer->call(arguments);
+        break;
+      case Node::Kind::op:
+        values[i] = detail::named_in_errors(step.node->name,
+                                            [&] { return apply((*step.op)(step.node->attributes), arguments); });
+        break;
+    }
+    if (!keep_all)
+      for (size_t done : step.last_uses) values[done] = Tensor();
+  }
+  if (!keep_all) return {values[p->output]};
+  return values;
+}
+
+Tensor Graph::forward_all(std::span<const Tensor> inputs) {
+  if (!training() && !grad_enabled() && !call_listener() && inputs.size() <= Executor::kMostInputs) {
+    const std::shared_ptr<const Plan> p = plan();
+    try {
+      if (p->executor->usable()) return p->executor->run(*this, inputs);
+    } catch (const Error&) {
+      return run(inputs, false).front();  // node by node: an error says which one it is about
+    }
+  }
+  return run(inputs, false).front();
+}
+
+std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return run(inputs, true); }
+
+}  // namespace thimble::nn

@@ -1,0 +1,148 @@
+// Graph: the module graph that passes rewrite. It is itself a Module.
+//
+//   nn::Graph graph = nn::trace(net.eval(), example);
+//   std::cout << graph.table();
+//   for (nn::Node* node : graph.nodes())
+//     if (graph.is_layer(node, "Linear")) ...
+#pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+/// One value of the graph and what makes it.
+/// Fields may be read; the graph's functions change them, since it keeps what it derived from them.
+struct Node {
+  enum class Kind {
+    input,   ///< an argument of the graph
+    tensor,  ///< a parameter or constant that an op uses; target names it
+    layer,   ///< a call of a leaf layer; target is the layer's path. Two nodes may call one layer.
+    op,      ///< an op applied outside of layers; target is the op's name
+  };
+
+  std::string name;  ///< unique in the graph, changed by Graph::rename() alone; how configurations name layers
+  Kind kind = Kind::op;
+  std::string target;
+  Attributes attributes;  ///< of an op; on a layer's node, whose layer has its own, what a pass leaves for a later one
+  std::vector<Node*> inputs;
+};
+
+std::string_view name(Node::Kind kind);
+
+/// In evaluation mode and without recording (NoGrad) it runs on an executor, see nn/inference/executor.h.
+///
+/// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
+/// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in
+/// training mode (dropout aside) and observers may change state of their own.
+class Graph : public Module {
+ public:
+  Graph() = default;
+  Graph(Graph&&) = default;
+  Graph& operator=(Graph&&) = default;
+
+  /// A deep copy: passes work on one, so that they never change their input.
+  Graph clone() const;
+
+  // Looking at it.
+
+  std::vector<Node*> nodes() const;
+  std::vector<Node*> inputs() const;
+  Node* output() const { return output_; }
+  /// The node of this name; null if there is none.
+  Node* find(std::string_view node_name) const;
+  /// Nodes that have `node` as an input, each once, in order. The graph's output counts as no user.
+  std::vector<Node*> users(const Node* node) const;
+  bool is_op(const Node* node, std::string_view op) const { return node->kind == Node::Kind::op && node->target == op; }
+  /// Whether the node calls a layer of this type.
+  bool is_layer(const Node* node, std::string_view type) const;
+  /// The layer that the node calls. Throws ValueError if it calls none.
+  Module& layer(const Node* node) const;
+  template <typename T>
+  T* layer_as(const Node* node) const {
+    return node->kind == Node::Kind::layer ? dynamic_cast<T*>(&layer(node)) : nullptr;
+  }
+  /// The tensor that the node stands for. Throws ValueError if it stands for none.
+  Tensor tensor(const Node* node) const;
+  /// How many nodes call this node's layer.
+  int calls_of_layer(const Node* node) const;
+
+  // Building and editing. New nodes go behind `after`, or to the end. Names that are taken get a suffix _1, _2, ...
+
+  Node* add_input(const std::string& wanted_name);
+  Node* add_op(const std::string& wanted_name, const std::string& op, Attributes attributes, std::vector<Node*> inputs,
+               const Node* after = nullptr);
+  /// Adds a call of `new_layer`, a leaf layer, which the graph then owns under the node's name, if no other layer or
+  /// tensor has that (after a node was renamed), or with a suffix.
+  Node* add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
+                  const Node* after = nullptr);
+  /// Adds another call of a layer that the graph has already.
+  Node* add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
+                 const Node* after = nullptr);
+  /// Adds a tensor, as a parameter if it requires gradients, which the graph then owns under the wanted name, if no
+  /// other layer or tensor has that, or with a suffix. Throws ValueError if it is in the graph already.
+  Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
+  void set_output(Node* node);
+
+  /// Makes this node (and any other that shares its layer) call `new_layer` instead.
+  void replace_layer(Node* node, std::shared_ptr<Module> new_layer);
+  /// Makes this node apply another op to its inputs. Throws ValueError if it applies none.
+  void replace_op(Node* node, const std::string& op, Attributes attributes);
+  /// Makes this node, which loses its inputs, stand for `tensor`, which becomes a buffer of the graph. Throws
+  /// ValueError for a node that is neither a layer's nor an op's.
+  void replace_by_tensor(Node* node, const Tensor& tensor);
+  /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
+  void replace_uses(Node* old, Node* replacement);
+  void set_input(Node* node, size_t index, Node* value);
+  /// What the node calls or stands for keeps its name. Throws ValueError if the name is empty or another node's.
+  void rename(Node* node, const std::string& new_name);
+  /// Removes a node; throws ValueError if somebody uses it. A layer without calls goes with it.
+  void erase(Node* node);
+  /// Removes nodes that the output does not depend on, inputs excepted; returns how many.
+  int eliminate_dead_nodes();
+
+  /// Throws ValueError, saying where, unless: each node stands after its inputs, names of nodes and of tensors are
+  /// unique, ops and layers exist, there are inputs and an output.
+  void verify() const;
+
+  /// One aligned row a node.
+  std::string table() const;
+  /// Graphviz.
+  std::string dot() const;
+
+  Tensor forward_all(std::span<const Tensor> inputs) override;
+  /// The value of every node, in the order of nodes().
+  std::vector<Tensor> run_all(std::span<const Tensor> inputs);
+
+ private:
+  struct Plan;
+  using Nodes = std::list<std::unique_ptr<Node>>;
+
+  std::string unique_name(const std::string& wanted);
+  std::string unique_target(const std::string& wanted) const;
+  void check_name_of(const Node* node) const;
+  Node* insert(std::unique_ptr<Node> node, const Node* after);
+  void remove(const Node* node);
+  Nodes::iterator position(const Node* node);
+  std::shared_ptr<Module> layer_at(const std::string& target) const;
+  std::shared_ptr<const Plan> plan() const;
+  void edited() { *plan_ = nullptr; }
+  std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
+
+  Nodes nodes_;
+  std::unordered_map<std::string, Node*> by_name_;
+  std::unordered_map<std::string, int64_t> suffixes_;  // the last that was given to a wanted name
+  Node* output_ = nullptr;
+  // Made on the first call after an edit. Behind pointers, so that a graph can be moved.
+  std::unique_ptr<std::shared_ptr<const Plan>> plan_ = std::make_unique<std::shared_ptr<const Plan>>();
+  std::unique_ptr<std::mutex> plan_mutex_ = std::make_unique<std::mutex>();
+};
+
+}  // namespace thimble::nn

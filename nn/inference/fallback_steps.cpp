@@ -1,0 +1,109 @@
+#include <array>
+
+#include <thimble/nn/inference/fallback_steps.h>
+
+namespace thimble::nn {
+
+namespace {
+
+using Compute = std::function<Tensor(std::span<const Tensor>)>;
+
+std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
+  std::vector<NDArray> arrays;
+  for (const ValueInfo& info : infos) arrays.push_back(NDArray::zeros(info.shape, info.dtype));
+  return arrays;
+}
+
+class FallbackStep : public InferenceStep {
+ public:
+  FallbackStep(ValueInfo output, Compute compute, std::span<const ValueInfo> inputs, bool per_sample)
+      : InferenceStep(std::move(output)),
+        compute_(std::move(compute)),
+        inputs_(inputs.begin(), inputs.end()),
+        per_sample_(per_sample) {}
+
+  bool is_per_sample() const override { return per_sample_; }
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    std::vector<Tensor> arguments;
+    for (size_t i = 0; i < inputs.size(); ++i) arguments.emplace_back(array_over(inputs[i], inputs_[i]));
+    array_over(output, this->output()).copy_from(compute_(arguments).data());
+  }
+
+ private:
+  Compute compute_;
+  std::vector<ValueInfo> inputs_;
+  bool per_sample_;
+};
+
+class OpStep : public InferenceStep {
+ public:
+  static constexpr size_t kMostInputs = 3;
+
+  OpStep(ValueInfo output, std::unique_ptr<const Op> op, std::span<const ValueInfo> inputs)
+      : InferenceStep(std::move(output)),
+        op_(std::move(op)),
+        inputs_(inputs.begin(), inputs.end()),
+        per_sample_(is_per_sample_op(op_->name(), inputs)) {}
+
+  bool is_per_sample() const override { return per_sample_; }
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    std::array<NDArray, kMostInputs> arguments;
+    for (size_t i = 0; i < inputs.size(); ++i) arguments[i] = array_over(inputs[i], inputs_[i]);
+    NDArray out = array_over(output, this->output());
+    check(op_->compute_into(std::span(arguments).first(inputs.size()), out), op_->name(), ": did not compute in place");
+  }
+
+ private:
+  std::unique_ptr<const Op> op_;
+  std::vector<ValueInfo> inputs_;
+  bool per_sample_;
+};
+
+class UnflattenStep : public InferenceStep {
+ public:
+  explicit UnflattenStep(const ValueInfo& input)
+      : InferenceStep({input.shape, input.dtype}), image_(input.flattened_image) {}
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    const int64_t n = this->output().shape[0];
+    const NDArray from = array_over(inputs[0], {{n, image_[0], image_[1], image_[2]}, this->output().dtype});
+    NDArray::borrow(output, from.shape(), from.dtype(), nullptr).copy_from(from);
+  }
+
+ private:
+  Shape image_;
+};
+
+}  // namespace
+
+std::unique_ptr<InferenceStep> call_step(Module& layer, std::span<const ValueInfo> inputs) {
+  const std::vector<NDArray> arrays = zeros(inputs);
+  const Tensor y = layer.call(std::vector<Tensor>(arrays.begin(), arrays.end()));
+  return std::make_unique<FallbackStep>(
+      ValueInfo{y.shape(), y.dtype()}, [&layer](std::span<const Tensor> x) { return layer.call(x); }, inputs,
+      layer.is_per_sample());
+}
+
+std::unique_ptr<InferenceStep> op_step(const std::string& op, const Attributes& attributes,
+                                       std::span<const ValueInfo> inputs) {
+  const std::vector<NDArray> arrays = zeros(inputs);
+  const auto make = [&factory = op_factory(op), attributes] { return factory(attributes); };
+  const Tensor y = apply(make(), {arrays.begin(), arrays.end()});
+  const ValueInfo output{y.shape(), y.dtype()};
+  std::unique_ptr<const Op> direct = make();
+  NDArray memory({output.nbytes()}, DType::uint8), out = array_over(memory.raw(), output);
+  if (inputs.size() <= OpStep::kMostInputs && direct->compute_into(arrays, out))
+    return std::make_unique<OpStep>(output, std::move(direct), inputs);
+  return std::make_unique<FallbackStep>(
+      output,
+      [make](std::span<const Tensor> x) {
+        return apply(make(), {x.begin(), x.end()});
+      },
+      inputs, is_per_sample_op(op, inputs));
+}
+
+std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input) { return std::make_unique<UnflattenStep>(input); }
+
+}  // namespace thimble::nn

@@ -1,0 +1,82 @@
+// Inference: what layers and ops do when only the answer is wanted. A step is a node of a graph made ready for inputs
+// of known shapes: weights packed, sizes checked, memory counted. Running it is arithmetic alone.
+// nn/inference/executor.h strings steps together.
+//
+// While steps run, images [n, c, h, w] lie channels-last in memory, everything else row-major.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include <thimble/core/attributes.h>
+#include <thimble/core/ndarray.h>
+
+namespace thimble::nn {
+
+/// What a step knows about a value.
+struct ValueInfo {
+  Shape shape;
+  DType dtype = DType::float32;
+  /// {c, h, w} where the elements of each row lie as [h, w, c], as a flattened image's do; else empty.
+  Shape flattened_image = {};
+
+  int64_t nbytes() const { return shape.numel() * static_cast<int64_t>(itemsize(dtype)); }
+  bool is_image() const { return shape.ndim() == 4; }
+  friend bool operator==(const ValueInfo&, const ValueInfo&) = default;
+};
+
+/// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it.
+NDArray array_over(void* memory, const ValueInfo& info);
+NDArray array_over(const void* memory, const ValueInfo& info);
+
+class InferenceStep {
+ public:
+  explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}
+  virtual ~InferenceStep() = default;
+  InferenceStep(const InferenceStep&) = delete;
+  InferenceStep& operator=(const InferenceStep&) = delete;
+
+  const ValueInfo& output() const { return output_; }
+
+  /// Computes the output. scratch has scratch_bytes() bytes, 64-byte aligned. May run on several threads at once.
+  virtual void run(std::span<const void* const> inputs, void* output, uint8_t* scratch) const = 0;
+
+  virtual int64_t scratch_bytes() const { return 0; }
+  /// Bytes of weights that each run reads.
+  virtual int64_t weight_bytes() const { return 0; }
+  /// Nothing is computed: the output is the first input's memory.
+  virtual bool is_view() const { return false; }
+  /// Each sample (index of the first dimension) is computed by itself, so a batch may be divided.
+  virtual bool is_per_sample() const { return true; }
+
+ private:
+  ValueInfo output_;
+};
+
+/// A step for which nothing is to be done: a reshape, or a layer that hands its input on.
+class ViewStep : public InferenceStep {
+ public:
+  using InferenceStep::InferenceStep;
+  bool is_view() const override { return true; }
+  void run(std::span<const void* const>, void*, uint8_t*) const override {}
+};
+
+/// Makes an op's step, or returns null if it has none for such inputs.
+using StepFactory =
+    std::function<std::unique_ptr<InferenceStep>(const Attributes& attributes, std::span<const ValueInfo> inputs)>;
+
+/// At load time, by a static StepRegistration.
+void register_inference_step(std::string op, StepFactory factory);
+/// Null for an op that has no step.
+const StepFactory* inference_step_factory(std::string_view op);
+
+/// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
+bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
+
+struct StepRegistration {
+  StepRegistration(std::string op, StepFactory factory) { register_inference_step(std::move(op), std::move(factory)); }
+};
+
+}  // namespace thimble::nn

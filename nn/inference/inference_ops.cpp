@@ -1,0 +1,41 @@
+// What ops do when a graph runs on an executor.
+#include <algorithm>
+
+#include <thimble/nn/inference/inference.h>
+
+namespace thimble::nn {
+
+namespace {
+
+std::unique_ptr<InferenceStep> flatten_step(const Attributes& attributes, std::span<const ValueInfo> inputs) {
+  const ValueInfo& x = inputs[0];
+  const int ndim = x.shape.ndim();
+  const auto start = attributes.get<int64_t>("start_dim"), end = attributes.get<int64_t>("end_dim");
+  // Every sample into one row: the usual one.
+  if (ndim < 2 || start != 1 || (end != -1 && end != ndim - 1) || x.shape[0] == 0) return nullptr;
+  ValueInfo y{{x.shape[0], x.shape.numel() / x.shape[0]}, x.dtype, x.flattened_image};
+  const bool order_matters = x.is_image() && x.shape[1] > 1 && x.shape[2] * x.shape[3] > 1;
+  if (order_matters) y.flattened_image = {x.shape[1], x.shape[2], x.shape[3]};
+  return std::make_unique<ViewStep>(y);
+}
+
+const StepRegistration flatten_registration("flatten", flatten_step);
+
+constexpr std::string_view kUnary[] = {"abs",        "avg_pool2d", "adaptive_avg_pool2d",
+                                       "clamp",      "exp",        "gelu",
+                                       "leaky_relu", "log",        "neg",
+                                       "max_pool2d", "pow",        "relu",
+                                       "relu6",      "silu",       "sigmoid",
+                                       "sqrt",       "tanh",       "upsample_nearest2d"};
+constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
+
+}  // namespace
+
+bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs) {
+  if (inputs.size() == 1) return std::ranges::find(kUnary, op) != std::end(kUnary);
+  // Of one shape, so that nothing is broadcast along the batch.
+  return inputs.size() == 2 && inputs[0].shape == inputs[1].shape &&
+         std::ranges::find(kBinary, op) != std::end(kBinary);
+}
+
+}  // namespace thimble::nn

@@ -1,0 +1,51 @@
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/reduce.h>
+#include <thimble/nn/layers/layer_norm.h>
+
+namespace thimble::nn {
+
+namespace {
+const LayerRegistration registration{
+    "LayerNorm", [](const Attributes& a) {
+      const Shape shape(a.get<std::vector<int64_t>>("normalized_shape"));
+      const Tensor tensor = a.get<bool>("elementwise_affine") ? Tensor(NDArray::placeholder(shape)) : Tensor();
+      const Tensor other = tensor.defined() ? Tensor(NDArray::placeholder(shape)) : Tensor();
+      return std::make_shared<LayerNorm>(shape, a.get<double>("eps"), tensor, other);
+    }};
+}
+
+LayerNorm::LayerNorm(const Shape& normalized_shape, Options options)
+    : LayerNorm(normalized_shape, options.eps,
+                options.elementwise_affine ? Tensor(NDArray::ones(normalized_shape)) : Tensor(),
+                options.elementwise_affine ? Tensor(NDArray::zeros(normalized_shape)) : Tensor()) {}
+
+LayerNorm::LayerNorm(const Shape& normalized_shape, double eps, Tensor w, Tensor b)
+    : normalized_shape_(normalized_shape), eps_(eps) {
+  check<ValueError>(!normalized_shape.empty(), "LayerNorm: normalized_shape is empty");
+  if (!w.defined()) return;
+  check<ShapeError>(w.shape() == normalized_shape && b.defined() && b.shape() == normalized_shape,
+                    "LayerNorm: weight and bias must be ", normalized_shape, ", got ", w.shape(), " and ",
+                    b.defined() ? b.shape() : Shape());
+  weight = register_parameter("weight", std::move(w));
+  bias = register_parameter("bias", std::move(b));
+}
+
+Tensor LayerNorm::forward(const Tensor& x) {
+  const int dims = normalized_shape_.ndim(), first = x.ndim() - dims;
+  bool fits = first >= 0;
+  Shape axes;
+  for (int i = 0; i < dims && fits; ++i) {
+    fits = x.shape(first + i) == normalized_shape_[i];
+    axes.push_back(first + i);
+  }
+  check<ShapeError>(fits, "layer_norm: input ", x.shape(), " does not end in ", normalized_shape_);
+  const Tensor centred = x - mean(x, axes, true);
+  const Tensor normalized = centred / sqrt(mean(centred * centred, axes, true) + eps_);
+  return weight.defined() ? normalized * weight + bias : normalized;
+}
+
+Attributes LayerNorm::attributes() const {
+  return {{"normalized_shape", normalized_shape_.to_vector()}, {"eps", eps_}, {"elementwise_affine", weight.defined()}};
+}
+
+}  // namespace thimble::nn

@@ -1,0 +1,181 @@
+#include <atomic>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thimble/core/ops.h>
+#include <thimble/core/parallel.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/dropout.h>
+#include <thimble/nn/layers/embedding.h>
+#include <thimble/nn/layers/layer_norm.h>
+#include <thimble/nn/layers/linear.h>
+
+namespace thimble::nn {
+namespace {
+
+using testing::HasSubstr;
+
+Tensor random(const Shape& shape, uint64_t seed = 7) {
+  Generator rng(seed);
+  return rand(shape, rng);
+}
+
+// Runs node by node.
+NDArray slowly(Graph& graph, const Tensor& x) { return graph.run_all(std::vector<Tensor>{x}).back().data(); }
+
+// On the executor, with several numbers of threads and sizes of batch.
+void expect_same(Graph& graph, const Shape& sample) {
+  const int threads = num_threads();
+  const NoGrad guard;
+  for (int n : {1, 2, 3}) {
+    set_num_threads(n);
+    for (int64_t batch : {1, 2, 7, 40}) {
+      Shape shape = sample;
+      shape.insert(0, batch);
+      const Tensor x = random(shape, static_cast<uint64_t>(batch));
+      const NDArray expected = slowly(graph, x);
+      for (int again = 0; again < 2; ++again) {
+        const NDArray got = graph(x).data();
+        ASSERT_EQ(got.shape(), expected.shape());
+        const auto g = got.to_vector<float>(), e = expected.to_vector<float>();
+        for (size_t i = 0; i < e.size(); ++i)
+          ASSERT_NEAR(g[i], e[i], 1e-4 * (1 + std::abs(e[i]))) << "batch " << batch << ", threads " << n;
+      }
+    }
+  }
+  set_num_threads(threads);
+}
+
+// Everything that a graph can have: convolutions, a residual, pools, ops without a step, a flattened image into a
+// linear layer and into something else.
+struct Mixed : Module {
+  Submodule<Conv2d> conv1{this, "conv1", 3, 8, 3, Conv2d::Options{.padding = 1}};
+  Submodule<ConvBNReLU> block{this, "block", 8, 8, 3, Conv2d::Options{.padding = 1}};
+  Submodule<Dropout> dropout{this, "dropout", 0.5};
+  Submodule<Linear> fc{this, "fc", 8 * 4 * 4, 6};
+  Submodule<LayerNorm> norm{this, "norm", Shape{8 * 4 * 4}};
+  Tensor forward(const Tensor& x) override {
+    Tensor h = max_pool2d(gelu(conv1(x)), 2);
+    h = relu(h + block(h));
+    const Tensor rows = flatten(dropout(h), 1);
+    const Tensor other = sum(norm(rows) * 0.5, {1}, true);
+    return concat({softmax(fc(rows), 1), other}, 1);
+  }
+};
+
+TEST(Executor, ComputesWhatTheNodesDo) {
+  manual_seed(1);
+  Mixed model;
+  Graph graph = trace(model.eval(), random({2, 3, 8, 8}));
+  expect_same(graph, {3, 8, 8});
+}
+
+TEST(Executor, DividesBatchesOfNetworksThatTreatSamplesSeparately) {
+  manual_seed(2);
+  Sequential model(ConvBNReLU(1, 16, 3, {.padding = 1}), ConvBNReLU(16, 8, 3, {.stride = 2}));
+  Graph graph = trace(model.eval(), random({2, 1, 28, 28}));
+  expect_same(graph, {1, 28, 28});
+}
+
+TEST(Executor, GivesImagesInTheUsualOrder) {
+  Sequential model(Conv2d(2, 3, 1));
+  Graph graph = trace(model.eval(), random({1, 2, 4, 5}));
+  expect_same(graph, {2, 4, 5});
+}
+
+TEST(Executor, TakesAnyStrides) {
+  Sequential model(Conv2d(4, 3, 3), Conv2d(3, 2, 2));
+  Graph graph = trace(model.eval(), random({1, 4, 6, 6}));
+  const NoGrad guard;
+  const Tensor x = random({3, 6, 4, 6}).data().transpose(1, 2);
+  EXPECT_EQ(graph(x).shape(), (Shape{3, 2, 3, 3}));
+  const auto got = graph(x).data().to_vector<float>(), expected = slowly(graph, x).to_vector<float>();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5);
+}
+
+TEST(Executor, TensorsOfTheGraphAndOpsThatMixTheBatch) {
+  struct Net : Module {
+    Tensor scale = register_parameter("scale", Tensor(NDArray::full({1, 3, 1, 1}, 2), true));
+    Tensor forward(const Tensor& x) override { return x * scale - mean(x, {0}, true); }
+  } net;
+  Graph graph = trace(net.eval(), random({2, 3, 4, 4}));
+  expect_same(graph, {3, 4, 4});
+}
+
+TEST(Executor, IndicesAreNoImages) {
+  struct Net : Module {
+    Submodule<Embedding> table{this, "table", 10, 4};
+    Submodule<Linear> fc{this, "fc", 4, 3};
+    Tensor forward(const Tensor& x) override { return fc(table(x)); }
+  } net;
+  const Tensor x = NDArray::from_vector<int64_t>({1, 2, 3, 9, 0, 5}, {2, 3});
+  Graph graph = trace(net.eval(), x);
+  const NoGrad guard;
+  EXPECT_EQ(graph(x).shape(), (Shape{2, 3, 3}));
+  EXPECT_EQ(graph(x).data().to_vector<float>().size(), 18u);
+}
+
+TEST(Executor, NoticesChangedWeightsModesAndEdits) {
+  Sequential model(Linear(4, 4), Dropout(0.9));
+  Graph graph = trace(model.eval(), random({1, 4}));
+  const Tensor x = random({5, 4});
+  const NoGrad guard;
+  graph(x);
+  graph.parameters()[0].mutable_data().fill(0);
+  graph.parameters()[1].set_data(NDArray::ones({4}));
+  EXPECT_EQ(graph(x).data().to_vector<float>(), std::vector<float>(20, 1));
+  graph.train();
+  EXPECT_NE(graph(x).data().to_vector<float>(), std::vector<float>(20, 1));
+  graph.eval();
+  graph.set_output(graph.add_op("relu", "neg", {}, {graph.output()}));
+  EXPECT_EQ(graph(x).data().to_vector<float>(), std::vector<float>(20, -1));
+  Graph moved = std::move(graph);
+  EXPECT_EQ(moved(x).data().to_vector<float>(), std::vector<float>(20, -1));
+}
+
+TEST(Executor, ManyThreadsGetTheSameAnswers) {
+  manual_seed(3);
+  Mixed model;
+  Graph graph = trace(model.eval(), random({2, 3, 8, 8}));
+  const Tensor x = random({4, 3, 8, 8});
+  std::vector<float> expected;
+  {
+    const NoGrad guard;
+    expected = graph(x).data().to_vector<float>();
+  }
+  std::atomic<int> different = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      const NoGrad guard;
+      for (int i = 0; i < 50; ++i) different += graph(x).data().to_vector<float>() != expected;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(different, 0);
+}
+
+TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {
+  Sequential model(Conv2d(1, 2, 3), ConvBNReLU(2, 2, 3));
+  Graph graph = trace(model.eval(), random({1, 1, 8, 8}));
+  const NoGrad guard;
+  auto message = [&](const Shape& shape) -> std::string {
+    try {
+      graph(random(shape));
+    } catch (const ShapeError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message({1, 3, 8, 8}), HasSubstr("0: conv2d: weight [2,1,3,3] expects 1 input channels, got 3"));
+  EXPECT_THAT(message({1, 1, 4, 4}), HasSubstr("1.conv: conv2d: a kernel of 3x3 is larger"));
+  EXPECT_THAT(message({0, 1, 8, 8}), HasSubstr("0: conv2d: the batch is empty"));
+  EXPECT_THROW(graph(random({1, 1, 8, 8}), random({1, 1, 8, 8})), ValueError);
+}
+
+}  // namespace
+}  // namespace thimble::nn

@@ -1,0 +1,249 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tests/quant/conversion.h"
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/pool.h>
+#include <thimble/core/ops/shape.h>
+#include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/passes/dynamic.h>
+
+namespace thimble::quant {
+namespace {
+
+// x W'^T + b in double, where W' and x' are what the integers stand for.
+std::vector<double> reference(const DynamicQuantizedLinear& layer, const NDArray& x, float b, int64_t group_size) {
+  QuantizationSpec spec{.bits = layer.options().activation_bits};
+  const NDArray rounded = dequantize(quantize(x, choose_qparams(x, spec)), choose_qparams(x, spec));
+  const auto xs = rounded.to_vector<double>();
+  const auto w = layer.weights().unpacked().to_vector<double>(),
+             scale = layer.weights().scale().data().to_vector<double>();
+  const auto in = static_cast<size_t>(layer.weights().shape()[1]),
+             out = static_cast<size_t>(layer.weights().shape()[0]);
+  const size_t group = group_size == 0 ? in : static_cast<size_t>(group_size);
+  std::vector<double> y;
+  for (size_t row = 0; row < xs.size() / in; ++row)
+    for (size_t o = 0; o < out; ++o) {
+      double sum = b;
+      for (size_t i = 0; i < in; ++i) sum += xs[row * in + i] * w[o * in + i] * scale[o * (in / group) + i / group];
+      y.push_back(sum);
+    }
+  return y;
+}
+
+ProductWeights random_weights(const Shape& shape, std::mt19937& rng, int bits, int64_t group_size, float b) {
+  const NDArray weight = random_normal(shape, rng);
+  QuantizationSpec spec = QuantizationSpec::per_channel_weight(bits);
+  spec.group_size = group_size;
+  return {weight, NDArray::full({shape[0]}, b), choose_qparams(weight, spec)};
+}
+
+TEST(DynamicQuantizedLinear, IsWhatItsIntegersSayOnEveryMachine) {
+  std::mt19937 rng(1);
+  for (const int bits : {2, 4, 7, 8})
+    for (const int64_t group_size : {0, 4, 20})
+      for (const int64_t rows : {1, 3, 70}) {
+        const auto layer = DynamicQuantizedLinear::from_weights(random_weights({37, 20}, rng, bits, group_size, 0.7f),
+                                                                bits == 4 ? 5 : 8, false);
+        const NDArray x = random_normal({rows, 20}, rng, 3);
+        const auto expected = reference(*layer, x, 0.7f, group_size);
+        const auto first = (*layer)(Tensor(x)).data().to_vector<float>();
+        on_every_machine([&] {
+          const auto fresh = nn::copy_layer(*layer);
+          EXPECT_EQ((*fresh)(Tensor(x)).data().to_vector<float>(), first);
+        });
+        // The bias is rounded to a multiple of a sum's unit.
+        const auto steps = layer->weights().steps();
+        const float unit =
+            *std::ranges::max_element(steps) * choose_qparams(x, {.bits = layer->options().activation_bits}).scale[0];
+        for (size_t i = 0; i < first.size(); ++i)
+          EXPECT_NEAR(first[i], expected[i], 0.5 * unit + 1e-5 * (1 + std::abs(expected[i])));
+      }
+}
+
+// A weight of 1, so that the output is the quantized input.
+TEST(DynamicQuantizedLinear, TheInputHasTheParametersThatItsRangeHasEverywhere) {
+  std::mt19937 rng(7);
+  const QuantizationSpec weight = QuantizationSpec::per_channel_weight();
+  for (const int bits : {2, 5, 8}) {
+    const auto identity =
+        DynamicQuantizedLinear::from_weights({NDArray::ones({1, 1}), Tensor(), {weight, {1}, {0}}}, bits, false);
+    for (int trial = 0; trial < 200; ++trial) {
+      const NDArray x = random_normal({8, 1}, rng, std::ldexp(1.0f, static_cast<int>(rng() % 200) - 100));
+      const QParams p = choose_qparams(x, {.bits = bits});
+      EXPECT_EQ((*identity)(Tensor(x)).data().to_vector<float>(), dequantize(quantize(x, p), p).to_vector<float>());
+    }
+  }
+}
+
+TEST(DynamicQuantizedLinear, ReluCutsAndABiasThatDwarfsTheSumsIsKept) {
+  std::mt19937 rng(2);
+  const auto cut = DynamicQuantizedLinear::from_weights(random_weights({9, 6}, rng, 8, 0, -0.5f), 8, true);
+  float least = 1, most = 0;
+  for (const float y : (*cut)(Tensor(random_normal({50, 6}, rng))).data().to_vector<float>()) {
+    least = std::min(least, y);
+    most = std::max(most, y);
+  }
+  EXPECT_EQ(least, 0);
+  EXPECT_GT(most, 0);
+  ProductWeights w = random_weights({9, 6}, rng, 8, 0, 1000);
+  const auto biased = DynamicQuantizedLinear::from_weights(w, 8, false);
+  for (const float y : (*biased)(Tensor(NDArray::full({2, 6}, 1e-12))).data().to_vector<float>())
+    EXPECT_NEAR(y, 1000, 1e-3);
+  for (const float y : (*biased)(Tensor(NDArray::zeros({2, 6}))).data().to_vector<float>()) EXPECT_NEAR(y, 1000, 1e-3);
+}
+
+TEST(DynamicQuantizedLinear, ValuesThatAreNotFiniteGiveNaN) {
+  std::mt19937 rng(3);
+  const auto layer = DynamicQuantizedLinear::from_weights(random_weights({5, 6}, rng, 8, 0, 0), 8, true);
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    NDArray x = random_normal({3, 6}, rng);
+    x.data<float>()[7] = bad;
+    for (const float y : (*layer)(Tensor(x)).data().to_vector<float>()) EXPECT_TRUE(std::isnan(y));
+  }
+  EXPECT_EQ((*layer)(Tensor(NDArray({0, 6}))).shape(), Shape({0, 5}));
+}
+
+TEST(DynamicQuantizedLinear, BadArgumentsAreErrors) {
+  std::mt19937 rng(4);
+  const auto layer = DynamicQuantizedLinear::from_weights(random_weights({5, 6}, rng, 8, 0, 0), 8, false);
+  EXPECT_THROW((*layer)(Tensor(NDArray::ones({2, 7}))), ShapeError);
+  EXPECT_THROW((*layer)(Tensor(NDArray::ones({2, 6}, DType::uint8))), DTypeError);
+  EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.activation_bits = 9}), ValueError);
+  EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.weight = {.bits = 1}}), ValueError);
+  EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.weight = {.bits = 8, .group_size = 4}}), ValueError);
+  EXPECT_THROW(DynamicQuantizedConv2d({6, 2, 3, 3}, {.groups = 4}, {}), ShapeError);
+  EXPECT_THROW(DynamicQuantizedConv2d({6, 2, 3, 3}, {}, {.weight = {.bits = 8, .group_size = 2}}), ValueError);
+  ProductWeights bad = random_weights({5, 6}, rng, 8, 0, std::nanf(""));
+  EXPECT_THROW(DynamicQuantizedLinear::from_weights(bad, 8, false), ValueError);
+}
+
+TEST(DynamicQuantizedLinear, LoadedScalesMustLeaveUnitsThatFloatsCanHold) {
+  const auto load = [](int bits, float scale) {
+    DynamicQuantizedLinear layer(4, 1, {.weight = {.bits = bits}});
+    const NDArray weight = bits == 8 ? NDArray::ones({1, 4}, DType::int8) : NDArray::ones({1, bits / 2}, DType::uint8);
+    layer.load_state(std::vector<std::pair<std::string, NDArray>>{
+        {"weight", weight}, {"weight_scale", NDArray::full({1}, scale)}, {"bias", NDArray::zeros({1})}});
+  };
+  constexpr float kSmallest = std::numeric_limits<float>::min();
+  for (const int bits : {2, 4, 8}) {
+    const float least = kSmallest * static_cast<float>(1 << (8 - bits));
+    EXPECT_NO_THROW(load(bits, least));
+    for (const float bad : {0.99f * least, 1e-45f, 0.0f, -1.0f, std::nanf("")})
+      EXPECT_THROW(load(bits, bad), ValueError) << bad;
+  }
+}
+
+TEST(DynamicQuantizedLinear, WeightsThatAreNextToNothingAreQuantizedAllTheSame) {
+  std::mt19937 rng(6);
+  for (const int bits : {2, 4, 8})
+    for (const int64_t group_size : {0, 5}) {
+      NDArray weight = random_normal({3, 20}, rng);
+      for (int64_t i = 0; i < 20; ++i) weight.data<float>()[i] *= 1e-40f;
+      for (int64_t i = 25; i < 30; ++i) weight.data<float>()[i] *= 1e-40f;
+      QuantizationSpec spec = QuantizationSpec::per_channel_weight(bits);
+      spec.group_size = group_size;
+      const ProductWeights w{weight, NDArray::full({3}, 0.5), choose_qparams(weight, spec)};
+      const NDArray x = random_normal({2, 20}, rng);
+      const auto y = (*DynamicQuantizedLinear::from_weights(w, 8, false))(Tensor(x)).data().to_vector<float>();
+      for (const size_t i : {0u, 3u}) EXPECT_NEAR(y[i], 0.5, 1e-6) << bits << " bits";
+      const auto fixed = QuantizedLinear::from_weights(w, {0.02f, 100, 8}, std::nullopt, false);
+      for (const float v : (*fixed)(Tensor(random_bytes({2, 20}, rng))).data().to_vector<float>())
+        EXPECT_TRUE(std::isfinite(v));
+    }
+}
+
+struct Net : nn::Module {
+  nn::Submodule<nn::ConvBNReLU> block{this, "block", 2, 8, 3, nn::Conv2d::Options{.padding = 1}};
+  nn::Submodule<nn::Conv2d> conv{this, "conv", 8, 8, 3, {.stride = 2, .padding = 1, .groups = 8}};
+  nn::Submodule<nn::Linear> fc1{this, "fc1", 8 * 2 * 2, 16};
+  nn::Submodule<nn::Linear> fc2{this, "fc2", 16, 4};
+  Tensor forward(const Tensor& x) override { return fc2(relu(fc1(flatten(max_pool2d(conv(block(x)), 2), 1)))); }
+};
+
+class DynamicTest : public QuantizeTest {};
+
+TEST_F(DynamicTest, AGraphOfEveryGranularityStaysCloseToItsFloats) {
+  Net net;
+  const Graph graph = traced(net, {12, 2, 8, 8});
+  for (const char* granularity : {"tensor", "channel", "group"}) {
+    QConfig config;
+    if (granularity == std::string("tensor")) config.weight.axis = std::nullopt;
+    if (granularity == std::string("group")) config.weight.group_size = 8;
+    Converted result;
+    result.graph = quantize_dynamic(graph, QConfigMapping().set_global(config), &result.report);
+    EXPECT_GT(sqnr(graph, result), 25) << granularity;
+    ASSERT_EQ(result.report.size(), 4u);
+    for (const LayerReport& entry : result.report) EXPECT_FALSE(entry.kept_float) << entry.name;
+    // Node by node and on the executor.
+    const std::vector<Tensor> inputs{Tensor(data)};
+    Graph copy = result.graph.clone();
+    EXPECT_EQ(result.graph(inputs[0]).data().to_vector<float>(), copy.run_all(inputs).back().data().to_vector<float>());
+  }
+}
+
+TEST_F(DynamicTest, LayersThatTheMappingKeepsStayFloat) {
+  Net net;
+  const Graph graph = traced(net, {12, 2, 8, 8});
+  QConfigMapping mapping = QConfigMapping::static_int8();
+  mapping.set_name("fc2", std::nullopt).set_type("Conv2d", std::nullopt);
+  ConversionReport report;
+  const Graph result = quantize_dynamic(graph, mapping, &report);
+  for (const LayerReport& entry : report) EXPECT_EQ(entry.kept_float, entry.name != "fc1") << entry.name;
+  EXPECT_TRUE(result.is_layer(result.find("fc1"), "DynamicQuantizedLinear"));
+  EXPECT_THROW(quantize_dynamic(graph, QConfigMapping().set_name("fc7", QConfig())), ValueError);
+  QConfig seven;
+  seven.weight.group_size = 7;
+  try {
+    quantize_dynamic(graph, QConfigMapping().set_global(seven));
+    ADD_FAILURE() << "groups of 7 do not divide 32 features";
+  } catch (const ValueError& e) {
+    EXPECT_EQ(std::string(e.what()).find("fc1: "), 0u) << e.what();
+  }
+}
+
+// The sum over groups of integer products, each times its own scale.
+TEST(GroupedQuantizedLinear, IsTheSumOfItsGroupsOnEveryMachine) {
+  std::mt19937 rng(5);
+  for (const int64_t group_size : {3, 8, 24})
+    for (const int64_t out : {5, 16, 130})
+      for (const int64_t rows : {1, 33}) {
+        const ProductWeights w = random_weights({out, 24}, rng, 5, group_size, 0.3f);
+        const TensorQParams input{0.02f, 100, 8}, output{0.5f, 128, 8};
+        const NDArray x = random_bytes({rows, 24}, rng);
+        for (const bool integer : {false, true})
+          for (const bool relu : {false, true}) {
+            const auto layer =
+                QuantizedLinear::from_weights(w, input, integer ? std::optional(output) : std::nullopt, relu);
+            const auto weight = layer->weights().unpacked().to_vector<int32_t>();
+            const auto bias = arrays_of(*layer).at("bias").to_vector<int32_t>();
+            const auto pixels = x.to_vector<int32_t>();
+            std::vector<float> expected;
+            for (int64_t row = 0; row < rows; ++row)
+              for (int64_t o = 0; o < out; ++o) {
+                float v = 0;
+                for (int64_t g = 0; g < 24 / group_size; ++g) {
+                  int32_t sum = g == 0 ? bias[static_cast<size_t>(o)] : 0;
+                  for (int64_t i = g * group_size; i < (g + 1) * group_size; ++i)
+                    sum +=
+                        (pixels[static_cast<size_t>(row * 24 + i)] - 100) * weight[static_cast<size_t>(o * 24 + i)] * 8;
+                  const float part = static_cast<float>(sum) * layer->multiplier()[static_cast<size_t>(g * out + o)];
+                  v = g == 0 ? part : v + part;
+                }
+                if (integer)
+                  expected.push_back(std::clamp(std::nearbyint(v) + 128, relu ? 128.0f : 0.0f, 255.0f));
+                else
+                  expected.push_back(relu ? std::max(v, 0.0f) : v);
+              }
+            on_every_machine([&] {
+              const auto fresh = nn::copy_layer(*layer);
+              EXPECT_EQ((*fresh)(Tensor(x)).data().to_vector<float>(), expected);
+            });
+          }
+      }
+}
+
+}  // namespace
+}  // namespace thimble::quant
