@@ -8,6 +8,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
+#include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/data/dataloader.h>
@@ -16,6 +17,7 @@
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/passes.h>
 #include <thimble/nn/graph/trace.h>
+#include <thimble/nn/inference/inference.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/batch_norm.h>
@@ -30,6 +32,7 @@
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
 #include <thimble/nn/module.h>
+#include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/nn/training/optim/schedule.h>
@@ -65,3 +68,6 @@
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_state.h>
+#include <thimble/serialization/training_state_folder.h>
+#include <thimble/serialization/version_error.h>

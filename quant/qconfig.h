@@ -1,6 +1,6 @@
 // QConfig and QConfigMapping: which layers are quantized, and how. The vocabulary is torch.ao.quantization's.
 //
-//   auto mapping = QConfigMapping::static_int8();
+//   auto mapping = quant::QConfigMapping::static_int8();
 //   mapping.set_name("fc3", std::nullopt);           // this layer stays float
 #pragma once
 

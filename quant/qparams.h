@@ -1,9 +1,9 @@
 // The arithmetic of quantization: q = clamp(round(x / scale) + zero_point, qmin, qmax), x' = scale * (q - zero_point),
 // rounding half to even.
 //
-//   QParams p = quant::choose_qparams(x);            // 8 bits, affine, unsigned, per tensor
-//   NDArray q = quant::quantize(x, p);               // uint8
-//   NDArray y = quant::dequantize(q, p);             // float32, |x - y| <= scale / 2
+//   quant::QParams p = quant::choose_qparams(w);     // 8 bits, affine, unsigned, per tensor
+//   NDArray q = quant::quantize(w, p);               // uint8
+//   NDArray y = quant::dequantize(q, p);             // float32, |w - y| <= scale / 2
 #pragma once
 
 #include <cstdint>

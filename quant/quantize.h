@@ -1,7 +1,7 @@
 // Post-training static quantization of a graph: prepare, calibrate, convert.
 //
 //   nn::Graph prepared = quant::prepare(quant::fuse_conv_bn_relu(graph), quant::QConfigMapping::static_int8());
-//   for (auto& [images, labels] : calibration_data) prepared(images);
+//   for (auto& [images, labels] : calibration) prepared(images);
 //   nn::Graph int8 = quant::convert(prepared);
 #pragma once
 

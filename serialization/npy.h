@@ -1,6 +1,6 @@
 // NumPy's .npy: one array in a file. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 //
-//   save_npy("weight.npy", w);            # Python: numpy.load("weight.npy")
+//   save_npy("weight.npy", w);            // Python: numpy.load("weight.npy")
 //   NDArray w = load_npy("weight.npy");
 #pragma once
 

@@ -1,6 +1,6 @@
 // NumPy's .npz: named arrays in a file, a zip archive of .npy files.
 //
-//   save_npz("layer.npz", {{"weight", w}, {"bias", b}});      # Python: numpy.load("layer.npz")["weight"]
+//   save_npz("layer.npz", {{"weight", w}, {"bias", b}});      // Python: numpy.load("layer.npz")["weight"]
 //   for (const auto& [name, array] : load_npz("layer.npz")) std::cout << name << ' ' << array << '\n';
 #pragma once
 

@@ -2,7 +2,7 @@
 // that was never interrupted.
 //
 //   save_training_state("run.safetensors", capture(net, adam, default_generator(), {{"epoch", int64_t{2}}}));
-//   ...
+//   // and after a crash:
 //   const TrainingState state = load_training_state("run.safetensors");
 //   restore(state, net, adam, default_generator());          // state.progress says where to go on
 #pragma once

@@ -1,8 +1,8 @@
 // A folder of training states, of which the last few are kept, written in the background.
 //
 //   TrainingStateFolder folder("states", 3);
-//   ...every 1000 steps:  folder.save(step, capture(net, adam, default_generator(), progress));
-//   ...after a crash:     auto found = newest_training_state("states");
+//   folder.save(step, capture(net, adam, default_generator(), progress));  // every 1000 steps
+//   auto found = newest_training_state("states");                          // after a crash
 #pragma once
 
 #include <condition_variable>

@@ -2,7 +2,7 @@
 //
 //   data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .seed = 1});
 //   for (int epoch = 0; epoch < 3; ++epoch)
-//     for (auto& [images, labels] : loader) ...
+//     for (auto& [images, labels] : loader) net(images);
 #pragma once
 
 #include <iterator>

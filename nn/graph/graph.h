@@ -3,7 +3,7 @@
 //   nn::Graph graph = nn::trace(net.eval(), example);
 //   std::cout << graph.table();
 //   for (nn::Node* node : graph.nodes())
-//     if (graph.is_layer(node, "Linear")) ...
+//     if (graph.is_layer(node, "Linear")) std::cout << node->name << '\n';
 #pragma once
 
 #include <list>

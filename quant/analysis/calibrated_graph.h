@@ -3,7 +3,7 @@
 //   quant::CalibratedGraph calibrated(graph, mapping, calibrate);
 //   for (const quant::Product& layer : calibrated.products()) {
 //     nn::Graph int8_but_for_one = calibrated.quantized(quant::QConfigMapping(mapping).set_name(layer.name, {}));
-//     ...
+//   }  // and is measured
 #pragma once
 
 #include <functional>

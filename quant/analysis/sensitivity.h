@@ -2,8 +2,8 @@
 //
 //   quant::CalibratedGraph calibrated(graph, mapping, calibrate);
 //   const quant::Sensitivity s = quant::measure_sensitivity(calibrated, evaluate, batches);
-//   for (const quant::LayerSensitivity& layer : s.layers) std::cout << layer.name << ' ' << layer.accuracy_drop <<
-//   '\n';
+//   for (const quant::LayerSensitivity& layer : s.layers)
+//     std::cout << layer.name << ' ' << layer.accuracy_drop << '\n';
 #pragma once
 
 #include <functional>

@@ -1,7 +1,7 @@
 // The linear layer whose weights are integers of few bits, and whose activations stay float32.
 //
-//   const QuantizationSpec int4{
-//       .bits = 4, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0, .group_size = 128};
+//   const quant::QuantizationSpec int4{
+//       .bits = 4, .is_signed = true, .scheme = quant::QScheme::symmetric, .axis = 0, .group_size = 128};
 //   auto layer = quant::WeightOnlyLinear::from_float(linear, int4, false);
 //   Tensor y = (*layer)(x);                       // float32 [..., in] -> float32 [..., out]
 #pragma once

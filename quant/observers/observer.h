@@ -1,9 +1,9 @@
 // Observers: they watch the values that pass during calibration and choose quantization parameters for them. Names and
 // defaults are torch.ao.quantization's.
 //
-//   auto observer = quant::make_observer("percentile", QuantizationSpec::activation(), {.percentile = 99.9});
+//   auto observer = quant::make_observer("percentile", quant::QuantizationSpec::activation(), {.percentile = 99.9});
 //   for (const Tensor& x : batches) (*observer)(x);
-//   QParams p = observer->qparams();
+//   quant::QParams p = observer->qparams();
 #pragma once
 
 #include <memory>

@@ -1,8 +1,8 @@
 // Weight-only quantization of a graph: no calibration data, float32 activations.
 //
-//   QConfig int4;
-//   int4.weight = {.bits = 4, .is_signed = true, .scheme = QScheme::symmetric, .axis = 0, .group_size = 128};
-//   nn::Graph small = quant::quantize_weight_only(graph, QConfigMapping().set_global(int4));
+//   quant::QConfig int4;
+//   int4.weight = {.bits = 4, .is_signed = true, .scheme = quant::QScheme::symmetric, .axis = 0, .group_size = 128};
+//   nn::Graph small = quant::quantize_weight_only(graph, quant::QConfigMapping().set_global(int4));
 #pragma once
 
 #include <thimble/quant/quantize.h>

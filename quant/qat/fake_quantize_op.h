@@ -1,7 +1,7 @@
 // Fake quantization as a differentiable op: quantization-aware training sees in it what integers will do.
 //
-//   QParams p = choose_qparams(w.data(), QuantizationSpec::per_channel_weight(4));
-//   Tensor y = conv2d(x, fake_quantize(w, p));       // w gets its gradient straight through the rounding
+//   quant::QParams p = quant::choose_qparams(weight.data(), quant::QuantizationSpec::per_channel_weight(4));
+//   Tensor y = conv2d(x, quant::fake_quantize(weight, p));  // weight gets its gradient straight through the rounding
 #pragma once
 
 #include <thimble/core/tensor.h>

@@ -1,9 +1,9 @@
 // Quantization-aware training: a network is trained with the rounding that integers will bring (Jacob et al. 2018).
 //
-//   nn::Graph net = quant::prepare_qat(nn::load_model("float.safetensors"), quant::QConfigMapping::static_int8());
-//   ... train net.parameters() as usual ...
+//   nn::Graph net = quant::prepare_qat(load_model("float.safetensors"), quant::QConfigMapping::static_int8());
+//   train_epoch(net, adam);                                        // as usual
 //   quant::freeze_bn_stats(net), quant::disable_observer(net);     // for the last part
-//   ... train on ...
+//   train_epoch(net, adam);
 //   nn::Graph int8 = quant::convert(net);
 #pragma once
 

@@ -1,0 +1,40 @@
+// What the examples in comments and documents use without declaring it. They are only compiled, never run.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <thimble/thimble.h>
+
+using namespace thimble;
+
+struct Net : nn::Module {
+  Tensor forward(const Tensor& x) override;
+};
+
+/// Each example is the body of a function of a class like this one: a module, since some declare layers with `this`.
+struct ExampleNames : nn::Module {
+  Net net;
+  nn::Graph graph, fused, int8;
+  nn::Conv2d conv;
+  nn::Linear linear;
+  optim::Adam adam;
+  void train_epoch(nn::Module& model, optim::Adam& optimizer);
+  int64_t step;
+  Attributes progress;
+
+  data::MNIST train;
+  data::DataLoader loader, calibration;
+  std::vector<Tensor> batches;
+  Tensor example, images, labels, loss, x, weight, bias, running_mean, running_var;
+  NDArray a, b, w;
+  Generator generator;
+  std::string bytes;
+
+  quant::QConfigMapping mapping;
+  std::function<void(nn::Graph&)> calibrate;
+  std::function<double(nn::Graph&)> evaluate;
+};
