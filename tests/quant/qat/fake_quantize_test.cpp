@@ -111,7 +111,7 @@ TEST(FakeQuantizeOp, IsDequantizeOfQuantizeForEverySpec) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const bool is_signed : {false, true})
       for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
-        for (const int64_t group_size : {-1, 0, 3}) {
+        for (const int64_t group_size : {-1, 0, 3, 5, 20}) {
           QuantizationSpec spec{.bits = bits, .is_signed = is_signed, .scheme = scheme};
           if (group_size >= 0) spec.axis = 0;
           spec.group_size = std::max<int64_t>(group_size, 0);
@@ -201,7 +201,7 @@ TEST(FakeQuantizeOp, BadArgumentsAreErrors) {
   EXPECT_THROW(fake_quantize(x, scale(1), {0}, {.bits = 9}), ValueError);
   EXPECT_THROW(fake_quantize(x, scale(1), {0}, {.bits = 4, .axis = 0}), ShapeError);
   EXPECT_THROW(fake_quantize(x, NDArray::ones({1}, DType::float64), {0}, spec), DTypeError);
-  EXPECT_THROW(choose_qparams(x.data(), {.bits = 4, .axis = 0, .group_size = 2}), ValueError);
+  EXPECT_THROW(choose_qparams(x.data(), {.bits = 4, .axis = 0, .group_size = -2}), ValueError);
   const Tensor leaf(NDArray::ones({3}), true);
   EXPECT_THROW(sum(fake_quantize(leaf, scale(1), {0}, spec)).backward({.create_graph = true}), ValueError);
 }
