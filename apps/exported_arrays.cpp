@@ -83,7 +83,7 @@ class Exporter {
       shifts.push_back(kMantissaBits - exponent);
     }
     const int64_t out = weights.shape()[0];
-    const Shape shape = weights.groups() == 1 ? Shape{out} : Shape{weights.groups(), out};
+    const Shape shape = weights.format().group_size == 0 ? Shape{out} : Shape{weights.groups(), out};
     add(prefix + "multiplier", NDArray::from_vector(multiplier, shape));
     add(prefix + "multiplier_mantissa", NDArray::from_vector(mantissa, shape));
     add(prefix + "multiplier_shift", NDArray::from_vector(shifts, shape));
@@ -96,7 +96,7 @@ class Exporter {
       if (const auto* one = std::get_if<double>(&value)) add(name, NDArray::full({}, *one));
       if (const auto* list = std::get_if<std::vector<double>>(&value))
         add(name, NDArray::from_vector(*list).to(DType::float32));
-    } else if (name.ends_with("zero_point") || name.ends_with("bits")) {
+    } else if (name.ends_with("zero_point") || name.ends_with("bits") || name.ends_with("group_size")) {
       if (const auto* one = std::get_if<int64_t>(&value)) add(name, int32_scalar(*one));
       if (const auto* list = std::get_if<std::vector<int64_t>>(&value))
         add(name, NDArray::from_vector(*list).to(DType::int32));

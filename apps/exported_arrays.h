@@ -16,7 +16,7 @@ namespace thimble::apps {
 /// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the graph's first layer, where
 ///   that is Quantize.
 /// - For each layer, in the order of the graph, under "<layer>.": its tensors, and those of its attributes that are
-///   scales (float32), zero points and bits (int32), and "relu" (uint8).
+///   scales (float32), zero points, bits and sizes of groups (int32), and "relu" (uint8).
 /// - For each product of static or trained quantization (QuantizedLinear, ...) also
 ///   - "weight_shift", int32;
 ///   - "multiplier", float32, by which its sums are multiplied: exactly "multiplier_mantissa", int32, over 2 to the
@@ -26,7 +26,8 @@ namespace thimble::apps {
 /// "weight" of a layer with integer weights is not packed, as it is in checkpoints, whatever its bits: [out, ...],
 /// int8; or uint8 for weight-only layers that have a "weight_zero_point". It stands for weight_scale * weight, or for
 /// weight_scale * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each group of
-/// consecutive elements of a channel's weights has its own.
+/// consecutive elements of a channel's weights has its own: "weight_group_size" ("group_size" of weight-only layers, 0
+/// without groups) of them, and in the last group what is left.
 ///
 /// So a product of static or trained quantization computes, for output channel o, with all images padded with
 /// input_zero_point:

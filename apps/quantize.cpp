@@ -112,8 +112,8 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
       ->check(CLI::IsMember({"tensor", "channel", "group"}));
   command
       .add_option("--group-size", q.group_size,
-                  "With --granularity group: consecutive inputs of a group, a divisor of each linear layer's inputs; "
-                  "convolutions have a scale for each channel instead")
+                  "With --granularity group: consecutive inputs of a group, of which a linear layer's last may have "
+                  "fewer; convolutions have a scale for each channel instead")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
   command.add_option("--weight-scheme", q.weight_scheme, "weight-only: symmetric [default], or affine for zero points")

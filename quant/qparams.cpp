@@ -27,6 +27,10 @@ int bits_used(const QuantizationSpec& spec) { return spec.bits - (spec.reduce_ra
 
 }  // namespace
 
+int64_t group_count(int64_t elements, int64_t group_size) {
+  return group_size == 0 || elements == 0 ? 1 : (elements - 1) / group_size + 1;
+}
+
 void check_bits(int64_t bits, std::string_view what) {
   check<ValueError>(bits >= 2 && bits <= 8, what, ": ", bits, " bits are not between 2 and 8");
 }
@@ -138,9 +142,15 @@ Range min_max(const NDArray& x, const QuantizationSpec& spec, std::string_view w
   const Blocks blocks(x.shape(), spec, what);
   const auto channels = static_cast<size_t>(blocks.channels);
   Range range{std::vector<float>(channels), std::vector<float>(channels)};
-  check<ValueError>(kernels::min_max(values.data<float>(), {blocks.outer, blocks.channels, blocks.inner},
-                                     range.min.data(), range.max.data()),
-                    what, ": the values hold NaN or infinity");
+  const float* first = values.data<float>();
+  bool finite = true;
+  if (blocks.is_even())
+    finite = kernels::min_max(first, {blocks.outer, blocks.channels, blocks.inner}, range.min.data(), range.max.data());
+  else
+    for (int64_t row = 0; row < blocks.rows(); ++row)
+      finite &= kernels::min_max(first + blocks.begin(row), {1, 1, blocks.size(row)}, &range.min[blocks.channel(row)],
+                                 &range.max[blocks.channel(row)]);
+  check<ValueError>(finite, what, ": the values hold NaN or infinity");
   return range;
 }
 
@@ -152,12 +162,13 @@ NDArray quantize(const NDArray& x, const QParams& p) {
   NDArray out(x.shape(), p.spec.dtype());
   for (int64_t row = 0; row < blocks.rows(); ++row) {
     const auto c = blocks.channel(row);
-    const float* in = values.data<float>() + row * blocks.inner;
+    const int64_t begin = blocks.begin(row), size = blocks.size(row);
+    const float* in = values.data<float>() + begin;
     const kernels::QuantizeArgs args{p.scale[c], p.zero_point[c], p.spec.qmin(), p.spec.qmax()};
     if (p.spec.is_signed)
-      kernels::quantize(in, blocks.inner, args, out.data<int8_t>() + row * blocks.inner);
+      kernels::quantize(in, size, args, out.data<int8_t>() + begin);
     else
-      kernels::quantize(in, blocks.inner, args, out.data<uint8_t>() + row * blocks.inner);
+      kernels::quantize(in, size, args, out.data<uint8_t>() + begin);
   }
   return out;
 }
@@ -170,11 +181,12 @@ NDArray dequantize(const NDArray& q, const QParams& p) {
   NDArray out(q.shape());
   for (int64_t row = 0; row < blocks.rows(); ++row) {
     const auto c = blocks.channel(row);
-    float* to = out.data<float>() + row * blocks.inner;
+    const int64_t begin = blocks.begin(row), size = blocks.size(row);
+    float* to = out.data<float>() + begin;
     if (p.spec.is_signed)
-      kernels::dequantize(values.data<int8_t>() + row * blocks.inner, blocks.inner, p.scale[c], p.zero_point[c], to);
+      kernels::dequantize(values.data<int8_t>() + begin, size, p.scale[c], p.zero_point[c], to);
     else
-      kernels::dequantize(values.data<uint8_t>() + row * blocks.inner, blocks.inner, p.scale[c], p.zero_point[c], to);
+      kernels::dequantize(values.data<uint8_t>() + begin, size, p.scale[c], p.zero_point[c], to);
   }
   return out;
 }

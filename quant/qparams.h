@@ -36,7 +36,8 @@ struct QuantizationSpec {
   QScheme scheme = QScheme::affine;
   /// Own parameters for each index along this axis; none: one pair for the whole tensor.
   std::optional<int> axis = std::nullopt;
-  /// With axis 0: own parameters for each so many consecutive elements of a channel, too. 0: no groups.
+  /// With axis 0: own parameters for each so many consecutive elements of a channel, too; the last group of a channel
+  /// may have fewer. 0: no groups.
   int64_t group_size = 0;
   ZeroPointRounding zero_point_rounding = ZeroPointRounding::nearest;
   /// Uses the integers of one bit less, as torch's observers can, for kernels whose sums of products may overflow.
@@ -70,6 +71,9 @@ struct QParams {
   QuantizationSpec spec;
   std::vector<float> scale;
   std::vector<int32_t> zero_point;
+/// How many groups of at most `group_size` elements there are in `elements`; of size 0, one for all.
+int64_t group_count(int64_t elements, int64_t group_size);
+
 };
 
 /// Parameters for values in [min, max]. A range that is the point 0 gets scale 1; scales too small for float32 are

@@ -37,8 +37,7 @@ IntegerWeights::IntegerWeights(std::string type, const Shape& shape, const Forma
                     " is out of range, sums are of ", "at most ", kernels::PackedInt8Weights::kMaxK, " products");
   check_bits(format.bits, str(type_, ": weights"));
   const int64_t group = format.group_size;
-  check<ValueError>(group >= 0 && (group == 0 || k_ % group == 0), type_, ": groups of ", group, " do not divide the ",
-                    k_, " inputs of weight ", shape);
+  check<ValueError>(group >= 0, type_, ": groups of ", group, " inputs of weight ", shape);
   values_ = is_packed() ? NDArray::placeholder({shape[0], kernels::packed_bytes(k_, format.bits)}, DType::uint8)
                         : NDArray::placeholder(shape, DType::int8);
   scale_ = NDArray::placeholder(group == 0 ? Shape{shape[0]} : Shape{shape[0], groups()});

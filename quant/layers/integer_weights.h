@@ -15,7 +15,7 @@ class IntegerWeights {
  public:
   struct Format {
     int bits = 8;
-    int64_t group_size = 0;  ///< 0: a scale for each output channel
+    int64_t group_size = 0;  ///< 0: a scale for each output channel; else the last group may be smaller
 
     /// As "weight_bits", "weight_group_size".
     void to_attributes(Attributes& attributes) const;
@@ -24,14 +24,16 @@ class IntegerWeights {
   };
 
   /// shape is [out, ...]. Throws ValueError that begins with `type` for sizes that are out of range, more products a
-  /// sum than the kernels can add, bits beyond 2 to 8, or groups that do not divide a channel's elements.
+  /// sum than the kernels can add, bits beyond 2 to 8, or groups of a negative size.
   IntegerWeights(std::string type, const Shape& shape, const Format& format);
 
   const Shape& shape() const { return shape_; }
   const Format& format() const { return format_; }
   /// Products in a sum.
   int64_t k() const { return k_; }
-  int64_t groups() const { return format_.group_size == 0 ? 1 : k_ / format_.group_size; }
+  int64_t groups() const { return quant::group_count(k_, format_.group_size); }
+  /// Where group g of a sum's products ends.
+  int64_t group_end(int64_t g) const { return g == groups() - 1 ? k_ : (g + 1) * format_.group_size; }
   int shift() const { return 8 - format_.bits; }
 
   /// The layer's state: int8 [out, ...] or, of fewer than 8 bits, uint8 [out, bytes], each row's w + 2^(bits - 1)

@@ -53,11 +53,11 @@ class LinearKernel final : public ProductKernelOf<LinearKernel> {
 
 class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
  public:
-  GroupLinearKernel(const NDArray& weight, int64_t group_size, const Shape& x)
+  GroupLinearKernel(const NDArray& weight, const IntegerWeights& layout, const Shape& x)
       : in_(weight.shape(1)), out_(weight.shape(0)), output_(with_features(x, out_)), rows_(output_.numel() / out_) {
-    for (int64_t first = 0; first < in_; first += group_size) {
-      const NDArray group = weight.slice(1, first, first + group_size).contiguous();
-      groups_.emplace_back(group.data<int8_t>(), out_, group_size);
+    for (int64_t g = 0, first = 0; g < layout.groups(); first = layout.group_end(g++)) {
+      const NDArray group = weight.slice(1, first, layout.group_end(g)).contiguous();
+      groups_.emplace_back(group.data<int8_t>(), out_, group.shape(1));
       sums_.insert(sums_.end(), groups_.back().channel_sums().begin(), groups_.back().channel_sums().end());
     }
   }
@@ -113,7 +113,7 @@ std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, cons
   if (x.is_image() || (group_size != 0 && !x.flattened_image.empty())) return nullptr;
   const NDArray weight = nn::weight_in_order(weights.shifted(), x);
   if (group_size == 0) return std::make_unique<LinearKernel>(weight, x.shape);
-  return std::make_unique<GroupLinearKernel>(weight, group_size, x.shape);
+  return std::make_unique<GroupLinearKernel>(weight, weights, x.shape);
 }
 
 std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,

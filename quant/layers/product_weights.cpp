@@ -26,7 +26,7 @@ IntegerBias integer_bias(const ProductWeights& w, float input_scale) {
   const QParams& p = w.qparams;
   const int64_t k = w.weight.numel() / w.weight.shape()[0];
   const auto out = static_cast<size_t>(w.weight.shape()[0]);
-  const auto groups = p.spec.group_size == 0 ? size_t{1} : static_cast<size_t>(k / p.spec.group_size);
+  const auto groups = static_cast<size_t>(quant::group_count(k, p.spec.group_size));
   const Range range = min_max(w.weight.data(), p.spec);
   const auto bias = w.bias.defined() ? w.bias.data().to_vector<float>() : std::vector<float>(out);
   IntegerBias integers{std::vector<int32_t>(out), std::vector<float>(out)};

@@ -47,7 +47,7 @@ class LinearStep : public nn::InferenceStep {
 };
 
 Shape parameter_shape(const WeightOnlyLinear::Config& c) {
-  return c.group_size ? Shape{c.out_features, c.in_features / c.group_size} : Shape{c.out_features};
+  return c.group_size ? Shape{c.out_features, group_count(c.in_features, c.group_size)} : Shape{c.out_features};
 }
 
 }  // namespace
@@ -57,8 +57,7 @@ WeightOnlyLinear::WeightOnlyLinear(const Config& c) : config_(c) {
   check<ValueError>(in_range(c.in_features) && in_range(c.out_features), type(), ": in_features ", c.in_features,
                     " and out_features ", c.out_features, " must be between 1 and ", INT32_MAX);
   check_bits(c.bits, type());
-  check<ValueError>(c.group_size >= 0 && (c.group_size == 0 || c.in_features % c.group_size == 0), type(),
-                    ": groups of ", c.group_size, " do not divide ", c.in_features, " input features");
+  check<ValueError>(c.group_size >= 0, type(), ": groups of ", c.group_size, " input features");
   const Shape rows{c.out_features, kernels::packed_bytes(c.in_features, c.bits)};
   weight_ = register_buffer("weight", NDArray::placeholder(rows, DType::uint8));  // throws if its size overflows
   scale_ = register_buffer("weight_scale", NDArray::placeholder(parameter_shape(c)));

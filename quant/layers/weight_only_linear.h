@@ -24,7 +24,7 @@ namespace thimble::quant {
 /// count and batch split; core/kernels/weight_only/weight_only_gemm.h says how. A row that holds NaN or infinity gives
 /// NaN.
 ///
-/// State, with groups = 1 or in_features / group_size:
+/// State, with groups = 1 or ceil(in_features / group_size), of which the last may be smaller:
 /// - weight, uint8 [out, ceil(in * bits / 8)]: each row's integers u bit-packed
 /// (core/kernels/weight_only/bit_packing.h), the last
 ///   byte filled up with zeros. Signed weights q are stored as u = q + 2^(bits - 1), as ONNX's MatMulNBits has them.
@@ -44,7 +44,7 @@ class WeightOnlyLinear : public IntegerLayer {
 
   /// Tensors are to come by load_state(), which throws ValueError for scales that are not positive and finite, zero
   /// points of too many bits and rows that are not filled up with zeros. Throws ValueError for sizes below 1, bits
-  /// beyond 2 to 8 or groups that do not divide in_features.
+  /// beyond 2 to 8 or groups of a negative size.
   explicit WeightOnlyLinear(const Config& config);
 
   /// Quantizes a float layer's weights with the parameters that the observer, "minmax" or "mse", chooses. Throws

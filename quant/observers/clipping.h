@@ -34,6 +34,8 @@ ClipRange entropy_range(const Histogram& histogram, const QuantizationSpec& spec
 /// squared error grows for the first time. Its error is that of integers in the middles of equal parts of the range, 0
 /// or not, so that the range it finds may be worse than [min, max], after ReLU above all. The same range as torch's to
 /// a hundredth, unless chance decides where the error grows first: then torch's, too, differs with the number of bins.
+/// torch 1.13 counts between int(min) and int(max) alone, drops what lies beyond, and stretches the rest over [min,
+/// max]; where these are no whole numbers it chooses otherwise, with a larger error, and later versions do as this one.
 ClipRange norm_range(const Histogram& histogram, const QuantizationSpec& spec);
 
 }  // namespace thimble::quant

@@ -15,20 +15,9 @@ double squared_error(const NDArray& x, const QParams& p) {
          scale * scale;
 }
 
-// Each group as a channel of its own.
-QParams choose_for_groups(const NDArray& x, const QuantizationSpec& spec) {
-  const Blocks blocks(x.shape(), spec, "choose_qparams_mse");
-  QuantizationSpec per_channel = spec;
-  per_channel.group_size = 0;
-  QParams p = choose_qparams_mse(x.contiguous().reshape({blocks.channels, blocks.inner}), per_channel);
-  p.spec = spec;
-  return p;
-}
-
 }  // namespace
 
 QParams choose_qparams_mse(const NDArray& x, const QuantizationSpec& spec) {
-  if (spec.group_size != 0) return choose_for_groups(x, spec);
   Range range = min_max(x, spec);
   const auto shrink = [&](const NDArray& values, size_t c) {
     const ClipRange best = search_range({range.min[c], range.max[c]}, spec, RangeSearch::together,
@@ -36,12 +25,18 @@ QParams choose_qparams_mse(const NDArray& x, const QuantizationSpec& spec) {
     range.min[c] = best.low;
     range.max[c] = best.high;
   };
+  const NDArray all = x.contiguous();
+  const Blocks blocks(x.shape(), spec, "choose_qparams_mse");
+  const auto values_of = [&](int64_t c) {
+    if (spec.group_size == 0) return x.slice(*spec.axis, c, c + 1).contiguous();
+    return all.reshape({all.numel()}).slice(0, blocks.begin(c), blocks.begin(c) + blocks.size(c));
+  };
   if (spec.axis)
-    parallel_for(static_cast<int64_t>(range.min.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) shrink(x.slice(*spec.axis, c, c + 1).contiguous(), static_cast<size_t>(c));
+    parallel_for(blocks.channels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c) shrink(values_of(c), static_cast<size_t>(c));
     });
   else
-    shrink(x.contiguous(), 0);
+    shrink(all, 0);
   return choose_qparams(range.min, range.max, spec);
 }
 

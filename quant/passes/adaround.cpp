@@ -51,7 +51,7 @@ class SoftRounding {
     int64_t i = 0;
     for (int64_t row = 0; row < blocks.rows(); ++row) {
       const float scale = p.scale[blocks.channel(row)];
-      for (const int64_t end = i + blocks.inner; i < end; ++i) {
+      for (const int64_t end = i + blocks.size(row); i < end; ++i) {
         const float steps = weight.data<float>()[i] / scale, floor = std::floor(steps);
         scale_.mutable_data().data<float>()[i] = scale;
         floor_.mutable_data().data<float>()[i] = floor;

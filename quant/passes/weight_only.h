@@ -13,8 +13,7 @@ namespace thimble::quant {
 /// weights and their observer count; the weights may be affine, too. Convolutions stay float. `report`, if given, is
 /// overwritten: one entry for each node whose layer has parameters. Throws ValueError for a graph of prepare() or
 /// prepare_qat(), if the mapping asks for different things where one layer is called, and, naming the layer, for
-/// weights that are not finite, a spec or observer that WeightOnlyLinear::from_float() refuses, or groups that do not
-/// divide a layer's features.
+/// weights that are not finite or a spec or observer that WeightOnlyLinear::from_float() refuses.
 nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& mapping,
                                ConversionReport* report = nullptr);
 

@@ -37,8 +37,9 @@ class FakeQuantizeOp final : public Op {
     NDArray out = NDArray::empty_like(x, x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      for_each_row<T>(blocks, inputs[1], [&](int64_t at, size_t, const kernels::FakeQuantizeArgs<T>& args) {
-        kernels::fake_quantize(x.data<T>() + at, blocks.inner, args, out.data<T>() + at);
+      for_each_row<T>(blocks, inputs[1], [&](int64_t row, const kernels::FakeQuantizeArgs<T>& args) {
+        const int64_t at = blocks.begin(row);
+        kernels::fake_quantize(x.data<T>() + at, blocks.size(row), args, out.data<T>() + at);
       });
     });
     return out;
@@ -54,14 +55,16 @@ class FakeQuantizeOp final : public Op {
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (!inputs[1].requires_grad())
-        return for_each_row<T>(blocks, scale, [&](int64_t at, size_t, const kernels::FakeQuantizeArgs<T>& args) {
-          kernels::fake_quantize_backward(x.data<T>() + at, g.data<T>() + at, blocks.inner, args,
+        return for_each_row<T>(blocks, scale, [&](int64_t row, const kernels::FakeQuantizeArgs<T>& args) {
+          const int64_t at = blocks.begin(row);
+          kernels::fake_quantize_backward(x.data<T>() + at, g.data<T>() + at, blocks.size(row), args,
                                           x_grad.data<T>() + at);
         });
       std::vector<double> sums(static_cast<size_t>(blocks.channels));
-      for_each_row<T>(blocks, scale, [&](int64_t at, size_t channel, const kernels::FakeQuantizeArgs<T>& args) {
-        sums[channel] += kernels::learned_fake_quantize_backward(x.data<T>() + at, g.data<T>() + at, blocks.inner, args,
-                                                                 x_grad.data<T>() + at);
+      for_each_row<T>(blocks, scale, [&](int64_t row, const kernels::FakeQuantizeArgs<T>& args) {
+        const int64_t at = blocks.begin(row);
+        sums[blocks.channel(row)] += kernels::learned_fake_quantize_backward(
+            x.data<T>() + at, g.data<T>() + at, blocks.size(row), args, x_grad.data<T>() + at);
       });
       for (double& sum : sums) sum *= grad_factor_;
       scale_grad = NDArray::from_vector(sums, scale.shape()).to(scale.dtype());
@@ -89,15 +92,14 @@ class FakeQuantizeOp final : public Op {
 
   NDArray in_memory_order(const NDArray& x) const { return !spec_.axis && x.is_dense() ? x : x.contiguous(); }
 
-  // f(offset of the row, its channel, what its elements are quantized with)
+  // f(row, what its elements are quantized with)
   template <typename T, typename F>
   void for_each_row(const Blocks& blocks, const NDArray& scale, F&& f) const {
     const NDArray dense = scale.contiguous();
     for (int64_t row = 0; row < blocks.rows(); ++row) {
       const size_t channel = blocks.channel(row);
-      f(row * blocks.inner, channel,
-        kernels::FakeQuantizeArgs<T>{dense.data<T>()[channel], static_cast<T>(spec_.qmin() - zero_point_[channel]),
-                                     static_cast<T>(spec_.qmax() - zero_point_[channel])});
+      f(row, kernels::FakeQuantizeArgs<T>{dense.data<T>()[channel], static_cast<T>(spec_.qmin() - zero_point_[channel]),
+                                          static_cast<T>(spec_.qmax() - zero_point_[channel])});
     }
   }
 
@@ -144,14 +146,14 @@ std::vector<float> lsq_initial_scale(const NDArray& x, const QuantizationSpec& s
   const NDArray values = x.to(DType::float32).contiguous();
   std::vector<double> sums(static_cast<size_t>(blocks.channels));
   for (int64_t row = 0; row < blocks.rows(); ++row)
-    for (int64_t i = 0; i < blocks.inner; ++i)
-      sums[blocks.channel(row)] += std::abs(double{values.data<float>()[row * blocks.inner + i]});
+    for (int64_t i = 0; i < blocks.size(row); ++i)
+      sums[blocks.channel(row)] += std::abs(double{values.data<float>()[blocks.begin(row) + i]});
   std::vector<float> scales;
-  const auto elements = static_cast<double>(blocks.outer * blocks.inner);
-  for (const double sum : sums) {
-    check<ValueError>(std::isfinite(sum), "lsq_initial_scale: the values hold NaN or infinity");
-    const auto scale = static_cast<float>(2 * sum / elements / std::sqrt(static_cast<double>(positive_steps)));
-    scales.push_back(sum == 0 ? 1 : std::max(scale, std::numeric_limits<float>::min()));
+  for (size_t c = 0; c < sums.size(); ++c) {
+    check<ValueError>(std::isfinite(sums[c]), "lsq_initial_scale: the values hold NaN or infinity");
+    const auto elements = static_cast<double>(blocks.outer * blocks.size(static_cast<int64_t>(c)));
+    const auto scale = static_cast<float>(2 * sums[c] / elements / std::sqrt(static_cast<double>(positive_steps)));
+    scales.push_back(sums[c] == 0 ? 1 : std::max(scale, std::numeric_limits<float>::min()));
   }
   return scales;
 }

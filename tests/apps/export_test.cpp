@@ -169,15 +169,18 @@ std::vector<float> evaluate(const std::map<std::string, NDArray>& arrays, const 
   const auto number = [&](const char* name) { return numbers(name).at(0); };
   const auto weight = numbers("weight"), bias = numbers("bias");
   const auto multiplier = arrays.at(prefix + "multiplier").to_vector<float>();
-  const size_t out = bias.size(), groups = multiplier.size() / out, size = x.size() / groups;
-  EXPECT_EQ(arrays.at(prefix + "multiplier").ndim(), groups == 1 ? 1 : 2);
-  EXPECT_EQ(arrays.at(prefix + "weight_scale").shape().back(), static_cast<int64_t>(groups == 1 ? out : groups));
+  const bool in_groups = arrays.contains(prefix + "weight_group_size");
+  const size_t out = bias.size(), size = in_groups ? static_cast<size_t>(number("weight_group_size")) : x.size();
+  const size_t groups = (x.size() + size - 1) / size;
+  const auto count = static_cast<int64_t>(groups), channels = static_cast<int64_t>(out);
+  EXPECT_EQ(arrays.at(prefix + "multiplier").shape(), (in_groups ? Shape{count, channels} : Shape{channels}));
+  EXPECT_EQ(arrays.at(prefix + "weight_scale").shape(), (in_groups ? Shape{channels, count} : Shape{channels}));
   std::vector<float> y;
   for (size_t o = 0; o < out; ++o) {
     float value = 0;
     for (size_t g = 0; g < groups; ++g) {
       int32_t sum = 0;
-      for (size_t i = g * size; i < (g + 1) * size; ++i)
+      for (size_t i = g * size; i < std::min((g + 1) * size, x.size()); ++i)
         sum += (x[i] - number("input_zero_point")) * weight[o * x.size() + i];
       sum = (g == 0 ? bias[o] : 0) + sum * (1 << number("weight_shift"));
       const float product = static_cast<float>(sum) * multiplier[g * out + o];
@@ -196,7 +199,7 @@ TEST_F(ExportTest, TheDocumentedFormulaGivesTheLayersBits) {
   train("m.st");
   std::mt19937 random(1);
   for (const std::vector<std::string>& granularity :
-       {std::vector<std::string>{"channel"}, {"tensor"}, {"group", "--group-size", "8"}})
+       {std::vector<std::string>{"channel"}, {"tensor"}, {"group", "--group-size", "10"}, {"group"}})
     for (int bits = 2; bits <= 8; ++bits) {
       std::vector<std::string> arguments{"quantize",
                                          "m.st",
@@ -234,9 +237,9 @@ TEST_F(ExportTest, WeightsAreIntegersThatStandForTheLayersWeights) {
   train("m.st");
   for (const char* bits : {"2", "3", "4", "7", "8"})
     for (const std::vector<std::string>& options : {std::vector<std::string>{"dynamic"},
-                                                    {"dynamic", "--granularity", "group", "--group-size", "16"},
+                                                    {"dynamic", "--granularity", "group", "--group-size", "10"},
                                                     {"weight-only"},
-                                                    {"weight-only", "--granularity", "group", "--group-size", "16"},
+                                                    {"weight-only", "--granularity", "group", "--group-size", "10"},
                                                     {"weight-only", "--weight-scheme", "affine"}}) {
       std::vector<std::string> arguments{"quantize", "m.st", "--out", "q.st", "--weight-bits", bits, "--method"};
       arguments.insert(arguments.end(), options.begin(), options.end());
@@ -259,9 +262,14 @@ TEST_F(ExportTest, WeightsAreIntegersThatStandForTheLayersWeights) {
         const auto scale = arrays.at(prefix + "weight_scale").to_vector<float>();
         const auto zero =
             affine ? arrays.at(prefix + "weight_zero_point").to_vector<int32_t>() : std::vector<int32_t>(scale.size());
+        const std::string size_name = prefix + (dynamic ? "weight_group_size" : "group_size");
+        const int32_t group_size = arrays.contains(size_name) ? arrays.at(size_name).item<int32_t>() : 0;
+        const auto in = static_cast<size_t>(weight.numel() / weight.shape(0)),
+                   groups = scale.size() / static_cast<size_t>(weight.shape(0));
         std::vector<float> values;
         for (const int32_t q : weight.to_vector<int32_t>()) {
-          const size_t s = values.size() * scale.size() / static_cast<size_t>(weight.numel());
+          const size_t i = values.size(), g = group_size == 0 ? 0 : i % in / static_cast<size_t>(group_size);
+          const size_t s = i / in * groups + g;
           values.push_back(scale[s] * static_cast<float>(q - zero[s]));
         }
         EXPECT_EQ(values, expected.to_vector<float>());

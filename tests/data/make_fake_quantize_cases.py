@@ -36,5 +36,15 @@ def case(bits, signed, axis):
     return found
 
 
+def near_ties(scale):
+    """Values next to the middle of two steps, of 8 unsigned bits: here PyTorch, which multiplies by the reciprocal of
+    the scale, may round to the other step than a division does."""
+    middles = (torch.randint(0, 254, (20,)) + 0.5) * scale
+    x = torch.cat([torch.nextafter(middles, torch.zeros(20)), middles, torch.nextafter(middles, middles * 2)])
+    y = torch.fake_quantize_per_tensor_affine(x, scale, 0, 0, 255)
+    return dict(scale=scale, x=x.tolist(), y=y.tolist())
+
+
 cases = [case(bits, signed, axis) for bits in (2, 3, 4, 8) for signed in (False, True) for axis in (None, 0, 1)]
-print(json.dumps({"cases": cases}))
+scales = torch.tensor([4.8825111389160156, 0.1, 0.0071, 1 / 3]).tolist()
+print(json.dumps({"cases": cases, "near_ties": [near_ties(scale) for scale in scales]}))

@@ -3,9 +3,13 @@
 
     python3 tests/data/make_observer_vectors.py
 
-needs torch (written with 1.13) and NumPy. The batches are not stored: batch() makes them from a counter, with float64
+needs torch (written with 1.13) and NumPy. HistogramObserver 1.13 counts between the whole numbers that int() makes of a
+range's bounds, drops what lies beyond, and stretches the rest over the range; later versions count between the bounds
+themselves, and so does it here (see counting_between_bounds). What 1.13 chooses by itself is beside it. The batches are not stored: batch() makes them from a counter, with float64
 operations that give the same bits everywhere, and tests/quant/observer_streams.h does the same in C++.
 """
+import builtins
+import contextlib
 import json
 import pathlib
 
@@ -51,8 +55,8 @@ SPECS = [
     dict(bits=8, signed=False, scheme="affine", reduce_range=True),
     dict(bits=4, signed=False, scheme="affine", reduce_range=False),
 ]
-# Kind, and each batch's range. HistogramObserver 1.13 drops the values beyond a range's whole numbers, and those that
-# its widened range leaves out by a rounding, so ranges are whole numbers that grow by simple factors.
+# Kind, and each batch's range. HistogramObserver drops the values that its widened range leaves out by a rounding, so
+# these grow by simple factors.
 STREAMS = [
     ("bell", 4000, [(-2, 2), (-4, 4), (-6, 6)]),
     ("bell", 60000, [(-4, 4), (-8, 8)]),
@@ -70,6 +74,21 @@ STREAMS = [
     ("bell", 60000, [(-3, 11), (-6, 22)]),
     ("relu_bell", 60000, [(0, 7), (0, 21)]),
     ("tailed", 60000, [(-13, 13)]),
+]
+# For HistogramObserver alone: bounds as values have them.
+FRACTIONAL_STREAMS = [
+    ("relu_bell", 20000, [(0, 4.789)]),
+    ("relu_tailed", 60000, [(0, 4.789), (0, 6.13)]),
+    ("relu_peaked", 20000, [(0, 0.73)]),
+    ("bell", 20000, [(-3.61, 4.27)]),
+    ("bell", 60000, [(-1.9, 0.55), (-2.75, 1.31)]),
+    ("tailed", 60000, [(-5.37, 2.91)]),
+    ("tailed", 60000, [(-0.83, 0.47), (-1.21, 0.95), (-0.4, 0.6)]),
+    ("tailed", 60000, [(-17.6, 9.9)]),
+    ("peaked", 20000, [(-2.47, 7.83)]),
+    ("peaked", 20000, [(-1.59, 1.83), (-2.99, 2.01)]),
+    ("uniform", 20000, [(-1.63, 2.71)]),
+    ("relu_bell", 60000, [(0, 1.97), (0, 2.55), (0, 1.4)]),
 ]
 SHAPES = [((4, 3, 5), 0), ((4, 3, 5), 1), ((4, 3, 5), -1), ((6, 7), 1), ((6, 7), 0)]
 
@@ -109,6 +128,13 @@ def minmax_case(name, cls, spec, axis, shape, stream, seed):
     return case
 
 
+@contextlib.contextmanager
+def counting_between_bounds():
+    ao.int = lambda value: value.item() if isinstance(value, torch.Tensor) else builtins.int(value)
+    yield
+    del ao.int
+
+
 def clipping(observer):
     low, high = observer._non_linear_param_search()
     return np.array([float(low), float(high)])
@@ -119,13 +145,16 @@ def histogram_case(spec, stream, seed):
     error grows for the first time, and for some data noise decides where that is."""
     kind, n, ranges = stream
     batches = [batch(kind, seed + i, n, *r) for i, r in enumerate(ranges)]
-    observer, case = observed(ao.HistogramObserver(**arguments(spec, False)), batches)
-    assert abs(float(observer.histogram.sum()) - n * len(ranges)) < 1, "HistogramObserver lost values"
-    chosen = clipping(observer)
-    others = [clipping(observed(ao.HistogramObserver(bins=bins, **arguments(spec, False)), batches)[0])
-              for bins in (1536, 1792, 2304, 2560, 3072, 4096)]
+    between_whole_numbers = clipping(observed(ao.HistogramObserver(**arguments(spec, False)), batches)[0])
+    with counting_between_bounds():
+        observer, case = observed(ao.HistogramObserver(**arguments(spec, False)), batches)
+        assert abs(float(observer.histogram.sum()) - n * len(ranges)) <= len(ranges), "HistogramObserver lost values"
+        chosen = clipping(observer)
+        others = [clipping(observed(ao.HistogramObserver(bins=bins, **arguments(spec, False)), batches)[0])
+                  for bins in (1536, 1792, 2304, 2560, 3072, 4096)]
     case.update(observer="histogram", spec=spec, axis=None, shape=[n], kind=kind, seed=seed, ranges=ranges)
-    case.update(min=[chosen[0]], max=[chosen[1]], spread=max(float(np.abs(other - chosen).max()) for other in others))
+    case.update(min=[chosen[0]], max=[chosen[1]], spread=max(float(np.abs(other - chosen).max()) for other in others),
+                between_whole_numbers=between_whole_numbers.tolist())
     return case
 
 
@@ -143,7 +172,7 @@ def cases():
                               ("moving-average", ao.MovingAveragePerChannelMinMaxObserver)):
                 yield minmax_case(name, cls, spec, axis, shape, STREAMS[i], seed)
     # Of fewer bits, or a reduced range, HistogramObserver 1.13 takes no notice in its search.
-    for stream in STREAMS:
+    for stream in STREAMS + FRACTIONAL_STREAMS:
         for spec in SPECS[:2]:
             seed += 10
             yield histogram_case(spec, stream, seed)

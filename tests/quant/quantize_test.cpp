@@ -598,7 +598,7 @@ TEST_F(QuantizeTest, PrepareRefusesWeightsThatConvertCouldNotQuantize) {
     EXPECT_THAT(error, HasSubstr(why));
   };
   expect_refused([](QConfig& c) { c.weight_observer = "crystal ball"; }, "crystal ball");
-  expect_refused([](QConfig& c) { c.weight.group_size = 7; }, "groups of 7");
+  expect_refused([](QConfig& c) { c.weight.group_size = -7; }, "groups of -7");
   expect_refused([](QConfig& c) { c.weight.group_size = 4, c.weight.axis = std::nullopt; }, "axis 0");
   expect_refused([](QConfig& c) { c.weight.bits = 2, c.weight.reduce_range = true; }, "reduce_range");
 }

@@ -6,7 +6,9 @@
 namespace thimble::kernels {
 
 /// q = clamp(round_half_even(x / scale), low, high) counts from the zero point: low = qmin - zero_point, high = qmax -
-/// zero_point. The quotient is x times the reciprocal of scale, as in torch.fake_quantize.
+/// zero_point. A true division, as quantize() has it, so that training sees what the integers will be;
+/// torch.fake_quantize multiplies by the reciprocal, which rounds some values that lie next to the middle of two steps
+/// to the other one.
 template <typename T>
 struct FakeQuantizeArgs {
   T scale = 1, low = 0, high = 255;

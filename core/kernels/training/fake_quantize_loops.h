@@ -25,8 +25,7 @@ template <typename T>
 
 template <typename T>
 void forward_loop(const T* __restrict x, int64_t n, T scale, T low, T high, T* __restrict out) {
-  const T reciprocal = 1 / scale;
-  for (int64_t i = 0; i < n; ++i) out[i] = rounded(clamp_between(x[i] * reciprocal, low, high)) * scale;
+  for (int64_t i = 0; i < n; ++i) out[i] = rounded(clamp_between(x[i] / scale, low, high)) * scale;
 }
 
 // One more than the range to each side, so that rounding is defined for all values.
@@ -39,8 +38,7 @@ template <typename T>
 template <typename T>
 void backward_loop(const T* __restrict x, const T* __restrict out_grad, int64_t n, T scale, T low, T high,
                    T* __restrict x_grad) {
-  const T reciprocal = 1 / scale;
-  for (int64_t i = 0; i < n; ++i) x_grad[i] = is_inside(x[i] * reciprocal, low, high) ? out_grad[i] : T{0};
+  for (int64_t i = 0; i < n; ++i) x_grad[i] = is_inside(x[i] / scale, low, high) ? out_grad[i] : T{0};
 }
 
 // Sums in lanes, which the compiler can keep in registers.
@@ -48,10 +46,9 @@ template <typename T>
 double learned_backward_loop(const T* __restrict x, const T* __restrict out_grad, int64_t n, T scale, T low, T high,
                              T* __restrict x_grad) {
   constexpr int kLanes = 16;
-  const T reciprocal = 1 / scale;
   T sums[kLanes] = {};
   const auto add = [&](int64_t i, int lane) {
-    const T steps = x[i] * reciprocal, g = out_grad[i];
+    const T steps = x[i] / scale, g = out_grad[i];
     const bool inside = is_inside(steps, low, high);
     const T q = rounded(clamp_between(steps, low, high));
     x_grad[i] = inside ? g : T{0};

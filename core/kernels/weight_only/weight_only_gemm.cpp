@@ -133,9 +133,10 @@ WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_r
   check(layout.bits >= 2 && layout.bits <= 8, "WeightOnlyMatrix: ", layout.bits, " bits are not between 2 and 8");
   check(layout.n > 0 && layout.k > 0 && layout.n < kLargestSize && layout.k < kLargestSize, "WeightOnlyMatrix: [",
         layout.n, ", ", layout.k, "] is out of range");
-  check(layout.group_size > 0 && layout.k % layout.group_size == 0, "WeightOnlyMatrix: groups of ", layout.group_size,
-        " do not divide ", layout.k, " features");
-  blocks_ = groups() * ceil_div(layout.group_size, weight_only_block(layout.bits));
+  check(layout.group_size > 0, "WeightOnlyMatrix: groups of ", layout.group_size, " features");
+  layout_.group_size = std::min(layout.group_size, layout.k);
+  const int64_t block = weight_only_block(layout.bits);
+  blocks_ = (groups() - 1) * ceil_div(group_size(), block) + ceil_div(last_group_size(), block);
   padded_k_ = padded_k(4);
   scales_ = in_panels(scales, *this);
   if (zero_points) zero_points_ = in_panels(zero_points, *this);
@@ -144,8 +145,11 @@ WeightOnlyMatrix::WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_r
 }
 
 int64_t WeightOnlyMatrix::padded_k(int64_t multiple) const {
-  const int64_t rest = group_size() % weight_only_block(bits());
-  return groups() * (group_size() - rest + ceil_div(rest, multiple) * multiple);
+  const auto padded = [&](int64_t size) {
+    const int64_t rest = size % weight_only_block(bits());
+    return size - rest + ceil_div(rest, multiple) * multiple;
+  };
+  return (groups() - 1) * padded(group_size()) + padded(last_group_size());
 }
 
 void WeightOnlyMatrix::pack(const uint8_t* packed_rows) {
@@ -158,10 +162,11 @@ void WeightOnlyMatrix::pack(const uint8_t* packed_rows) {
     const int64_t shift = c % channels / kPanel * (8 / lanes_);
     const uint8_t* value = row.data();
     for (int64_t g = 0; g < groups(); ++g) {
+      const int64_t size = g == groups() - 1 ? last_group_size() : group_size();
       // Blocks are multiples of 4 but for the last one of a group, so that group and block are padded at once.
-      for (int64_t i = 0; i < group_size(); ++i)
+      for (int64_t i = 0; i < size; ++i)
         panel[i / 4 * 64 + i % 4] = static_cast<uint8_t>(panel[i / 4 * 64 + i % 4] | *value++ << shift);
-      panel += ceil_div(group_size(), 4) * 64;
+      panel += ceil_div(size, 4) * 64;
     }
   }
 }
@@ -181,6 +186,7 @@ void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMa
                       .lda = lda,
                       .k = w.k(),
                       .group_size = w.group_size(),
+                      .groups = w.groups(),
                       .block = weight_only_block(w.bits()),
                       .plane_multiple = kernel.plane_multiple,
                       .rows = nullptr,

@@ -34,10 +34,10 @@ class WeightOnlyMatrix {
   struct Layout {
     int64_t n = 0, k = 0;
     int bits = 4;
-    int64_t group_size = 0;  ///< features that share a scale; it divides k
+    int64_t group_size = 0;  ///< features that share a scale; the last group may have fewer
   };
 
-  /// From unsigned integers, rows bit-packed one by one (see bit_packing.h), scales [n, k / group_size] and zero points
+  /// From unsigned integers, rows bit-packed one by one (see bit_packing.h), scales [n, groups] and zero points
   /// of the same shape, or null where they are all 2^(bits - 1). Throws ValueError for a layout that is out of range.
   WeightOnlyMatrix(const Layout& layout, const uint8_t* packed_rows, const float* scales, const uint8_t* zero_points);
 
@@ -45,7 +45,7 @@ class WeightOnlyMatrix {
   int64_t k() const { return layout_.k; }
   int bits() const { return layout_.bits; }
   int64_t group_size() const { return layout_.group_size; }
-  int64_t groups() const { return layout_.k / layout_.group_size; }
+  int64_t groups() const { return (layout_.k - 1) / layout_.group_size + 1; }
   int lanes() const { return lanes_; }
   int64_t panels() const { return (n() + 16 * lanes_ - 1) / (16 * lanes_); }
   /// Bytes from one panel to the next.
@@ -66,6 +66,7 @@ class WeightOnlyMatrix {
   /// A tile load reads 16 groups of 4 features at a time, also at the end of the last panel.
   static constexpr int64_t kSlack = 1024;
 
+  int64_t last_group_size() const { return k() - (groups() - 1) * group_size(); }
   void pack(const uint8_t* packed_rows);
 
   Layout layout_;

@@ -53,7 +53,7 @@ template <typename F>
 [[gnu::always_inline]] inline void for_each_block(const WeightOnlyTask& t, F&& f) {
   Block b{};
   for (; b.begin < t.k; ++b.group) {
-    const int64_t group_end = b.begin + t.group_size;
+    const int64_t group_end = t.k - b.begin < t.group_size ? t.k : b.begin + t.group_size;
     for (; b.begin < group_end; b.begin += b.size, b.quad += b.quads, b.planes += 2 * b.plane_size, ++b.index) {
       b.size = group_end - b.begin < t.block ? group_end - b.begin : t.block;
       b.quads = (b.size + 3) / 4;
@@ -189,7 +189,7 @@ struct Parameters {
   int32_t middle;
 
   [[gnu::always_inline]] Parameters(const WeightOnlyTask& t, int64_t panel, int64_t group) {
-    const int64_t at = (panel * (t.k / t.group_size) + group) * kLanes * kPanel;
+    const int64_t at = (panel * t.groups + group) * kLanes * kPanel;
     scales = t.scales + at;
     zero_points = t.zero_points ? t.zero_points + at : nullptr;
     middle = 1 << (t.bits - 1);

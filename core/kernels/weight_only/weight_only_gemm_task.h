@@ -9,7 +9,7 @@ namespace thimble::kernels {
 struct WeightOnlyTask {
   const float* x;
   int64_t lda;
-  int64_t k, group_size;
+  int64_t k, group_size, groups;
   int64_t block;  // the most features of a block
 
   // The rows of x in fixed point: for each block two planes of 4 bytes for each 4 features, in the form that the

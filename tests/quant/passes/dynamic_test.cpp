@@ -27,7 +27,8 @@ std::vector<double> reference(const DynamicQuantizedLinear& layer, const NDArray
   for (size_t row = 0; row < xs.size() / in; ++row)
     for (size_t o = 0; o < out; ++o) {
       double sum = b;
-      for (size_t i = 0; i < in; ++i) sum += xs[row * in + i] * w[o * in + i] * scale[o * (in / group) + i / group];
+      for (size_t i = 0; i < in; ++i)
+        sum += xs[row * in + i] * w[o * in + i] * scale[o * ((in + group - 1) / group) + i / group];
       y.push_back(sum);
     }
   return y;
@@ -43,7 +44,7 @@ ProductWeights random_weights(const Shape& shape, std::mt19937& rng, int bits, i
 TEST(DynamicQuantizedLinear, IsWhatItsIntegersSayOnEveryMachine) {
   std::mt19937 rng(1);
   for (const int bits : {2, 4, 7, 8})
-    for (const int64_t group_size : {0, 4, 20})
+    for (const int64_t group_size : {0, 4, 7, 20, 64})
       for (const int64_t rows : {1, 3, 70}) {
         const auto layer = DynamicQuantizedLinear::from_weights(random_weights({37, 20}, rng, bits, group_size, 0.7f),
                                                                 bits == 4 ? 5 : 8, false);
@@ -113,7 +114,7 @@ TEST(DynamicQuantizedLinear, BadArgumentsAreErrors) {
   EXPECT_THROW((*layer)(Tensor(NDArray::ones({2, 6}, DType::uint8))), DTypeError);
   EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.activation_bits = 9}), ValueError);
   EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.weight = {.bits = 1}}), ValueError);
-  EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.weight = {.bits = 8, .group_size = 4}}), ValueError);
+  EXPECT_THROW(DynamicQuantizedLinear(6, 5, {.weight = {.bits = 8, .group_size = -4}}), ValueError);
   EXPECT_THROW(DynamicQuantizedConv2d({6, 2, 3, 3}, {.groups = 4}, {}), ShapeError);
   EXPECT_THROW(DynamicQuantizedConv2d({6, 2, 3, 3}, {}, {.weight = {.bits = 8, .group_size = 2}}), ValueError);
   ProductWeights bad = random_weights({5, 6}, rng, 8, 0, std::nanf(""));
@@ -195,10 +196,12 @@ TEST_F(DynamicTest, LayersThatTheMappingKeepsStayFloat) {
   EXPECT_TRUE(result.is_layer(result.find("fc1"), "DynamicQuantizedLinear"));
   EXPECT_THROW(quantize_dynamic(graph, QConfigMapping().set_name("fc7", QConfig())), ValueError);
   QConfig seven;
-  seven.weight.group_size = 7;
+  seven.weight.group_size = 7;  // which does not divide 32 features
+  EXPECT_TRUE(quantize_dynamic(graph, QConfigMapping().set_global(seven)).find("fc1"));
+  seven.weight.group_size = -7;
   try {
     quantize_dynamic(graph, QConfigMapping().set_global(seven));
-    ADD_FAILURE() << "groups of 7 do not divide 32 features";
+    ADD_FAILURE() << "groups of -7";
   } catch (const ValueError& e) {
     EXPECT_EQ(std::string(e.what()).find("fc1: "), 0u) << e.what();
   }
@@ -207,7 +210,7 @@ TEST_F(DynamicTest, LayersThatTheMappingKeepsStayFloat) {
 // The sum over groups of integer products, each times its own scale.
 TEST(GroupedQuantizedLinear, IsTheSumOfItsGroupsOnEveryMachine) {
   std::mt19937 rng(5);
-  for (const int64_t group_size : {3, 8, 24})
+  for (const int64_t group_size : {3, 7, 8, 23, 24, 100})
     for (const int64_t out : {5, 16, 130})
       for (const int64_t rows : {1, 33}) {
         const ProductWeights w = random_weights({out, 24}, rng, 5, group_size, 0.3f);
@@ -224,9 +227,9 @@ TEST(GroupedQuantizedLinear, IsTheSumOfItsGroupsOnEveryMachine) {
             for (int64_t row = 0; row < rows; ++row)
               for (int64_t o = 0; o < out; ++o) {
                 float v = 0;
-                for (int64_t g = 0; g < 24 / group_size; ++g) {
+                for (int64_t g = 0; g * group_size < 24; ++g) {
                   int32_t sum = g == 0 ? bias[static_cast<size_t>(o)] : 0;
-                  for (int64_t i = g * group_size; i < (g + 1) * group_size; ++i)
+                  for (int64_t i = g * group_size; i < std::min<int64_t>((g + 1) * group_size, 24); ++i)
                     sum +=
                         (pixels[static_cast<size_t>(row * 24 + i)] - 100) * weight[static_cast<size_t>(o * 24 + i)] * 8;
                   const float part = static_cast<float>(sum) * layer->multiplier()[static_cast<size_t>(g * out + o)];

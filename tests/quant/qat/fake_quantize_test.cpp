@@ -15,10 +15,12 @@ namespace {
 
 using nlohmann::json;
 
-json torch_cases() {
+json torch_file() {
   std::ifstream file(std::string(THIMBLE_TEST_DATA) + "/torch_fake_quantize_cases.json");
-  return json::parse(file)["cases"];
+  return json::parse(file);
 }
+
+json torch_cases() { return torch_file()["cases"]; }
 
 QuantizationSpec spec_of(const json& c) {
   QuantizationSpec spec{.bits = c["bits"], .is_signed = c["signed"]};
@@ -47,6 +49,29 @@ TEST(FakeQuantizeOp, ValuesAndStraightThroughGradientsArePyTorchs) {
     expect_near(y.data(), c["y"], 1e-6f, "y");
     expect_near(x.grad().data(), c["x_grad"], 0, "x_grad");
   }
+}
+
+// PyTorch multiplies by the scale's reciprocal, where integers come from a division.
+TEST(FakeQuantizeOp, DiffersFromPyTorchNextToTheMiddleOfTwoStepsAloneAndThenByOne) {
+  int differ = 0, all = 0;
+  const json near_ties = torch_file()["near_ties"];
+  for (const json& c : near_ties) {
+    const auto x = c["x"].get<std::vector<float>>(), torch = c["y"].get<std::vector<float>>();
+    const auto scale = c["scale"].get<float>();
+    const QParams p{{}, {scale}, {0}};
+    const NDArray values = NDArray::from_vector(x);
+    const auto got = fake_quantize(Tensor(values), p).data().to_vector<float>();
+    EXPECT_EQ(got, dequantize(quantize(values, p), p).to_vector<float>());
+    for (size_t i = 0; i < x.size(); ++i, ++all) {
+      if (got[i] == torch[i]) continue;
+      ++differ;
+      EXPECT_NEAR(std::abs(got[i] - torch[i]), scale, 1e-5 * scale * 255);
+      const double steps = double{x[i]} / double{scale};
+      EXPECT_NEAR(steps - std::floor(steps), 0.5, 1e-6 * steps) << x[i];
+    }
+  }
+  EXPECT_GT(differ, 0);
+  EXPECT_LT(differ, all / 2);
 }
 
 TEST(FakeQuantizeOp, GradientsOfLearnedScalesArePyTorchs) {
@@ -86,19 +111,49 @@ TEST(FakeQuantizeOp, IsDequantizeOfQuantizeForEverySpec) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const bool is_signed : {false, true})
       for (const QScheme scheme : {QScheme::affine, QScheme::symmetric})
-        for (const int64_t group_size : {-1, 0, 3}) {
+        for (const int64_t group_size : {-1, 0, 3, 5, 20}) {
           QuantizationSpec spec{.bits = bits, .is_signed = is_signed, .scheme = scheme};
           if (group_size >= 0) spec.axis = 0;
           spec.group_size = std::max<int64_t>(group_size, 0);
           const NDArray x = random_normal({5, 12}, rng);
           const QParams p = choose_qparams(x, spec);
           const auto expected = dequantize(quantize(x, p), p).to_vector<float>();
-          const auto got = fake_quantize(Tensor(x), p).data().to_vector<float>();
-          // The reciprocal may round a value that lies between two steps to the other one.
-          int differ = 0;
-          for (size_t i = 0; i < got.size(); ++i) differ += std::abs(got[i] - expected[i]) > 1e-5f;
-          EXPECT_LE(differ, 1) << bits;
+          EXPECT_EQ(fake_quantize(Tensor(x), p).data().to_vector<float>(), expected) << bits;
         }
+}
+
+// Where a product with the scale's reciprocal would round many values to the other step.
+TEST(FakeQuantizeOp, IsDequantizeOfQuantizeNextToTheMiddleOfTwoStepsOnEveryMachine) {
+  std::mt19937 rng(9);
+  const QuantizationSpec specs[] = {QuantizationSpec::activation(), {.bits = 8, .is_signed = true}, {.bits = 4}};
+  for (const QuantizationSpec& spec : specs)
+    for (int i = 0; i < 40; ++i) {
+      const QParams p{spec,
+                      {std::ldexp(1 + static_cast<float>(rng() % 4096) / 4096, static_cast<int>(rng() % 20) - 10)},
+                      {spec.qmin() + static_cast<int32_t>(rng() % 8)}};
+      std::vector<float> values{290.5093994140625f};
+      for (int32_t q = spec.qmin() - 1; q <= spec.qmax(); ++q) {
+        const float middle = p.scale[0] * (static_cast<float>(q - p.zero_point[0]) + 0.5f);
+        for (const float v : {std::nextafter(middle, -1e9f), middle, std::nextafter(middle, 1e9f)}) values.push_back(v);
+      }
+      const NDArray x = NDArray::from_vector(values), g = NDArray::ones(x.shape());
+      const NDArray q = quantize(x, p);
+      const auto expected = dequantize(q, p).to_vector<float>();
+      on_every_machine([&] {
+        const Tensor leaf(x, true), scale(NDArray::from_vector(p.scale), true);
+        EXPECT_EQ(fake_quantize(leaf, scale, p.zero_point, spec).data().to_vector<float>(), expected);
+        fake_quantize(leaf, p).backward(g);
+        const auto grad = leaf.grad().data().to_vector<float>();
+        for (size_t k = 0; k < values.size(); ++k) {
+          // Inside: where integers of more bits would be the same one.
+          const double steps = std::nearbyint(double{values[k] / p.scale[0]}) + p.zero_point[0];
+          EXPECT_EQ(grad[k], steps >= spec.qmin() && steps <= spec.qmax() ? 1 : 0) << values[k];
+        }
+      });
+    }
+  const QParams p{{}, {4.8825111389160156f}, {0}};
+  const Tensor y = fake_quantize(Tensor(NDArray::full({1}, 290.5093994140625)), p);
+  EXPECT_EQ(y.item<float>(), 59 * p.scale[0]);
 }
 
 TEST(FakeQuantizeOp, MemoryLayoutDoesNotMatter) {
@@ -146,7 +201,7 @@ TEST(FakeQuantizeOp, BadArgumentsAreErrors) {
   EXPECT_THROW(fake_quantize(x, scale(1), {0}, {.bits = 9}), ValueError);
   EXPECT_THROW(fake_quantize(x, scale(1), {0}, {.bits = 4, .axis = 0}), ShapeError);
   EXPECT_THROW(fake_quantize(x, NDArray::ones({1}, DType::float64), {0}, spec), DTypeError);
-  EXPECT_THROW(choose_qparams(x.data(), {.bits = 4, .axis = 0, .group_size = 2}), ValueError);
+  EXPECT_THROW(choose_qparams(x.data(), {.bits = 4, .axis = 0, .group_size = -2}), ValueError);
   const Tensor leaf(NDArray::ones({3}), true);
   EXPECT_THROW(sum(fake_quantize(leaf, scale(1), {0}, spec)).backward({.create_graph = true}), ValueError);
 }

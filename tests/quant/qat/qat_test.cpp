@@ -245,7 +245,7 @@ TEST_F(QATTest, MappingKeepsLayersFloatAndSetsWidths) {
 }
 
 TEST_F(QATTest, WeightsMayShareAScaleOrHaveOneForEachGroup) {
-  for (const int64_t group_size : {0, 4}) {
+  for (const int64_t group_size : {0, 4, 7}) {
     QuantizationSpec weight = QuantizationSpec::per_channel_weight(4);
     if (group_size == 0) weight.axis = std::nullopt;
     weight.group_size = group_size;

@@ -26,17 +26,20 @@ size_t at(int64_t i) { return static_cast<size_t>(i); }
 // guard values between the rows of the output, and the input ends with its last row, so that a sanitizer sees any read
 // past it.
 struct Problem {
-  int64_t m, n, k, group_size, lda, ldc;
+  int64_t m, n, k, group_size, groups, lda, ldc;
   int bits;
   bool affine, relu, has_bias;
   std::vector<float> x, scales, bias;
   std::vector<uint8_t> w, packed, zero_points;
 
-  Problem(int64_t m_, int64_t n_, int64_t groups, int64_t group_size_, int bits_, std::mt19937& rng)
+  // The last group has `missing` features less.
+  Problem(int64_t m_, int64_t n_, int64_t groups_, int64_t group_size_, int bits_, std::mt19937& rng,
+          int64_t missing = 0)
       : m(m_),
         n(n_),
-        k(groups * group_size_),
+        k(groups_ * group_size_ - missing),
         group_size(group_size_),
+        groups(groups_),
         lda(k + rng() % 3),
         ldc(n + rng() % 3),
         bits(bits_),
@@ -63,16 +66,17 @@ struct Problem {
   }
 
   int zero_point(int64_t channel, int64_t group) const {
-    return affine ? zero_points[at(channel * (k / group_size) + group)] : 1 << (bits - 1);
+    return affine ? zero_points[at(channel * groups + group)] : 1 << (bits - 1);
   }
-  float scale(int64_t channel, int64_t group) const { return scales[at(channel * (k / group_size) + group)]; }
+  float scale(int64_t channel, int64_t group) const { return scales[at(channel * groups + group)]; }
+  int64_t end(int64_t group) const { return std::min(k, (group + 1) * group_size); }
 
   float expected(int64_t row, int64_t channel) const {
     float acc = 0;
-    for (int64_t group = 0; group < k / group_size; ++group)
-      for (int64_t i = group * group_size, end = i + group_size; i < end; i += weight_only_block(bits)) {
+    for (int64_t group = 0; group < groups; ++group)
+      for (int64_t i = group * group_size; i < end(group); i += weight_only_block(bits)) {
         const float* block = &x[at(row * lda + i)];
-        const int64_t size = std::min(end - i, weight_only_block(bits));
+        const int64_t size = std::min(end(group) - i, weight_only_block(bits));
         float s = 0;
         for (int64_t j = 0; j < size; ++j) s = std::isfinite(block[j]) ? std::max(s, std::abs(block[j])) : kNaN;
         for (int64_t j = 0; j < size; ++j)
@@ -155,6 +159,15 @@ TEST_F(WeightOnlyGemm, IsExactForEveryNumberOfBitsAndGroupSize) {
       ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(1 + rng_() % 4, 70, 1 + rng_() % 3, group_size, bits, rng_)));
 }
 
+TEST_F(WeightOnlyGemm, IsExactWhereTheLastGroupIsSmaller) {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (int64_t group_size : {2, 5, 32, 64, 100, 128, 257, 515, 1025, 1300})
+      for (int64_t missing : {int64_t{1}, group_size / 2, group_size - 1}) {
+        const auto groups = static_cast<int64_t>(1 + rng_() % 3);  // one: smaller than the layer's size of groups
+        ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(1 + rng_() % 40, 70, groups, group_size, bits, rng_, missing)));
+      }
+}
+
 TEST_F(WeightOnlyGemm, IsExactForEveryNumberOfRows) {
   for (int64_t m = 0; m <= 70; ++m)
     ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, 1 + rng_() % 150, 2, 36, any_bits(), rng_)));
@@ -224,7 +237,8 @@ TEST_F(WeightOnlyGemm, RowsComputedSeparatelyGiveTheSameBits) {
 // 2^-126, which tiny activations come to feel; large scales make something of them.
 TEST_F(WeightOnlyGemm, IsWithinTheErrorOfSixteenBitActivations) {
   for (int i = 0; i < 60; ++i) {
-    Problem p(2, 20, 1 + rng_() % 4, 1 + rng_() % 300, any_bits(), rng_);
+    const auto group_size = static_cast<int64_t>(1 + rng_() % 300);
+    Problem p(2, 20, 1 + rng_() % 4, group_size, any_bits(), rng_, static_cast<int64_t>(rng_() % group_size));
     p.relu = false;
     const int exponent = std::array{0, 112, 118, 125}[at(i % 4)];
     for (float& v : p.x) v = std::ldexp(v, -exponent);
@@ -234,11 +248,12 @@ TEST_F(WeightOnlyGemm, IsWithinTheErrorOfSixteenBitActivations) {
     for (int64_t r = 0; r < p.m; ++r)
       for (int64_t c = 0; c < p.n; ++c) {
         double y = p.has_bias ? p.bias[at(c)] : 0, allowed = 1e-6;
-        for (int64_t g = 0; g < p.k / p.group_size; ++g) {
+        for (int64_t g = 0; g < p.groups; ++g) {
           const float* group = &p.x[at(r * p.lda + g * p.group_size)];
+          const int64_t size = p.end(g) - g * p.group_size;
           double largest = 0;
-          for (int64_t j = 0; j < p.group_size; ++j) largest = std::max<double>(largest, std::abs(group[j]));
-          for (int64_t j = 0; j < p.group_size; ++j) {
+          for (int64_t j = 0; j < size; ++j) largest = std::max<double>(largest, std::abs(group[j]));
+          for (int64_t j = 0; j < size; ++j) {
             const double w = (p.w[at(c * p.k + g * p.group_size + j)] - p.zero_point(c, g)) * double{p.scale(c, g)};
             y += w * group[j];
             allowed += std::abs(w) * (std::max(largest / 64000, std::ldexp(1.0, -127)) + std::abs(group[j]) * 1e-6);
@@ -265,7 +280,9 @@ TEST(WeightOnlyMatrix, RejectsWhatDoesNotFit) {
   make({.n = 2, .k = 4, .bits = 4, .group_size = 2});
   EXPECT_THROW(make({.n = 2, .k = 4, .bits = 1, .group_size = 2}), ValueError);
   EXPECT_THROW(make({.n = 2, .k = 4, .bits = 9, .group_size = 2}), ValueError);
-  EXPECT_THROW(make({.n = 2, .k = 4, .bits = 4, .group_size = 3}), ValueError);
+  make({.n = 2, .k = 4, .bits = 4, .group_size = 3});
+  make({.n = 2, .k = 4, .bits = 4, .group_size = std::numeric_limits<int64_t>::max()});
+  EXPECT_THROW(make({.n = 2, .k = 4, .bits = 4, .group_size = -1}), ValueError);
   EXPECT_THROW(make({.n = 2, .k = 4, .bits = 4, .group_size = 0}), ValueError);
   EXPECT_THROW(make({.n = 0, .k = 4, .bits = 4, .group_size = 2}), ValueError);
   EXPECT_THROW(make({.n = 2, .k = int64_t{1} << 40, .bits = 4, .group_size = 2}), ValueError);
