@@ -38,3 +38,19 @@ struct ExampleNames : nn::Module {
   std::function<void(nn::Graph&)> calibrate;
   std::function<double(nn::Graph&)> evaluate;
 };
+
+/// The same for kernels, which work on raw pointers, inside of their namespace.
+struct KernelNames {
+  struct AnyPointer {  // kernels take integers or floats
+    template <typename T>
+    operator const T*() const;
+  };
+  AnyPointer x;
+  float* out;
+  const int8_t* weight;
+  const uint8_t* packed_rows;
+  const float *scales, *bias;
+  std::vector<int32_t> int32_bias;
+  int32_t input_zero_point;
+  int64_t m, lda, ldc, in_features, out_features;
+};

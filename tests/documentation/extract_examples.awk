@@ -8,11 +8,13 @@
 function begin() {
   if (inside) return
   inside = 1
-  # As members of a module: examples declare layers as a module does, with `this`.
-  printf "struct Example%d : ExampleNames { void run() {\n#line %d \"%s\"\n", ++examples, FNR, FILENAME
+  of_kernels = FILENAME ~ /kernels/
+  if (of_kernels) print "namespace thimble::kernels {"
+  printf "struct Example%d : %sNames { void run() {\n", ++examples, of_kernels ? "Kernel" : "Example"
+  printf "#line %d \"%s\"\n", FNR, FILENAME
 }
 function end() {
-  if (inside) print "}};"
+  if (inside) print "}};" (of_kernels ? "}" : "")
   inside = 0
 }
 

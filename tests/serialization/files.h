@@ -1,6 +1,8 @@
 // Files for tests: a folder that removes itself, whole files as bytes, and the loss of root's powers for a while.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -9,18 +11,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace thimble {
 
-/// A new folder, readable by all (mkdtemp makes it private), removed with everything in it.
+/// A new folder, removed with everything in it.
 class TempFolder {
  public:
   TempFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "thimble-test-XXXXXX").native();
     if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a temporary folder");
     path_ = name;
-    std::filesystem::permissions(path_, std::filesystem::perms(0755));
   }
   ~TempFolder() { std::filesystem::remove_all(path_); }
   TempFolder(const TempFolder&) = delete;
@@ -35,18 +39,44 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-/// Root may read and write everything; as nobody, permissions count. Does nothing for other users.
+/// Root may read and write everything; while this lives, permissions count for this thread, and for the programs that
+/// ProgramTest runs from it. It stays root, so that the tests and the program may lie where only root can look. Does
+/// nothing for other users.
 class WithoutPowers {
  public:
-  WithoutPowers() {
-    if (was_root_ && ::seteuid(65534) != 0) throw std::runtime_error("cannot become nobody");
-  }
-  ~WithoutPowers() {
-    if (was_root_ && ::seteuid(0) != 0) std::abort();
+  WithoutPowers() { set_effective(before_[0].effective & ~mask(CAP_DAC_OVERRIDE) & ~mask(CAP_DAC_READ_SEARCH)); }
+  ~WithoutPowers() { set_effective(before_[0].effective); }
+  WithoutPowers(const WithoutPowers&) = delete;
+  WithoutPowers& operator=(const WithoutPowers&) = delete;
+
+  /// A program that root starts gets all powers again, except those that its parent has given up for good. True if that
+  /// went well.
+  static bool give_up_for_good() {
+    const Sets now = sets();
+    for (const int power : {CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH})
+      if (!(now[0].effective & mask(power)) && (now[0].permitted & mask(power)) && ::prctl(PR_CAPBSET_DROP, power) != 0)
+        return false;
+    return true;
   }
 
  private:
-  bool was_root_ = ::geteuid() == 0;
+  using Sets = std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3>;  // both powers are in the first
+
+  static uint32_t mask(int power) { return uint32_t{1} << power; }
+  static Sets sets() {
+    Sets sets{};
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) std::abort();
+    return sets;
+  }
+  static void set_effective(uint32_t effective) {
+    Sets changed = sets();
+    changed[0].effective = effective;
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    if (::syscall(SYS_capset, &header, changed.data()) != 0) std::abort();
+  }
+
+  Sets before_ = sets();
 };
 
 inline std::string read_bytes(const std::filesystem::path& path) {

@@ -3,8 +3,8 @@
 // Value i takes bits [i * bits, (i + 1) * bits) of a stream whose bit j is bit j % 8 of byte j / 8 (little-endian, the
 // lowest bit of a value first), padded with zeros to whole bytes. In NumPy, with rows packed one by one:
 //
-//   stream = numpy.unpackbits(packed, axis=1, bitorder="little")[:, : count * bits]
-//   values = stream.reshape(rows, count, bits) @ (1 << numpy.arange(bits))
+// - `stream = numpy.unpackbits(packed, axis=1, bitorder="little")[:, : count * bits]`
+// - `values = stream.reshape(rows, count, bits) @ (1 << numpy.arange(bits))`
 #pragma once
 
 #include <cstdint>
