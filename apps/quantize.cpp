@@ -34,6 +34,7 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report) {
 // ignored by the others, so that scripts can go through the methods with one command line.
 void check_method(const CLI::App& command, const std::string& method) {
   const std::pair<const char*, std::string> method_of[] = {{"--weight-scheme", "weight-only"},
+                                                           {"--dynamic-range", "dynamic"},
                                                            {"--equalize", "static"},
                                                            {"--adaround", "static"},
                                                            {"--bias-correction", "static"},
@@ -105,6 +106,10 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--activation-bits", q.activation_bits, "dynamic, static, qat: bits of the activations")
       ->capture_default_str()
       ->check(CLI::Range(2, 8));
+  command
+      .add_option("--dynamic-range", q.dynamic_range,
+                  "dynamic: what a range is taken of at each call: each row (image), or the whole call [row]")
+      ->check(CLI::IsMember({"row", "call"}));
   command
       .add_option("--granularity", q.granularity,
                   "What part of a layer's weights has a scale of its own; tensor is not for weight-only")

@@ -38,6 +38,7 @@ quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
   config.observer = o.observer;
   config.percentile = o.percentile;
   config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
+  config.dynamic_range = quant::dynamic_range_from_name(o.dynamic_range);
   return quant::QConfigMapping().set_global(config);
 }
 

@@ -17,7 +17,8 @@
 namespace thimble::apps {
 
 struct QuantizeOptions {
-  std::string method = "static", observer = "minmax", weight_observer, granularity = "channel", weight_scheme;
+  std::string method = "static", observer = "minmax", weight_observer, granularity = "channel", weight_scheme,
+              dynamic_range = "row";
   int weight_bits = 8, activation_bits = 8;
   int64_t group_size = 128;
   double percentile = quant::QConfig().percentile;

@@ -21,7 +21,8 @@ struct QConfig {
   /// Signed and symmetric, per tensor, per output channel (axis 0) or in groups, which convolutions take as per
   /// channel.
   QuantizationSpec weight = QuantizationSpec::per_channel_weight();
-  std::string weight_observer = "minmax";  ///< or "mse"
+  std::string weight_observer = "minmax";          ///< or "mse"
+  DynamicRange dynamic_range = DynamicRange::row;  ///< quantize_dynamic(): of activations
 };
 
 /// Which QConfig a layer gets: the one for its name, else for its type, else the global one. No value means float.

@@ -43,6 +43,14 @@ QScheme qscheme_from_name(std::string_view name) {
   throw ValueError(str("unknown quantization scheme '", name, "'; it is affine or symmetric"));
 }
 
+std::string_view name(DynamicRange range) { return range == DynamicRange::row ? "row" : "call"; }
+
+DynamicRange dynamic_range_from_name(std::string_view name) {
+  if (name == "row") return DynamicRange::row;
+  if (name == "call") return DynamicRange::call;
+  throw ValueError(str("unknown range of dynamic quantization '", name, "'; it is of each row or of each call"));
+}
+
 int32_t QuantizationSpec::qmin() const {
   if (is_signed) return -(1 << (bits_used(*this) - 1)) + (scheme == QScheme::symmetric ? 1 : 0);
   return scheme == QScheme::symmetric ? 1 : 0;

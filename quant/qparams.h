@@ -25,9 +25,18 @@ enum class ZeroPointRounding {
   truncate,  ///< of -min / scale toward zero, the convention of some courses
 };
 
+/// What dynamic quantization takes a range of at each call.
+enum class DynamicRange {
+  row,   ///< each row of the last axis (linear) or each sample (convolution): samples do not depend on each other
+  call,  ///< all of the input, as torch.ao's dynamic layers and ONNX's DynamicQuantizeLinear
+};
+
 std::string_view name(QScheme scheme);
 /// Throws ValueError for an unknown name.
 QScheme qscheme_from_name(std::string_view name);
+std::string_view name(DynamicRange range);
+/// Throws ValueError for an unknown name.
+DynamicRange dynamic_range_from_name(std::string_view name);
 
 /// How values shall be quantized. Throws nothing by itself; choose_qparams checks it.
 struct QuantizationSpec {
@@ -62,6 +71,9 @@ struct QuantizationSpec {
   friend bool operator==(const QuantizationSpec&, const QuantizationSpec&) = default;
 };
 
+/// How many groups of at most `group_size` elements there are in `elements`; of size 0, one for all.
+int64_t group_count(int64_t elements, int64_t group_size);
+
 /// Throws ValueError, beginning with `what`, unless bits is between 2 and 8.
 void check_bits(int64_t bits, std::string_view what);
 
@@ -71,9 +83,6 @@ struct QParams {
   QuantizationSpec spec;
   std::vector<float> scale;
   std::vector<int32_t> zero_point;
-/// How many groups of at most `group_size` elements there are in `elements`; of size 0, one for all.
-int64_t group_count(int64_t elements, int64_t group_size);
-
 };
 
 /// Parameters for values in [min, max]. A range that is the point 0 gets scale 1; scales too small for float32 are

@@ -19,6 +19,8 @@ using nn::Node;
 constexpr size_t kMaxNodes = 65536;
 constexpr size_t kLongestText = 256;
 constexpr int kMaxDepth = 16;
+// Parameters with requires_grad() false, of a layer's entry or a tensor's node. Since 1.2; absent where there are none.
+constexpr const char* kFrozen = "frozen";
 
 // Names are printed in tables and in the messages of errors for as long as the graph lives: nothing that a terminal
 // would obey, and no end of text, comes in. What could not be loaded is not saved either.
@@ -113,7 +115,21 @@ class GraphReader {
     for (const json& j : list) {
       const std::string& name = text_member(j, "name");
       const auto layer = nn::make_layer(text_member(j, "type"), attributes_member(j));
+      freeze(*layer, name, j);
       graph_.register_module(name, layer);
+    }
+  }
+
+  // What a layer's entry says of the parameters that are not trained; it says nothing where all are.
+  static void freeze(nn::Module& layer, const std::string& name, const json& j) {
+    if (!j.contains(kFrozen)) return;
+    std::unordered_map<std::string, Tensor> parameters;
+    for (const auto& [path, parameter] : layer.named_parameters()) parameters.emplace(path, parameter);
+    for (const json& path : list_member(j, kFrozen)) {
+      const auto found = path.is_string() ? parameters.find(path.get_ref<const std::string&>()) : parameters.end();
+      check<FormatError>(found != parameters.end(), "graph: '", kFrozen, "' of layer ", quote(name),
+                         " names what is no parameter of it");
+      found->second.set_requires_grad(false);
     }
   }
 
@@ -151,6 +167,7 @@ class GraphReader {
                                                      dtype_from_name(attributes.get<std::string>("dtype")));
     Node* node = graph_.add_tensor(target, Tensor(placeholder, attributes.get<bool>("parameter")));
     check<FormatError>(node->target == target, "graph: the name of tensor ", quote(target), " is empty or taken");
+    if (attributes.get<bool>(kFrozen, false)) graph_.tensor(node).set_requires_grad(false);
     graph_.rename(node, name);
     return node;
   }
@@ -167,22 +184,30 @@ class GraphReader {
 
 // A tensor's node carries in the file what its array is like.
 Attributes tensor_attributes(const Tensor& tensor, bool is_parameter) {
-  return {
+  Attributes a{
       {"shape", tensor.shape().to_vector()}, {"dtype", std::string(name(tensor.dtype()))}, {"parameter", is_parameter}};
+  if (is_parameter && !tensor.requires_grad()) a.set(kFrozen, true);
+  return a;
 }
 
 json checked_json(const Attributes& attributes) {
   return attributes_to_json(checked_attributes<ValueError>(attributes));
 }
 
+json layer_json(const std::string& path, const nn::Module& layer) {
+  json j{{"name", checked_text<ValueError>(path)},
+         {"type", checked_text<ValueError>(layer.type())},
+         {"attributes", checked_json(layer.attributes())}};
+  for (const auto& [name, parameter] : layer.named_parameters())
+    if (!parameter.requires_grad()) j[kFrozen].push_back(name);
+  return j;
+}
+
 }  // namespace
 
 std::string graph_to_json(const nn::Graph& graph) {
   json layers = json::array(), nodes = json::array();
-  for (const auto& [path, layer] : graph.children())
-    layers.push_back({{"name", checked_text<ValueError>(path)},
-                      {"type", checked_text<ValueError>(layer->type())},
-                      {"attributes", checked_json(layer->attributes())}});
+  for (const auto& [path, layer] : graph.children()) layers.push_back(layer_json(path, *layer));
   std::unordered_map<std::string, Attributes> tensors;
   for (auto& [path, tensor] : graph.named_parameters()) tensors.emplace(path, tensor_attributes(tensor, true));
   for (auto& [path, tensor] : graph.named_buffers()) tensors.emplace(path, tensor_attributes(tensor, false));

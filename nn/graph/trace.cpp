@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/training/eval_mode.h>
@@ -220,6 +221,8 @@ std::string tensor_name(const std::string& wanted, const Record& record) {
 Graph build(const Record& record, const Module& model) {
   std::unordered_map<std::string, const Module*> modules;
   for (const auto& [path, module] : model.named_modules()) modules[path] = module;
+  std::unordered_set<const void*> parameters;  // frozen ones, too
+  for (const Tensor& parameter : model.parameters()) parameters.insert(parameter.id());
   Graph graph;
   std::vector<Node*> nodes;
   std::unordered_map<std::string, std::string> node_of_layer;
@@ -229,8 +232,10 @@ Graph build(const Record& record, const Module& model) {
     if (event.kind == Node::Kind::input) {
       nodes.push_back(graph.add_input(event.name));
     } else if (event.kind == Node::Kind::tensor) {
-      nodes.push_back(graph.add_tensor(tensor_name(event.name, record),
-                                       Tensor(event.value.data().clone(), event.value.requires_grad())));
+      const bool learns = event.value.requires_grad(), is_parameter = learns || parameters.contains(event.value.id());
+      nodes.push_back(
+          graph.add_tensor(tensor_name(event.name, record), Tensor(event.value.data().clone(), is_parameter)));
+      if (!learns && is_parameter) graph.tensor(nodes.back()).set_requires_grad(false);
     } else if (event.kind == Node::Kind::op) {
       nodes.push_back(graph.add_op(event.name, event.target, event.attributes, inputs));
     } else if (node_of_layer.contains(event.target)) {

@@ -8,14 +8,17 @@
 
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/quant/layers/dynamic_step.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
 
-/// y = x W^T + b, optionally with a ReLU, float32 in and out. x is quantized as a whole, unsigned and affine, with the
-/// range that it has; the products are integers, as IntegerProduct's. What a sample gives depends on the others of its
-/// batch, as in torch.ao.nn.quantized.dynamic. A NaN or infinity anywhere in x makes all of y NaN. The state holds
-/// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
+/// y = x W^T + b, optionally with a ReLU, float32 in and out. x is quantized at each call, unsigned and affine, by the
+/// range of each row or sample of its own, or of all; the products are integers, as IntegerProduct's, and the bias is
+/// added in float32. A NaN or infinity makes NaN of all that shares its range. With DynamicRange::call, as in
+/// torch.ao.nn.quantized.dynamic, what a sample gives depends on the others of its batch. Bit-identical on every
+/// instruction set and thread count and, with DynamicRange::row, batch split. The state holds `weight` and
+/// `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
 class DynamicProduct : public IntegerLayer {
  public:
   struct Options {
@@ -23,13 +26,14 @@ class DynamicProduct : public IntegerLayer {
     int activation_bits = 8;
     bool relu = false;
     bool bias = true;
+    DynamicRange range = DynamicRange::row;
   };
 
   const Options& options() const { return options_; }
   const IntegerWeights& weights() const { return weights_; }
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
-  bool is_per_sample() const override { return false; }
-  /// Throws FormatError.
+  bool is_per_sample() const override { return options_.range == DynamicRange::row; }
+  /// Files that do not say what ranges are of were written when they were of calls. Throws FormatError.
   static Options options_from(const Attributes& attributes);
 
  protected:
@@ -48,8 +52,8 @@ class DynamicProduct : public IntegerLayer {
   const char* type_;
   Options options_;
   IntegerWeights weights_;
-  Tensor bias_;               // float32 [out], or undefined
-  std::vector<float> steps_;  // IntegerWeights::steps(); empty before load_state()
+  Tensor bias_;                 // float32 [out], or undefined
+  DynamicConstants constants_;  // steps are empty before load_state()
 };
 
 /// DynamicProduct of x [..., in] and weights [out, in].
@@ -57,7 +61,7 @@ class DynamicQuantizedLinear : public DynamicProduct {
  public:
   DynamicQuantizedLinear(int64_t in_features, int64_t out_features, const Options& options);
   static std::shared_ptr<DynamicQuantizedLinear> from_weights(const ProductWeights& weights, int activation_bits,
-                                                              bool relu);
+                                                              bool relu, DynamicRange range = DynamicRange::row);
   std::string type() const override { return "DynamicQuantizedLinear"; }
   Attributes attributes() const override;
   Tensor forward_all(std::span<const Tensor> inputs) override { return forward_rows(inputs); }
@@ -74,7 +78,7 @@ class DynamicQuantizedConv2d : public DynamicProduct {
   DynamicQuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& conv_options, const Options& options);
   static std::shared_ptr<DynamicQuantizedConv2d> from_weights(const ProductWeights& weights,
                                                               const Conv2dOptions& conv_options, int activation_bits,
-                                                              bool relu);
+                                                              bool relu, DynamicRange range = DynamicRange::row);
   std::string type() const override { return "DynamicQuantizedConv2d"; }
   Attributes attributes() const override;
 

@@ -36,6 +36,10 @@ class LinearKernel final : public ProductKernelOf<LinearKernel> {
         output_(with_features(x, weight.shape(0))),
         rows_(output_.numel() / weight.shape(0)) {}
 
+  void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t*) const override {
+    kernels::int8_gemm(x, weights_.k(), rows_, weights_, epilogue, y, weights_.n());
+  }
+  int64_t rows() const override { return rows_; }
   std::span<const int32_t> sums() const override { return weights_.channel_sums(); }
   Shape output_shape() const override { return output_; }
   int64_t weight_bytes() const override { return weights_.n() * weights_.k(); }
@@ -62,6 +66,10 @@ class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
     }
   }
 
+  void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t*) const override {
+    kernels::int8_group_gemm(x, in_, rows_, groups_, epilogue, y, out_);
+  }
+  int64_t rows() const override { return rows_; }
   std::span<const int32_t> sums() const override { return sums_; }
   Shape output_shape() const override { return output_; }
   int64_t weight_bytes() const override { return out_ * in_; }
@@ -87,6 +95,10 @@ class Conv2dKernel final : public ProductKernelOf<Conv2dKernel> {
         output_{g.batch, g.out_channels, g.out_height, g.out_width},
         weight_bytes_(g.out_channels * g.columns()) {}
 
+  void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t* scratch) const override {
+    conv_.run(x, batch_, epilogue, y, scratch);
+  }
+  int64_t rows() const override { return batch_; }
   std::span<const int32_t> sums() const override { return conv_.channel_sums(); }
   Shape output_shape() const override { return output_; }
   int64_t scratch_bytes() const override { return conv_.scratch_bytes(batch_); }

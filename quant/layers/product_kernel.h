@@ -22,6 +22,12 @@ class ProductKernel {
                    uint8_t* scratch) const = 0;
   virtual void run(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, float* y,
                    uint8_t* scratch) const = 0;
+  /// The same where each row of features, or each image, has parameters of its own: the epilogue's zero_point and scale
+  /// are [rows()], its sums, which are sums(), and step [groups][out], its bias [out].
+  virtual void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y,
+                        uint8_t* scratch) const = 0;
+  /// Rows of features, or images.
+  virtual int64_t rows() const = 0;
   /// The sum of each output channel's weights, [groups][out].
   virtual std::span<const int32_t> sums() const = 0;
   virtual Shape output_shape() const = 0;

@@ -12,11 +12,11 @@ std::shared_ptr<nn::Module> dynamic_layer(const nn::Module& layer, const QConfig
   if (const auto* conv = dynamic_cast<const nn::Conv2d*>(&layer)) {
     weight.spec.group_size = 0;  // groups are for linear layers
     return DynamicQuantizedConv2d::from_weights({conv->weight, conv->bias, weight.qparams(conv->weight.data())},
-                                                conv->options(), config.activation.bits, relu);
+                                                conv->options(), config.activation.bits, relu, config.dynamic_range);
   }
   const auto& linear = dynamic_cast<const nn::Linear&>(layer);
   return DynamicQuantizedLinear::from_weights({linear.weight, linear.bias, weight.qparams(linear.weight.data())},
-                                              config.activation.bits, relu);
+                                              config.activation.bits, relu, config.dynamic_range);
 }
 
 }  // namespace

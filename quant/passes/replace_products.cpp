@@ -30,7 +30,7 @@ void check_is_float(const nn::Graph& graph, const char* pass) {
 bool make_the_same(const std::optional<QConfig>& a, const std::optional<QConfig>& b, bool keeps_activations) {
   if (!a || !b) return a.has_value() == b.has_value();
   return a->weight == b->weight && a->weight_observer == b->weight_observer &&
-         (keeps_activations || a->activation.bits == b->activation.bits);
+         (keeps_activations || (a->activation.bits == b->activation.bits && a->dynamic_range == b->dynamic_range));
 }
 
 // The configurations of calls of layers, of which each can become one only.

@@ -32,6 +32,27 @@ std::shared_ptr<nn::Module> make(const Attributes& a) {
 
 const nn::LayerRegistration registration{"FakeQuantize", make};
 
+bool is_zero(const Range& range, size_t channel) { return range.min[channel] == 0 && range.max[channel] == 0; }
+
+bool is_all_zero(const Range& range) {
+  for (size_t c = 0; c < range.min.size(); ++c)
+    if (!is_zero(range, c)) return false;
+  return true;
+}
+
+// Channels of zeros alone (pruned, say) begin where the others do in the mean: from any scale that is much larger than
+// what they will learn, they would round to 0 for good.
+void give_zeros_a_scale(const Range& range, std::vector<float>& scale) {
+  double sum = 0, others = 0;
+  for (size_t c = 0; c < scale.size(); ++c) {
+    if (is_zero(range, c)) continue;
+    sum += scale[c];
+    ++others;
+  }
+  for (size_t c = 0; c < scale.size(); ++c)
+    if (is_zero(range, c)) scale[c] = static_cast<float>(sum / others);
+}
+
 }  // namespace
 
 FakeQuantize::FakeQuantize(const Options& options) : Observer(options.spec), options_(options) {
@@ -67,8 +88,9 @@ void FakeQuantize::set_observing(bool observing) {
 }
 
 QParams FakeQuantize::qparams() const {
-  check<ValueError>(has_qparams(), "fake-quantize '", name(),
-                    "' has seen no values: train the prepared graph, or run it on data in training mode");
+  check<ValueError>(has_qparams(), "fake-quantize '", name(), "' has seen no values",
+                    options_.learned ? " other than 0" : "",
+                    ": train the prepared graph, or run it on data in training mode");
   std::vector<float> scale = scale_.data().to_vector<float>();
   // An optimizer's step may lead to 0 or beyond.
   for (float& s : scale) s = std::max(std::abs(s), std::numeric_limits<float>::min());
@@ -77,7 +99,8 @@ QParams FakeQuantize::qparams() const {
 
 QParams FakeQuantize::qparams_for(const NDArray& x) const {
   const bool of_each = observing_ && !options_.learned && !options_.observer;
-  return of_each ? choose_qparams(x, spec()) : qparams();
+  const bool zero_weights = options_.learned && !options_.batched && !has_qparams();  // there is nothing to round
+  return of_each || zero_weights ? choose_qparams(x, spec()) : qparams();
 }
 
 void FakeQuantize::set_qparams(const QParams& p) {
@@ -97,21 +120,25 @@ void FakeQuantize::initialize(const NDArray& x) {
 }
 
 void FakeQuantize::observe(const NDArray& x, const Range& range) {
+  // What is learned begins once, and zeros alone do not say where.
+  if (options_.learned && is_all_zero(range)) return;
   QParams p = choose_qparams(range.min, range.max, spec());
   // A range to both sides of an affine zero point, which stays where it is, is the best start there; else LSQ's own.
   const bool two_sided = spec().scheme == QScheme::affine && p.zero_point[0] != spec().qmin();
   if (options_.learned && !two_sided)
     p.scale = lsq_initial_scale(x, spec(), lsq_positive_steps(spec(), p.zero_point[0]));
+  if (options_.learned) give_zeros_a_scale(range, p.scale);
   set_qparams(p);
 }
 
 Tensor FakeQuantize::forward(const Tensor& x) {
   const bool learns = options_.learned && training();
   if (training() && observing_ && !(options_.learned && has_qparams())) initialize(x.data());
-  if (!quantizing_ || x.numel() == 0) return x;
+  const bool waits = learns && !has_qparams();
+  if (!quantizing_ || x.numel() == 0 || waits) return x;
   if (!learns) return fake_quantize(x, qparams_for(x.data()));
   const QParams p = qparams();
-  std::ranges::copy(p.scale, scale_.mutable_data().data<float>());
+  if (p.scale != scale_.data().to_vector<float>()) std::ranges::copy(p.scale, scale_.mutable_data().data<float>());
   return fake_quantize(x, scale_, p.zero_point, spec(), grad_factor(x.shape(), p.zero_point[0]));
 }
 

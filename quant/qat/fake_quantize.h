@@ -18,7 +18,8 @@ class FakeQuantize : public Observer {
     /// Of the same spec, in which it is registered as "observer"; null: each input's smallest and largest value, as
     /// suits weights.
     std::shared_ptr<Observer> observer = nullptr;
-    /// The scale is learned, from where the first input in training puts it; then there is no observer.
+    /// The scale is learned, from where the first input in training that is not all zeros puts it; until then, values
+    /// pass as they are. Then there is no observer.
     bool learned = false;
     /// Dimension 0 of inputs counts samples, as that of activations does.
     bool batched = false;

@@ -29,15 +29,27 @@ std::map<std::string, std::string> batch_norms_of(const Graph& graph, const Fusi
   return found;
 }
 
+// A layer of this type with a float layer's tensors. To register a tensor makes it trainable: what was frozen is frozen
+// again.
+template <typename Trained, typename Float>
+std::shared_ptr<Trained> trained_form_of(const Float& layer, std::shared_ptr<nn::BatchNorm> bn,
+                                         const QATLayerOptions& options) {
+  const bool weight_learns = layer.weight.requires_grad();
+  const bool bias_learns = layer.bias.defined() && layer.bias.requires_grad();
+  auto made = std::make_shared<Trained>(layer, std::move(bn), options);
+  made->weight.set_requires_grad(weight_learns);
+  if (made->bias.defined()) made->bias.set_requires_grad(bias_learns);
+  made->initialize(made->weight);
+  return made;
+}
+
 class QATPreparer {
  public:
   QATPreparer(const Graph& graph, const QConfigMapping& mapping, const QATOptions& options)
       : original_(graph.clone()), options_(options) {
     original_.eval();  // in training mode batch normalization would not be fused
-    FusionReport report;
-    const Graph fused = fuse_conv_bn_relu(original_, &report);
-    batch_norms_ = batch_norms_of(original_, report);
-    graph_ = prepare(fused, mapping, [&](const QConfig& config) { return fake_quantize_for(config, options); });
+    fuse_and_prepare(mapping);
+    if (leave_batch_norms_of_float_layers()) fuse_and_prepare(mapping);
   }
 
   Graph run() {
@@ -49,6 +61,25 @@ class QATPreparer {
   }
 
  private:
+  void fuse_and_prepare(const QConfigMapping& mapping) {
+    FusionReport report;
+    const Graph fused = fuse_conv_bn_relu(original_, &report);
+    batch_norms_ = batch_norms_of(original_, report);
+    graph_ = prepare(fused, mapping, [&](const QConfig& config) { return fake_quantize_for(config, options_); });
+  }
+
+  // In a layer that stays float, normalization would be a constant, and no longer learn: it shall not be fused. Returns
+  // whether there was any.
+  bool leave_batch_norms_of_float_layers() {
+    bool any = false;
+    for (const auto& [node, bn] : batch_norms_) {
+      if (is_marked(graph_.find(node))) continue;
+      original_.layer(original_.find(bn)).set_own_mode(/*training=*/true);
+      any = true;
+    }
+    return any;
+  }
+
   // The layer as it was before fusion, with what was fused into it.
   std::shared_ptr<nn::Module> trained_form(const Node* node) const {
     const Node* original = original_.find(node->name);
@@ -56,21 +87,15 @@ class QATPreparer {
                                   .learned = options_.learned_step_size,
                                   .relu = has_relu(graph_, node)};
     if (const auto* conv = original_.layer_as<nn::Conv2d>(original))
-      return initialized(std::make_shared<QATConv2d>(*conv, batch_norm_of(node), options));
+      return trained_form_of<QATConv2d>(*conv, batch_norm_of(node), options);
     const auto* linear = original_.layer_as<nn::Linear>(original);
-    return initialized(std::make_shared<QATLinear>(*linear, batch_norm_of(node), options));
+    return trained_form_of<QATLinear>(*linear, batch_norm_of(node), options);
   }
 
   std::shared_ptr<nn::BatchNorm> batch_norm_of(const Node* node) const {
     const auto it = batch_norms_.find(node->name);
     if (it == batch_norms_.end()) return nullptr;
     return std::dynamic_pointer_cast<nn::BatchNorm>(nn::copy_layer(original_.layer(original_.find(it->second))));
-  }
-
-  template <typename Layer>
-  static std::shared_ptr<Layer> initialized(std::shared_ptr<Layer> layer) {
-    layer->initialize(layer->weight);
-    return layer;
   }
 
   Graph original_, graph_;

@@ -20,7 +20,8 @@ struct QATOptions {
 /// A copy of the graph in training mode, in which weights and activations are fake-quantized where convert() will make
 /// integers of them: layers become QATLinear and QATConv2d, with the batch normalization and the relu behind them
 /// inside (see fuse_conv_bn_relu), and FakeQuantize stands where prepare() puts observers. Give it the graph unfused,
-/// so that batch normalization goes on learning. Activations follow the mapping's observer, "moving-average" if that
+/// so that batch normalization goes on learning; behind a layer that stays float it stays as it is. Parameters that are
+/// frozen (requires_grad() false) stay frozen. Activations follow the mapping's observer, "moving-average" if that
 /// says "minmax"; weights follow the extremes of each step, whatever the mapping's weight observer. Throws as prepare()
 /// does.
 nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, const QATOptions& options = {});

@@ -267,6 +267,28 @@ TEST_F(ProgramTest, GranularitiesThatDoNotFitAreUsageErrors) {
   expect_usage({"--group-size", "16", "--granularity", "tensor"}, "--group-size: is for --granularity group");
 }
 
+TEST_F(ProgramTest, GroupsNeedNotDivideTheInputs) {
+  train("m.st");
+  for (const char* method : {"dynamic", "static", "weight-only"})
+    json_of({"quantize", "m.st", "--data", "data", "--out", "q.st", "--method", method, "--granularity", "group"});
+}
+
+TEST_F(ProgramTest, DynamicRangesAreOfRowsUnlessTheCallIsWanted) {
+  expect_failure({"quantize", "none.st", "--data", "nowhere", "--out", "q.st", "--dynamic-range", "row"}, 2,
+                 "--dynamic-range: is for --method dynamic, not static");
+  train("m.st");
+  const auto range_with = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> arguments{"quantize", "m.st", "--out", "q.st", "--method", "dynamic"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    EXPECT_EQ(run(arguments).status, 0);
+    const nn::Graph graph = load_model(folder / "q.st");
+    return graph.children().at(0).second->attributes().get<std::string>("dynamic_range");
+  };
+  EXPECT_EQ(range_with({}), "row");
+  EXPECT_EQ(range_with({"--dynamic-range", "row"}), "row");
+  EXPECT_EQ(range_with({"--dynamic-range", "call"}), "call");
+}
+
 // One command line may serve for all methods.
 TEST_F(ProgramTest, OptionsOfOtherMethodsAreAccepted) {
   train("m.st");

@@ -16,6 +16,7 @@
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/safetensors.h>
 
 namespace thimble {
@@ -46,6 +47,37 @@ nn::Graph small_mlp() {
 
 nn::Graph small_int8() {
   return quant::quantize_model(small_mlp(), [](nn::Graph& g) { g(Tensor(random_input({9, 5}))); });
+}
+
+std::map<std::string, bool> what_learns(const nn::Graph& graph) {
+  std::map<std::string, bool> learns;
+  for (const auto& [name, parameter] : graph.named_parameters()) learns[name] = parameter.requires_grad();
+  return learns;
+}
+
+TEST_F(CheckpointTest, WhatIsFrozenComesBackFrozen) {
+  manual_seed(1);
+  Net net;
+  const Tensor x = random_input({4, 2, 3});
+  const std::string trained = detail::graph_to_json(nn::trace(net.eval(), x));
+  EXPECT_THAT(trained, Not(HasSubstr("frozen")));  // such files are as they were
+  net.fc1->weight.set_requires_grad(false);
+  net.fc2->bias.set_requires_grad(false);
+  net.gain.set_requires_grad(false);
+  nn::Graph graph = nn::trace(net.eval(), x);
+  const std::map<std::string, bool> expected{
+      {"fc1.weight", false}, {"fc1.bias", true}, {"fc2.weight", true}, {"fc2.bias", false}, {"gain", false}};
+  EXPECT_EQ(what_learns(graph), expected);
+  nn::Graph loaded = expect_round_trip(graph, x);
+  EXPECT_EQ(what_learns(loaded), expected);
+  EXPECT_EQ(what_learns(loaded.clone()), expected);
+  json document = json::parse(detail::graph_to_json(graph));
+  document["layers"][0]["frozen"] = {"weigth"};
+  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
+  document["layers"][0]["frozen"] = "weight";
+  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
+  document["layers"][0]["frozen"] = {1};
+  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
 }
 
 TEST_F(CheckpointTest, AFloatModelComesBackWithoutItsClass) {

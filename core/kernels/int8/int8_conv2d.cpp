@@ -57,6 +57,50 @@ std::vector<int8_t> pack_depthwise(const Conv2dGeometry& g, const Taps& taps) {
   return packed;
 }
 
+// An epilogue as that of a tile's pixels, which are the rows of its product.
+template <typename Epilogue>
+class TileEpilogue;
+
+template <>
+class TileEpilogue<Int8Epilogue> {
+ public:
+  explicit TileEpilogue(const Int8Epilogue& e) : e_(e) {}
+  void set(int64_t, int64_t, int64_t) {}
+  Int8Epilogue from_channel(int64_t channel) const {
+    Int8Epilogue own = e_;
+    own.bias += channel;
+    own.multiplier += channel;
+    return own;
+  }
+
+ private:
+  const Int8Epilogue& e_;
+};
+
+template <>
+class TileEpilogue<Int8RowEpilogue> {
+ public:
+  explicit TileEpilogue(const Int8RowEpilogue& of_images) : of_images_(of_images) {}
+  // `count` pixels from `first` on are of this image.
+  void set(int64_t first, int64_t count, int64_t image) {
+    std::fill_n(zero_points_.begin() + first, count, of_images_.zero_point[image]);
+    std::fill_n(scales_.begin() + first, count, of_images_.scale[image]);
+  }
+  Int8RowEpilogue from_channel(int64_t channel) const {
+    return {.sums = of_images_.sums + channel,
+            .step = of_images_.step + channel,
+            .bias = of_images_.bias ? of_images_.bias + channel : nullptr,
+            .zero_point = zero_points_.data(),
+            .scale = scales_.data(),
+            .relu = of_images_.relu};
+  }
+
+ private:
+  const Int8RowEpilogue& of_images_;
+  std::array<int32_t, kTilePixels> zero_points_;
+  std::array<float, kTilePixels> scales_;
+};
+
 }  // namespace
 
 Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(full) {
@@ -84,52 +128,64 @@ int64_t Int8Conv2d::scratch_bytes(int64_t batch) const {
   return frames_->in_place() ? 0 : batch * frames_->elements(g_.out_height) + kSlack;
 }
 
-template <typename Out>
-void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, const Int8Epilogue& epilogue,
+template <typename Epilogue, typename Out>
+void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& of_images,
                           Out* y) const {
   std::array<int64_t, kTilePixels> rows;
+  TileEpilogue<Epilogue> tile(of_images);
   const int64_t step = frames_->pixel_step();
   for (int64_t i = 0; i < count;) {
     const int64_t column = (first + i) % g_.out_width, row = (first + i) / g_.out_width;
-    const int64_t n = std::min(g_.out_width - column, count - i);
-    const int64_t start =
-        row / g_.out_height * frames_->image_step() + row % g_.out_height * frames_->row_step() + column * step;
+    const int64_t n = std::min(g_.out_width - column, count - i), image = row / g_.out_height;
+    const int64_t start = image * frames_->image_step() + row % g_.out_height * frames_->row_step() + column * step;
     for (int64_t j = 0; j < n; ++j) rows[static_cast<size_t>(i + j)] = start + j * step;
+    tile.set(i, n, image);
     i += n;
   }
   const std::span<const int64_t> used(rows.data(), static_cast<size_t>(count));
   Out* out = y + first * g_.out_channels;
   if (g_.depthwise())
-    return int8_depthwise_serial({frames, used, frames_->segments()}, depthwise_.data(), g_.out_channels, epilogue, out,
-                                 g_.out_channels);
-  for (int64_t group = 0; group < g_.groups; ++group) {
-    Int8Epilogue own = epilogue;
-    own.bias += group * g_.group_out();
-    own.multiplier += group * g_.group_out();
+    return int8_depthwise_serial({frames, used, frames_->segments()}, depthwise_.data(), g_.out_channels,
+                                 tile.from_channel(0), out, g_.out_channels);
+  for (int64_t group = 0; group < g_.groups; ++group)
     int8_gemm_serial({frames + group * g_.group_in(), used, frames_->segments()}, packed_[static_cast<size_t>(group)],
-                     own, out + group * g_.group_out(), g_.out_channels);
-  }
+                     tile.from_channel(group * g_.group_out()), out + group * g_.group_out(), g_.out_channels);
 }
 
-template <typename Out>
-void Int8Conv2d::run(const uint8_t* x, int64_t batch, uint8_t zero_point, const Int8Epilogue& epilogue, Out* y,
-                     uint8_t* scratch) const {
+template <typename ZeroPoint>
+const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const {
+  if (frames_->in_place()) return x;
   const int64_t image = g_.in_height * g_.in_width * g_.in_channels, frame = frames_->elements(g_.out_height);
-  const uint8_t* frames = x;
-  if (!frames_->in_place()) {
-    frames = scratch;
-    parallel_for(batch, std::max<int64_t>(1, kFrameGrain / frame), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        frames_->fill(x + i * image, zero_point, 0, g_.out_height, scratch + i * frame);
-    });
-    std::memset(scratch + batch * frame, 0, kSlack);
-  }
+  parallel_for(batch, std::max<int64_t>(1, kFrameGrain / frame), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      frames_->fill(x + i * image, zero_point(i), 0, g_.out_height, scratch + i * frame);
+  });
+  std::memset(scratch + batch * frame, 0, kSlack);
+  return scratch;
+}
+
+template <typename Epilogue, typename Out>
+void Int8Conv2d::run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const {
   const int64_t pixels = batch * g_.out_height * g_.out_width;
   const int64_t grain = std::max<int64_t>(1, kGrain / (g_.columns() * g_.out_channels));
   parallel_for(pixels, grain, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += kTilePixels)
       run_tile(frames, first, std::min(kTilePixels, end - first), epilogue, y);
   });
+}
+
+template <typename Out>
+void Int8Conv2d::run(const uint8_t* x, int64_t batch, uint8_t zero_point, const Int8Epilogue& epilogue, Out* y,
+                     uint8_t* scratch) const {
+  run_tiles(framed(
+                x, batch, [zero_point](int64_t) { return zero_point; }, scratch),
+            batch, epilogue, y);
+}
+
+void Int8Conv2d::run(const uint8_t* x, int64_t batch, const Int8RowEpilogue& epilogue, float* y,
+                     uint8_t* scratch) const {
+  const auto zero_point = [&](int64_t i) { return static_cast<uint8_t>(epilogue.zero_point[i]); };
+  run_tiles(framed(x, batch, zero_point, scratch), batch, epilogue, y);
 }
 
 template void Int8Conv2d::run(const uint8_t*, int64_t, uint8_t, const Int8Epilogue&, uint8_t*, uint8_t*) const;

@@ -27,13 +27,20 @@ class Int8Conv2d {
   template <typename Out>
   void run(const uint8_t* x, int64_t batch, uint8_t zero_point, const Int8Epilogue& epilogue, Out* y,
            uint8_t* scratch) const;
+  /// The same for images that have parameters of their own: the epilogue's zero_point and scale are [batch].
+  void run(const uint8_t* x, int64_t batch, const Int8RowEpilogue& epilogue, float* y, uint8_t* scratch) const;
 
   /// Sum of each output channel's weights, [out].
   const std::vector<int32_t>& channel_sums() const { return sums_; }
 
  private:
-  template <typename Out>
-  void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Int8Epilogue& epilogue, Out* y) const;
+  /// x, or where it must be padded, its copy in scratch; zero_point(i) is that of image i.
+  template <typename ZeroPoint>
+  const uint8_t* framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const;
+  template <typename Epilogue, typename Out>
+  void run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const;
+  template <typename Epilogue, typename Out>
+  void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& epilogue, Out* y) const;
 
   Conv2dGeometry g_;  // without taps that see nothing but padding
   std::optional<ConvFrames> frames_;

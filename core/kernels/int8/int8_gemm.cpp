@@ -94,7 +94,8 @@ void run(const Int8GemmTask& task, int64_t m) {
 
 constexpr int64_t kWholeRow[] = {0};
 
-Int8GemmTask task_of(const uint8_t* a, const Int8Epilogue& e) {
+// What every product begins with.
+Int8GemmTask task_of(const uint8_t* a, const int32_t* bias, const float* multiplier) {
   return {.a = a,
           .lda = 0,
           .rows = nullptr,
@@ -104,14 +105,31 @@ Int8GemmTask task_of(const uint8_t* a, const Int8Epilogue& e) {
           .weights = nullptr,
           .panel_stride = 0,
           .n = 0,
-          .bias = e.bias,
-          .multiplier = e.multiplier,
+          .bias = bias,
+          .multiplier = multiplier,
+          .row_zero_points = nullptr,
+          .row_scales = nullptr,
+          .offset = nullptr,
           .low = 0,
           .high = 0,
-          .zero_point = e.zero_point,
+          .zero_point = 0,
           .out = nullptr,
           .ldc = 0,
           .float_out = false};
+}
+
+Int8GemmTask task_of(const uint8_t* a, const Int8Epilogue& e) {
+  Int8GemmTask task = task_of(a, e.bias, e.multiplier);
+  task.zero_point = e.zero_point;
+  return task;
+}
+
+Int8GemmTask task_of(const uint8_t* a, const Int8RowEpilogue& e) {
+  Int8GemmTask task = task_of(a, e.sums, e.step);
+  task.row_zero_points = e.zero_point;
+  task.row_scales = e.scale;
+  task.offset = e.bias;
+  return task;
 }
 
 void set_weights(Int8GemmTask& task, const PackedInt8Weights& w) {
@@ -134,16 +152,21 @@ void set_output(Int8GemmTask& task, const Int8Epilogue& e, uint8_t* out, int64_t
   task.ldc = ldc;
 }
 
-void set_output(Int8GemmTask& task, const Int8Epilogue& e, float* out, int64_t ldc) {
-  task.low = e.relu ? 0 : -std::numeric_limits<float>::infinity();
+void set_float_output(Int8GemmTask& task, bool relu, float* out, int64_t ldc) {
+  task.low = relu ? 0 : -std::numeric_limits<float>::infinity();
   task.float_out = true;
   task.out = out;
   task.ldc = ldc;
 }
 
-template <typename Out>
-void multiply(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
-              Out* out, int64_t ldc) {
+template <typename Epilogue>
+void set_output(Int8GemmTask& task, const Epilogue& e, float* out, int64_t ldc) {
+  set_float_output(task, e.relu, out, ldc);
+}
+
+template <typename Epilogue, typename Out>
+void multiply(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Epilogue& epilogue, Out* out,
+              int64_t ldc) {
   Int8GemmTask task = task_of(a, epilogue);
   task.lda = lda;
   set_weights(task, w);
@@ -151,8 +174,8 @@ void multiply(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights&
   run(task, m);
 }
 
-template <typename Out>
-void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, Out* out,
+template <typename Epilogue, typename Out>
+void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const Epilogue& epilogue, Out* out,
                        int64_t ldc) {
   Int8GemmTask task = task_of(a.data, epilogue);
   set_rows(task, a);
@@ -161,8 +184,8 @@ void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const 
   kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, w.panels()});
 }
 
-template <typename Out>
-void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
+template <typename Epilogue, typename Out>
+void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t channels, const Epilogue& epilogue,
                        Out* out, int64_t ldc) {
   Int8GemmTask task = task_of(a.data, epilogue);
   set_rows(task, a);
@@ -176,7 +199,31 @@ void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t cha
 // A piece of a grouped product, small enough for its sums to stay in the first level cache from group to group.
 constexpr int64_t kGroupRows = 32, kGroupPanels = 4, kGroupColumns = kGroupPanels * PackedInt8Weights::kPanel;
 
-void finish_row(const float* sums, int64_t n, const Int8Epilogue& e, float* out) {
+// A group's part of an epilogue, from a column on; the ReLU is that of their sum.
+Int8Epilogue part_of(const Int8Epilogue& e, size_t group, int64_t n, int64_t column) {
+  const int64_t at = static_cast<int64_t>(group) * n + column;
+  return {.bias = e.bias + at, .multiplier = e.multiplier + at};
+}
+
+Int8RowEpilogue part_of(const Int8RowEpilogue& e, size_t group, int64_t n, int64_t column) {
+  const int64_t at = static_cast<int64_t>(group) * n + column;
+  return {.sums = e.sums + at,
+          .step = e.step + at,
+          .bias = group == 0 && e.bias ? e.bias + column : nullptr,
+          .zero_point = e.zero_point,
+          .scale = e.scale};
+}
+
+Int8Epilogue from_row(const Int8Epilogue& e, int64_t) { return e; }
+
+Int8RowEpilogue from_row(Int8RowEpilogue e, int64_t row) {
+  e.zero_point += row;
+  e.scale += row;
+  return e;
+}
+
+template <typename Epilogue>
+void finish_row(const float* sums, int64_t n, const Epilogue& e, float* out) {
   for (int64_t c = 0; c < n; ++c) out[c] = e.relu && !(sums[c] > 0) ? 0 : sums[c];
 }
 
@@ -189,22 +236,20 @@ void finish_row(const float* sums, int64_t n, const Int8Epilogue& e, uint8_t* ou
   }
 }
 
-template <typename Out>
+template <typename Epilogue, typename Out>
 void multiply_group_piece(const uint8_t* a, int64_t lda, int64_t rows, std::span<const PackedInt8Weights> groups,
-                          int64_t first_panel, int64_t panels, const Int8Epilogue& e, Out* out, int64_t ldc) {
+                          int64_t first_panel, int64_t panels, const Epilogue& e, Out* out, int64_t ldc) {
   alignas(64) float sums[kGroupRows * kGroupColumns], of_group[kGroupRows * kGroupColumns];
   const Kernel kernel = kernel_of(active_isa());
   const int64_t n = groups[0].n(), k = groups[0].k(), column = first_panel * PackedInt8Weights::kPanel;
   const int64_t columns = std::min(panels * PackedInt8Weights::kPanel, n - column);
   for (size_t g = 0; g < groups.size(); ++g) {
-    const int64_t constants = static_cast<int64_t>(g) * n + column;
-    Int8GemmTask task =
-        task_of(a + static_cast<int64_t>(g) * k, {.bias = e.bias + constants, .multiplier = e.multiplier + constants});
+    Int8GemmTask task = task_of(a + static_cast<int64_t>(g) * k, part_of(e, g, n, column));
     task.lda = lda;
     set_weights(task, groups[g]);
     task.weights += first_panel * task.panel_stride;
     task.n = columns;
-    set_output(task, Int8Epilogue{}, g == 0 ? sums : of_group, kGroupColumns);
+    set_float_output(task, /*relu=*/false, g == 0 ? sums : of_group, kGroupColumns);
     kernel(task, {0, rows, 0, panels});
     if (g == 0) continue;
     for (int64_t r = 0; r < rows; ++r)
@@ -213,9 +258,9 @@ void multiply_group_piece(const uint8_t* a, int64_t lda, int64_t rows, std::span
   for (int64_t r = 0; r < rows; ++r) finish_row(sums + r * kGroupColumns, columns, e, out + r * ldc + column);
 }
 
-template <typename Out>
+template <typename Epilogue, typename Out>
 void multiply_groups(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
-                     const Int8Epilogue& e, Out* out, int64_t ldc) {
+                     const Epilogue& e, Out* out, int64_t ldc) {
   const int64_t panels = groups[0].panels(), pieces_across = ceil_div(panels, kGroupPanels);
   const int64_t pieces = ceil_div(m, kGroupRows) * pieces_across;
   const double weight_bytes = static_cast<double>(groups.size()) * static_cast<double>(groups[0].n() * groups[0].k());
@@ -225,7 +270,7 @@ void multiply_groups(const uint8_t* a, int64_t lda, int64_t m, std::span<const P
     for (int64_t piece = begin; piece < end; ++piece) {
       const int64_t row = piece / pieces_across * kGroupRows, panel = piece % pieces_across * kGroupPanels;
       multiply_group_piece(a + row * lda, lda, std::min(kGroupRows, m - row), groups, panel,
-                           std::min(kGroupPanels, panels - panel), e, out + row * ldc, ldc);
+                           std::min(kGroupPanels, panels - panel), from_row(e, row), out + row * ldc, ldc);
     }
   });
 }
@@ -242,6 +287,11 @@ void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights
   multiply(a, lda, m, w, epilogue, out, ldc);
 }
 
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue,
+               float* out, int64_t ldc) {
+  multiply(a, lda, m, w, epilogue, out, ldc);
+}
+
 void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
                      const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc) {
   multiply_groups(a, lda, m, groups, epilogue, out, ldc);
@@ -249,6 +299,11 @@ void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const P
 
 void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
                      const Int8Epilogue& epilogue, float* out, int64_t ldc) {
+  multiply_groups(a, lda, m, groups, epilogue, out, ldc);
+}
+
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8RowEpilogue& epilogue, float* out, int64_t ldc) {
   multiply_groups(a, lda, m, groups, epilogue, out, ldc);
 }
 
@@ -262,6 +317,11 @@ void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const I
   multiply_gathered(a, w, epilogue, out, ldc);
 }
 
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue, float* out,
+                      int64_t ldc) {
+  multiply_gathered(a, w, epilogue, out, ldc);
+}
+
 void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
                            uint8_t* out, int64_t ldc) {
   multiply_channels(a, weights, channels, epilogue, out, ldc);
@@ -269,6 +329,11 @@ void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t
 
 void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
                            float* out, int64_t ldc) {
+  multiply_channels(a, weights, channels, epilogue, out, ldc);
+}
+
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels,
+                           const Int8RowEpilogue& epilogue, float* out, int64_t ldc) {
   multiply_channels(a, weights, channels, epilogue, out, ldc);
 }
 

@@ -67,6 +67,18 @@ struct Int8Epilogue {
   bool relu = false;
 };
 
+/// The same for rows that have parameters of their own, as activations that are quantized at each call have: with s =
+/// sum - zero_point[row] * sums[n], to float v = float(s) * (scale[row] * step[n]) + bias[n], relu ? max(v, 0) : v,
+/// each operation rounded to float32.
+struct Int8RowEpilogue {
+  const int32_t* sums = nullptr;  ///< of each channel's weights, [n]
+  const float* step = nullptr;    ///< [n]
+  const float* bias = nullptr;    ///< [n]; null: 0
+  const int32_t* zero_point = nullptr;
+  const float* scale = nullptr;
+  bool relu = false;
+};
+
 /// bias[n] - zero_point * sums[n], sums being those of each channel's weights: makes sums over raw uint8 inputs into
 /// sums over (input - zero_point). An empty bias counts as zeros. Throws ShapeError unless bias is empty or [n],
 /// ValueError if a result leaves int32.
@@ -78,15 +90,21 @@ void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights
                uint8_t* out, int64_t ldc);
 void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8Epilogue& epilogue,
                float* out, int64_t ldc);
+void int8_gemm(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue,
+               float* out, int64_t ldc);
 
 /// Weights in groups along k, each with scales of its own: out = epilogue of the sum over groups g of float(sum_g +
 /// bias[g][n]) * multiplier[g][n], added up in float32 in this order; sum_g is that of group g's products. The
-/// epilogue's bias and multiplier are [groups][n]; all groups have the same k. Rows of a and out are lda and ldc
-/// elements apart. Every instruction set, thread count and split of m gives the same bits. Arguments are not checked.
+/// epilogue's bias and multiplier are [groups][n], and so are sums and step of rows with parameters of their own, whose
+/// bias, [n], belongs to the first group. All groups have the same k, but the last may have less. Rows of a and out are
+/// lda and ldc elements apart.
+/// Every instruction set, thread count and split of m gives the same bits. Arguments are not checked.
 void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
                      const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc);
 void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
                      const Int8Epilogue& epilogue, float* out, int64_t ldc);
+void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
+                     const Int8RowEpilogue& epilogue, float* out, int64_t ldc);
 
 /// The rows of a product that lie anywhere in memory: row i starts at data + rows[i], and its segments, as many as the
 /// weights have, at segments[s] from there.
@@ -100,6 +118,8 @@ void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const I
                       int64_t ldc);
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, float* out,
                       int64_t ldc);
+void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue, float* out,
+                      int64_t ldc);
 
 /// Depthwise: channel c of row i is the sum over segments s of a.data[a.rows[i] + a.segments[s] + c] * weight[s][c],
 /// through the epilogue. weights are packed [ceil(channels / 16)][segments][16], zero padded; 16 elements are read
@@ -108,5 +128,7 @@ void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t
                            uint8_t* out, int64_t ldc);
 void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
                            float* out, int64_t ldc);
+void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels,
+                           const Int8RowEpilogue& epilogue, float* out, int64_t ldc);
 
 }  // namespace thimble::kernels

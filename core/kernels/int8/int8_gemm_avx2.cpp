@@ -47,11 +47,14 @@ struct Vector {
 
   struct Scale {
     __m256i bias[2];
-    __m256 multiplier[2];
+    __m256 multiplier[2], offset[2];
     int count;
     Scale() = default;
-    Scale(const int32_t* b, const float* m, int count_)
-        : bias{load(b), load(b + 8)}, multiplier{_mm256_loadu_ps(m), _mm256_loadu_ps(m + 8)}, count(count_) {}
+    Scale(const int32_t* b, const float* m, const float* o, int count_)
+        : bias{load(b), load(b + 8)},
+          multiplier{_mm256_loadu_ps(m), _mm256_loadu_ps(m + 8)},
+          offset{_mm256_loadu_ps(o), _mm256_loadu_ps(o + 8)},
+          count(count_) {}
   };
   struct Limits {
     __m256 low, high;
@@ -71,6 +74,18 @@ struct Vector {
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
     alignas(32) float results[kPanel];
     for (int half = 0; half < 2; ++half) _mm256_store_ps(results + 8 * half, scaled(sums, s, l, half));
+    store_first(s.count, results, out);
+  }
+  static void finish_row(const int32_t* sums, const Scale& s, const Limits& l, int32_t zero_point, float scale,
+                         float* out) {
+    alignas(32) float results[kPanel];
+    for (int half = 0; half < 2; ++half) {
+      const __m256i correction = _mm256_mullo_epi32(s.bias[half], _mm256_set1_epi32(zero_point));
+      const __m256 sum = _mm256_cvtepi32_ps(_mm256_sub_epi32(load(sums + 8 * half), correction));
+      const __m256 multiplier = _mm256_mul_ps(_mm256_set1_ps(scale), s.multiplier[half]);
+      const __m256 v = _mm256_add_ps(_mm256_mul_ps(sum, multiplier), s.offset[half]);
+      _mm256_store_ps(results + 8 * half, _mm256_max_ps(v, l.low));
+    }
     store_first(s.count, results, out);
   }
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {

@@ -16,12 +16,13 @@ struct Avx512Vector {
 
   struct Scale {
     __m512i bias;
-    __m512 multiplier;
+    __m512 multiplier, offset;
     __mmask16 existing;
     Scale() = default;
-    Scale(const int32_t* b, const float* m, int count)
+    Scale(const int32_t* b, const float* m, const float* o, int count)
         : bias(_mm512_loadu_si512(b)),
           multiplier(_mm512_loadu_ps(m)),
+          offset(_mm512_loadu_ps(o)),
           existing(static_cast<__mmask16>((1u << count) - 1)) {}
   };
   struct Limits {
@@ -36,6 +37,14 @@ struct Avx512Vector {
   }
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
     _mm512_mask_storeu_ps(out, s.existing, scaled(sums, s, l));
+  }
+  static void finish_row(const int32_t* sums, const Scale& s, const Limits& l, int32_t zero_point, float scale,
+                         float* out) {
+    const __m512i correction = _mm512_mullo_epi32(s.bias, _mm512_set1_epi32(zero_point));
+    const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(sums), correction));
+    const __m512 multiplier = _mm512_mul_ps(_mm512_set1_ps(scale), s.multiplier);
+    const __m512 v = _mm512_add_ps(_mm512_mul_ps(sum, multiplier), s.offset);
+    _mm512_mask_storeu_ps(out, s.existing, _mm512_max_ps(v, l.low));
   }
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {
     const __m512i q = _mm512_cvtps_epi32(_mm512_min_ps(scaled(sums, s, l), l.high));

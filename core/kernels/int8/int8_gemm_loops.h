@@ -9,13 +9,15 @@
 //   weights(const int8_t*)                    64 bytes: [16 channels][4]
 //   activations(uint32_t)                     4 bytes, for all channels
 //   add_products(Sums, Activations, Weights)  sums[c] + sum over i of activations[i] * weights[c][i]
-//   Scale(bias, multiplier, count)            the constants of a panel, of which count channels exist
+//   Scale(bias, multiplier, offset, count)    the constants of a panel, of which count channels exist
 //   Limits(task)                              the clamp and the zero point
 //   finish(const int32_t* sums, Scale, Limits, uint8_t* or float* out)  writes count results
+//   finish_row(const int32_t* sums, Scale, Limits, zero_point, scale, float* out)  the same for a row's own parameters
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <thimble/core/kernels/int8/int8_gemm_task.h>
 
@@ -23,6 +25,7 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kPanel = 16;
+constexpr float kNoOffset[kPanel] = {};
 
 // For vectors without masked stores: the first count of 16 results.
 template <typename Out>
@@ -39,33 +42,50 @@ template <typename V, typename Out, int P>
 class Epilogue {
  public:
   Epilogue(const Int8GemmTask& t, int64_t panel)
-      : limits_(t), out_(static_cast<Out*>(t.out) + panel * kPanel), ldc_(t.ldc) {
+      : limits_(t),
+        row_zero_points_(t.row_zero_points),
+        row_scales_(t.row_scales),
+        out_(static_cast<Out*>(t.out) + panel * kPanel),
+        ldc_(t.ldc) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) scales_[p] = scale_of(t, panel + p);
   }
 
   // Sends sums[P][16] of one row on its way.
   [[gnu::always_inline]] void finish(int64_t row, const int32_t* sums) const {
+    Out* out = out_ + row * ldc_;
+    if constexpr (std::is_same_v<Out, float>) {
+      if (row_scales_) {
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) V::finish(sums + p * kPanel, scales_[p], limits_, out_ + row * ldc_ + p * kPanel);
+        for (int p = 0; p < P; ++p)
+          V::finish_row(sums + p * kPanel, scales_[p], limits_, row_zero_points_[row], row_scales_[row],
+                        out + p * kPanel);
+        return;
+      }
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) V::finish(sums + p * kPanel, scales_[p], limits_, out + p * kPanel);
   }
 
  private:
   // The last panel may be partly filled: its constants are copied, to have 16 to read.
   static typename V::Scale scale_of(const Int8GemmTask& t, int64_t panel) {
     const int64_t first = panel * kPanel, count = first < t.n ? t.n - first : 0;
-    if (count >= kPanel) return {t.bias + first, t.multiplier + first, kPanel};
+    if (count >= kPanel) return {t.bias + first, t.multiplier + first, t.offset ? t.offset + first : kNoOffset, kPanel};
     int32_t bias[kPanel] = {};
-    float multiplier[kPanel] = {};
+    float multiplier[kPanel] = {}, offset[kPanel] = {};
     for (int64_t c = 0; c < count; ++c) {
       bias[c] = t.bias[first + c];
       multiplier[c] = t.multiplier[first + c];
+      if (t.offset) offset[c] = t.offset[first + c];
     }
-    return {bias, multiplier, static_cast<int>(count)};
+    return {bias, multiplier, offset, static_cast<int>(count)};
   }
 
   typename V::Limits limits_;
   typename V::Scale scales_[P];
+  const int32_t* row_zero_points_;
+  const float* row_scales_;
   Out* out_;
   int64_t ldc_;
 };

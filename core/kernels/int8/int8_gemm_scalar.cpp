@@ -27,12 +27,13 @@ struct Vector {
 
   struct Scale {
     int32_t bias[kPanel];
-    float multiplier[kPanel];
+    float multiplier[kPanel], offset[kPanel];
     int count;
     Scale() = default;
-    Scale(const int32_t* b, const float* m, int count_) : count(count_) {
+    Scale(const int32_t* b, const float* m, const float* o, int count_) : count(count_) {
       std::memcpy(bias, b, sizeof(bias));
       std::memcpy(multiplier, m, sizeof(multiplier));
+      std::memcpy(offset, o, sizeof(offset));
     }
   };
   struct Limits {
@@ -49,6 +50,17 @@ struct Vector {
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, float* out) {
     float results[kPanel];
     for (int c = 0; c < kPanel; ++c) results[c] = scaled(sums, s, l, c);
+    store_first(s.count, results, out);
+  }
+  static void finish_row(const int32_t* sums, const Scale& s, const Limits& l, int32_t zero_point, float scale,
+                         float* out) {
+    float results[kPanel];
+    for (int c = 0; c < kPanel; ++c) {
+      const uint32_t correction = static_cast<uint32_t>(zero_point) * static_cast<uint32_t>(s.bias[c]);
+      const auto sum = static_cast<int32_t>(static_cast<uint32_t>(sums[c]) - correction);
+      const float v = static_cast<float>(sum) * (scale * s.multiplier[c]) + s.offset[c];
+      results[c] = v > l.low ? v : l.low;
+    }
     store_first(s.count, results, out);
   }
   static void finish(const int32_t* sums, const Scale& s, const Limits& l, uint8_t* out) {

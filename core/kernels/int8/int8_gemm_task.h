@@ -18,7 +18,12 @@ struct Int8GemmTask {
   int64_t n;
   const int32_t* bias;
   const float* multiplier;
-  float low, high;  // what uint8 results are clamped to before the zero point is added; for float results, the ReLU
+  // Of rows with parameters of their own, see Int8RowEpilogue; null: there are none. Then bias holds the sums of the
+  // channels' weights, multiplier their steps, and the results are float.
+  const int32_t* row_zero_points;
+  const float* row_scales;
+  const float* offset;  // float32 bias, or null
+  float low, high;      // what uint8 results are clamped to before the zero point is added; for float results, the ReLU
   int32_t zero_point;
   void* out;  // uint8_t or float
   int64_t ldc;

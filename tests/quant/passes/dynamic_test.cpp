@@ -4,31 +4,43 @@
 
 #include "tests/quant/conversion.h"
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/shape.h>
+#include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/passes/dynamic.h>
 
 namespace thimble::quant {
 namespace {
 
+// dequantize(quantize(x)) of each row of x [rows, in], or of all.
+NDArray rounded_input(const NDArray& x, int bits, DynamicRange range) {
+  const auto rounded = [bits](const NDArray& values) {
+    const QParams p = choose_qparams(values, {.bits = bits});
+    return dequantize(quantize(values, p), p);
+  };
+  if (range == DynamicRange::call) return rounded(x);
+  std::vector<Tensor> rows;
+  for (int64_t row = 0; row < x.shape(0); ++row) rows.push_back(rounded(x.slice(0, row, row + 1)));
+  return concat(rows).data();
+}
+
 // x W'^T + b in double, where W' and x' are what the integers stand for.
 std::vector<double> reference(const DynamicQuantizedLinear& layer, const NDArray& x, float b, int64_t group_size) {
-  QuantizationSpec spec{.bits = layer.options().activation_bits};
-  const NDArray rounded = dequantize(quantize(x, choose_qparams(x, spec)), choose_qparams(x, spec));
-  const auto xs = rounded.to_vector<double>();
+  const auto xs = rounded_input(x, layer.options().activation_bits, layer.options().range).to_vector<double>();
   const auto w = layer.weights().unpacked().to_vector<double>(),
              scale = layer.weights().scale().data().to_vector<double>();
   const auto in = static_cast<size_t>(layer.weights().shape()[1]),
              out = static_cast<size_t>(layer.weights().shape()[0]);
-  const size_t group = group_size == 0 ? in : static_cast<size_t>(group_size);
+  const size_t group = group_size == 0 ? in : static_cast<size_t>(group_size), groups = (in + group - 1) / group;
   std::vector<double> y;
   for (size_t row = 0; row < xs.size() / in; ++row)
     for (size_t o = 0; o < out; ++o) {
       double sum = b;
-      for (size_t i = 0; i < in; ++i)
-        sum += xs[row * in + i] * w[o * in + i] * scale[o * ((in + group - 1) / group) + i / group];
+      for (size_t i = 0; i < in; ++i) sum += xs[row * in + i] * w[o * in + i] * scale[o * groups + i / group];
       y.push_back(sum);
     }
   return y;
@@ -41,27 +53,76 @@ ProductWeights random_weights(const Shape& shape, std::mt19937& rng, int bits, i
   return {weight, NDArray::full({shape[0]}, b), choose_qparams(weight, spec)};
 }
 
+constexpr DynamicRange kRanges[] = {DynamicRange::row, DynamicRange::call};
+
 TEST(DynamicQuantizedLinear, IsWhatItsIntegersSayOnEveryMachine) {
   std::mt19937 rng(1);
-  for (const int bits : {2, 4, 7, 8})
-    for (const int64_t group_size : {0, 4, 7, 20, 64})
-      for (const int64_t rows : {1, 3, 70}) {
-        const auto layer = DynamicQuantizedLinear::from_weights(random_weights({37, 20}, rng, bits, group_size, 0.7f),
-                                                                bits == 4 ? 5 : 8, false);
-        const NDArray x = random_normal({rows, 20}, rng, 3);
-        const auto expected = reference(*layer, x, 0.7f, group_size);
-        const auto first = (*layer)(Tensor(x)).data().to_vector<float>();
-        on_every_machine([&] {
-          const auto fresh = nn::copy_layer(*layer);
-          EXPECT_EQ((*fresh)(Tensor(x)).data().to_vector<float>(), first);
-        });
-        // The bias is rounded to a multiple of a sum's unit.
-        const auto steps = layer->weights().steps();
-        const float unit =
-            *std::ranges::max_element(steps) * choose_qparams(x, {.bits = layer->options().activation_bits}).scale[0];
-        for (size_t i = 0; i < first.size(); ++i)
-          EXPECT_NEAR(first[i], expected[i], 0.5 * unit + 1e-5 * (1 + std::abs(expected[i])));
-      }
+  for (const DynamicRange range : kRanges)
+    for (const int bits : {2, 4, 7, 8})
+      for (const int64_t group_size : {0, 4, 7, 20, 64})
+        for (const int64_t rows : {1, 3, 70}) {
+          const int activation_bits = bits == 4 ? 5 : 8;
+          const auto layer = DynamicQuantizedLinear::from_weights(random_weights({37, 20}, rng, bits, group_size, 0.7f),
+                                                                  activation_bits, false, range);
+          const NDArray x = random_normal({rows, 20}, rng, 3);
+          const auto expected = reference(*layer, x, 0.7f, group_size);
+          const auto first = (*layer)(Tensor(x)).data().to_vector<float>();
+          on_every_machine([&] {
+            const auto fresh = nn::copy_layer(*layer);
+            EXPECT_EQ((*fresh)(Tensor(x)).data().to_vector<float>(), first);
+          });
+          // Of one range for all, the bias is rounded to a multiple of a sum's unit.
+          const auto steps = layer->weights().steps();
+          const float unit = range == DynamicRange::row ? 0
+                                                        : *std::ranges::max_element(steps) *
+                                                              choose_qparams(x, {.bits = activation_bits}).scale[0];
+          for (size_t i = 0; i < first.size(); ++i)
+            EXPECT_NEAR(first[i], expected[i], 0.5 * unit + 1e-5 * (1 + std::abs(expected[i])));
+        }
+}
+
+// As static and weight-only layers keep it: a channel that was pruned, or that says next to nothing.
+TEST(DynamicQuantizedLinear, AChannelWithoutWeightsGivesItsBiasWhateverTheInput) {
+  std::mt19937 rng(12);
+  constexpr float kBias = 0.37f;
+  for (const DynamicRange range : kRanges)
+    for (const int bits : {2, 4, 8})
+      for (const int64_t group_size : {0, 8, 7})
+        for (const float size : {1e-3f, 1.0f, 10.0f, 100.0f, 255.0f, 1e6f}) {
+          ProductWeights w = random_weights({5, 20}, rng, bits, group_size, kBias);
+          float* rows = w.weight.mutable_data().data<float>();
+          std::fill_n(rows + 20, 20, 0.0f);    // channel 1: nothing
+          std::fill_n(rows + 40, 20, 1e-30f);  // channel 2: next to nothing
+          std::fill_n(rows + 60, 8, 0.0f);     // channel 3: nothing at the beginning
+          const QParams all = choose_qparams(w.weight.data(), w.qparams.spec);
+          w.qparams = all;
+          const auto layer = DynamicQuantizedLinear::from_weights(w, 8, false, range);
+          const NDArray x = random_normal({3, 20}, rng, size);
+          const auto y = (*layer)(Tensor(x)).data().to_vector<float>();
+          const auto expected = reference(*layer, x, kBias, group_size);
+          for (size_t i = 0; i < y.size(); ++i) {
+            if (i % 5 == 1) EXPECT_EQ(y[i], kBias);
+            if (i % 5 == 2) EXPECT_NEAR(y[i], kBias, 1e-6);
+            // A channel that says nothing does not spoil the others.
+            EXPECT_NEAR(y[i], expected[i], 1e-5 * (1 + std::abs(expected[i]) + size)) << bits << ' ' << size;
+          }
+        }
+}
+
+TEST(DynamicQuantizedConv2d, AChannelWithoutWeightsGivesItsBiasWhateverTheInput) {
+  std::mt19937 rng(13);
+  for (const DynamicRange range : kRanges)
+    for (const int bits : {2, 4, 8})
+      for (const int64_t groups : {1, 4})
+        for (const float size : {1e-3f, 10.0f, 255.0f}) {
+          ProductWeights w = random_weights({4, 4 / groups, 3, 3}, rng, bits, 0, 0.37f);
+          float* rows = w.weight.mutable_data().data<float>();
+          std::fill_n(rows + w.weight.numel() / 4, w.weight.numel() / 4, 0.0f);
+          w.qparams = choose_qparams(w.weight.data(), w.qparams.spec);
+          const auto layer = DynamicQuantizedConv2d::from_weights(w, {.padding = 1, .groups = groups}, 8, false, range);
+          const NDArray y = (*layer)(Tensor(random_normal({2, 4, 5, 5}, rng, size))).data();
+          for (const float v : y.slice(1, 1, 2).to_vector<float>()) EXPECT_EQ(v, 0.37f) << bits << ' ' << size;
+        }
 }
 
 // A weight of 1, so that the output is the quantized input.
@@ -69,12 +130,18 @@ TEST(DynamicQuantizedLinear, TheInputHasTheParametersThatItsRangeHasEverywhere) 
   std::mt19937 rng(7);
   const QuantizationSpec weight = QuantizationSpec::per_channel_weight();
   for (const int bits : {2, 5, 8}) {
-    const auto identity =
-        DynamicQuantizedLinear::from_weights({NDArray::ones({1, 1}), Tensor(), {weight, {1}, {0}}}, bits, false);
+    const ProductWeights one{NDArray::ones({1, 1}), Tensor(), {weight, {1}, {0}}};
+    const auto identity = DynamicQuantizedLinear::from_weights(one, bits, false, DynamicRange::call);
+    const NDArray diagonal = NDArray::from_vector<float>({1, 0, 0, 0, 1, 0, 0, 0, 1}, {3, 3});
+    const auto of_rows = DynamicQuantizedLinear::from_weights({diagonal, Tensor(), {weight, {1, 1, 1}, {0, 0, 0}}},
+                                                              bits, false, DynamicRange::row);
     for (int trial = 0; trial < 200; ++trial) {
-      const NDArray x = random_normal({8, 1}, rng, std::ldexp(1.0f, static_cast<int>(rng() % 200) - 100));
-      const QParams p = choose_qparams(x, {.bits = bits});
-      EXPECT_EQ((*identity)(Tensor(x)).data().to_vector<float>(), dequantize(quantize(x, p), p).to_vector<float>());
+      const NDArray x = random_normal({9, 1}, rng, std::ldexp(1.0f, static_cast<int>(rng() % 200) - 100));
+      EXPECT_EQ((*identity)(Tensor(x)).data().to_vector<float>(),
+                rounded_input(x, bits, DynamicRange::call).to_vector<float>());
+      const NDArray rows = x.reshape({3, 3});
+      EXPECT_EQ((*of_rows)(Tensor(rows)).data().to_vector<float>(),
+                rounded_input(rows, bits, DynamicRange::row).to_vector<float>());
     }
   }
 }
@@ -96,15 +163,41 @@ TEST(DynamicQuantizedLinear, ReluCutsAndABiasThatDwarfsTheSumsIsKept) {
   for (const float y : (*biased)(Tensor(NDArray::zeros({2, 6}))).data().to_vector<float>()) EXPECT_NEAR(y, 1000, 1e-3);
 }
 
-TEST(DynamicQuantizedLinear, ValuesThatAreNotFiniteGiveNaN) {
+TEST(DynamicQuantizedLinear, ValuesThatAreNotFiniteMakeNaNOfWhatSharesTheirRange) {
   std::mt19937 rng(3);
-  const auto layer = DynamicQuantizedLinear::from_weights(random_weights({5, 6}, rng, 8, 0, 0), 8, true);
-  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-    NDArray x = random_normal({3, 6}, rng);
-    x.data<float>()[7] = bad;
-    for (const float y : (*layer)(Tensor(x)).data().to_vector<float>()) EXPECT_TRUE(std::isnan(y));
+  for (const DynamicRange range : kRanges) {
+    const auto layer = DynamicQuantizedLinear::from_weights(random_weights({5, 6}, rng, 8, 0, 0), 8, true, range);
+    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+      NDArray x = random_normal({3, 6}, rng);
+      x.data<float>()[7] = bad;
+      const auto y = (*layer)(Tensor(x)).data().to_vector<float>();
+      for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), range == DynamicRange::call || i / 5 == 1) << i;
+    }
+    EXPECT_EQ((*layer)(Tensor(NDArray({0, 6}))).shape(), Shape({0, 5}));
   }
-  EXPECT_EQ((*layer)(Tensor(NDArray({0, 6}))).shape(), Shape({0, 5}));
+}
+
+TEST(DynamicQuantizedConv2d, ValuesThatAreNotFiniteMakeNaNOfTheirSample) {
+  std::mt19937 rng(3);
+  const auto layer = DynamicQuantizedConv2d::from_weights(random_weights({5, 2, 3, 3}, rng, 8, 0, 0), {}, 8, true);
+  NDArray x = random_normal({3, 2, 6, 6}, rng);
+  x.data<float>()[1 * 72 + 5] = std::nanf("");
+  const auto y = (*layer)(Tensor(x)).data().to_vector<float>();
+  for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / (5 * 16) == 1) << i;
+}
+
+// Files of before there was a choice say nothing.
+TEST(DynamicQuantizedLinear, AttributesWithoutARangeMeanOneForEachCall) {
+  std::mt19937 rng(15);
+  const auto layer = DynamicQuantizedLinear::from_weights(random_weights({5, 6}, rng, 8, 0, 0), 8, true);
+  Attributes with = layer->attributes(), without;
+  EXPECT_EQ(with.get<std::string>("dynamic_range"), "row");
+  for (const auto& [key, value] : with)
+    if (key != "dynamic_range") without.set(key, value);
+  EXPECT_EQ(DynamicProduct::options_from(with).range, DynamicRange::row);
+  EXPECT_EQ(DynamicProduct::options_from(without).range, DynamicRange::call);
+  with.set("dynamic_range", std::string("column"));
+  EXPECT_THROW(DynamicProduct::options_from(with), FormatError);
 }
 
 TEST(DynamicQuantizedLinear, BadArgumentsAreErrors) {
@@ -182,6 +275,39 @@ TEST_F(DynamicTest, AGraphOfEveryGranularityStaysCloseToItsFloats) {
     const std::vector<Tensor> inputs{Tensor(data)};
     Graph copy = result.graph.clone();
     EXPECT_EQ(result.graph(inputs[0]).data().to_vector<float>(), copy.run_all(inputs).back().data().to_vector<float>());
+  }
+}
+
+QConfigMapping with_range(DynamicRange range) {
+  QConfig config;
+  config.dynamic_range = range;
+  return QConfigMapping().set_global(config);
+}
+
+TEST_F(DynamicTest, RangesOfRowsMakeSamplesIndependentOfTheirBatch) {
+  Net net;
+  const Graph graph = traced(net, {12, 2, 8, 8});
+  Graph of_rows = quantize_dynamic(graph, with_range(DynamicRange::row));
+  for (int64_t i = 0; i < 12; ++i)
+    data.slice(0, i, i + 1).copy_from((Tensor(data.slice(0, i, i + 1)) * (1.0 + i)).data());
+  expect_deterministic(of_rows);
+  Graph of_calls = quantize_dynamic(graph, with_range(DynamicRange::call));
+  const NDArray alone = of_calls(Tensor(data.slice(0, 0, 1))).data(), together = of_calls(Tensor(data)).data();
+  EXPECT_NE(alone.to_vector<float>(), together.slice(0, 0, 1).to_vector<float>());
+}
+
+// Rows are those of the last axis, as of tokens in sentences.
+TEST_F(DynamicTest, EachRowOfTheLastAxisHasItsOwnRange) {
+  nn::Sequential linear(nn::Linear(6, 5));
+  for (const Shape& shape : {Shape{4, 3, 6}, Shape{2, 3, 2, 6}}) {
+    const Graph graph = traced(linear, shape);
+    Graph dynamic = quantize_dynamic(graph);
+    const NDArray rows = data.reshape({data.numel() / 6, 6});
+    std::vector<float> expected;
+    for (int64_t row = 0; row < rows.shape(0); ++row)
+      for (const float v : quantize_dynamic(graph)(Tensor(rows.slice(0, row, row + 1))).data().to_vector<float>())
+        expected.push_back(v);
+    EXPECT_EQ(dynamic(Tensor(data)).data().to_vector<float>(), expected) << shape;
   }
 }
 

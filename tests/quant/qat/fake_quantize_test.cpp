@@ -239,6 +239,27 @@ TEST(FakeQuantizeLayer, StartsLearnedScalesAsThePaperSays) {
   EXPECT_DOUBLE_EQ(lsq_grad_factor(60, 15), 1 / std::sqrt(60.0 * 15));
 }
 
+TEST(FakeQuantizeLayer, LearnedScalesWaitForABatchThatIsNotAllZeros) {
+  const NDArray values = NDArray::from_vector<float>({-1, 1, 2, 5}), zeros = NDArray::zeros({4});
+  FakeQuantize at_once({.spec = QuantizationSpec::activation(4), .learned = true, .batched = true}),
+      later({.spec = QuantizationSpec::activation(4), .learned = true, .batched = true});
+  at_once(Tensor(values));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(later(Tensor(zeros)).data().to_vector<float>(), zeros.to_vector<float>());
+  EXPECT_FALSE(later.has_qparams());
+  EXPECT_THROW(later.qparams(), ValueError);
+  EXPECT_EQ(later(Tensor(values)).data().to_vector<float>(), at_once(Tensor(values)).data().to_vector<float>());
+  EXPECT_EQ(later.qparams().scale, at_once.qparams().scale);
+  EXPECT_EQ(later.qparams().zero_point, at_once.qparams().zero_point);
+  EXPECT_GT(later.qparams().zero_point[0], 0);
+}
+
+TEST(FakeQuantizeLayer, ChannelsOfZerosBeginAtTheScaleOfTheOthers) {
+  FakeQuantize layer({.spec = QuantizationSpec::per_channel_weight(4), .learned = true, .channels = 3});
+  layer(Tensor(NDArray::from_vector<float>({0.1f, -0.2f, 0, 0, 0.3f, 0.2f}, {3, 2})));
+  const std::vector<float> scale = layer.qparams().scale;
+  EXPECT_FLOAT_EQ(scale[1], (scale[0] + scale[2]) / 2);
+}
+
 // Q_P counts from the zero point: the same integers have the same start and the same gradient, whatever their names.
 TEST(FakeQuantizeLayer, LearnedScalesDoNotDependOnTheSignOfIntegers) {
   const NDArray values = NDArray::from_vector<float>({0, 1, 2, 5, 3, 0.5});

@@ -8,10 +8,15 @@
 #include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
+#include <thimble/nn/graph/passes.h>
+#include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
 #include <thimble/nn/training/optim/optimizer.h>
+#include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/equalization.h>
 #include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/qat/qat_layers.h>
 
@@ -207,6 +212,117 @@ TEST_F(QATTest, FrozenStatisticsAndRangesStay) {
   train(copy, 2);
   for (const auto& [name, tensor] : copy.named_buffers())
     EXPECT_EQ(tensor.data().to_vector<double>(), before.at(name)) << name;
+}
+
+// With their biases and what normalizes behind them.
+TEST_F(QATTest, FrozenParametersStayFrozenAndTheOthersAreTrained) {
+  for (const bool learned : {false, true}) {
+    Graph graph = trained();
+    const std::set<std::string> frozen{"conv.weight", "bn.weight", "bn.bias", "fc1.bias", "fc2.weight"};
+    for (auto& [name, parameter] : graph.named_parameters())
+      if (frozen.contains(name)) Tensor(parameter).set_requires_grad(false);
+    Graph prepared = prepare_qat(graph, bits(4, 4), {.learned_step_size = learned});
+    std::map<std::string, std::vector<double>> before;
+    int still = 0;
+    for (const auto& [name, parameter] : prepared.named_parameters()) {
+      const bool is_frozen = frozen.contains(name) || name == "conv.bn.weight" || name == "conv.bn.bias";
+      EXPECT_EQ(parameter.requires_grad(), !is_frozen) << name;
+      still += is_frozen;
+      before[name] = parameter.data().to_vector<double>();
+    }
+    EXPECT_EQ(still, 5);
+    for (const auto& [name, parameter] : graph.named_parameters())
+      EXPECT_EQ(parameter.requires_grad(), !frozen.contains(name)) << name;  // as they were
+    train(prepared, 5);
+    const Graph copy = prepared.clone();
+    for (const auto& [name, parameter] : copy.named_parameters()) {
+      const bool has_moved = parameter.data().to_vector<double>() != before.at(name);
+      if (!parameter.requires_grad()) {
+        EXPECT_FALSE(has_moved) << name;
+      } else if (name == "fc1.weight" || name == "fc2.bias") {
+        EXPECT_TRUE(has_moved) << name;
+      }
+    }
+  }
+}
+
+TEST_F(QATTest, EveryPassKeepsWhatIsFrozen) {
+  Graph graph = trained();
+  graph.layer_as<nn::Linear>(graph.find("fc2"))->weight.set_requires_grad(false);
+  const QConfigMapping mapping = bits(8, 8).set_name("fc2", std::nullopt);
+  const auto expect_kept = [](const Graph& result, const char* pass) {
+    const auto* fc2 = result.layer_as<nn::Linear>(result.find("fc2"));
+    ASSERT_NE(fc2, nullptr) << pass;
+    EXPECT_FALSE(fc2->weight.requires_grad()) << pass;
+    EXPECT_TRUE(fc2->bias.requires_grad()) << pass;
+  };
+  const Graph fused = fuse_conv_bn_relu(graph);
+  expect_kept(fused, "fuse_conv_bn_relu");
+  expect_kept(nn::eliminate_dead_nodes(graph), "eliminate_dead_nodes");
+  expect_kept(nn::fold_constants(graph), "fold_constants");
+  expect_kept(cross_layer_equalization(fused), "cross_layer_equalization");
+  expect_kept(quantize_dynamic(graph, mapping), "quantize_dynamic");
+  expect_kept(quantize_weight_only(graph, mapping), "quantize_weight_only");
+  Graph prepared = prepare(fused, mapping);
+  expect_kept(prepared, "prepare");
+  prepared(batch(16).first);
+  expect_kept(convert(prepared), "convert");
+  Graph trained_with_rounding = prepare_qat(graph, mapping);
+  expect_kept(trained_with_rounding, "prepare_qat");
+  train(trained_with_rounding, 2);
+  expect_kept(convert(trained_with_rounding), "convert, of prepare_qat");
+}
+
+TEST_F(QATTest, NormalizationBehindALayerThatStaysFloatNormalizesAndLearns) {
+  struct Sequence : nn::Module {
+    nn::Submodule<nn::Conv1d> conv{this, "conv", 4, 6, 3};
+    nn::Submodule<nn::BatchNorm1d> bn{this, "bn", 6};
+    nn::Submodule<nn::Linear> fc{this, "fc", 6 * 14, 4};
+    Tensor forward(const Tensor& x) override { return fc(flatten(relu(bn(conv(reshape(x, {-1, 4, 16})))), 1)); }
+  };
+  manual_seed(3);
+  Sequence sequence;
+  train(sequence, 10);
+  const Graph of_images = trained(), of_sequences = nn::trace(sequence.eval(), batch(2).first);
+  const std::tuple<const Graph*, std::string, QConfigMapping> cases[] = {
+      {&of_images, "bn", bits(8, 8).set_name("conv", std::nullopt)},
+      {&of_images, "bn1", bits(8, 8).set_name("fc1", std::nullopt)},
+      {&of_sequences, "bn", bits(8, 8)}};
+  for (const auto& [graph, name, mapping] : cases) {
+    Graph prepared = prepare_qat(*graph, mapping);
+    auto* bn = prepared.layer_as<nn::BatchNorm>(prepared.find(name));
+    ASSERT_NE(bn, nullptr) << name;
+    EXPECT_TRUE(bn->training());
+    const auto mean = bn->running_mean.data().to_vector<float>(), gain = bn->weight.data().to_vector<float>();
+    train(prepared, 3);
+    EXPECT_NE(bn->running_mean.data().to_vector<float>(), mean) << name;
+    EXPECT_NE(bn->weight.data().to_vector<float>(), gain) << name;
+    freeze_bn_stats(prepared);
+    disable_observer(prepared);
+    prepared.eval();
+    Graph converted = convert(prepared);
+    const NDArray images = batch(500).first.data();
+    EXPECT_LE(images_that_differ(prepared, converted, images), 4) << name;
+  }
+  // The others' goes into the layers all the same.
+  const Graph prepared = prepare_qat(of_images, bits(8, 8).set_name("conv", std::nullopt));
+  EXPECT_EQ(prepared.find("bn1"), nullptr);
+}
+
+TEST_F(QATTest, LearnedScalesAreNotSpoiltByAFirstBatchOfZeros) {
+  const Graph graph = trained();
+  Graph prepared = prepare_qat(graph, bits(4, 4), {.learned_step_size = true});
+  cross_entropy(prepared(Tensor(NDArray::zeros({4, 1, 8, 8}))), NDArray::zeros({4}, DType::int64)).backward();
+  for (Tensor& parameter : prepared.parameters()) parameter.set_grad(Tensor());
+  Graph at_once = prepare_qat(graph, bits(4, 4), {.learned_step_size = true});
+  const Tensor x = batch(32).first;
+  prepared(x);
+  at_once(x);
+  const auto scale_of_image = [](const Graph& g) {
+    const auto* fake = g.layer_as<FakeQuantize>(g.users(g.inputs().at(0)).at(0));
+    return std::pair(fake->qparams().scale, fake->qparams().zero_point);
+  };
+  EXPECT_EQ(scale_of_image(prepared), scale_of_image(at_once));
 }
 
 TEST_F(QATTest, GradientsReachEveryParameter) {

@@ -201,6 +201,38 @@ TEST_F(Int8Conv2dTest, ImagesComputedSeparatelyGiveTheSameBits) {
   }
 }
 
+TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionSet) {
+  for (int i = 0; i < 200; ++i) {
+    set_num_threads(i % 3 + 1);
+    Problem p(random_geometry(rng), rng);
+    std::vector<float> bias, scale, expected;
+    std::vector<int32_t> zero_points;
+    for (float& m : p.multiplier) bias.push_back(1000 * m * static_cast<float>(rng() % 2001));
+    std::fill(p.bias.begin(), p.bias.end(), 0);
+    for (int64_t n = 0; n < p.g.batch; ++n) {
+      scale.push_back(static_cast<float>(rng() % 1000 + 1) * 1e-3f);
+      zero_points.push_back(static_cast<int32_t>(rng() % 256));
+      p.input_zero_point = static_cast<uint8_t>(zero_points.back());
+      for (int64_t oy = 0; oy < p.g.out_height; ++oy)
+        for (int64_t ox = 0; ox < p.g.out_width; ++ox)
+          for (int64_t c = 0; c < p.g.out_channels; ++c) {
+            const float scaled = static_cast<float>(p.sum_at(n, oy, ox, c)) * (scale.back() * p.multiplier[at(c)]);
+            expected.push_back(p.relu && scaled + bias[at(c)] < 0 ? 0 : scaled + bias[at(c)]);
+          }
+    }
+    const Int8Conv2d conv(p.g, p.w.data());
+    for (Isa isa : available_isas()) {
+      set_isa(isa);
+      std::vector<uint8_t> scratch(at(conv.scratch_bytes(p.g.batch)));
+      std::vector<float> y(expected.size());
+      conv.run(p.x.data(), p.g.batch,
+               {conv.channel_sums().data(), p.multiplier.data(), bias.data(), zero_points.data(), scale.data(), p.relu},
+               y.data(), scratch.data());
+      ASSERT_EQ(y, expected) << name(isa) << ", " << describe(p.g);
+    }
+  }
+}
+
 TEST_F(Int8Conv2dTest, KnowsTheSumsOfItsWeights) {
   // Of the taps that can see the image: the others meet the zero point only.
   for (int i = 0; i < 50; ++i) {

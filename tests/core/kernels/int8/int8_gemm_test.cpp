@@ -205,6 +205,77 @@ TEST_F(Int8Gemm, RoundsHalfToEven) {
   }
 }
 
+// A problem's rows with parameters of their own, in groups of at most `group_size` inputs, from the definition.
+struct RowProblem {
+  const Problem& p;
+  int64_t group_size, groups;
+  std::vector<int32_t> zero_point, sums;
+  std::vector<float> scale, step, bias;
+  std::vector<PackedInt8Weights> packed;
+
+  RowProblem(const Problem& problem, int64_t group, std::mt19937& rng)
+      : p(problem), group_size(group), groups((p.k - 1) / group + 1), bias(at(p.n)) {
+    for (int64_t row = 0; row < p.m; ++row) {
+      zero_point.push_back(static_cast<int32_t>(rng() % 256));
+      scale.push_back(static_cast<float>(rng() % 1000 + 1) * 1e-3f);
+    }
+    for (float& b : bias) b = static_cast<float>(rng() % 2001) - 1000;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t size = end(g) - g * group_size;
+      std::vector<int8_t> w;
+      for (int64_t c = 0; c < p.n; ++c)
+        w.insert(w.end(), p.w.begin() + c * p.k + g * group_size, p.w.begin() + c * p.k + end(g));
+      packed.emplace_back(w.data(), p.n, size);
+      sums.insert(sums.end(), packed.back().channel_sums().begin(), packed.back().channel_sums().end());
+      step.insert(step.end(), p.multiplier.begin(), p.multiplier.end());
+    }
+  }
+
+  int64_t end(int64_t g) const { return std::min(p.k, (g + 1) * group_size); }
+
+  std::vector<float> expected() const {
+    std::vector<float> out = p.blank<float>();
+    for (int64_t r = 0; r < p.m; ++r)
+      for (int64_t c = 0; c < p.n; ++c) {
+        float v = 0;
+        for (int64_t g = 0; g < groups; ++g) {
+          int64_t sum = 0;
+          for (int64_t i = g * group_size; i < end(g); ++i)
+            sum += (int64_t{p.a()[r * p.lda + i]} - zero_point[at(r)]) * p.w[at(c * p.k + i)];
+          const float scaled = static_cast<float>(static_cast<int32_t>(sum)) * (scale[at(r)] * step[at(g * p.n + c)]);
+          v = g == 0 ? scaled + bias[at(c)] : v + scaled;
+        }
+        out[at(r * p.ldc + c)] = p.relu && !(v > 0) ? 0.0f : v;
+      }
+    return out;
+  }
+
+  Int8RowEpilogue epilogue() const {
+    return {sums.data(), step.data(), bias.data(), zero_point.data(), scale.data(), p.relu};
+  }
+};
+
+TEST_F(Int8Gemm, RowsWithParametersOfTheirOwnAreExactInGroupsToo) {
+  for (int i = 0; i < 150; ++i) {
+    const Problem p(1 + rng_() % 70, 1 + rng_() % 150, 1 + rng_() % 150, rng_);
+    const int64_t group_size = i % 2 ? p.k : 1 + static_cast<int64_t>(rng_() % 60);
+    const RowProblem rows(p, group_size, rng_);
+    const std::vector<float> expected = rows.expected();
+    for (Isa isa : available_isas())
+      for (int threads : {1, 2}) {
+        set_isa(isa);
+        set_num_threads(threads);
+        SCOPED_TRACE(str(name(isa), ", ", threads, " threads, m ", p.m, ", n ", p.n, ", k ", p.k, " by ", group_size));
+        std::vector<float> got = p.blank<float>();
+        if (rows.groups == 1)
+          int8_gemm(p.a(), p.lda, p.m, rows.packed[0], rows.epilogue(), got.data(), p.ldc);
+        else
+          int8_group_gemm(p.a(), p.lda, p.m, rows.packed, rows.epilogue(), got.data(), p.ldc);
+        ASSERT_TRUE(same_bits(got, expected));
+      }
+  }
+}
+
 TEST(PackedInt8Weights, SumsChannelsAndFoldsZeroPoints) {
   const int8_t weights[] = {1, 2, 3, -128, -128, 127};
   const PackedInt8Weights w(weights, 2, 3);
