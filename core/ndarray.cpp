@@ -141,6 +141,7 @@ NDArray NDArray::reshape(const Shape& shape) const {
     target[unknown] = numel() / known;
   }
   check<ShapeError>(target.numel() == numel(), "reshape: ", shape_, " cannot be reshaped to ", shape);
+  if (numel() == 0) checked_bytes(target, dtype_);  // beside a size of 0 any others are possible
   if (is_contiguous()) return view(target, contiguous_strides(target), 0);
   Shape strides;
   if (numel() > 0 && view_strides(shape_, strides_, target, strides)) return view(target, strides, 0);

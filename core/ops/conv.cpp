@@ -72,6 +72,23 @@ class Conv2d final : public Op {
   Conv2dOptions options_;
 };
 
+// Whether an image may have so many rows or columns left behind its last window.
+bool is_output_padding(int64_t rest, int64_t stride, int64_t dilation) {
+  return rest >= 0 && rest < std::max(stride, dilation);
+}
+
+// How much of the padded image lies behind its last window, if so many fit into it: the output padding of the
+// transposed convolution.
+Pair output_padding_of(const Shape& image, Pair kernel, Pair windows, const Conv2dOptions& o) {
+  auto rest = [](int64_t size, int64_t padding, int64_t taps, int64_t dilation, int64_t count, int64_t stride) {
+    return size + padding - dilation * (taps - 1) - 1 - (count - 1) * stride;
+  };
+  return {
+      rest(image[2], o.padding.top + o.padding.bottom, kernel.height, o.dilation.height, windows.height,
+           o.stride.height),
+      rest(image[3], o.padding.left + o.padding.right, kernel.width, o.dilation.width, windows.width, o.stride.width)};
+}
+
 class ConvTranspose2d final : public Op {
  public:
   ConvTranspose2d(const Conv2dOptions& options, Pair output_padding)
@@ -107,7 +124,8 @@ class ConvTranspose2d final : public Op {
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
  private:
-  // That of the convolution whose transpose this is.
+  // That of the convolution whose transpose this is, with as many windows as x has pixels: behind an output padding of
+  // the stride or more the image has room for others, which nothing was computed from.
   Conv2dGeometry geometry_of(const Shape& x, const Shape& weight) const {
     const Conv2dOptions& o = options_;
     constexpr const char* kOp = "conv_transpose2d";
@@ -116,6 +134,7 @@ class ConvTranspose2d final : public Op {
     check<ShapeError>(x.numel() > 0, kOp, ": the batch or the image is empty (input ", x, ")");
     check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, kOp,
                       ": weight must be [in, out / groups, kernel height, kernel width], got ", weight);
+    check_conv2d_sizes(kOp, x, weight);
     check<ShapeError>(x[1] == weight[0], kOp, ": weight ", weight, " expects ", weight[0], " input channels, got ",
                       x[1], " (input ", x, ")");
     const int64_t out_h = out_size(x[2], weight[2], o.stride.height, o.dilation.height, o.padding.top, o.padding.bottom,
@@ -124,12 +143,15 @@ class ConvTranspose2d final : public Op {
                                    output_padding_.width);
     check<ShapeError>(out_h > 0 && out_w > 0, kOp, ": the output of input ", x, " and weight ", weight, " would be ",
                       out_h, "x", out_w);
-    return conv2d_geometry(kOp, {x[0], weight[1] * o.groups, out_h, out_w}, weight, o);
+    Conv2dGeometry g = conv2d_geometry(kOp, {x[0], weight[1] * o.groups, out_h, out_w}, weight, o);
+    g.out_height = x[2];
+    g.out_width = x[3];
+    return g;
   }
 
   static int64_t out_size(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t before, int64_t after,
                           int64_t extra) {
-    check<ValueError>(extra >= 0 && extra < std::max(stride, dilation), "conv_transpose2d: output_padding ", extra,
+    check<ValueError>(is_output_padding(extra, stride, dilation), "conv_transpose2d: output_padding ", extra,
                       " must be at least 0 and less than stride ", stride, " or dilation ", dilation);
     return (size - 1) * stride - before - after + dilation * (taps - 1) + extra + 1;
   }
@@ -138,7 +160,8 @@ class ConvTranspose2d final : public Op {
   Pair output_padding_;
 };
 
-// The weight's gradient: inputs are the image and the output's gradient.
+// The weight's gradient: inputs are the image and the output's gradient, which may lack the last windows, as that of a
+// transposed convolution does (see ConvTranspose2d::geometry_of).
 class Conv2dWeight final : public Op {
  public:
   Conv2dWeight(const Conv2dOptions& options, Pair kernel) : options_(options), kernel_(kernel) {}
@@ -158,8 +181,15 @@ class Conv2dWeight final : public Op {
                       "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,
                       " groups");
     const Shape shape{grad[1], image[1] / options_.groups, kernel_.height, kernel_.width};
-    const Conv2dGeometry full = conv2d_geometry("conv2d_weight", image, shape, options_);
-    check<ShapeError>(grad == out_shape(full), "conv2d_weight: gradient ", grad, ", expected ", out_shape(full));
+    check_conv2d_sizes("conv2d_weight", image, grad);
+    Conv2dGeometry full = conv2d_geometry("conv2d_weight", image, shape, options_);
+    const Pair rest = output_padding_of(image, kernel_, {grad[2], grad[3]}, options_);
+    check<ShapeError>(grad[0] == image[0] && grad[2] > 0 && grad[3] > 0 &&
+                          is_output_padding(rest.height, options_.stride.height, options_.dilation.height) &&
+                          is_output_padding(rest.width, options_.stride.width, options_.dilation.width),
+                      "conv2d_weight: gradient ", grad, ", expected ", out_shape(full));
+    full.out_height = grad[2];
+    full.out_width = grad[3];
     const TrimmedConv2d trimmed(full);
     const Conv2dGeometry& g = trimmed.g;
     const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(inputs[1]);
@@ -186,13 +216,19 @@ Tensor conv2d_weight(const Tensor& x, const Tensor& out_grad, const Tensor& weig
   return apply(std::make_unique<Conv2dWeight>(options, Pair(weight.shape(2), weight.shape(3))), {x, out_grad});
 }
 
-// The gradient of the image: a transposed convolution, with as much output padding as the image had pixels left over.
+// The gradient of the image: a transposed convolution.
 Tensor conv2d_input(const Tensor& out_grad, const Tensor& weight, const Tensor& x, const Conv2dOptions& o) {
-  const int64_t extra_h =
-      (x.shape(2) + o.padding.top + o.padding.bottom - o.dilation.height * (weight.shape(2) - 1) - 1) % o.stride.height;
-  const int64_t extra_w =
-      (x.shape(3) + o.padding.left + o.padding.right - o.dilation.width * (weight.shape(3) - 1) - 1) % o.stride.width;
-  return apply(std::make_unique<ConvTranspose2d>(o, Pair(extra_h, extra_w)), {out_grad, weight});
+  const Pair rest =
+      output_padding_of(x.shape(), {weight.shape(2), weight.shape(3)}, {out_grad.shape(2), out_grad.shape(3)}, o);
+  return apply(std::make_unique<ConvTranspose2d>(o, rest), {out_grad, weight});
+}
+
+// The first windows of a convolution, as many as `like` has: the transpose of a transposed convolution.
+Tensor conv2d_like(const Tensor& x, const Tensor& weight, const Tensor& like, const Conv2dOptions& o) {
+  Tensor y = conv2d(x, weight, {}, o);
+  for (int axis : {2, 3})
+    if (y.shape(axis) != like.shape(axis)) y = slice(y, axis, 0, like.shape(axis));
+  return y;
 }
 
 std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
@@ -207,7 +243,7 @@ std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Ten
 std::vector<Tensor> ConvTranspose2d::gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) {
   const Tensor &x = inputs[0], &weight = inputs[1];
   std::vector<Tensor> grads(2);
-  if (x.requires_grad()) grads[0] = conv2d(out_grad, weight, {}, options_);
+  if (x.requires_grad()) grads[0] = conv2d_like(out_grad, weight, x, options_);
   if (weight.requires_grad()) grads[1] = conv2d_weight(out_grad, x, weight, options_);
   return grads;
 }
@@ -216,7 +252,7 @@ std::vector<Tensor> Conv2dWeight::gradient(const Tensor& out_grad, std::span<con
   const Tensor &x = inputs[0], &y_grad = inputs[1];
   std::vector<Tensor> grads(2);
   if (x.requires_grad()) grads[0] = conv2d_input(y_grad, out_grad, x, options_);
-  if (y_grad.requires_grad()) grads[1] = conv2d(x, out_grad, {}, options_);
+  if (y_grad.requires_grad()) grads[1] = conv2d_like(x, out_grad, y_grad, options_);
   return grads;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include <thimble/core/ops/conv_geometry.h>
 
@@ -19,13 +20,21 @@ void check_conv2d_options(const char* op, const Conv2dOptions& o) {
     check<ValueError>(v < kMost, op, ": option ", v, " is too large");
 }
 
+void check_conv2d_sizes(const char* op, const Shape& image, const Shape& weight) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  for (const Shape& shape : {image, weight})
+    check<ShapeError>(std::ranges::all_of(shape, [](int64_t size) { return size <= kMost; }), op, ": ", shape,
+                      " has a dimension beyond 2^31 - 1");
+}
+
 kernels::Conv2dGeometry conv2d_geometry(const char* op, const Shape& image, const Shape& weight,
                                         const Conv2dOptions& o) {
   check_conv2d_options(op, o);
   check<ShapeError>(image.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", image);
-  check<ShapeError>(weight.ndim() == 4 && weight.numel() > 0, op,
+  check<ShapeError>(weight.ndim() == 4 && std::ranges::all_of(weight, [](int64_t size) { return size > 0; }), op,
                     ": weight must be [out, in / groups, kernel height, kernel width], got ", weight);
   check<ShapeError>(image[0] > 0, op, ": the batch is empty (input ", image, ")");
+  check_conv2d_sizes(op, image, weight);
   check<ShapeError>(weight[0] % o.groups == 0, op, ": ", o.groups, " groups do not divide ", weight[0],
                     " output channels (weight ", weight, ")");
   check<ShapeError>(image[1] == weight[1] * o.groups, op, ": weight ", weight, " expects ", weight[1] * o.groups,

@@ -9,6 +9,10 @@ namespace thimble {
 /// Throws ValueError that begins with `op`.
 void check_conv2d_options(const char* op, const Conv2dOptions& options);
 
+/// Throws ShapeError that begins with `op` for a dimension beyond 2^31 - 1: with options that check_conv2d_options()
+/// has seen, no size that follows then leaves int64.
+void check_conv2d_sizes(const char* op, const Shape& image, const Shape& weight);
+
 /// The sizes of a convolution of `image` [n, in, h, w] by `weight` [out, in / groups, kernel height, kernel width].
 /// Throws as conv2d() does, beginning with `op`.
 kernels::Conv2dGeometry conv2d_geometry(const char* op, const Shape& image, const Shape& weight,

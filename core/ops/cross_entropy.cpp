@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include <thimble/core/kernels/reduce/softmax.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
@@ -10,8 +13,20 @@ namespace thimble {
 
 namespace {
 
-// The classes of `target` as contiguous int64, checked against x [n, classes, d...].
-NDArray checked_target(const NDArray& x, const NDArray& target, std::string_view op) {
+using kernels::kIgnored;
+
+// What the losses keep of a target for their gradients.
+struct Target {
+  NDArray classes;    // int64, contiguous; kIgnored for those that do not count
+  int64_t count = 0;  // of those that do
+
+  bool ignores() const { return count < classes.numel(); }
+  // What the gradient of a mean is divided by: 0 over nothing, not NaN.
+  int64_t divisor() const { return std::max<int64_t>(count, 1); }
+};
+
+// `target` checked against x [n, classes, d...].
+Target checked_target(const NDArray& x, const NDArray& target, int64_t ignore_index, std::string_view op) {
   check<ShapeError>(x.ndim() >= 2, op, ": expects input [n, classes, ...], got ", x.shape());
   Shape expected = x.shape();
   expected.erase(1);
@@ -20,64 +35,81 @@ NDArray checked_target(const NDArray& x, const NDArray& target, std::string_view
   const DType dtype = target.dtype();
   check<DTypeError>(dtype == DType::int64 || dtype == DType::int32 || dtype == DType::uint8, op,
                     ": target must be int64, int32 or uint8, got ", dtype);
-  const NDArray indices = target.to(DType::int64).contiguous();
-  for (int64_t i = 0; i < indices.numel(); ++i) {
-    const int64_t c = indices.data<int64_t>()[i];
-    check<ValueError>(c >= 0 && c < x.shape(1), op, ": target ", i, " is class ", c, ", but there are ", x.shape(1),
-                      " classes");
+  Target checked{target.to(DType::int64).contiguous()};
+  const int64_t* given = std::as_const(checked.classes).data<int64_t>();
+  for (int64_t i = 0; i < target.numel(); ++i) {
+    const int64_t c = given[i];
+    checked.count += c != ignore_index;
+    check<ValueError>((c >= 0 && c < x.shape(1)) || c == ignore_index, op, ": target ", i, " is class ", c,
+                      ", but there are ", x.shape(1), " classes");
   }
-  return indices;
+  if (!checked.ignores()) return checked;
+  NDArray marked = checked.classes.clone();  // the target itself is its owner's
+  std::replace(marked.data<int64_t>(), marked.data<int64_t>() + marked.numel(), ignore_index, kIgnored);
+  checked.classes = marked;
+  return checked;
 }
 
 // The distribution over classes that each target stands for, in x's shape: 1 - smoothing on the class, and
-// smoothing / classes everywhere.
+// smoothing / classes everywhere. An ignored target's is left at the latter.
 Tensor target_distribution(const Tensor& x, const NDArray& target, double smoothing) {
   const int64_t classes = x.shape(1);
   NDArray rows = NDArray::full({target.numel(), classes}, smoothing / static_cast<double>(classes), x.dtype());
   dispatch_float(x.dtype(), "target", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t* t = target.data<int64_t>();
-    for (int64_t r = 0; r < target.numel(); ++r) rows.data<T>()[r * classes + t[r]] += static_cast<T>(1 - smoothing);
+    for (int64_t r = 0; r < target.numel(); ++r)
+      if (t[r] != kIgnored) rows.data<T>()[r * classes + t[r]] += static_cast<T>(1 - smoothing);
   });
   Shape shape = target.shape();
   shape.push_back(classes);
   return from_channels_last(rows.reshape(shape));
 }
 
-// The gradient of each loss, shaped so that it broadcasts over the classes.
-Tensor gradient_per_class(const Tensor& out_grad, Reduction reduction, int64_t count) {
-  const Tensor g = gradient_of_losses(out_grad, reduction, count);
-  return reduction == Reduction::none ? unsqueeze(g, 1) : g;
+// What each class contributes to its loss's gradient times that of the loss; 0 where the target is ignored.
+Tensor gradient_per_class(const Tensor& contribution, const Tensor& out_grad, Reduction reduction,
+                          const Target& target) {
+  const Tensor g = gradient_of_losses(out_grad, reduction, target.divisor());
+  const Tensor gradient = contribution * (reduction == Reduction::none ? unsqueeze(g, 1) : g);
+  if (!target.ignores()) return gradient;
+  NDArray counts(target.classes.shape(), DType::uint8);
+  std::transform(target.classes.data<int64_t>(), target.classes.data<int64_t>() + counts.numel(),
+                 counts.data<uint8_t>(), [](int64_t c) { return static_cast<uint8_t>(c != kIgnored); });
+  return where(Tensor(counts.unsqueeze(1)), gradient, Tensor::scalar(0, gradient.dtype()));
 }
 
 class NllLoss final : public Op {
  public:
-  explicit NllLoss(Reduction reduction) : reduction_(reduction) {}
+  NllLoss(Reduction reduction, int64_t ignore_index) : reduction_(reduction), ignore_index_(ignore_index) {}
 
   std::string_view name() const override { return "nll_loss"; }
   InputCount num_inputs() const override { return {2, 2}; }
-  Attributes attributes() const override { return {{"reduction", std::string(thimble::name(reduction_))}}; }
+  Attributes attributes() const override {
+    return {{"reduction", std::string(thimble::name(reduction_))}, {"ignore_index", ignore_index_}};
+  }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    target_ = checked_target(inputs[0], inputs[1], name());
+    target_ = checked_target(inputs[0], inputs[1], ignore_index_, name());
     const NDArray x = to_channels_last(inputs[0]);
-    NDArray losses(target_.shape(), x.dtype());
+    NDArray losses(target_.classes.shape(), x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      const int64_t* t = target_.data<int64_t>();
-      for (int64_t r = 0; r < losses.numel(); ++r) losses.data<T>()[r] = -x.data<T>()[r * x.shape(-1) + t[r]];
+      const int64_t* t = std::as_const(target_.classes).data<int64_t>();
+      for (int64_t r = 0; r < losses.numel(); ++r)
+        losses.data<T>()[r] = t[r] == kIgnored ? T{0} : -x.data<T>()[r * x.shape(-1) + t[r]];
     });
-    return reduce_losses(losses, reduction_);
+    return reduce_losses(losses, reduction_, target_.count);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
-    return {target_distribution(inputs[0], target_, 0) * gradient_per_class(-out_grad, reduction_, target_.numel()),
+    return {gradient_per_class(target_distribution(inputs[0], target_.classes, 0), -out_grad, reduction_, target_),
             Tensor()};
   }
 
  private:
   Reduction reduction_;
-  NDArray target_;
+  int64_t ignore_index_;
+  Target target_;
 };
 
 class CrossEntropy final : public Op {
@@ -91,27 +123,27 @@ class CrossEntropy final : public Op {
   InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override {
     return {{"reduction", std::string(thimble::name(options_.reduction))},
-            {"label_smoothing", options_.label_smoothing}};
+            {"label_smoothing", options_.label_smoothing},
+            {"ignore_index", options_.ignore_index}};
   }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    target_ = checked_target(inputs[0], inputs[1], name());
+    target_ = checked_target(inputs[0], inputs[1], options_.ignore_index, name());
     const NDArray x = to_channels_last(inputs[0]);
-    NDArray losses(target_.shape(), x.dtype());
+    NDArray losses(target_.classes.shape(), x.dtype());
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      statistics_ = NDArray({target_.numel(), 2}, x.dtype());
-      kernels::cross_entropy<T>(x.data<T>(), target_.data<int64_t>(), target_.numel(), x.shape(-1),
+      statistics_ = NDArray({losses.numel(), 2}, x.dtype());
+      kernels::cross_entropy<T>(x.data<T>(), target_.classes.data<int64_t>(), losses.numel(), x.shape(-1),
                                 static_cast<T>(options_.label_smoothing), losses.data<T>(), statistics<T>());
     });
-    return reduce_losses(losses, options_.reduction);
+    return reduce_losses(losses, options_.reduction, target_.count);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     if (!grad_enabled()) return {fused_gradient(out_grad.data(), inputs[0].data()), Tensor()};
-    const Tensor expected = target_distribution(inputs[0], target_, options_.label_smoothing);
-    return {(softmax(inputs[0], 1) - expected) * gradient_per_class(out_grad, options_.reduction, target_.numel()),
-            Tensor()};
+    const Tensor expected = target_distribution(inputs[0], target_.classes, options_.label_smoothing);
+    return {gradient_per_class(softmax(inputs[0], 1) - expected, out_grad, options_.reduction, target_), Tensor()};
   }
 
  private:
@@ -128,28 +160,30 @@ class CrossEntropy final : public Op {
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       const bool mean = options_.reduction == Reduction::mean;
-      kernels::cross_entropy_backward<T>(x.data<T>(), target_.data<int64_t>(), statistics<T>(), target_.numel(),
-                                         x.shape(-1), static_cast<T>(options_.label_smoothing), g.data<T>(),
-                                         options_.reduction == Reduction::none ? 1 : 0,
-                                         mean ? T{1} / static_cast<T>(target_.numel()) : T{1}, out.data<T>());
+      kernels::cross_entropy_backward<T>(x.data<T>(), target_.classes.data<int64_t>(), statistics<T>(),
+                                         target_.classes.numel(), x.shape(-1), static_cast<T>(options_.label_smoothing),
+                                         g.data<T>(), options_.reduction == Reduction::none ? 1 : 0,
+                                         mean ? T{1} / static_cast<T>(target_.divisor()) : T{1}, out.data<T>());
     });
     return from_channels_last(out);
   }
 
   CrossEntropyOptions options_;
-  NDArray target_;      // int64, contiguous
+  Target target_;
   NDArray statistics_;  // a SoftmaxStatistics for each target
 };
 
-const OpRegistration nll_loss_registration{
-    "nll_loss", [](const Attributes& a) {
-      return std::make_unique<NllLoss>(reduction_from_name(a.get<std::string>("reduction", "mean")));
-    }};
+const OpRegistration nll_loss_registration{"nll_loss", [](const Attributes& a) {
+                                             return std::make_unique<NllLoss>(
+                                                 reduction_from_name(a.get<std::string>("reduction", "mean")),
+                                                 a.get<int64_t>("ignore_index", kIgnoreIndex));
+                                           }};
 
 const OpRegistration cross_entropy_registration{
     "cross_entropy", [](const Attributes& a) {
       const Reduction reduction = reduction_from_name(a.get<std::string>("reduction", "mean"));
-      return std::make_unique<CrossEntropy>(CrossEntropyOptions{reduction, a.get<double>("label_smoothing", 0.0)});
+      return std::make_unique<CrossEntropy>(CrossEntropyOptions{reduction, a.get<double>("label_smoothing", 0.0),
+                                                                a.get<int64_t>("ignore_index", kIgnoreIndex)});
     }};
 
 }  // namespace
@@ -158,8 +192,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   return apply(std::make_unique<CrossEntropy>(options), {logits, target});
 }
 
-Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction) {
-  return apply(std::make_unique<NllLoss>(reduction), {log_probabilities, target});
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction, int64_t ignore_index) {
+  return apply(std::make_unique<NllLoss>(reduction, ignore_index), {log_probabilities, target});
 }
 
 }  // namespace thimble

@@ -23,14 +23,14 @@ Reduction reduction_from_name(std::string_view wanted) {
   throw ValueError(str("unknown reduction '", wanted, "': expected none, mean or sum"));
 }
 
-NDArray reduce_losses(const NDArray& losses, Reduction reduction) {
+NDArray reduce_losses(const NDArray& losses, Reduction reduction, int64_t count) {
   if (reduction == Reduction::none) return losses;
   NDArray out({}, losses.dtype());
   kernels::reduce_sum(losses, normalize_axes({}, losses.ndim(), "loss"), out);
   if (reduction == Reduction::sum) return out;
   dispatch_float(out.dtype(), "loss", [&](auto tag) {
     using T = typename decltype(tag)::type;
-    *out.data<T>() /= static_cast<T>(losses.numel());
+    *out.data<T>() /= static_cast<T>(count);
   });
   return out;
 }
@@ -59,7 +59,7 @@ class MseLoss final : public Op {
     NDArray losses(input.shape(), input.dtype());
     // Over no axes: the squared deviation of each element.
     kernels::reduce_squared_deviations(input, {}, target.contiguous(), losses);
-    return reduce_losses(losses, reduction_);
+    return reduce_losses(losses, reduction_, losses.numel());
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {

@@ -5,6 +5,7 @@
 #include <thimble/core/kernels/image/batch_norm.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/inverse_std.h>
 #include <thimble/core/ops/norm.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -165,7 +166,7 @@ class BatchNormTrain final : public Op {
     const Tensor& x = inputs[0];
     const Shape axes = batch_axes(x.shape());
     const Tensor centred = x - mean(x, axes, true);
-    const Tensor inverse = 1.0 / sqrt(mean(centred * centred, axes, true) + eps_);
+    const Tensor inverse = thimble::inverse_std(centred, axes, eps_);
     const Tensor normalized = centred * inverse;
     const bool affine = inputs.size() > 1;
     Tensor dz = out_grad;
@@ -294,29 +295,6 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
     move_towards(running_var, statistics->variance, n / (n - 1), o.momentum);
   }
   return y;
-}
-
-Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
-  check_eps("group_norm", eps);
-  check<ValueError>(groups > 0, "group_norm: groups ", groups, " must be at least 1");
-  check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4 && x.numel() > 0, "group_norm: input must be [batch, channels] and ",
-                    "up to two more, not empty, got ", x.shape());
-  const int64_t channels = x.shape(1);
-  check<ShapeError>(channels % groups == 0, "group_norm: ", groups, " groups do not divide ", channels,
-                    " channels (input ", x.shape(), ")");
-  for (const Tensor& v : {weight, bias})
-    check<ShapeError>(!v.defined() || v.shape() == Shape{channels}, "group_norm: weight and bias must be [", channels,
-                      "], got ", v.defined() ? v.shape() : Shape());
-  Shape grouped{x.shape(0), groups, channels / groups}, axes{2};
-  for (int d = 2; d < x.ndim(); ++d) {
-    grouped.push_back(x.shape(d));
-    axes.push_back(d + 1);
-  }
-  const Tensor parts = reshape(x, grouped);
-  const Tensor centred = parts - mean(parts, axes, true);
-  Tensor y = reshape(centred / sqrt(mean(centred * centred, axes, true) + eps), x.shape());
-  if (weight.defined()) y = y * per_channel(weight, x);
-  return bias.defined() ? y + per_channel(bias, x) : y;
 }
 
 }  // namespace thimble

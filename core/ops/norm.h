@@ -1,5 +1,6 @@
-// Normalization over batches and over groups of channels. x is [n, channels], [n, channels, length] or [n, channels,
-// height, width]; results lie in memory with the channels last.
+// Normalization over batches, over groups of channels and over last dimensions. For the first two x is [n, channels],
+// [n, channels, length] or [n, channels, height, width]; batch normalization's results lie in memory with the channels
+// last.
 //
 //   Tensor y = batch_norm(x, weight, bias, running_mean, running_var, {.training = true});
 #pragma once
@@ -24,9 +25,16 @@ struct BatchNormOptions {
 /// Otherwise they are the running ones, through which no gradient flows. All but x are [channels]; weight and bias may
 /// both be undefined, and in training the running statistics may. Throws ShapeError for sizes that do not fit or an
 /// empty batch, DTypeError for dtypes that differ, ValueError for a single value per channel in training, eps that is
-/// not above 0 or a momentum outside of [0, 1].
+/// not above 0 or a momentum outside of [0, 1]. A variance beyond the largest float32, of values of 2e19 or more, is
+/// infinite among the running ones, as in PyTorch; training itself gets it right.
 Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
                   const Tensor& running_var, const BatchNormOptions& options = {});
+
+/// Layer normalization (Ba et al. 2016): brought to mean 0 and variance 1 over the last dimensions, whose sizes are
+/// normalized_shape, then times weight plus bias, of that shape or undefined, as in PyTorch. Throws ShapeError for
+/// sizes that do not fit.
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {}, const Tensor& bias = {},
+                  double eps = 1e-5);
 
 /// Group normalization (Wu and He 2018): each sample brought to mean 0 and variance 1 over each of `groups` groups of
 /// channels, then times weight plus bias, [channels] or both undefined. Throws ShapeError for channels that are no

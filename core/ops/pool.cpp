@@ -45,6 +45,8 @@ bool counts_padding(const AveragePoolGeometry& g) {
 void check_image(std::string_view op, const Shape& x) {
   check<ShapeError>(x.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", x);
   check<ShapeError>(x[0] > 0, op, ": the batch is empty (input ", x, ")");
+  constexpr int64_t kMost = int64_t{1} << 60;  // no sum with kernels and padding leaves int64
+  check<ShapeError>(x[2] <= kMost && x[3] <= kMost, op, ": input ", x, " is too large");
 }
 
 // Windows along one axis.

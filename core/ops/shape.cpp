@@ -129,7 +129,8 @@ class Concat final : public Op {
       if (inputs[i].ndim() == first.ndim()) expected[axis] = inputs[i].shape(axis);
       check<ShapeError>(inputs[i].shape() == expected, "concat: tensor ", i, " of shape ", inputs[i].shape(),
                         " does not fit ", first.shape(), " along axis ", axis_);
-      shape[axis] += inputs[i].shape(axis);
+      check<ShapeError>(!__builtin_add_overflow(shape[axis], inputs[i].shape(axis), &shape[axis]),
+                        "concat: the result along axis ", axis_, " is too large");
     }
     NDArray out(shape, first.dtype());
     int64_t at = 0;

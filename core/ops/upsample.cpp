@@ -20,7 +20,11 @@ class UpsampleNearest2d final : public Op {
     check<ShapeError>(s[0] > 0, name(), ": the batch is empty (input ", s, ")");
     check<ValueError>(scale_.height > 0 && scale_.width > 0 && scale_.height <= kMost && scale_.width <= kMost, name(),
                       ": scale ", scale_.height, "x", scale_.width, " must be 1 to ", kMost);
-    NDArray y = channels_last_array({s[0], s[1], s[2] * scale_.height, s[3] * scale_.width}, inputs[0].dtype());
+    Shape out = s;
+    check<ShapeError>(
+        !__builtin_mul_overflow(s[2], scale_.height, &out[2]) && !__builtin_mul_overflow(s[3], scale_.width, &out[3]),
+        name(), ": the output of input ", s, " is too large");
+    NDArray y = channels_last_array(out, inputs[0].dtype());
     // Each pixel with its copies as dimensions of their own.
     NDArray copies = y.reshape({s[0], s[2], scale_.height, s[3], scale_.width, s[1]});
     copies.copy_from(inputs[0].permute({0, 2, 3, 1}).unsqueeze(2).unsqueeze(4));

@@ -1,5 +1,4 @@
-#include <thimble/core/ops/elementwise.h>
-#include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 
 namespace thimble::nn {
@@ -30,19 +29,7 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, double eps, Tensor w, Tensor
   bias = register_parameter("bias", std::move(b));
 }
 
-Tensor LayerNorm::forward(const Tensor& x) {
-  const int dims = normalized_shape_.ndim(), first = x.ndim() - dims;
-  bool fits = first >= 0;
-  Shape axes;
-  for (int i = 0; i < dims && fits; ++i) {
-    fits = x.shape(first + i) == normalized_shape_[i];
-    axes.push_back(first + i);
-  }
-  check<ShapeError>(fits, "layer_norm: input ", x.shape(), " does not end in ", normalized_shape_);
-  const Tensor centred = x - mean(x, axes, true);
-  const Tensor normalized = centred / sqrt(mean(centred * centred, axes, true) + eps_);
-  return weight.defined() ? normalized * weight + bias : normalized;
-}
+Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, weight, bias, eps_); }
 
 Attributes LayerNorm::attributes() const {
   return {{"normalized_shape", normalized_shape_.to_vector()}, {"eps", eps_}, {"elementwise_affine", weight.defined()}};

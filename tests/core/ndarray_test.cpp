@@ -432,5 +432,16 @@ TEST(NDArray, TransposingCopiesOfAllSizes) {
       }
 }
 
+// Beside a size of 0 any sizes have the same number of elements, but not any have strides.
+TEST(NDArray, AnEmptyReshapeBeyondAllMemoryIsAnError) {
+  const NDArray empty({0}, DType::float32);
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  EXPECT_EQ(empty.reshape({0, 1 << 20, 1 << 20}).shape(), (Shape{0, 1 << 20, 1 << 20}));
+  for (const Shape& shape : {Shape{0, kHuge, kHuge}, Shape{kHuge, 0, kHuge}, Shape{kHuge, kHuge, 0}}) {
+    EXPECT_THROW(empty.reshape(shape), ShapeError) << shape;
+    EXPECT_THROW(empty.unsqueeze(0).transpose(0, 1).reshape(shape), ShapeError) << shape;
+  }
+}
+
 }  // namespace
 }  // namespace thimble

@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
+#include <utility>
 
 #include <thimble/core/kernels/image/batch_norm.h>
 #include <thimble/core/kernels/scratch.h>
@@ -124,6 +127,26 @@ struct Moments {
   }
 };
 
+// Whether sums in T lost nothing: no square overflowed, and the mean's own rounding is far below the deviations.
+template <typename T>
+bool is_accurate(T mean, double squares, int64_t rows) {
+  const double rounding = 64 * double{std::numeric_limits<T>::epsilon()} * static_cast<double>(mean);
+  return std::isfinite(squares) && squares >= static_cast<double>(rows) * rounding * rounding;
+}
+
+// The moments of one channel of a block, in float64.
+template <typename T>
+std::pair<double, double> wide_moments(const T* x, int64_t rows, int64_t channels) {
+  double sum = 0, squares = 0;
+  for (int64_t r = 0; r < rows; ++r) sum += static_cast<double>(x[r * channels]);
+  const double mean = sum / static_cast<double>(rows);
+  for (int64_t r = 0; r < rows; ++r) {
+    const double deviation = static_cast<double>(x[r * channels]) - mean;
+    squares += deviation * deviation;
+  }
+  return {mean, squares};
+}
+
 template <typename T>
 void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& result) {
   const BatchNormRows<T>& loops = rows_of(T{});
@@ -137,8 +160,12 @@ void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& res
     for (int64_t i = b.channels; i < b.width; ++i) centers[i] = centers[i - b.channels];
     b.for_each_tile(row, count,
                     [&](const BatchNormTile& t, int64_t at) { loops.add_squares(t, x + at, centers, squares); });
-    for (int64_t c = 0; c < b.channels; ++c)
-      result.merge(c, static_cast<double>(centers[c]), b.fold(squares, c), count);
+    for (int64_t c = 0; c < b.channels; ++c) {
+      std::pair<double, double> moments(static_cast<double>(centers[c]), b.fold(squares, c));
+      if (!is_accurate(centers[c], moments.second, count))
+        moments = wide_moments(x + row * b.channels + c, count, b.channels);
+      result.merge(c, moments.first, moments.second, count);
+    }
     result.rows += count;
   });
 }
@@ -178,6 +205,21 @@ void map_channels(const T* x, int64_t rows, int64_t channels, const ChannelMap<T
   b.for_each_tile([&](const BatchNormTile& t, int64_t at) { loop(t, x + at, wide.map(), y + at); });
 }
 
+namespace {
+
+// The sum of dz * (x - mean) over a block's rows of one channel, in float64.
+template <typename T>
+double wide_products(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map, int64_t c) {
+  double sum = 0;
+  for (int64_t i = c; i < rows * channels; i += channels) {
+    const T z = (x[i] - map.mean[c]) * map.scale[c] + map.shift[c];
+    if (!map.relu || !(z <= 0)) sum += static_cast<double>(dy[i]) * static_cast<double>(x[i] - map.mean[c]);
+  }
+  return sum;
+}
+
+}  // namespace
+
 template <typename T>
 void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
                               double* sums, double* products) {
@@ -196,7 +238,10 @@ void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t cha
       });
       for (int64_t c = 0; c < channels; ++c) {
         piece_sums[c] += b.fold(block_sums, c);
-        piece_products[c] += b.fold(block_products, c);
+        const double products_of_block = b.fold(block_products, c);
+        piece_products[c] += std::isfinite(products_of_block)
+                                 ? products_of_block
+                                 : wide_products(x + row * channels, dy + row * channels, count, channels, map, c);
       }
     });
   });

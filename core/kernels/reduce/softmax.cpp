@@ -58,6 +58,10 @@ template <typename T>
 void cross_entropy(const T* x, const int64_t* target, int64_t rows, int64_t classes, T smoothing, T* loss,
                    SoftmaxStatistics<T>* statistics) {
   for_rows(rows, classes, [=](int64_t r) {
+    if (target[r] == kIgnored) {
+      loss[r] = 0;
+      return;
+    }
     const T* row = x + r * classes;
     const SoftmaxStatistics<T> s = row_statistics(row, classes);
     const T log_sum = std::log(s.sum);
@@ -76,6 +80,10 @@ void cross_entropy_backward(const T* x, const int64_t* target, const SoftmaxStat
   for_rows(rows, classes, [=](int64_t r) {
     const T* row = x + r * classes;
     T* to = out + r * classes;
+    if (target[r] == kIgnored) {
+      std::fill_n(to, classes, T{0});
+      return;
+    }
     const T scale = scales[r * scale_step] * factor, everywhere = smoothing / static_cast<T>(classes);
     const auto [max, sum] = statistics[r];
     for (int64_t c = 0; c < classes; ++c) to[c] = (std::exp(row[c] - max) / sum - everywhere) * scale;

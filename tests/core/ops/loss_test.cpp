@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -155,6 +156,75 @@ TEST(CrossEntropy, MeanOverNoExamplesIsNaN) {
   EXPECT_TRUE(std::isnan(cross_entropy(NDArray::ones({0, 3}), NDArray({0}, DType::int64)).item<double>()));
 }
 
+// What PyTorch gives: an ignored target's loss and gradient are 0, and the mean is over the others.
+TEST(CrossEntropy, IgnoresTargetsOfIgnoreIndex) {
+  for (const Expected& expected : kExpected)
+    for (const int64_t ignored : {int64_t{-100}, int64_t{0}, int64_t{7}}) {
+      const NDArray target = NDArray::from_vector<int64_t>({2, ignored, 3});
+      const auto with = [&](Reduction r) { return CrossEntropyOptions{r, expected.smoothing, ignored}; };
+      const double first = expected.losses[0], last = expected.losses[2];
+      expect_near(cross_entropy(kLogits, target, with(Reduction::none)), {first, 0, last});
+      expect_near(cross_entropy(kLogits, target, with(Reduction::sum)), {first + last});
+      expect_near(cross_entropy(kLogits, target, with(Reduction::mean)), {(first + last) / 2});
+      std::vector<double> grads = expected.grad;
+      std::fill_n(grads.begin() + 4, 4, 0.0);
+      std::vector<double> halves = grads;
+      for (double& g : halves) g /= 2;
+      for (bool create_graph : {false, true}) {
+        const Tensor x(kLogits, true);
+        auto gradient = [&](Reduction r, const Tensor& out_grad) {
+          return grad(cross_entropy(x, target, with(r)), {x}, out_grad, {.create_graph = create_graph})[0];
+        };
+        expect_near(gradient(Reduction::sum, {}), grads);
+        expect_near(gradient(Reduction::none, NDArray::ones({3}, DType::float64)), grads);
+        expect_near(gradient(Reduction::mean, {}), halves);
+      }
+    }
+  const NDArray target = NDArray::from_vector<int64_t>({2, -100, 3});
+  EXPECT_EQ(target.to_vector<int64_t>(), (std::vector<int64_t>{2, -100, 3}));
+  expect_near(nll_loss(log_softmax(kLogits, 1), target), {(kExpected[0].losses[0] + kExpected[0].losses[2]) / 2});
+}
+
+TEST(CrossEntropy, MeanOverNothingButIgnoredTargetsIsNaNAndItsGradientZero) {
+  const NDArray target = NDArray::full({3}, -100, DType::int64);
+  for (bool create_graph : {false, true}) {
+    const Tensor x(kLogits, true);
+    for (const Tensor& loss :
+         {cross_entropy(x, target), cross_entropy(x, target, {.label_smoothing = 0.1}), nll_loss(x, target)}) {
+      EXPECT_TRUE(std::isnan(loss.item<double>()));
+      expect_near(grad(loss, {x}, {}, {.create_graph = create_graph})[0], std::vector<double>(12));
+    }
+    EXPECT_EQ(cross_entropy(x, target, {.reduction = Reduction::sum}).item<double>(), 0);
+  }
+}
+
+TEST(CrossEntropy, GradientsWithIgnoredTargetsAgreeWithDifferences) {
+  Generator generator(4);
+  for (const Shape& shape : {Shape{4, 3}, Shape{2, 3, 2}, Shape{2, 2, 2, 3}}) {
+    Shape target_shape = shape;
+    target_shape.erase(1);
+    NDArray target = random_target(target_shape, shape[1], generator);
+    target.data<int64_t>()[1] = 200;
+    for (const NDArray& x : randn_layouts(shape, generator))
+      for (Reduction reduction : kReductions) {
+        check_gradients(
+            [&](const auto& t) {
+              return cross_entropy(t[0], target, {.reduction = reduction, .label_smoothing = 0.2, .ignore_index = 200});
+            },
+            {x});
+        check_gradients([&](const auto& t) { return nll_loss(t[0], target, reduction, 200); }, {x});
+      }
+  }
+  // An ignored row may hold anything.
+  const NDArray target = NDArray::from_vector<int64_t>({0, -100});
+  for (bool create_graph : {false, true}) {
+    const Tensor x(NDArray::from_vector<double>({0, 0, kInf, kInf}, {2, 2}), true);
+    const Tensor loss = cross_entropy(x, target);
+    expect_near(loss, {std::log(2)});
+    expect_near(grad(loss, {x}, {}, {.create_graph = create_graph})[0], {-0.5, 0.5, 0, 0});
+  }
+}
+
 TEST(CrossEntropy, MisuseIsRefusedWithNumbers) {
   const NDArray x = NDArray::ones({2, 3}), t = NDArray::zeros({2}, DType::int64);
   EXPECT_THAT(
@@ -212,8 +282,9 @@ TEST(Losses, AreRemadeFromTheirAttributes) {
       EXPECT_EQ(apply(std::move(op), std::move(inputs)).data().to_vector<double>(), made.data().to_vector<double>());
     };
     const Tensor x(kLogits, true), other = NDArray::zeros({3, 4}, DType::float64);
-    remade(cross_entropy(x, kTarget, {.reduction = reduction, .label_smoothing = 0.25}), {x, kTarget});
-    remade(nll_loss(x, kTarget, reduction), {x, kTarget});
+    remade(cross_entropy(x, kTarget, {.reduction = reduction, .label_smoothing = 0.25, .ignore_index = 3}),
+           {x, kTarget});
+    remade(nll_loss(x, kTarget, reduction, 2), {x, kTarget});
     remade(mse_loss(x, other, reduction), {x, other});
   }
 }

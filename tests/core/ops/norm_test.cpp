@@ -1,4 +1,7 @@
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <span>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,6 +9,7 @@
 #include "tests/core/views.h"
 #include <thimble/core/ops/norm.h>
 #include <thimble/core/ops/reduce.h>
+#include <thimble/core/ops/shape.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 
@@ -246,6 +250,126 @@ TEST(GroupNorm, IsTheFormula) {
   EXPECT_THAT([&] { group_norm(x, 4); }, ThrowsMessage<ShapeError>(HasSubstr("4 groups do not divide 6 channels")));
   EXPECT_THROW(group_norm(x, 2, NDArray::ones({4})), ShapeError);
   EXPECT_THROW(group_norm(x, 0), ValueError);
+}
+
+TEST(GroupNorm, IsRebuiltFromNameAndAttributes) {
+  Generator rng(9);
+  const Tensor x(randn({2, 6, 3}, rng), true);
+  for (const Tensor& y : {group_norm(x, 3, {}, {}, 0.1), layer_norm(x, {6, 3}, {}, {}, 0.1)}) {
+    const Tensor again = apply(make_op(y.op()->name(), y.op()->attributes()), {x});
+    EXPECT_EQ(again.data().to_vector<float>(), y.data().to_vector<float>());
+  }
+}
+
+TEST(LayerNorm, IsTheFormula) {
+  Generator rng(10);
+  for (int i = 0; i < 40; ++i) {
+    Shape shape, last;
+    for (uint64_t d = rng.below(4) + 1; d > 0; --d) shape.push_back(up_to(5, rng));
+    const int dims = static_cast<int>(rng.below(static_cast<uint64_t>(shape.ndim()))) + 1;
+    for (int d = shape.ndim() - dims; d < shape.ndim(); ++d) last.push_back(shape[d]);
+    const NDArray x = randn_view(shape, rng), weight = randn(last, rng, DType::float64),
+                  bias = randn(last, rng, DType::float64);
+    const NDArray rows = x.contiguous().reshape({-1, last.numel()});
+    NDArray expected(rows.shape(), DType::float64);
+    for (int64_t r = 0; r < rows.shape(0); ++r) {
+      const auto [mean, variance] = naive_moments(rows.slice(0, r, r + 1).reshape({-1, 1}), 0);
+      for (int64_t k = 0; k < last.numel(); ++k)
+        expected.data<double>()[r * last.numel() + k] =
+            (at(rows, {r, k}) - mean) / std::sqrt(variance + 1e-5) * weight.data<double>()[k] + bias.data<double>()[k];
+    }
+    expect_close(layer_norm(x, last, weight, bias).data(), expected.reshape(shape), 1e-10);
+  }
+  for (const Shape& last : {Shape{2}, Shape{3, 2}, Shape{1}})
+    check_gradients([&](const std::vector<Tensor>& in) { return layer_norm(in[0], last, in[1], in[2], 0.1); },
+                    {randn_view({2, 4, 3, last.back()}, rng), randn_view(last, rng), randn_view(last, rng)});
+  const NDArray x = NDArray::ones({2, 6});
+  EXPECT_THAT([&] { layer_norm(x, {5}); }, ThrowsMessage<ShapeError>(HasSubstr("input [2,6] does not end in [5]")));
+  EXPECT_THROW(layer_norm(x, {6}, NDArray::ones({5})), ShapeError);
+  EXPECT_THROW(layer_norm(x, {}), ShapeError);
+  EXPECT_EQ(layer_norm(NDArray::ones({0, 6}), {6}).shape(), (Shape{0, 6}));
+}
+
+// Values whose squares, or sums, leave float32: -1 and 1 in turn after normalization.
+class LargeValues : public BatchNorm {
+ protected:
+  using Normalize = std::function<Tensor(const Tensor& x)>;  // of [n, n] over all of it
+
+  // f's values, and its gradient against that of values near 1, which is `size` times as large.
+  void expect_right(const Normalize& f, const std::function<Tensor(const Tensor&)>& layout, double size) {
+    Generator rng(12);
+    NDArray small = NDArray::full({40}, -1);
+    small.slice(0, 0, 40, 2).fill(1);
+    const NDArray dy = randn({40}, rng);
+    NDArray large = small.clone();
+    for (float& v : std::span(large.data<float>(), 40)) v *= static_cast<float>(size);
+    for (bool create_graph : {false, true}) {
+      const Tensor x(small, true), z(large, true);
+      const Tensor y = f(layout(x)), w = f(layout(z));
+      const Tensor weights = layout(Tensor(dy)).detach();
+      for (int64_t i = 0; i < 40; ++i)
+        EXPECT_NEAR(reshape(w, {40}).data().contiguous().data<float>()[i],
+                    reshape(y, {40}).data().contiguous().data<float>()[i], 1e-4)
+            << size;
+      const NDArray expected = grad(y, {x}, weights, {.create_graph = create_graph})[0].data().contiguous();
+      const NDArray got = grad(w, {z}, weights, {.create_graph = create_graph})[0].data().contiguous();
+      for (int64_t i = 0; i < 40; ++i)
+        EXPECT_NEAR(got.data<float>()[i] * size, expected.data<float>()[i], 1e-3) << size << ' ' << create_graph;
+    }
+  }
+};
+
+TEST_F(LargeValues, AreNormalizedAsSmallOnesAre) {
+  for (Isa isa : available_isas()) {
+    set_isa(isa);
+    for (double size : {1e18, 1e20, 1e30, 1e37}) {
+      expect_right([](const Tensor& x) { return layer_norm(x, {40}, {}, {}, 1e-30); },
+                   [](const Tensor& x) {
+                     return reshape(x, {1, 40});
+                   },
+                   size);
+      expect_right([](const Tensor& x) { return group_norm(x, 2, {}, {}, 1e-30); },
+                   [](const Tensor& x) {
+                     return reshape(x, {1, 4, 10});
+                   },
+                   size);
+      for (const Shape& shape : {Shape{40, 1}, Shape{4, 1, 10}, Shape{20, 2}})
+        expect_right([](const Tensor& x) { return batch_norm(x, {}, {}, {}, {}, {.training = true, .eps = 1e-30}); },
+                     [&](const Tensor& x) {
+                       // Each channel has both signs.
+                       return shape[1] == 1 ? reshape(x, shape) : transpose(reshape(x, {2, 20}), 0, 1);
+                     },
+                     size);
+    }
+  }
+}
+
+TEST_F(LargeValues, ThatAreEqualBecomeZero) {
+  for (float value : {1e20f, 1e30f, 3e38f}) {
+    const NDArray x = NDArray::full({3, 7}, value);
+    for (const Tensor& y : {layer_norm(x, {7}), group_norm(x, 1), batch_norm(x, {}, {}, {}, {}, {.training = true})})
+      for (float v : y.data().to_vector<float>()) EXPECT_EQ(v, 0) << value;
+  }
+}
+
+TEST_F(LargeValues, ThatAreInfiniteGiveNaN) {
+  NDArray x = NDArray::ones({1, 4});
+  x.slice(1, 0, 1).fill(std::numeric_limits<double>::infinity());
+  for (float v : layer_norm(x, {4}).data().to_vector<float>()) EXPECT_TRUE(std::isnan(v));
+}
+
+// One row's values must not decide how another is computed.
+TEST_F(LargeValues, LeaveOtherRowsAlone) {
+  NDArray x = NDArray::from_vector<float>({-1e30f, 1e30f, -1, 1, -1e-3f, 1e-3f}, {3, 2});
+  for (bool create_graph : {false, true}) {
+    const Tensor t(x, true);
+    const Tensor y = layer_norm(t, {2}, {}, {}, 1e-12);
+    EXPECT_EQ(y.data().to_vector<float>().size(), 6u);
+    for (int64_t i = 0; i < 6; ++i) EXPECT_NEAR(y.data().data<float>()[i], i % 2 ? 1 : -1, 1e-5);
+    const NDArray dy = NDArray::from_vector<float>({1, 0, 1, 0, 1, 0}, {3, 2});
+    const NDArray dx = grad(y, {t}, Tensor(dy), {.create_graph = create_graph})[0].data();
+    for (float v : dx.to_vector<float>()) EXPECT_NEAR(v, 0, 1e-2);  // two values: the output cannot change
+  }
 }
 
 }  // namespace

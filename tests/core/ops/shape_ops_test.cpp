@@ -386,5 +386,10 @@ TEST(ShapeOps, MessagesNameTheOpAndTheNumbers) {
   EXPECT_THAT([&] { pad(x, {0, -1}); }, ThrowsMessage<ValueError>(HasSubstr("pad: padding {0,-1} is negative")));
 }
 
+TEST(Concat, BeyondAllMemoryIsAnError) {
+  const NDArray wide = NDArray::ones({1}, DType::uint8).broadcast_to({int64_t{1} << 62});
+  EXPECT_THROW(concat({wide, wide}, 0), ShapeError);
+}
+
 }  // namespace
 }  // namespace thimble

@@ -33,5 +33,10 @@ TEST(UpsampleNearest2d, RefusesWhatDoesNotFit) {
   EXPECT_THROW(upsample_nearest2d(NDArray::ones({2, 3, 4, 4}), {2, 0}), ValueError);
 }
 
+TEST(UpsampleNearest2d, BeyondAllMemoryIsAnError) {
+  const NDArray wide = NDArray::ones({1, 1, 1, 1}).broadcast_to({1, 1, 1, int64_t{1} << 60});
+  EXPECT_THROW(upsample_nearest2d(wide, 1 << 20), ShapeError);
+}
+
 }  // namespace
 }  // namespace thimble
