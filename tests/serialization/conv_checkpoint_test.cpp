@@ -111,6 +111,44 @@ TEST_F(ConvCheckpoint, LayersThatStayFloatComeBackToo) {
     EXPECT_EQ(count(int8, kept), 1) << kept << '\n' << int8.table();
 }
 
+// Of any geometry, and so are its gradients.
+TEST_F(ConvCheckpoint, RandomGeometriesComeBack) {
+  Generator rng(5);
+  auto up_to = [&](int64_t n) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; };
+  auto below = [&](int64_t n) { return up_to(n) - 1; };
+  auto pair = [&](int64_t n) { return Pair(up_to(n), up_to(n)); };
+  for (int i = 0; i < 40; ++i) {
+    manual_seed(static_cast<uint64_t>(i));
+    nn::Sequential model;
+    const int64_t groups = up_to(3);
+    const Pair kernel = pair(3), stride = pair(4), dilation = pair(4);
+    const Padding padding(below(3), below(3), below(3), below(3));
+    model.emplace<nn::ConvTranspose2d>(
+        groups * up_to(2), groups * up_to(2), kernel,
+        nn::ConvTranspose2d::Options{.stride = stride,
+                                     .padding = padding,
+                                     .output_padding = {below(std::max(stride.height, dilation.height)),
+                                                        below(std::max(stride.width, dilation.width))},
+                                     .dilation = dilation,
+                                     .groups = groups});
+    const auto& weight = model.named_parameters()[0].second;
+    const int64_t in = weight.shape(0), out = weight.shape(1) * groups;
+    model.emplace<nn::Conv2d>(
+        out, 2 * groups, pair(2),
+        nn::Conv2d::Options{.stride = pair(3), .padding = 2, .dilation = pair(2), .groups = groups});
+    model.emplace<nn::MaxPool2d>(
+        2, nn::MaxPool2d::Options{.stride = pair(3), .padding = {below(2), below(2)}, .ceil_mode = below(2) == 1});
+    model.emplace<nn::AvgPool2d>(1, nn::AvgPool2d::Options{.stride = pair(2), .ceil_mode = below(2) == 1});
+    const Tensor x(random_input({2, in, 6, 7}), true);
+    SCOPED_TRACE(str("geometry ", i));
+    nn::Graph graph = nn::trace(model.eval(), x.detach());
+    nn::Graph loaded = expect_round_trip(graph, x.detach());
+    const auto expected = grad(sum(model(x)), {x})[0].data().to_vector<float>();
+    const auto got = grad(sum(loaded(x)), {x})[0].data().to_vector<float>();
+    EXPECT_EQ(got, expected);
+  }
+}
+
 // In training mode, too, a file's copy goes on as the original does.
 TEST_F(ConvCheckpoint, RunningStatisticsComeBack) {
   manual_seed(4);

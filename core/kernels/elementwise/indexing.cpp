@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include <thimble/core/kernels/elementwise/indexing.h>
 #include <thimble/core/kernels/elementwise/strided.h>
@@ -60,6 +61,28 @@ void for_each_index(const NDArray& index, int axis, const Shape& selected_stride
   });
 }
 
+// Terms of a running sum in float32; those of many more lose digits, and at 2^24 equal terms no longer grow.
+constexpr int64_t kMostFloatTerms = 4096;
+
+// How often the most frequent of the indices, below `size`, occurs.
+int64_t most_repeats(const NDArray& index, int64_t size) {
+  if (index.numel() <= kMostFloatTerms) return index.numel();
+  std::vector<int64_t> counts(static_cast<size_t>(size));
+  for (int64_t i = 0; i < index.numel(); ++i) ++counts[static_cast<size_t>(index.data<int64_t>()[i])];
+  return *std::max_element(counts.begin(), counts.end());
+}
+
+// Calls add(elements of grad, elements of out to add to); with `widen` the sums of float32 are formed in float64.
+template <typename Add>
+void add_to_sums(const NDArray& grad, NDArray& out, bool widen, Add&& add) {
+  if (out.dtype() == DType::float64) return add(grad.data<double>(), out.data<double>());
+  if (!widen) return add(grad.data<float>(), out.data<float>());
+  NDArray sums = NDArray::empty_like(out, DType::float64);
+  sums.copy_from(out);
+  add(grad.data<float>(), sums.data<double>());
+  out.copy_from(sums);
+}
+
 }  // namespace
 
 void index_select(const NDArray& x, int axis, const NDArray& index, NDArray& out) {
@@ -77,13 +100,11 @@ void index_select(const NDArray& x, int axis, const NDArray& index, NDArray& out
 void index_add(const NDArray& grad, int axis, const NDArray& index, NDArray& out) {
   const AxisView from(grad.shape(), axis), to(out.shape(), axis);
   const int64_t* indices = index.data<int64_t>();
-  dispatch_float(out.dtype(), "index_add", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* source = grad.data<T>();
-    T* target = out.data<T>();
+  const bool widen = most_repeats(index, to.size) > kMostFloatTerms;
+  add_to_sums(grad, out, widen, [&](const auto* source, auto* target) {
     for_each_run(from.outer, from.size, from.inner, [&](int64_t o, int64_t i, int64_t column, int64_t n) {
-      const T* in = source + from.offset(o, i, column);
-      T* sum = target + to.offset(o, indices[i], column);
+      const auto* in = source + from.offset(o, i, column);
+      auto* sum = target + to.offset(o, indices[i], column);
       for (int64_t c = 0; c < n; ++c) sum[c] += in[c];
     });
   });
@@ -100,10 +121,8 @@ void gather(const NDArray& x, int axis, const NDArray& index, NDArray& out) {
 }
 
 void scatter_add(const NDArray& grad, int axis, const NDArray& index, NDArray& out) {
-  dispatch_float(out.dtype(), "scatter_add", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* source = grad.data<T>();
-    T* target = out.data<T>();
+  const bool widen = index.shape(axis) > kMostFloatTerms;
+  add_to_sums(grad, out, widen, [&](const auto* source, auto* target) {
     for_each_index(index, axis, out.strides(), grad.strides(),
                    [&](int64_t selected, int64_t place) { target[selected] += source[place]; });
   });

@@ -2,6 +2,7 @@
 
 #include <thimble/core/kernels/gemm/blas.h>
 #include <thimble/core/kernels/gemm/gemm.h>
+#include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -67,16 +68,32 @@ void multiply_block(const MatrixView<T>& a, const MatrixView<T>& b, const T* bia
             block, static_cast<blasint>(b.cols));
 }
 
-// Rows [begin, end) of y = matrix * x + bias, where bias[i * bias_step] belongs to row i.
+// Rows [begin, end) of y += matrix * x.
 template <typename T>
-void multiply_vector(const MatrixView<T>& matrix, const T* x, int64_t incx, const T* bias, int64_t bias_step, T* y,
-                     int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) y[i] = bias ? bias[i * bias_step] : T{0};
+void add_vector_product(const MatrixView<T>& matrix, const T* x, int64_t incx, T* y, int64_t begin, int64_t end) {
   const Layout layout = layout_of(matrix);
   const blasint n = static_cast<blasint>(end - begin), k = static_cast<blasint>(matrix.cols);
   const bool transposed = layout.transpose == CblasTrans;
   blas_gemv(layout, transposed ? k : n, transposed ? n : k, matrix.data + begin * matrix.row_stride, x,
             static_cast<blasint>(incx), y + begin);
+}
+
+// Rows [begin, end) of y = matrix * x + bias, where bias[i * bias_step] belongs to row i. In parts of so many columns:
+// BLAS may add them to y one by one, and a running sum of millions loses digits.
+template <typename T>
+void multiply_vector(const MatrixView<T>& matrix, const T* x, int64_t incx, const T* bias, int64_t bias_step, T* y,
+                     int64_t begin, int64_t end) {
+  constexpr int64_t kMostColumns = 8192;
+  for (int64_t i = begin; i < end; ++i) y[i] = bias ? bias[i * bias_step] : T{0};
+  if (matrix.cols <= kMostColumns) return add_vector_product(matrix, x, incx, y, begin, end);
+  T* sums = thread_scratch_of<T>(ScratchUse::sums, end - begin);
+  for (int64_t column = 0; column < matrix.cols; column += kMostColumns) {
+    const MatrixView<T> part{matrix.data + begin * matrix.row_stride + column * matrix.col_stride, end - begin,
+                             std::min(kMostColumns, matrix.cols - column), matrix.row_stride, matrix.col_stride};
+    std::fill_n(sums, end - begin, T{0});
+    add_vector_product(part, x + column * incx, incx, sums, 0, end - begin);
+    for (int64_t i = begin; i < end; ++i) y[i] += sums[i - begin];
+  }
 }
 
 // Calls body(begin, end) on pieces of [0, n) that end at multiples of kTile.

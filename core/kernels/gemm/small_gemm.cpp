@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/platform/isa.h>
 
@@ -13,10 +15,31 @@ const SmallGemmTable& table() {
   return small_gemm_scalar;
 }
 
+// In parts of at most kGemmChain terms: several segments, or a part of one.
+template <typename T>
+void multiply_in_chains(const SmallGemm<T>& task, void (*multiply)(const SmallGemm<T>&)) {
+  if (task.k * task.segment_count <= kGemmChain) return multiply(task);
+  const int64_t segments = std::max<int64_t>(1, kGemmChain / task.k), terms = std::min(task.k, kGemmChain);
+  SmallGemm<T> part = task;
+  for (int64_t s = 0; s < task.segment_count; s += segments)
+    for (int64_t p = 0; p < task.k; p += terms) {
+      part.segments = task.segments + s;
+      part.segment_count = std::min(segments, task.segment_count - s);
+      part.k = std::min(terms, task.k - p);
+      part.a = task.a + p * task.a_col;
+      part.b = task.b + (s * task.k + p) * task.ldb;
+      const bool is_last = s + segments >= task.segment_count && p + terms >= task.k;
+      part.bias = is_last ? task.bias : nullptr;
+      part.relu = is_last && task.relu;
+      multiply(part);
+      part.accumulate = true;
+    }
+}
+
 }  // namespace
 
-void small_gemm(const SmallGemm<float>& task) { table().float32(task); }
-void small_gemm(const SmallGemm<double>& task) { table().float64(task); }
+void small_gemm(const SmallGemm<float>& task) { multiply_in_chains(task, table().float32); }
+void small_gemm(const SmallGemm<double>& task) { multiply_in_chains(task, table().float64); }
 
 void add_products(int64_t n, const float* a, const float* b, float* c) { table().add_products32(n, a, b, c); }
 void add_products(int64_t n, const double* a, const double* b, double* c) { table().add_products64(n, a, b, c); }

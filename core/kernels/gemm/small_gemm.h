@@ -9,6 +9,9 @@ namespace thimble::kernels {
 /// Columns of a packed right operand that lie together. A multiple of every register tile's width.
 inline constexpr int64_t kGemmPanel = 32;
 
+/// Terms of a running sum. Those of many more lose digits, and at 2^24 equal terms float sums no longer grow.
+inline constexpr int64_t kGemmChain = 4096;
+
 inline constexpr int64_t kOneSegment[] = {0};
 
 /// c [m, n] = a [m, k] b [k, n] (+ c). Element (i, p) of a lies at a[i * a_row + p * a_col]; rows of b and c are dense,
@@ -19,6 +22,8 @@ inline constexpr int64_t kOneSegment[] = {0};
 /// and b is [segment_count * k, n].
 ///
 /// There may be several products with the same b: those of a, a + a_step, ... to c, c + c_step, ...
+///
+/// However long, sums stay accurate: at most kGemmChain terms are added up before they are added to c.
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;

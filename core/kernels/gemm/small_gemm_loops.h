@@ -31,7 +31,7 @@ struct Tile {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) sums[r][v] = t.accumulate ? load(c + r * t.ldc, v, last) : V::zero();
+      for (int v = 0; v < N; ++v) sums[r][v] = V::zero();
     }
     // In registers: segments may be as short as a few elements.
     const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
@@ -54,7 +54,8 @@ struct Tile {
       const Register offset = bias ? load(bias, v, last) : V::zero();
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        Register result = bias ? V::add(sums[r][v], offset) : sums[r][v];
+        Register result = t.accumulate ? V::add(load(c + r * t.ldc, v, last), sums[r][v]) : sums[r][v];
+        if (bias) result = V::add(result, offset);
         if (t.relu) result = V::max(V::zero(), result);  // in this order NaN stays
         store(c + r * t.ldc, v, last, result);
       }

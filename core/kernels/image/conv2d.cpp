@@ -268,11 +268,16 @@ class WeightGradient {
   }
 
   void add(int64_t begin, int64_t end, T* sums) const {
+    constexpr int64_t kMostPixels = 256 * kGemmChain;
+    SumInParts<T> parts(sums, g_.groups * g_.columns() * g_.group_out(), kMostPixels);
     for (int64_t image = begin; image < end; image += block_.images) {
       const int64_t count = std::min(block_.images, end - image);
-      for (int64_t row = 0; row < g_.out_height; row += block_.rows)
-        add_block(image, count, row, std::min(row + block_.rows, g_.out_height), sums);
+      for (int64_t row = 0; row < g_.out_height; row += block_.rows) {
+        const int64_t last = std::min(row + block_.rows, g_.out_height);
+        add_block(image, count, row, last, parts.next(count * (last - row) * g_.out_width));
+      }
     }
+    parts.finish();
   }
 
  private:

@@ -14,12 +14,11 @@ int64_t grain_images(const Conv2dGeometry& g) {
   return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, g.out_height * g.out_width * g.taps() * g.out_channels));
 }
 
-// Calls visit(output pixel, input pixel, tap) for every tap of images [begin, end) that is not in the padding.
+// Calls visit(output pixel, input pixel, tap) for every tap of output pixels [begin, end) that is not in the padding.
 template <typename Visit>
 void for_each_tap(const Conv2dGeometry& g, int64_t begin, int64_t end, Visit&& visit) {
-  const int64_t pixels = g.out_height * g.out_width;
-  PixelCursor cursor(g, begin * pixels);
-  for (int64_t out = begin * pixels; out < end * pixels; ++out, cursor.advance()) {
+  PixelCursor cursor(g, begin);
+  for (int64_t out = begin; out < end; ++out, cursor.advance()) {
     for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
       const int64_t y = cursor.top() + kh * g.dilation_height;
       if (y < 0 || y >= g.in_height) continue;
@@ -36,7 +35,7 @@ void for_each_tap(const Conv2dGeometry& g, int64_t begin, int64_t end, Visit&& v
 
 template <typename T>
 void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu) {
-  const int64_t channels = g.out_channels, image = g.out_height * g.out_width * channels;
+  const int64_t channels = g.out_channels, pixels = g.out_height * g.out_width, image = pixels * channels;
   parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * image; i < end * image; i += channels) {
       if (bias)
@@ -44,7 +43,7 @@ void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bi
       else
         std::fill_n(y + i, channels, T{0});
     }
-    for_each_tap(g, begin, end, [&](int64_t out, int64_t in, int64_t tap) {
+    for_each_tap(g, begin * pixels, end * pixels, [&](int64_t out, int64_t in, int64_t tap) {
       add_products(channels, x + in * channels, weight + tap * channels, y + out * channels);
     });
     if (relu)
@@ -54,10 +53,11 @@ void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bi
 
 template <typename T>
 void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx) {
-  const int64_t channels = g.out_channels, image = g.in_height * g.in_width * channels;
+  const int64_t channels = g.out_channels, pixels = g.out_height * g.out_width;
+  const int64_t image = g.in_height * g.in_width * channels;
   parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
     std::fill(dx + begin * image, dx + end * image, T{0});
-    for_each_tap(g, begin, end, [&](int64_t out, int64_t in, int64_t tap) {
+    for_each_tap(g, begin * pixels, end * pixels, [&](int64_t out, int64_t in, int64_t tap) {
       add_products(channels, dy + out * channels, weight + tap * channels, dx + in * channels);
     });
   });
@@ -65,11 +65,18 @@ void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* wei
 
 template <typename T>
 void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
-  const int64_t channels = g.out_channels, weights = g.taps() * channels;
+  const int64_t channels = g.out_channels, weights = g.taps() * channels, pixels = g.out_height * g.out_width;
+  constexpr int64_t kBlock = kGemmChain;
   sum_in_pieces(g.batch, grain_images(g), weights, dweight, [&](int64_t begin, int64_t end, T* sums) {
-    for_each_tap(g, begin, end, [&](int64_t out, int64_t in, int64_t tap) {
-      add_products(channels, x + in * channels, dy + out * channels, sums + tap * channels);
-    });
+    SumInParts<T> parts(sums, weights, kBlock);
+    for (int64_t first = begin * pixels; first < end * pixels; first += kBlock) {
+      const int64_t last = std::min(first + kBlock, end * pixels);
+      T* part = parts.next(last - first);
+      for_each_tap(g, first, last, [&](int64_t out, int64_t in, int64_t tap) {
+        add_products(channels, x + in * channels, dy + out * channels, part + tap * channels);
+      });
+    }
+    parts.finish();
   });
 }
 

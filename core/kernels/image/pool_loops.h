@@ -87,16 +87,38 @@ void max_backward(const PoolRun& run, const T* dy, const Index* winners, T* dx) 
     max_windows_backward<T, Index, kBytes, 0, kAdd>(run, dy, winners, dx);
 }
 
+// The sum of kCount channels over `rows` x `columns` pixels.
+template <int kCount, typename T>
+[[gnu::always_inline]] inline Vector<T, kCount> pixel_sum(const PoolWindow& window, const T* x, int64_t rows,
+                                                          int64_t columns) {
+  Vector<T, kCount> sum{};
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) sum += load<kCount>(x + r * window.row_step + c * window.channels);
+  return sum;
+}
+
+// The same over the whole window, in parts: a running sum of millions of pixels would lose digits, and in the end no
+// longer grow.
+template <int kCount, typename T>
+[[gnu::always_inline]] inline Vector<T, kCount> window_sum(const PoolWindow& window, const T* x) {
+  constexpr int64_t kMostPixels = 4096;
+  if (window.rows * window.columns <= kMostPixels) return pixel_sum<kCount>(window, x, window.rows, window.columns);
+  const int64_t columns = window.columns < kMostPixels ? window.columns : kMostPixels, rows = kMostPixels / columns;
+  Vector<T, kCount> sum{};
+  for (int64_t r = 0; r < window.rows; r += rows)
+    for (int64_t c = 0; c < window.columns; c += columns) {
+      const int64_t rows_left = window.rows - r, columns_left = window.columns - c;
+      sum += pixel_sum<kCount>(window, x + r * window.row_step + c * window.channels,
+                               rows < rows_left ? rows : rows_left, columns < columns_left ? columns : columns_left);
+    }
+  return sum;
+}
+
 template <typename T, int kBytes>
 void average_forward(const PoolWindow& window, const T* x, T scale, T* y) {
   for_each_vector<T, kBytes>(
       window.channels, [&](auto count, int64_t j) __attribute__((always_inline)) {
-        constexpr int kCount = decltype(count)::value;
-        Vector<T, kCount> sum{};
-        for (int64_t r = 0; r < window.rows; ++r)
-          for (int64_t c = 0; c < window.columns; ++c)
-            sum += load<kCount>(x + r * window.row_step + c * window.channels + j);
-        store(y + j, sum * scale);
+        store(y + j, window_sum<decltype(count)::value>(window, x + j) * scale);
       });
 }
 
