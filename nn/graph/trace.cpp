@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include <thimble/nn/graph/sample.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/training/eval_mode.h>
 
@@ -228,6 +229,7 @@ Graph build(const Record& record, const Module& model) {
     for (size_t input : event.inputs) inputs.push_back(nodes[input]);
     if (event.kind == Node::Kind::input) {
       nodes.push_back(graph.add_input(event.name));
+      nodes.back()->attributes = sample_attributes(event.value);
     } else if (event.kind == Node::Kind::tensor) {
       nodes.push_back(graph.add_tensor(tensor_name(event.name, record),
                                        Tensor(event.value.data().clone(), event.value.requires_grad())));
