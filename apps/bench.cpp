@@ -3,7 +3,7 @@
 
 #include "apps/command.h"
 #include "apps/latency.h"
-#include "apps/notes.h"
+#include "apps/model_inputs.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -15,6 +15,7 @@ namespace {
 struct Options {
   Common common;
   std::string model;
+  ShapeOption shapes;
   std::vector<int64_t> batch_sizes{1, 64};
   int runs = 5;
 };
@@ -22,10 +23,11 @@ struct Options {
 void run(const Options& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
+  const std::vector<ModelInput> inputs = o.shapes.inputs_of(loaded);
   nlohmann::json results = nlohmann::json::array();
   detail::TextTable table({"batch size", "mean (us)", "std (us)", "median (us)", "images/s"});
   for (int64_t batch_size : o.batch_sizes) {
-    const Latency l = measure_latency(loaded.graph, loaded.notes.input_shape, batch_size, o.runs);
+    const Latency l = measure_latency(loaded.graph, inputs, batch_size, o.runs);
     const double images_per_second = static_cast<double>(batch_size) / l.median_us * 1e6;
     table.add({std::to_string(batch_size), fixed(l.mean_us, 1), std_text(l, 1), fixed(l.median_us, 1),
                with_commas(static_cast<int64_t>(images_per_second))});
@@ -35,7 +37,7 @@ void run(const Options& o) {
                        {"median_us", l.median_us},
                        {"images_per_second", images_per_second}});
   }
-  const double first_answer_ms = measure_first_answer_ms(o.model, o.common.threads());
+  const double first_answer_ms = measure_first_answer_ms(o.model, o.shapes, o.common.threads());
   o.common.out() << detail::printable(o.model) << " (" << dtype_of(loaded.graph) << ")\n"
                  << table.str() << "process start to first answer: " << fixed(first_answer_ms, 1) << " ms\n";
   o.common.write_json({{"results", results}, {"first_answer_ms", first_answer_ms}});
@@ -46,8 +48,13 @@ void run(const Options& o) {
 void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "Latency of a model's inference");
+  command->footer(
+      "Examples:\n"
+      "  thimble bench mlp.int8.safetensors --batch-size 1,64 --threads 1\n"
+      "  thimble bench net.safetensors --shape 3,224,224");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
+  o->shapes.add_to(*command);
   command->add_option("--batch-size", o->batch_sizes, "Batch sizes, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false)  // the model may follow
@@ -65,9 +72,10 @@ void add_first_answer(CLI::App& app) {
   command->group("");  // not listed
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required();
+  o->shapes.add_to(*command);
   command->callback([o] {
     o->common.apply({o->model});
-    answer_once(o->model);
+    answer_once(o->model, o->shapes);
   });
 }
 

@@ -12,6 +12,7 @@
 #include <thimble/core/text_table.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/quant/analysis/output_divergence.h>
+#include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {
 
@@ -117,25 +118,28 @@ std::string bits_text(const PrecisionChoice& choice) {
 }  // namespace
 
 void Budget::add_to(CLI::App& command) {
-  CLI::Option* budget = command
-                            .add_option("--budget", bytes,
-                                        "static: the file has at most so many bytes; each layer gets the weight bits "
-                                        "that suit it, --weight-bits at most, and the better --weight-observer")
-                            ->type_name("BYTES")
-                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
+  CLI::Option* budget =
+      command
+          .add_option(
+              "--budget", bytes,
+              "static: the file has at most so many bytes, as 500000, 500KB or 1.5MB; each layer gets the weight bits "
+              "that suit it, --weight-bits at most, and the better --weight-observer")
+          ->type_name("SIZE")
+          ->transform(byte_size());
   command
       .add_option("--target-accuracy", accuracy,
-                  "static: the smallest file found that has at least this accuracy on the test images, 0 to 1")
-      ->check(number_from(0, 1))
+                  "static: the smallest file found that has at least this accuracy on the test images, as 0.985 or "
+                  "98.5%")
+      ->type_name("ACCURACY")
+      ->transform(fraction())
       ->excludes(budget);
 }
 
-WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& how, const Notes& notes,
-                           const data::Dataset& train, const data::Dataset& test) {
+WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& how,
+                           const Attributes& notes, const data::Dataset& train, const data::Dataset& test) {
   constexpr int64_t kImages = 2048;  // to measure divergence on: on fewer, small differences between choices are noise
   const auto batches = calibration_batches(train, how.calibration_images);
   quant::CalibratedGraph calibrated(fused, how.mapping, [&](nn::Graph& graph) { run_on(graph, batches); });
-  const Attributes in_file = notes.to_attributes();
   std::optional<ProgressBar> bar;
   quant::MixedPrecision search(
       calibrated,
@@ -143,7 +147,7 @@ WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const B
                                calibration_batches(train, std::max(kImages, how.calibration_images))),
       {.weight_bits = bits_up_to(most_bits(calibrated)),
        .weight_observers = how.weight_observers,
-       .size = [&](const nn::Graph& graph) { return saved_size(graph, in_file); },
+       .size = [&](const nn::Graph& graph) { return saved_size(graph, notes); },
        .on_progress =
            [&](int64_t done, int64_t total) {
              if (!bar) bar.emplace("measuring layers", total);

@@ -8,7 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json_fwd.hpp>
 
-#include "apps/notes.h"
+#include <thimble/core/attributes.h>
 #include <thimble/nn/data/dataset.h>
 #include <thimble/quant/analysis/mixed_precision.h>
 
@@ -47,8 +47,8 @@ struct BudgetSearch {
 /// on training images; test images are looked at to report the frontier's accuracies, and for a wanted accuracy to find
 /// the smallest file that has it. `notes` are those that the file will have. Throws ValueError if no choice is small,
 /// or accurate, enough.
-WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& search, const Notes& notes,
-                           const data::Dataset& train, const data::Dataset& test);
+WithinBudget choose_within(const Budget& budget, const nn::Graph& fused, const BudgetSearch& search,
+                           const Attributes& notes, const data::Dataset& train, const data::Dataset& test);
 
 /// One row a point of the frontier.
 void print_frontier(std::ostream& out, const WithinBudget& result);

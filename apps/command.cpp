@@ -1,9 +1,13 @@
 #include "apps/command.h"
 
 #include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <limits>
+#include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -58,6 +62,31 @@ void check_writable(const std::string& path) {
   const AtomicFile probe(path);
 }
 
+struct Number {
+  double value;
+  std::string unit;
+};
+
+// "1.5MB", "98.5 %".
+std::optional<Number> number_and_unit(const std::string& text) {
+  Number number{};
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number.value);
+  if (error != std::errc()) return std::nullopt;
+  number.unit = CLI::detail::trim_copy(std::string(rest, end));
+  return number;
+}
+
+constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1},         {"b", 1},        {"kb", 1e3},    {"mb", 1e6},
+                                                          {"gb", 1e9},     {"k", 1e3},      {"m", 1e6},     {"g", 1e9},
+                                                          {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}};
+
+// With all digits.
+std::string exact(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
 }  // namespace
 
 void Common::add_to(CLI::App& command) {
@@ -98,7 +127,7 @@ void Common::write_json(const nlohmann::json& result) const {
   const std::string text = result.dump(2, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
   if (json_ == "-") {
     std::cout << text << std::flush;
-    check<IOError>(std::cout.good(), "cannot write the JSON result to standard output");
+    check<IOError>(std::cout.good() && std::ferror(stdout) == 0, "cannot write the JSON result to standard output");
     return;
   }
   AtomicFile file(json_);
@@ -114,6 +143,35 @@ CLI::Validator number_from(double low, double high) {
     return in_range ? std::string() : str("Value ", input, " not in range ", range);
   };
   return {problem, str("FLOAT in [", low, " - ", high, "]")};
+}
+
+CLI::Validator byte_size() {
+  auto problem = [](std::string& input) -> std::string {
+    constexpr double kMost = 0x1p60;
+    const auto number = number_and_unit(input);
+    double bytes = -1;
+    if (number)
+      for (const auto& [unit, factor] : kUnits)
+        if (CLI::detail::to_lower(number->unit) == unit) bytes = std::round(number->value * factor);
+    if (!(bytes >= 1 && bytes <= kMost))
+      return str("Value ", input, " is not a size from 1 byte to 2^60, such as 500000, 500KB or 1.5MB");
+    input = std::to_string(static_cast<int64_t>(bytes));
+    return "";
+  };
+  return {problem, ""};
+}
+
+CLI::Validator fraction() {
+  auto problem = [](std::string& input) -> std::string {
+    const auto number = number_and_unit(input);
+    const bool percent = number && number->unit == "%";
+    const double value = number ? number->value / (percent ? 100 : 1) : -1;
+    if (!(value >= 0 && value <= 1) || !(percent || number->unit.empty()))
+      return str("Value ", input, " not in range 0 to 1, or 0% to 100%");
+    input = exact(value);
+    return "";
+  };
+  return {problem, ""};
 }
 
 CLI::Validator uint64_number() {

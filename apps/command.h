@@ -43,6 +43,13 @@ class Common {
 /// Accepts a number from `low` to `high`, which nan is not.
 CLI::Validator number_from(double low, double high);
 
+/// Accepts sizes from 1 byte to 2^60, "500000", "500KB" or "1.5MB" (powers of 1000; KiB, MiB, GiB of 1024), and makes
+/// them numbers of bytes.
+CLI::Validator byte_size();
+
+/// Accepts a number from 0 to 1, or "98.5%", and makes it one from 0 to 1.
+CLI::Validator fraction();
+
 /// Accepts what a uint64_t can hold, which CLI11 does not check.
 CLI::Validator uint64_number();
 
@@ -52,6 +59,7 @@ void add_quantize(CLI::App& app);
 void add_bench(CLI::App& app);
 /// What bench starts to time a process from its start; not listed in the help.
 void add_first_answer(CLI::App& app);
+void add_run(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_export(CLI::App& app);

@@ -4,10 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
+#include "apps/images.h"
 #include "apps/latency.h"
-#include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
+#include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/nn/training/evaluate.h>
 
@@ -18,7 +19,8 @@ namespace {
 struct Options {
   Common common;
   std::vector<std::string> models;
-  std::string data;
+  DataOptions data;
+  ShapeOption shapes;
   int runs = 5;
 };
 
@@ -26,12 +28,13 @@ struct Row {
   std::string model, label, dtype, method;
   uintmax_t size_bytes = 0;
   int64_t parameters = 0;
-  double accuracy = 0;
-  Latency b1, b64;
+  std::optional<double> accuracy = {};  // none: `no_accuracy` says why
+  std::string no_accuracy = {};
+  Latency b1 = {}, b64 = {};
 };
 
 std::string label_of(const LoadedModel& loaded) {
-  std::string method = loaded.notes.method;
+  std::string method = method_of(loaded);
   if (method == "qat")
     method = "QAT";
   else if (!method.empty())
@@ -40,16 +43,19 @@ std::string label_of(const LoadedModel& loaded) {
 }
 
 Row measure(const std::string& model, LoadedModel& loaded, const Options& o) {
-  const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
-  return {model,
-          label_of(loaded),
-          dtype_of(loaded.graph),
-          loaded.notes.method,
-          std::filesystem::file_size(model),
-          loaded.notes.parameters,
-          accuracy(loaded.graph, *test),
-          measure_latency(loaded.graph, loaded.notes.input_shape, 1, o.runs),
-          measure_latency(loaded.graph, loaded.notes.input_shape, 64, o.runs)};
+  const std::vector<ModelInput> inputs = o.shapes.inputs_of(loaded);
+  Row row{.model = model,
+          .label = label_of(loaded),
+          .dtype = dtype_of(loaded.graph),
+          .method = method_of(loaded),
+          .size_bytes = std::filesystem::file_size(model),
+          .parameters = parameters_of(loaded)};
+  const Images images(loaded, o.data);
+  row.no_accuracy = images.problem();
+  if (row.no_accuracy.empty()) row.accuracy = accuracy(loaded.graph, *images.open(data::Split::test));
+  row.b1 = measure_latency(loaded.graph, inputs, 1, o.runs);
+  row.b64 = measure_latency(loaded.graph, inputs, 64, o.runs);
+  return row;
 }
 
 std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " ± ", std_text(l, 1)); }
@@ -59,6 +65,7 @@ void run(const Options& o) {
   detail::TextTable table(
       {"model", "dtype", "size (MB)", "parameters", "accuracy (%)", "batch 1 (us)", "batch 64 (us)", "file"});
   nlohmann::json rows = nlohmann::json::array();
+  std::string why_not;
   std::vector<LoadedModel> loaded;
   for (const std::string& model : o.models) loaded.push_back(load(model));
   ProgressBar bar("measuring", static_cast<int64_t>(o.models.size()));
@@ -66,21 +73,22 @@ void run(const Options& o) {
     bar.update(static_cast<int64_t>(i), o.models[i]);
     const Row r = measure(o.models[i], loaded[i], o);
     table.add({r.label, r.dtype, fixed(static_cast<double>(r.size_bytes) / 1e6, 3), with_commas(r.parameters),
-               fixed(100 * r.accuracy, 2), latency_text(r.b1), latency_text(r.b64), r.model});
+               r.accuracy ? fixed(100 * *r.accuracy, 2) : "-", latency_text(r.b1), latency_text(r.b64), r.model});
+    if (!r.accuracy) why_not += str("no accuracy: ", detail::printable(r.no_accuracy), '\n');
     rows.push_back({{"model", r.model},
                     {"label", r.label},
                     {"dtype", r.dtype},
                     {"method", r.method},
                     {"size_bytes", r.size_bytes},
                     {"parameters", r.parameters},
-                    {"accuracy", r.accuracy},
+                    {"accuracy", r.accuracy ? nlohmann::json(*r.accuracy) : nlohmann::json()},
                     {"latency_b1_us", r.b1.mean_us},
                     {"latency_b1_std_us", std_json(r.b1)},
                     {"latency_b64_us", r.b64.mean_us},
                     {"latency_b64_std_us", std_json(r.b64)}});
   }
   bar.finish();
-  o.common.out() << table.str();
+  o.common.out() << table.str() << why_not;
   o.common.write_json({{"rows", rows}});
 }
 
@@ -89,9 +97,13 @@ void run(const Options& o) {
 void add_compare(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("compare", "Size, accuracy and latency of models, a row each");
+  command->footer(
+      "Examples:\n"
+      "  thimble compare mlp.safetensors mlp.int8.safetensors");
   o->common.add_to(*command);
   command->add_option("models", o->models, "Checkpoints")->required()->type_name("MODEL...");
-  command->add_option("--data", o->data, "Folder of the dataset's files");
+  o->data.add_to(*command);
+  o->shapes.add_to(*command);
   command->add_option("--runs", o->runs, "Timed runs; a standard deviation needs two")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));

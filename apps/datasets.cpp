@@ -1,5 +1,8 @@
 #include "apps/datasets.h"
 
+#include <algorithm>
+
+#include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/serialization/checksums.h>
@@ -35,13 +38,23 @@ const std::vector<std::string>& dataset_names() {
   return names;
 }
 
-std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
-                                          const data::Preprocessing& preprocessing) {
-  for (const Entry& entry : entries())
-    if (entry.name == name) return entry.open(folder.empty() ? entry.folder : folder, split, preprocessing);
+void check_dataset_name(const std::string& name) {
+  if (std::ranges::count(dataset_names(), name) > 0) return;
   std::string known;
   for (const std::string& each : dataset_names()) known += (known.empty() ? "" : ", ") + each;
   throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", known));
+}
+
+std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
+                                          const data::Preprocessing& preprocessing) {
+  check_dataset_name(name);
+  const Entry& entry = *std::ranges::find(entries(), name, &Entry::name);
+  return entry.open(folder.empty() ? entry.folder : folder, split, preprocessing);
+}
+
+std::string checksum_text(const data::MNIST& dataset) {
+  const uint32_t sum = detail::crc32_of(dataset.labels(), detail::crc32_of(dataset.pixels()));
+  return str(with_commas(dataset.size()), " images, checksum ", sum);
 }
 
 std::string fingerprint(const data::Dataset& dataset) {

@@ -7,7 +7,7 @@
 
 #include "apps/calibration.h"
 #include "apps/command.h"
-#include "apps/notes.h"
+#include "apps/images.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -23,7 +23,8 @@ using quant::TensorError;
 
 struct Options {
   Common common;
-  std::string model, quantized, data;
+  std::string model, quantized;
+  DataOptions data;
   int64_t images = 512;
 };
 
@@ -70,14 +71,14 @@ void check_same_model(const Options& o, const Notes& a, const Notes& b) {
 void run(const Options& o) {
   o.common.apply({o.model, o.quantized});
   const LoadedModel loaded = load(o.model), other = load(o.quantized);
-  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
-  check(other.notes.method != "baseline", detail::quote_path(o.quantized),
+  check(method_of(loaded) == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
+  check(method_of(other) != "baseline", detail::quote_path(o.quantized),
         " is not quantized; give a quantized model second");
-  check_same_model(o, loaded.notes, other.notes);
-  const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
+  check_same_model(o, loaded.need_notes(), other.need_notes());
+  const auto train = Images(loaded, o.data).open(data::Split::train);
   const std::vector<Tensor> batches = calibration_batches(*train, o.images);
   nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
-  if (other.notes.equalized) fused = quant::cross_layer_equalization(fused);  // which computes the same
+  if (other.notes->equalized) fused = quant::cross_layer_equalization(fused);  // which computes the same
   const auto values = quant::quantization_error(fused, other.graph, batches);
   check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),
         " have no layer in common; give a model and its quantized form");
@@ -94,13 +95,16 @@ void add_errors(CLI::App& app) {
       "errors",
       "How far a quantized model's values are from the float model's, layer by layer; of one made with "
       "--method qat, also what training changed");
+  command->footer(
+      "Examples:\n"
+      "  thimble errors mlp.safetensors mlp.int8.safetensors");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("FLOAT");
   command->add_option("quantized", o->quantized, "What was made of it")->required()->type_name("QUANTIZED");
   command->add_option("--images", o->images, "Training images to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));
-  command->add_option("--data", o->data, "Folder of the dataset's files");
+  o->data.add_to(*command);
   command->callback([o] { run(*o); });
 }
 

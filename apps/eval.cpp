@@ -4,8 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
-#include "apps/datasets.h"
-#include "apps/notes.h"
+#include "apps/images.h"
 #include "apps/numbers.h"
 #include "apps/warning.h"
 #include <thimble/core/text.h>
@@ -17,18 +16,20 @@ namespace {
 
 struct Options {
   Common common;
-  std::string model, dataset, data;
+  std::string model;
+  DataOptions data;
   int64_t batch_size = 256;
 };
 
 void run(const Options& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
-  const std::string dataset = o.dataset.empty() ? loaded.notes.dataset : o.dataset;
-  const auto test = open_images(loaded.notes, dataset, o.data, data::Split::test);
+  const Images images(loaded, o.data);
+  const auto test = images.open(data::Split::test);
   const Evaluation result = evaluate(loaded.graph, *test, o.batch_size);
-  o.common.out() << detail::printable(o.model) << " on " << dataset << ": accuracy " << fixed(100 * result.accuracy, 2)
-                 << " %, loss " << fixed(result.loss, 4) << ", " << with_commas(result.images) << " images\n";
+  o.common.out() << detail::printable(o.model) << " on " << images.dataset() << ": accuracy "
+                 << fixed(100 * result.accuracy, 2) << " %, loss " << fixed(result.loss, 4) << ", "
+                 << with_commas(result.images) << " images\n";
   if (!std::isfinite(result.loss))
     warn(
         "the loss is no finite number: the model has diverged, or its file is damaged, which thimble inspect --verify "
@@ -41,11 +42,13 @@ void run(const Options& o) {
 void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a model on a test set");
+  command->footer(
+      "Examples:\n"
+      "  thimble eval mlp.safetensors\n"
+      "  thimble eval mlp.safetensors --data data/mnist --batch-size 1000");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
-  command->add_option("--dataset", o->dataset, "Dataset [what the model was trained on]")
-      ->check(CLI::IsMember(dataset_names()));
-  command->add_option("--data", o->data, "Folder of the dataset's files");
+  o->data.add_to(*command);
   command->add_option("--batch-size", o->batch_size, "Images at a time")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));

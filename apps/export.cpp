@@ -5,7 +5,6 @@
 
 #include "apps/command.h"
 #include "apps/exported_arrays.h"
-#include "apps/notes.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -43,6 +42,9 @@ void add_export(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("export", "A model's weights, biases, scales and zero points as arrays for other programs");
+  command->footer(
+      "Examples:\n"
+      "  thimble export mlp.int8.safetensors --format npz --out mlp.npz");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
   command->add_option("--format", o->format, "npz: NumPy arrays, numpy.load(FILE) in Python")

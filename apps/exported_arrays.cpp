@@ -4,6 +4,7 @@
 #include <set>
 
 #include <thimble/core/text.h>
+#include <thimble/nn/graph/sample.h>
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/weight_only_linear.h>
@@ -28,14 +29,6 @@ NDArray table_of_pixels(const nn::Graph& graph, const data::Preprocessing& prepr
   const auto users = graph.users(inputs.at(0));
   const bool quantized = inputs.size() == 1 && users.size() == 1 && graph.is_layer(users[0], "Quantize");
   return quantized ? graph.layer(users[0])(Tensor(values)).data() : values;
-}
-
-// int8 or uint8 [out, ...], of layers whose state holds integers that may be packed; else undefined.
-NDArray unpacked_weight(const nn::Module& layer) {
-  if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) return product->weights().unpacked();
-  if (const auto* product = dynamic_cast<const quant::DynamicProduct*>(&layer)) return product->weights().unpacked();
-  if (const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer)) return linear->unpacked();
-  return {};
 }
 
 class Exporter {
@@ -109,16 +102,29 @@ class Exporter {
 
 }  // namespace
 
+NDArray unpacked_weight(const nn::Module& layer) {
+  if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) return product->weights().unpacked();
+  if (const auto* product = dynamic_cast<const quant::DynamicProduct*>(&layer)) return product->weights().unpacked();
+  if (const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer)) return linear->unpacked();
+  return {};
+}
+
 NamedArrays exported_arrays(const LoadedModel& model, const std::string& graph_json) {
-  const auto& [graph, notes] = model;
   Exporter exporter;
   exporter.add("graph.json", bytes_of(graph_json));
-  exporter.add("input.shape", NDArray::from_vector(notes.input_shape.to_vector()).to(DType::int32));
-  exporter.add("input.crop", int32_scalar(notes.preprocessing.crop));
-  exporter.add("input.pad", int32_scalar(notes.preprocessing.pad));
-  exporter.add("input.channels", int32_scalar(notes.preprocessing.channels));
-  exporter.add("input.table", table_of_pixels(graph, notes.preprocessing));
-  for (const nn::Node* node : graph.nodes()) exporter.add_node(graph, node);
+  const auto inputs = model.graph.inputs();
+  const auto sample = inputs.size() == 1 ? nn::sample_of(*inputs[0]) : std::nullopt;
+  const std::optional<Shape> noted = model.notes ? model.notes->input_shape : std::nullopt;
+  if (sample || noted)
+    exporter.add("input.shape", NDArray::from_vector((sample ? sample->shape : *noted).to_vector()).to(DType::int32));
+  if (model.notes) {
+    const data::Preprocessing& preprocessing = model.notes->preprocessing;
+    exporter.add("input.crop", int32_scalar(preprocessing.crop));
+    exporter.add("input.pad", int32_scalar(preprocessing.pad));
+    exporter.add("input.channels", int32_scalar(preprocessing.channels));
+    exporter.add("input.table", table_of_pixels(model.graph, preprocessing));
+  }
+  for (const nn::Node* node : model.graph.nodes()) exporter.add_node(model.graph, node);
   return exporter.take();
 }
 

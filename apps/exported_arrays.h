@@ -5,16 +5,18 @@
 #include <utility>
 #include <vector>
 
-#include "apps/notes.h"
+#include "apps/loaded_model.h"
 #include <thimble/core/ndarray.h>
 
 namespace thimble::apps {
 
 /// In this order:
 /// - "graph.json", uint8: the text of the graph, as `thimble inspect` shows it: nodes, layers and their attributes.
-/// - "input.shape", "input.crop", "input.pad", "input.channels", int32: see data::Preprocessing.
-/// - "input.table" [256]: what each value of a pixel becomes, float32; or uint8, after the graph's first layer, where
-///   that is Quantize.
+/// - "input.shape", int32: without the batch; of a model with one input, if its file says.
+/// - "input.crop", "input.pad", "input.channels", int32: see data::Preprocessing; if the file says how images are
+///   prepared, as those of `thimble train` do.
+/// - "input.table" [256], with them: what each value of a pixel becomes, float32; or uint8, after the graph's first
+///   layer, where that is Quantize.
 /// - For each layer, in the order of the graph, under "<layer>.": its tensors, and those of its attributes that are
 ///   scales (float32), zero points, bits and sizes of groups (int32), and "relu" (uint8).
 /// - For each product of static or trained quantization (QuantizedLinear, ...) also
@@ -42,5 +44,8 @@ namespace thimble::apps {
 ///
 /// Throws ValueError if two tensors would have one name.
 std::vector<std::pair<std::string, NDArray>> exported_arrays(const LoadedModel& model, const std::string& graph_json);
+
+/// int8 or uint8 [out, ...], not packed, of a layer with integer weights; else undefined.
+NDArray unpacked_weight(const nn::Module& layer);
 
 }  // namespace thimble::apps

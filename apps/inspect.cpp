@@ -8,6 +8,7 @@
 #include "apps/state_keeper.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
+#include <thimble/core/text_wrap.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/safetensors.h>
@@ -17,7 +18,7 @@ namespace thimble::apps {
 
 namespace {
 
-constexpr size_t kLongestText = 2000;
+constexpr size_t kLongestText = 2000, kWidth = 100;
 
 struct Options {
   Common common;
@@ -39,6 +40,15 @@ nlohmann::json nodes_of(const std::string& graph_text) {
   return graph.at("nodes");
 }
 
+// Text of a file, with a line's end; further lines are set in.
+std::string line_of(const std::string& text) {
+  constexpr size_t kIndent = 4;
+  std::string lines;
+  for (const std::string& line : detail::wrapped(detail::printable(text, kLongestText), kWidth - kIndent))
+    lines += (lines.empty() ? "" : std::string(kIndent, ' ')) + line + '\n';
+  return lines;
+}
+
 void run(const Options& o) {
   o.common.apply({o.file});
   // Before anything is printed: what a damaged file says of itself may be wrong.
@@ -53,19 +63,17 @@ void run(const Options& o) {
                         {"metadata", nlohmann::json(file.metadata)}};
   if (format_name == detail::kModelFormat) {
     const Checkpoint checkpoint = load_checkpoint(o.file);
-    out << checkpoint.graph.table() << "notes: " << detail::printable(str(checkpoint.notes), kLongestText) << "\n\n";
+    out << checkpoint.graph.table() << line_of("notes: " + str(checkpoint.notes)) << '\n';
     result["nodes"] = nodes_of(file.metadata.at("graph"));
   } else if (format_name == detail::kTrainingStateFormat) {
     const TrainingState state = load_training_state(o.file);
     out << "a training state " << detail::printable(origin_of(state), kLongestText) << "\n  learning rate=" << state.lr
         << '\n';
-    for (const auto& [name, value] : state.progress)
-      out << "  " << detail::printable(str(Attributes{{name, value}}), kLongestText) << '\n';
+    for (const auto& [name, value] : state.progress) out << "  " << line_of(str(Attributes{{name, value}}));
     out << '\n';
   } else if (!file.metadata.empty()) {
     out << "metadata\n";
-    for (const auto& [key, value] : file.metadata)
-      out << "  " << detail::printable(key + '=' + value, kLongestText) << '\n';
+    for (const auto& [key, value] : file.metadata) out << "  " << line_of(key + '=' + value);
     out << '\n';
   }
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
@@ -78,7 +86,7 @@ void run(const Options& o) {
                                  {"bytes", array.nbytes()}});
     total += array.nbytes();
   }
-  out << table.str() << "tensors: " << file.tensors.size() << ", " << with_commas(total) << " bytes\n";
+  out << table.str(kWidth) << "tensors: " << file.tensors.size() << ", " << with_commas(total) << " bytes\n";
   if (o.verify) {
     if (verified)
       out << "checksums: the header and " << file.tensors.size() << " tensors are right\n";
@@ -95,6 +103,9 @@ void add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "inspect", "A model's graph, tensors and quantization parameters; what a training state holds");
+  command->footer(
+      "Examples:\n"
+      "  thimble inspect mlp.int8.safetensors --verify");
   o->common.add_to(*command);
   command
       ->add_option("file", o->file,

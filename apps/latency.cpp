@@ -13,9 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "apps/notes.h"
 #include "apps/numbers.h"
-#include <thimble/core/random.h>
 
 extern char** environ;
 
@@ -42,16 +40,9 @@ std::optional<double> standard_deviation(const std::vector<double>& values, doub
   return std::sqrt(squares / static_cast<double>(values.size() - 1));
 }
 
-Tensor random_input(const Shape& input_shape, int64_t batch_size) {
-  Shape shape = input_shape;
-  shape.insert(0, batch_size);
-  Generator generator(1);
-  return rand(shape, generator);
-}
-
-double time_calls(nn::Graph& graph, const Tensor& input, int64_t calls) {
+double time_calls(nn::Graph& graph, const std::vector<Tensor>& inputs, int64_t calls) {
   const auto start = Clock::now();
-  for (int64_t i = 0; i < calls; ++i) graph(input);
+  for (int64_t i = 0; i < calls; ++i) graph.call(inputs);
   return microseconds_since(start) / static_cast<double>(calls);
 }
 
@@ -105,18 +96,18 @@ nlohmann::json std_json(const Latency& latency) {
   return latency.std_us ? nlohmann::json(*latency.std_us) : nlohmann::json();
 }
 
-Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batch_size, int runs) {
+Latency measure_latency(nn::Graph& graph, const std::vector<ModelInput>& inputs, int64_t batch_size, int runs) {
   constexpr double kWarmUp = 5e4, kRun = 2e5;  // microseconds
   const NoGrad guard;
-  const Tensor input = random_input(input_shape, batch_size);
+  const std::vector<Tensor> batch = random_inputs(inputs, batch_size);
   int64_t calls = 0;
   const auto start = Clock::now();
-  for (; calls < 3 || microseconds_since(start) < kWarmUp; ++calls) graph(input);
+  for (; calls < 3 || microseconds_since(start) < kWarmUp; ++calls) graph.call(batch);
   const double estimate = microseconds_since(start) / static_cast<double>(calls);
   const auto calls_a_run = std::max<int64_t>(3, static_cast<int64_t>(kRun / estimate));
 
   std::vector<double> times;
-  for (int run = 0; run < runs; ++run) times.push_back(time_calls(graph, input, calls_a_run));
+  for (int run = 0; run < runs; ++run) times.push_back(time_calls(graph, batch, calls_a_run));
   Latency latency;
   latency.mean_us = std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size());
   latency.median_us = median(times);
@@ -124,20 +115,34 @@ Latency measure_latency(nn::Graph& graph, const Shape& input_shape, int64_t batc
   return latency;
 }
 
-double measure_first_answer_ms(const std::string& model, int threads) {
+TimedAnswer timed_answer(nn::Graph& graph, const std::vector<Tensor>& inputs, int calls) {
+  const NoGrad guard;
+  TimedAnswer timed;
+  std::vector<double> times;
+  for (int i = 0; i < calls; ++i) {
+    const auto start = Clock::now();
+    timed.answer = graph.call(inputs);
+    times.push_back(microseconds_since(start));
+  }
+  timed.median_us = median(times);
+  return timed;
+}
+
+double measure_first_answer_ms(const std::string& model, const ShapeOption& shapes, int threads) {
   constexpr int kProcesses = 5;
   std::vector<std::string> arguments{kProgram, "first-answer"};
   if (threads > 0) arguments.insert(arguments.end(), {"--threads", std::to_string(threads)});
+  for (const std::string& shape : shapes.texts()) arguments.insert(arguments.end(), {"--shape", shape});
   arguments.insert(arguments.end(), {"--", model});  // a file name may begin with a dash
   std::vector<double> times;
   for (int i = 0; i < kProcesses; ++i) times.push_back(time_to_first_byte(arguments) / 1000);
   return median(times);
 }
 
-void answer_once(const std::string& model) {
+void answer_once(const std::string& model, const ShapeOption& shapes) {
   LoadedModel loaded = load(model);
   const NoGrad guard;
-  loaded.graph(random_input(loaded.notes.input_shape, 1));
+  loaded.graph.call(random_inputs(shapes.inputs_of(loaded), 1));
   check<IOError>(retry([] { return write(STDOUT_FILENO, "1", 1); }) == 1, "cannot write the answer");
 }
 

@@ -1,6 +1,7 @@
 // The thimble program: train, quantize, evaluate and compare models from the command line.
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <exception>
 #include <iostream>
 #include <iterator>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/help.h"
 #include "apps/interruption.h"
 #include <thimble/core/error.h>
 #include <thimble/core/text.h>
@@ -18,12 +20,11 @@ namespace {
 
 constexpr int kFailure = 1, kUsage = 2;
 
-constexpr const char* kExamples = R"(
-Examples:
-  thimble train --dataset mnist --model mlp --hidden 1024 --layers 2 --crop 20 --epochs 2 --out mlp.safetensors
+constexpr const char* kExamples = R"(Examples:
+  thimble train --dataset mnist --model mlp --out mlp.safetensors
   thimble quantize mlp.safetensors --method static --out mlp.int8.safetensors
   thimble compare mlp.safetensors mlp.int8.safetensors
-Every subcommand explains itself: thimble train --help)";
+Every subcommand explains itself, with examples of its own: thimble help train)";
 
 struct Subcommand {
   std::string_view name;
@@ -36,6 +37,7 @@ constexpr Subcommand kSubcommands[] = {
     {"quantize", thimble::apps::add_quantize},
     {"bench", thimble::apps::add_bench},
     {"first-answer", thimble::apps::add_first_answer},
+    {"run", thimble::apps::add_run},
     {"compare", thimble::apps::add_compare},
     {"inspect", thimble::apps::add_inspect},
     {"export", thimble::apps::add_export},
@@ -50,18 +52,42 @@ void add_subcommands(CLI::App& app, std::string_view first) {
   for (const Subcommand& subcommand : kSubcommands) subcommand.add(app);
 }
 
+// The arguments; "help train" is "train --help".
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty() || words.front() != "help") return words;
+  words.erase(words.begin());
+  words.insert(words.begin() + (words.empty() ? 0 : 1), "--help");
+  return words;
+}
+
 // One line, whatever file names and arguments hold.
 int fail(const std::string& message, int status) {
   std::cerr << "thimble: " << thimble::detail::printable(message) << '\n';
   return status;
 }
 
-// CLI11 says of what comes before a subcommand, or instead of one, that a subcommand is missing.
+// The first word that CLI11 could make nothing of: an option, rather than what may be its value. Empty: none.
+std::string unknown_word(const CLI::App& command) {
+  const std::vector<std::string> rest = command.remaining();
+  const auto option =
+      std::ranges::find_if(rest, [](const std::string& word) { return word.starts_with("-") && word != "--"; });
+  return option != rest.end() ? *option : "";
+}
+
+// CLI11 says of what comes before a subcommand, or instead of one, that a subcommand is missing; and of an option that
+// is misspelt, that another one is.
 std::string usage_problem(const CLI::App& app, const CLI::Error& error) {
+  using namespace thimble::apps;
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  const CLI::App& command = chosen.empty() ? app : *chosen.front();
   const std::vector<std::string> rest = app.remaining();
-  if (!app.get_subcommands().empty() || rest.empty()) return error.what();
-  const bool is_option = rest.front().starts_with('-');
-  return thimble::str("there is no ", is_option ? "option" : "subcommand", " '", rest.front(), "'");
+  if (chosen.empty() && !rest.empty() && !rest.front().starts_with('-'))
+    return thimble::str("there is no subcommand '", rest.front(), "'", suggestion(rest.front(), subcommand_names(app)));
+  const std::string option = unknown_word(command);
+  if (option.empty()) return error.what();
+  const std::string name = option.substr(0, option.find('='));
+  return thimble::str("there is no option '", name, "'", suggestion(name, option_names(command)));
 }
 
 std::string usage_error(const CLI::App& app, const CLI::Error& error) {
@@ -72,25 +98,31 @@ std::string usage_error(const CLI::App& app, const CLI::Error& error) {
 
 void flush_output() {
   std::cout.flush();
-  thimble::check<thimble::IOError>(std::cout.good(), "cannot write to standard output");
+  // A failure to write a line is not always told to the stream above.
+  thimble::check<thimble::IOError>(std::cout.good() && std::ferror(stdout) == 0, "cannot write to standard output");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace thimble;
+  // A line is shown when it is whole, in a pipe as on a terminal.
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   // Files that grow too large and readers that go away are errors to report, not reasons to vanish.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
   app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
+  app.formatter(apps::help_formatter());
   app.require_subcommand(1);
   app.footer(kExamples);
-  add_subcommands(app, argc > 1 ? argv[1] : "");
+  std::vector<std::string> words = words_of(argc, argv);
+  add_subcommands(app, words.empty() ? "" : words.front());
   // Subcommands run while the command line is parsed, after all of it was understood.
   try {
     try {
-      app.parse(argc, argv);
+      std::ranges::reverse(words);  // as CLI11 wants them
+      app.parse(words);
     } catch (const CLI::Success& e) {
       app.exit(e);  // prints what --help asks for
     }

@@ -1,46 +1,38 @@
-// What the program remembers in a checkpoint besides the model.
+// What the program remembers in a checkpoint besides the model: what it was trained on, and how its input is prepared.
 #pragma once
 
-#include <memory>
+#include <optional>
 #include <string>
 
-#include <thimble/nn/data/mnist.h>
-#include <thimble/serialization/checkpoint.h>
+#include <thimble/core/attributes.h>
+#include <thimble/nn/data/preprocessing.h>
 
 namespace thimble::apps {
 
+/// As `thimble train` writes them. Other programs may write them, too, so that accuracy can be measured: `dataset` and
+/// all of `preprocessing` then suffice,
+///
+///   Attributes notes{{"dataset", "mnist"}};
+///   notes.set_all("preprocessing.", preprocessing.to_attributes());
+///   save_model(graph, "net.safetensors", notes);
 struct Notes {
-  std::string model;                ///< "mlp"
-  std::string dataset;              ///< what it was trained on
-  std::string method = "baseline";  ///< or how it was quantized: "static"
-  int64_t parameters = 0;           ///< of the float model
-  data::Preprocessing preprocessing;
-  Shape input_shape;       ///< without the batch
-  bool equalized = false;  ///< whether cross-layer equalization came before quantization
+  std::string model;                       ///< "mlp"; may be empty
+  std::string dataset;                     ///< what it was trained on; may be empty
+  std::string train_data = {};             ///< checksum_text() of that, so that others can be told from it
+  std::string test_data = {};              ///< and of the test set
+  std::string method = "baseline";         ///< or how it was quantized: "static"; empty if the file does not say
+  int64_t parameters = 0;                  ///< of the float model; 0 if the file does not say
+  data::Preprocessing preprocessing = {};  ///< of images
+  std::optional<Shape> input_shape = {};   ///< without the batch; none if the file does not say
+  bool equalized = false;                  ///< whether cross-layer equalization came before quantization
 
   Attributes to_attributes() const;
-  /// Throws FormatError.
+
+  /// Whether these say anything about a dataset or about how inputs are prepared.
+  static bool are_in(const Attributes& attributes);
+  /// Throws FormatError for what is out of range or of a wrong type, and unless `preprocessing` is complete: with a
+  /// default in place of what is missing, accuracies would be wrong without a word.
   static Notes from_attributes(const Attributes& attributes);
 };
-
-struct LoadedModel {
-  nn::Graph graph;
-  Notes notes;
-};
-
-/// A dataset whose images are prepared as the model takes them. Throws ShapeError, before any image is prepared, if
-/// they then are not of the model's input shape; and what open_dataset throws.
-std::unique_ptr<data::MNIST> open_images(const Notes& notes, const std::string& dataset, const std::string& folder,
-                                         data::Split split);
-
-/// A checkpoint that this program wrote. Throws IOError, FormatError.
-LoadedModel load(const std::string& path);
-
-/// "int8" if any layer computes with integers; "int4" if the weights alone are, of 4 bits at most; else "float32".
-std::string dtype_of(const nn::Graph& graph);
-
-/// How a quantized model differs from one of 8 bits: ", 2-bit weights", ", 4 to 8-bit weights, 7-bit activations".
-/// Empty if it does not.
-std::string fewer_bits(const nn::Graph& graph);
 
 }  // namespace thimble::apps

@@ -3,21 +3,17 @@
 #include <algorithm>
 #include <iostream>
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "apps/numbers.h"
+#include "apps/terminal.h"
 #include <thimble/core/error.h>
 #include <thimble/core/text.h>
+#include <thimble/core/text_wrap.h>
 
 namespace thimble::apps {
 
 namespace {
-
-size_t terminal_width() {
-  winsize size{};
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
 
 std::string minutes(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
@@ -25,7 +21,28 @@ std::string minutes(double seconds) {
   return std::to_string(s / 60) + (rest.size() < 2 ? ":0" : ":") + rest;
 }
 
+// The figures that fit, most important first; two blanks separate them.
+std::string fitting(const std::string& figures, size_t width) {
+  std::string text = figures;
+  while (detail::text_width(text) > width) {
+    const size_t gap = text.rfind("  ");
+    if (gap == std::string::npos) return detail::wrapped(text, width).front();
+    text.resize(gap);
+  }
+  return text;
+}
+
 }  // namespace
+
+std::string progress_line(const std::string& title, double part, const std::string& figures, size_t width) {
+  constexpr size_t kMostCells = 24, kFewestCells = 4;
+  const std::string text = str(fixed(100 * part, 0), "%  ", figures);
+  const size_t taken = detail::text_width(title) + detail::text_width(text) + 4;  // " [" and "] "
+  if (taken + kFewestCells > width) return fitting(title + ' ' + text, width);
+  const size_t cells = std::min(kMostCells, width - taken),
+               full = static_cast<size_t>(part * static_cast<double>(cells));
+  return str(title, " [", std::string(full, '#'), std::string(cells - full, '.'), "] ", text);
+}
 
 ProgressBar::ProgressBar(std::string title, int64_t total)
     : title_(std::move(title)), total_(std::max<int64_t>(total, 1)), visible_(isatty(STDERR_FILENO) == 1) {}
@@ -37,14 +54,10 @@ void ProgressBar::update(int64_t done, const std::string& text) {
   last_ = now;
   const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total_));
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  const std::string left = part > 0 ? str("  ", minutes(elapsed * (1 - part) / part), " left") : "";
-  constexpr int kCells = 24;
-  const int full = static_cast<int>(part * kCells);
-  std::string line = str(title_, " [", std::string(static_cast<size_t>(full), '#'),
-                         std::string(static_cast<size_t>(kCells - full), '.'), "] ", fixed(100 * part, 0), "%  ",
-                         detail::printable(text), left);
+  const std::string left = part > 0 ? minutes(elapsed * (1 - part) / part) + " left  " : "";
   // A line that wraps could not be drawn over.
-  line.resize(std::min(line.size(), terminal_width() - 1));
+  const std::string line =
+      progress_line(title_, part, left + detail::printable(text), terminal_width(STDERR_FILENO) - 1);
   std::cerr << "\r\x1b[K" << line << std::flush;
   drawn_ = true;
 }

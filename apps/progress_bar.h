@@ -2,10 +2,15 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace thimble::apps {
+
+/// "epoch 1/2 [###...] 50%  0:07 left  loss 0.1234" in at most `width` characters: the bar becomes shorter and then
+/// goes before figures do, and those the last ones first. Two blanks separate figures; part is 0 to 1.
+std::string progress_line(const std::string& title, double part, const std::string& figures, size_t width);
 
 class ProgressBar {
  public:

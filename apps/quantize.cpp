@@ -1,11 +1,12 @@
 // thimble quantize
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
-#include "apps/notes.h"
+#include "apps/images.h"
 #include "apps/numbers.h"
 #include "apps/quantize_methods.h"
 #include "apps/training_run.h"
@@ -18,7 +19,8 @@ namespace {
 
 struct Options {
   Common common;
-  std::string model, data, out;
+  std::string model, out;
+  DataOptions data;
   QuantizeOptions quantize;
 };
 
@@ -38,6 +40,7 @@ void check_method(const CLI::App& command, const std::string& method) {
                                                            {"--equalize", "static"},
                                                            {"--adaround", "static"},
                                                            {"--bias-correction", "static"},
+                                                           {"--calibration", "static"},
                                                            {"--budget", "static"},
                                                            {"--target-accuracy", "static"},
                                                            {"--lsq", "qat"},
@@ -55,6 +58,15 @@ void check_granularity(const CLI::App& command, const QuantizeOptions& q) {
     throw CLI::ValidationError("--group-size", str("is for --granularity group, not ", q.granularity));
 }
 
+// The search for bits compares accuracies, for which there must be a dataset.
+void check_calibration(const CLI::App& command, QuantizeOptions& q) {
+  if (q.calibration.empty()) return;
+  for (const char* option : {"--budget", "--target-accuracy"})
+    if (command.count(option) > 0)
+      throw CLI::ValidationError("--calibration", str("cannot go with ", option, ", which needs the dataset's images"));
+  if (command.count("--calibration-images") == 0) q.calibration_images = std::numeric_limits<int64_t>::max();
+}
+
 nlohmann::json json_of(const quant::ConversionReport& report) {
   nlohmann::json layers = nlohmann::json::array();
   for (const quant::LayerReport& layer : report)
@@ -68,15 +80,14 @@ nlohmann::json json_of(const quant::ConversionReport& report) {
 }
 
 void run(const Options& o) {
-  o.common.apply({o.model}, o.out, o.quantize.states.save);
-  LoadedModel loaded = load(o.model);
-  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
-  loaded.notes.method = o.quantize.method;
-  loaded.notes.equalized = o.quantize.equalize;
-  const Images images{
-      [&](data::Split split) { return open_images(loaded.notes, loaded.notes.dataset, o.data, split); }};
-  const QuantizedModel quantized = quantized_model(loaded, images, o.quantize, o.common.out());
-  save_trained(quantized.graph, o.out, loaded.notes.to_attributes(), quantized.advice);
+  std::vector<std::string> inputs{o.model};
+  if (!o.quantize.calibration.empty()) inputs.push_back(o.quantize.calibration);
+  o.common.apply(inputs, o.out, o.quantize.states.save);
+  const LoadedModel loaded = load(o.model);
+  check_is_float(loaded);
+  const QuantizedModel quantized = quantized_model(loaded, Images(loaded, o.data), o.quantize, o.common.out());
+  save_trained(quantized.graph, o.out, quantized_notes(loaded, o.quantize.method, o.quantize.equalize),
+               quantized.advice);
 
   const auto float_size = std::filesystem::file_size(o.model), size = std::filesystem::file_size(o.out);
   if (quantized.within) print_frontier(o.common.out(), *quantized.within);
@@ -144,6 +155,11 @@ void add_static_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--calibration-images", q.calibration_images, "static: training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));
+  command
+      .add_option("--calibration", q.calibration,
+                  "static: calibrate on this array instead, whose first dimension counts the samples; .npz: on the one "
+                  "that is named as the input. --calibration-images: on the first so many [all]")
+      ->type_name("FILE.npy|FILE.npz");
   command.add_flag("--equalize", q.equalize, "static: even the ranges of weights across layers first (CLE)");
   CLI::Option* adaround = command.add_flag("--adaround", q.adaround, "static: learn which way each weight is rounded");
   command.add_option("--adaround-iterations", q.adaround_iterations, "static: steps of --adaround for each layer")
@@ -177,16 +193,23 @@ void add_training_options(CLI::App& command, QuantizeOptions& q) {
 void add_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("quantize", "Fuse and quantize a model");
+  command->footer(
+      "Examples:\n"
+      "  thimble quantize mlp.safetensors --method static --out mlp.int8.safetensors\n"
+      "  thimble quantize mlp.safetensors --method qat --weight-bits 4 --epochs 2 --out mlp.int4.safetensors\n"
+      "  thimble quantize mlp.safetensors --budget 500KB --out small.safetensors\n"
+      "  thimble quantize net.safetensors --calibration samples.npy --out net.int8.safetensors");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   add_method_options(*command, o->quantize);
   add_static_options(*command, o->quantize);
   add_training_options(*command, o->quantize);
-  command->add_option("--data", o->data, "Folder of the dataset's files");
+  o->data.add_to(*command);
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o, command] {
     check_method(*command, o->quantize.method);
     check_granularity(*command, o->quantize);
+    check_calibration(*command, o->quantize);
     run(*o);
   });
 }

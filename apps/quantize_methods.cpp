@@ -4,10 +4,12 @@
 
 #include "apps/calibration.h"
 #include "apps/datasets.h"
+#include "apps/input_arrays.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include "apps/training_run.h"
 #include <thimble/core/ops/reduce.h>
+#include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/nn/training/optim/schedule.h>
@@ -83,7 +85,10 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
                                const QuantizeOptions& o, std::ostream& out) {
   nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping_for(o), {.learned_step_size = o.lsq});
   optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
-  data::DataLoader loader(train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
+  data::DataLoader loader(train, {.batch_size = o.batch_size,
+                                  .shuffle = true,
+                                  .seed = o.seed,
+                                  .limit = images_an_epoch(loaded.graph, train.size(), o.batch_size, out)});
   const int64_t steps = o.epochs * loader.size();
   const optim::Schedule schedule = optim::cosine(steps);
   // Not the first step: observers have seen nothing before it.
@@ -129,7 +134,7 @@ WithinBudget within_budget(const LoadedModel& loaded, const nn::Graph& fused, co
                            const data::Dataset& test, const QuantizeOptions& o) {
   BudgetSearch search{mapping_for(o), {"minmax", "mse"}, o.calibration_images};
   if (!o.weight_observer.empty()) search.weight_observers = {o.weight_observer};
-  return choose_within(o.budget, fused, search, loaded.notes, train, test);
+  return choose_within(o.budget, fused, search, quantized_notes(loaded, o.method, o.equalize), train, test);
 }
 
 // Of the model as it will be saved: other passes may have changed what the search has measured.
@@ -141,8 +146,17 @@ double accuracy_within(nn::Graph& graph, const data::Dataset& test, const Quanti
   return found;
 }
 
+// Arrays of the user's own need neither notes nor a dataset.
+std::unique_ptr<data::MNIST> calibration_images(const LoadedModel& loaded, const Images& sets,
+                                                const QuantizeOptions& o) {
+  if (!o.calibration.empty()) return nullptr;
+  check<FormatError>(loaded.notes.has_value(), detail::quote_path(loaded.path),
+                     " names no images to calibrate on: give --calibration FILE.npy (", loaded.no_notes, ")");
+  return sets.open(data::Split::train);
+}
+
 QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
-  const auto train = sets.open(data::Split::train);
+  const auto train = calibration_images(loaded, sets, o);
   nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
   if (o.equalize) fused = quant::cross_layer_equalization(fused);
   QuantizedModel quantized;
@@ -150,9 +164,15 @@ QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, co
   if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
   nn::Graph prepared =
       quant::prepare(fused, quantized.within ? quantized.within->chosen.choice.mapping : mapping_for(o));
-  calibrate(prepared, *train, o.calibration_images);
   std::vector<Tensor> images;
-  if (o.adaround || o.bias_correction) images = calibration_batches(*train, o.calibration_images);
+  if (!train)
+    images = sample_batches(loaded, o.calibration, o.calibration_images);
+  else if (o.adaround || o.bias_correction)
+    images = calibration_batches(*train, o.calibration_images);
+  if (train)
+    calibrate(prepared, *train, o.calibration_images);
+  else
+    run_on(prepared, images);
   if (o.adaround)
     prepared = quant::adaround(
         prepared, images,

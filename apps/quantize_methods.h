@@ -1,16 +1,13 @@
 // What `thimble quantize` can do to a model, one function a method.
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
 
 #include "apps/budget.h"
-#include "apps/notes.h"
+#include "apps/images.h"
 #include "apps/state_keeper.h"
-#include <thimble/nn/data/mnist.h>
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/quantize.h>
 
@@ -24,6 +21,7 @@ struct QuantizeOptions {
   double percentile = quant::QConfig().percentile;
   // static
   int64_t calibration_images = 512;
+  std::string calibration;  ///< a file of arrays to calibrate on, instead of images; empty: none
   bool equalize = false, adaround = false, bias_correction = false;
   int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
   Budget budget;
@@ -44,13 +42,8 @@ struct QuantizedModel {
   std::string advice = {};                  ///< of qat: how to go on if the model cannot be saved, see StateKeeper
 };
 
-/// The method's datasets are opened when it needs them.
-struct Images {
-  std::function<std::unique_ptr<data::MNIST>(data::Split)> open;
-};
-
-/// Quantizes a float model as the options say, with progress on the terminal and a line an epoch of training on `out`.
-/// Throws what the passes throw.
+/// Quantizes a float model as the options say, opening datasets where the method needs them, with progress on the
+/// terminal and a line an epoch of training on `out`. Throws what the passes throw.
 QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, const QuantizeOptions& options,
                                std::ostream& out);
 

@@ -5,8 +5,8 @@
 
 #include "apps/calibration.h"
 #include "apps/command.h"
+#include "apps/images.h"
 #include "apps/latency.h"
-#include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
 #include <thimble/core/text.h>
@@ -21,7 +21,8 @@ using quant::LayerSensitivity;
 
 struct Options {
   Common common;
-  std::string model, mode = "one", observer = "minmax", data;
+  std::string model, mode = "one", observer = "minmax";
+  DataOptions data;
   int64_t calibration_images = 512, images = -1, batch_size = 64;
   int weight_bits = 8, activation_bits = 8, runs = 3;
 
@@ -43,12 +44,11 @@ struct Measured {
 };
 
 Measured measure(LoadedModel& loaded, const Options& o) {
-  const auto train = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::train);
-  const auto test = open_images(loaded.notes, loaded.notes.dataset, o.data, data::Split::test);
+  const Images sets(loaded, o.data);
+  const auto train = sets.open(data::Split::train), test = sets.open(data::Split::test);
+  const std::vector<ModelInput> inputs = ShapeOption().inputs_of(loaded);
   const std::vector<Tensor> batches = calibration_batches(*train, o.calibration_images);
-  const auto latency_of = [&](nn::Graph& graph) {
-    return measure_latency(graph, loaded.notes.input_shape, o.batch_size, o.runs);
-  };
+  const auto latency_of = [&](nn::Graph& graph) { return measure_latency(graph, inputs, o.batch_size, o.runs); };
   quant::CalibratedGraph calibrated(loaded.graph, mapping_for(o), [&](nn::Graph& g) { run_on(g, batches); });
   nn::Graph reference = calibrated.reference().clone();
   Measured measured;
@@ -109,7 +109,7 @@ nlohmann::json to_json(const Measured& m, const Options& o) {
 void run(const Options& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
-  check(loaded.notes.method == "baseline", detail::quote_path(o.model), " is quantized already; give the float model");
+  check_is_float(loaded);
   const Measured measured = measure(loaded, o);
   print(o.common.out(), measured, o);
   o.common.write_json(to_json(measured, o));
@@ -121,6 +121,9 @@ void add_sensitivity(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("sensitivity", "What each layer's quantization costs in accuracy and gains in time");
+  command->footer(
+      "Examples:\n"
+      "  thimble sensitivity mlp.safetensors --weight-bits 4 --mode one");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   command->add_option("--mode", o->mode, "one: this layer alone is quantized; all-but-one: all others are")
@@ -145,7 +148,7 @@ void add_sensitivity(CLI::App& app) {
   command->add_option("--runs", o->runs, "Timed runs for each latency")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));
-  command->add_option("--data", o->data, "Folder of the dataset's files");
+  o->data.add_to(*command);
   command->callback([o] { run(*o); });
 }
 

@@ -112,7 +112,6 @@ StateKeeper::StateKeeper(const StateOptions& options, const Attributes& settings
   check<ValueError>(same_folder(options_.save, options_.resume) || !has_training_states(options_.save), "--save-state ",
                     detail::quote_path(options_.save),
                     " holds states of a run already: go on with it by --resume, or name another folder");
-  interruption_.emplace();
 }
 
 std::string origin_of(const TrainingState& state) {
@@ -175,20 +174,21 @@ void StateKeeper::compare_conditions(const FoundTrainingState& found) {
 }
 
 void StateKeeper::after_step(int64_t step, const TrainingProgress& progress) {
-  if (!folder_) return;
-  if (const int signal = interruption_->signal()) stop(signal, step, progress);
-  if (step % options_.every == 0) saving([&] { save(step, progress); }, "training goes on");
+  if (const int signal = interruption_.signal()) stop(signal, step, progress);
+  if (folder_ && step % options_.every == 0) saving([&] { save(step, progress); }, "training goes on");
 }
 
 // Whoever has sent the signal shall see by the status that it was obeyed, saved or not.
 void StateKeeper::stop(int signal, int64_t step, const TrainingProgress& progress) {
+  const std::string stopped = str("stopped by ", Interruption::name(signal), " after ", progress.described());
+  if (!folder_)
+    throw Interrupted(signal, stopped + "; nothing was saved: with --save-state DIR a run can be gone on with");
   // The first may be the problem of an earlier state, with this one written nevertheless.
   const std::string before = problem_of([&] { save(step, progress); });
   if (!before.empty()) warn(before);
   const std::string last = problem_of([&] { folder_->flush(); });
   const std::string problem = last.empty() ? "" : "; a state could not be saved: " + last;
-  throw Interrupted(signal,
-                    str("stopped by ", Interruption::name(signal), " after ", progress.described(), problem, advice()));
+  throw Interrupted(signal, stopped + problem + advice());
 }
 
 void StateKeeper::finish(int64_t step, const TrainingProgress& progress) {

@@ -33,8 +33,7 @@ struct StateOptions {
 /// that this program has not saved. Throws FormatError.
 std::string origin_of(const TrainingState& state);
 
-/// Saves the state of a run now and then, and where a signal ends it. Takes note of signals as long as it lives, if it
-/// saves at all.
+/// Saves the state of a run now and then, and where a signal ends it. Takes note of signals as long as it lives.
 class StateKeeper {
  public:
   /// What belongs to the run; all must outlive the keeper. `settings` are its options by name: it only goes on from a
@@ -49,7 +48,8 @@ class StateKeeper {
   TrainingProgress resume(int64_t epochs, int64_t steps);
 
   /// To be called after each step, whose number counts from the start of the run. Throws Interrupted if a signal has
-  /// come, when the state is saved or could not be; IOError for an error of saving only if --on-save-error says stop.
+  /// come, when the state is saved, could not be, or was not to be; IOError for an error of saving only if
+  /// --on-save-error says stop.
   void after_step(int64_t step, const TrainingProgress& progress);
 
   /// How to go on, to be added to an error: "; go on with ..."; empty if no state is saved.
@@ -74,7 +74,7 @@ class StateKeeper {
   optim::Optimizer& optimizer_;
   std::ostream& out_;
   std::optional<TrainingStateFolder> folder_;
-  std::optional<Interruption> interruption_;
+  Interruption interruption_;
 };
 
 }  // namespace thimble::apps

@@ -93,13 +93,21 @@ void run(const Options& o) {
   manual_seed(o.seed);
   const auto model = make_model(o.model, train->image_shape());
   const auto optimizer = make_optimizer(o, model->parameters());
-  data::DataLoader loader(*train, {.batch_size = o.batch_size, .shuffle = true, .seed = o.seed});
-  const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
-
-  const Notes notes{o.model.name, o.dataset, "baseline", model->num_parameters(), preprocessing, train->image_shape()};
+  const Notes notes{.model = o.model.name,
+                    .dataset = o.dataset,
+                    .train_data = checksum_text(*train),
+                    .test_data = checksum_text(*test),
+                    .parameters = model->num_parameters(),
+                    .preprocessing = preprocessing,
+                    .input_shape = train->image_shape()};
   std::ostream& out = o.common.out();
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
+  data::DataLoader loader(*train, {.batch_size = o.batch_size,
+                                   .shuffle = true,
+                                   .seed = o.seed,
+                                   .limit = images_an_epoch(*model, train->size(), o.batch_size, out)});
+  const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
   StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
   const RunHooks hooks{
       .before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
@@ -120,6 +128,11 @@ void run(const Options& o) {
 void add_train(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Train a model from scratch, evaluate it after each epoch, save it");
+  command->footer(
+      "Examples:\n"
+      "  thimble train --dataset mnist --model mlp --hidden 1024 --layers 2 --crop 20 --out mlp.safetensors\n"
+      "  thimble train --dataset fashion-mnist --model resnet9 --epochs 5 --out resnet9.safetensors\n"
+      "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
   command->add_option("--data", o->data,

@@ -14,8 +14,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+Tensor logits_of(nn::Module& model, const data::Batch& batch) {
+  try {
+    return model(batch.images);
+  } catch (const ValueError& e) {  // batch normalization of one pixel
+    if (batch.labels.shape(0) > 1) throw;
+    throw ValueError(str(e.what(), "; the batch is one image: take a --batch-size of 2 or more"));
+  }
+}
+
 void train_step(nn::Module& model, optim::Optimizer& optimizer, const data::Batch& batch, EpochResult& epoch) {
-  const Tensor logits = model(batch.images);
+  const Tensor logits = logits_of(model, batch);
   const Tensor loss = cross_entropy(logits, batch.labels);
   optimizer.zero_grad();
   loss.backward();

@@ -1,9 +1,23 @@
 #include "apps/training_run.h"
 
+#include <algorithm>
+
+#include "apps/numbers.h"
+#include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {
+
+int64_t images_an_epoch(const nn::Module& model, int64_t images, int64_t batch_size, std::ostream& out) {
+  const auto modules = model.named_modules();
+  const bool normalizes = std::ranges::any_of(
+      modules, [](const auto& module) { return dynamic_cast<const nn::BatchNorm*>(module.second) != nullptr; });
+  if (!normalizes || images <= batch_size || images % batch_size != 1) return images;
+  out << "each epoch leaves out one of the " << with_commas(images)
+      << " images: batch normalization cannot learn from a last batch of one\n";
+  return images - 1;
+}
 
 void train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoader& loader, const data::Dataset& test,
                   int64_t epochs, StateKeeper& states, const RunHooks& hooks, TrainingProgress& progress) {

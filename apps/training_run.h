@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <ostream>
 #include <string>
 
 #include "apps/state_keeper.h"
@@ -19,6 +20,11 @@ struct RunHooks {
   /// Called when an epoch is over and evaluated.
   std::function<void(const std::string& title, const EpochRecord&)> after_epoch;
 };
+
+/// How many of the images an epoch takes in such batches: all, but for the one that a last batch would be of. Batch
+/// normalization cannot learn from a single value a channel, which is what it sees of one image of a pixel, and its
+/// running statistics gain nothing from one image of any size. Says so on `out`.
+int64_t images_an_epoch(const nn::Module& model, int64_t images, int64_t batch_size, std::ostream& out);
 
 /// Trains the model for as many epochs as are left after `progress`, evaluates it after each, and saves states. Throws
 /// as StateKeeper and train_epoch() do.

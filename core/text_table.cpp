@@ -1,14 +1,19 @@
 #include <algorithm>
+#include <numeric>
 
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
+#include <thimble/core/text_wrap.h>
 
 namespace thimble::detail {
 
 namespace {
 
-size_t width(const std::string& text) {  // characters of UTF-8 text
-  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+constexpr size_t kGap = 2;  // blanks between columns
+
+std::string without_trailing_blanks(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
 }
 
 }  // namespace
@@ -19,23 +24,41 @@ void TextTable::add(std::vector<std::string> row) {
   rows_.push_back(std::move(row));
 }
 
-std::string TextTable::str() const {
+std::vector<size_t> TextTable::widths_within(size_t width) const {
   std::vector<size_t> widths(rows_.front().size());
   for (const auto& row : rows_)
-    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(row[c]));
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], text_width(row[c]));
+  size_t total = std::accumulate(widths.begin(), widths.end(), kGap * (widths.size() - 1));
+  for (; total > width; --total) {
+    size_t& widest = *std::ranges::max_element(widths);
+    if (widest <= 1) break;
+    --widest;
+  }
+  return widths;
+}
+
+std::string TextTable::str(size_t width) const {
+  const std::vector<size_t> widths = widths_within(width);
   std::string out;
   for (size_t r = 0; r < rows_.size(); ++r) {
-    std::string line, rule;
-    for (size_t c = 0; c < rows_[r].size(); ++c) {
-      const std::string blanks(widths[c] - width(rows_[r][c]), ' ');
-      const bool left = c == 0 || others_ == Align::left;
-      if (c > 0) line += "  ";
-      line += left ? rows_[r][c] + blanks : blanks + rows_[r][c];
-      rule += std::string(widths[c] + (c ? 2 : 0), '-');
+    std::vector<std::vector<std::string>> cells;  // each in lines
+    size_t height = 0;
+    for (size_t c = 0; c < widths.size(); ++c) {
+      cells.push_back(wrapped(rows_[r][c], widths[c]));
+      height = std::max(height, cells.back().size());
     }
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + '\n';
-    if (r == 0) out += rule + '\n';
+    for (size_t i = 0; i < height; ++i) {
+      std::string line;
+      for (size_t c = 0; c < cells.size(); ++c) {
+        const std::string text = i < cells[c].size() ? cells[c][i] : "";
+        const std::string blanks(widths[c] - text_width(text), ' ');
+        const bool left = c == 0 || others_ == Align::left;
+        line += (c > 0 ? std::string(kGap, ' ') : "") + (left ? text + blanks : blanks + text);
+      }
+      out += without_trailing_blanks(std::move(line)) + '\n';
+    }
+    if (r == 0)
+      out += std::string(std::accumulate(widths.begin(), widths.end(), kGap * (widths.size() - 1)), '-') + '\n';
   }
   return out;
 }

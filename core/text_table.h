@@ -1,13 +1,14 @@
 // A table of text with aligned columns.
 #pragma once
 
+#include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace thimble::detail {
 
-/// Cells may hold names from files: they are printed on one line and without control characters, shortened to 400
-/// bytes.
+/// Cells may hold names from files: they are printed without control characters, shortened to 400 bytes.
 class TextTable {
  public:
   enum class Align { left, right };
@@ -19,10 +20,13 @@ class TextTable {
 
   /// As many cells as the header has.
   void add(std::vector<std::string> row);
-  /// The header, a rule, and a line for each row.
-  std::string str() const;
+  /// The header, a rule, and the rows. Where a line would be longer than `width` characters, the widest columns are
+  /// made narrower, and their cells have several lines.
+  std::string str(size_t width = std::numeric_limits<size_t>::max()) const;
 
  private:
+  std::vector<size_t> widths_within(size_t width) const;
+
   Align others_;
   std::vector<std::vector<std::string>> rows_;
 };

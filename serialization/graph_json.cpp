@@ -157,7 +157,7 @@ class GraphReader {
       throw FormatError(str("graph: node ", quote(name), " is of unknown kind ", quote(kind)));
     check<FormatError>(node->inputs == inputs, "graph: node ", quote(name), " of kind ", quote(kind), " has inputs");
     check<FormatError>(node->name == name, "graph: the name ", quote(name), " is used twice");
-    if (kind == "layer") node->attributes = attributes;
+    if (kind == "layer" || kind == "input") node->attributes = attributes;
     nodes_[name] = node;
   }
 

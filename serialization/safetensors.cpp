@@ -71,15 +71,19 @@ struct Contents {
 
 Contents contents_of(const MappedFile& file) {
   check<FormatError>(file.size() >= kLengthBytes, "the file has ", file.size(), " bytes, expected at least ",
-                     kLengthBytes, " (the length of the header)");
+                     kLengthBytes, " (the length of the header); this is not a safetensors file");
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
   const uint64_t rest = file.size() - kLengthBytes;
   check<FormatError>(length <= detail::kMaxHeaderBytes, "the header is said to have ", length,
                      " bytes, expected at most ", detail::kMaxHeaderBytes, "; this is not a safetensors file");
-  check<FormatError>(length <= rest, "the header is said to have ", length, " bytes, but only ", rest,
-                     " follow; the file is cut short");
   std::byte* text = file.data() + kLengthBytes;
+  const bool has_header = rest > 0 && static_cast<char>(*text) == '{';
+  check<FormatError>(length <= rest, "the header is said to have ", length, " bytes, but only ", rest, " follow; ",
+                     has_header ? "the file is cut short" : "the file is cut short, or this is not a safetensors file");
+  check<FormatError>(has_header, "the header begins with ",
+                     detail::quote({reinterpret_cast<const char*>(text), std::min<size_t>(length, 1)}),
+                     ", expected '{'; this is not a safetensors file");
   const std::string_view header(reinterpret_cast<const char*>(text), length);
   return {detail::parse_safetensors_header(header, rest - length), header, text + length};
 }

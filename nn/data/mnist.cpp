@@ -19,6 +19,9 @@ std::string find_file(const std::string& folder, const std::string& name, const 
     std::error_code ignored;
     if (std::filesystem::exists(path, ignored)) return path.string();
   }
+  std::error_code ignored;
+  check<IOError>(std::filesystem::exists(folder, ignored), "there is no folder ", detail::quote_path(folder), ": ",
+                 remedy);
   throw IOError(str("'", name, "' is not in ", detail::quote_path(folder), ", plain or .gz: ", remedy));
 }
 

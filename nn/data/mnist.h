@@ -25,6 +25,9 @@ class MNIST : public Dataset {
   int64_t size() const override { return labels_.numel(); }
   Shape image_shape() const override { return image_shape_; }
   const Preprocessing& preprocessing() const { return preprocessing_; }
+  /// What the files hold: uint8 [n, height, width] and [n].
+  const NDArray& pixels() const { return images_; }
+  const NDArray& labels() const { return labels_; }
 
  protected:
   /// `remedy` ends the message about a missing file.
@@ -48,7 +51,8 @@ class FashionMNIST : public MNIST {
 
   /// As MNIST.
   explicit FashionMNIST(const std::string& folder, Split split, const Preprocessing& preprocessing = {})
-      : MNIST(folder, split, preprocessing, "install Debian's package dataset-fashion-mnist") {}
+      : MNIST(folder, split, preprocessing,
+              std::string("Debian's package dataset-fashion-mnist puts Fashion-MNIST in ") + kFolder) {}
 };
 
 }  // namespace thimble::data

@@ -33,13 +33,12 @@ Attributes Preprocessing::to_attributes() const {
 }
 
 Preprocessing Preprocessing::from_attributes(const Attributes& a) {
-  const Preprocessing fallback;
-  const Preprocessing p{.crop = a.get("crop", fallback.crop),
-                        .pad = a.get("pad", fallback.pad),
-                        .channels = a.get("channels", fallback.channels),
-                        .flatten = a.get("flatten", fallback.flatten),
-                        .mean = a.get("mean", fallback.mean),
-                        .std = a.get("std", fallback.std)};
+  const Preprocessing p{.crop = a.get<int64_t>("crop"),
+                        .pad = a.get<int64_t>("pad"),
+                        .channels = a.get<int64_t>("channels"),
+                        .flatten = a.get<bool>("flatten"),
+                        .mean = a.get<double>("mean"),
+                        .std = a.get<double>("std")};
   check_ranges<FormatError>(p);
   return p;
 }

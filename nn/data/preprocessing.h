@@ -24,7 +24,8 @@ struct Preprocessing {
   float value_of(int pixel) const { return static_cast<float>((static_cast<double>(pixel) / 255 - mean) / std); }
 
   Attributes to_attributes() const;
-  /// What is missing takes its default. Throws FormatError for a wrong type or a setting out of range.
+  /// All settings must be there: a default in place of one that was left out would change every pixel without a word.
+  /// Throws FormatError for one that is missing, of a wrong type or out of range.
   static Preprocessing from_attributes(const Attributes& attributes);
 
   friend bool operator==(const Preprocessing&, const Preprocessing&) = default;

@@ -112,7 +112,7 @@ class Graph : public Module {
   /// unique, ops and layers exist, there are inputs and an output.
   void verify() const;
 
-  /// One aligned row a node.
+  /// A row a node, in lines of at most 100 characters; attributes with PyTorch's defaults (bias=true) are left out.
   std::string table() const;
   /// Graphviz.
   std::string dot() const;

@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include <thimble/nn/graph/sample.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/training/eval_mode.h>
 
@@ -231,6 +232,7 @@ Graph build(const Record& record, const Module& model) {
     for (size_t input : event.inputs) inputs.push_back(nodes[input]);
     if (event.kind == Node::Kind::input) {
       nodes.push_back(graph.add_input(event.name));
+      nodes.back()->attributes = sample_attributes(event.value);
     } else if (event.kind == Node::Kind::tensor) {
       const bool learns = event.value.requires_grad(), is_parameter = learns || parameters.contains(event.value.id());
       nodes.push_back(

@@ -27,6 +27,27 @@ TEST(TextTable, AlignsTextLeftWithoutTrailingBlanks) {
             "x             first\n");
 }
 
+TEST(TextTable, WrapsItsWidestCellsToFit) {
+  TextTable table({"name", "n", "attributes"}, TextTable::Align::left);
+  table.add({"first", "1", "alpha=1, beta=2, gamma=3"});
+  table.add({"second", "2", ""});
+  EXPECT_EQ(table.str(25),
+            "name    n  attributes\n"
+            "-------------------------\n"
+            "first   1  alpha=1,\n"
+            "           beta=2,\n"
+            "           gamma=3\n"
+            "second  2\n");
+  TextTable numbers({"name", "value"});
+  numbers.add({"a name that is long", "12.5"});
+  EXPECT_EQ(numbers.str(15),
+            "name      value\n"
+            "---------------\n"
+            "a name     12.5\n"
+            "that is\n"
+            "long\n");
+}
+
 TEST(TextTable, CountsCharactersNotBytes) {
   TextTable table({"n", "µs"});
   table.add({"é", "1.0 ± 0.1"});

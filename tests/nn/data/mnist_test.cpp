@@ -101,7 +101,7 @@ TEST_F(Mnist, SaysWhatIsMissingAndWhatToDo) {
   EXPECT_THAT([&] { FashionMNIST(folder(), Split::train); },
               ThrowsMessage<IOError>(HasSubstr("dataset-fashion-mnist")));
   EXPECT_THAT([&] { MNIST(path("nowhere"), Split::test); },
-              ThrowsMessage<IOError>(HasSubstr("t10k-images-idx3-ubyte")));
+              ThrowsMessage<IOError>(AllOf(HasSubstr("there is no folder"), HasSubstr("scripts/fetch-mnist"))));
 }
 
 TEST_F(Mnist, RejectsFilesThatDoNotFitTogether) {
@@ -135,7 +135,16 @@ TEST_F(Mnist, RejectsImpossiblePreprocessing) {
 TEST(Preprocessing, SurvivesAttributes) {
   const Preprocessing p{.crop = 20, .pad = 2, .channels = 3, .flatten = true, .mean = 0.1307, .std = 0.3081};
   EXPECT_EQ(Preprocessing::from_attributes(p.to_attributes()), p);
-  EXPECT_EQ(Preprocessing::from_attributes({}), Preprocessing());
+}
+
+TEST(Preprocessing, RejectsAttributesThatAreIncomplete) {
+  const Attributes all = Preprocessing().to_attributes();
+  for (const auto& [missing, value] : all) {
+    Attributes rest;
+    for (const auto& [key, other] : all)
+      if (key != missing) rest.set(key, other);
+    EXPECT_THROW(Preprocessing::from_attributes(rest), FormatError) << missing;
+  }
 }
 
 TEST(Preprocessing, RejectsAttributesOutOfRange) {
@@ -144,8 +153,11 @@ TEST(Preprocessing, RejectsAttributesOutOfRange) {
                                                      {{"channels", int64_t{0}}},
                                                      {{"std", 0.0}},
                                                      {{"mean", std::numeric_limits<double>::quiet_NaN()}},
-                                                     {{"flatten", int64_t{1}}}})
-    EXPECT_THROW(Preprocessing::from_attributes(a), FormatError) << a;
+                                                     {{"flatten", int64_t{1}}}}) {
+    Attributes changed = Preprocessing().to_attributes();
+    changed.set_all("", a);
+    EXPECT_THROW(Preprocessing::from_attributes(changed), FormatError) << a;
+  }
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <sstream>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -141,14 +142,33 @@ TEST_F(GraphTest, ErrorsInAStepNameTheLayer) {
 TEST_F(GraphTest, Prints) {
   EXPECT_EQ(graph.table(),
             "name   kind   type    inputs       attributes\n"
-            "---------------------------------------------------------------------------\n"
+            "----------------------------------------------------------------\n"
             "input  input\n"
-            "fc     layer  Linear  input        bias=true, in_features=4, out_features=4\n"
+            "fc     layer  Linear  input        in_features=4, out_features=4\n"
             "relu   op     relu    fc\n"
             "add    op     add     relu, input\n"
             "output: add\n");
   EXPECT_THAT(graph.dot(), HasSubstr("\"fc\" -> \"relu\";"));
   EXPECT_THAT(graph.dot(), HasSubstr("\"fc\" [label=\"fc: Linear\"]"));
+}
+
+TEST_F(GraphTest, PrintsInAHundredColumnsWithoutDefaults) {
+  const std::vector<int64_t> two{2, 2}, one{1, 1}, none{0, 0, 0, 0};
+  Node* pool = graph.add_op("a_name_" + std::string(80, 'x'), "max_pool2d",
+                            {{"kernel_size", two}, {"stride", one}, {"padding", none}, {"dilation", one}}, {out});
+  Node* conv =
+      graph.add_op("conv", "conv2d", {{"stride", one}, {"groups", int64_t{1}}, {"eps", 1e-5}, {"p", 0.1}}, {pool});
+  graph.add_op("other", "conv2d", {{"stride", two}, {"relu", true}, {"eps", 1e-3}}, {conv});
+  const std::string table = graph.table();
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  EXPECT_THAT(table, HasSubstr("stride=[1,1]")) << "of a pool, which is its kernel by default";
+  EXPECT_THAT(table, HasSubstr("stride=[2,2]"));
+  EXPECT_THAT(table, HasSubstr("p=0.1"));
+  EXPECT_THAT(table, HasSubstr("relu=true"));
+  EXPECT_THAT(table, HasSubstr("eps=0.001"));
+  for (const char* by_default : {"padding", "dilation", "groups", "eps=1e-05"})
+    EXPECT_THAT(table, testing::Not(HasSubstr(by_default)));
 }
 
 TEST_F(GraphTest, CanBeCalledFromSeveralThreads) {

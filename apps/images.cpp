@@ -1,0 +1,69 @@
+#include "apps/images.h"
+
+#include "apps/datasets.h"
+#include "apps/warning.h"
+#include <thimble/core/text.h>
+#include <thimble/nn/graph/sample.h>
+
+namespace thimble::apps {
+
+namespace {
+
+// None for a model of several inputs, or whose file does not say.
+std::optional<Shape> image_shape(const LoadedModel& model) {
+  const auto inputs = model.graph.inputs();
+  const auto sample = inputs.size() == 1 ? nn::sample_of(*inputs[0]) : std::nullopt;
+  return sample ? sample->shape : model.need_notes().input_shape;
+}
+
+}  // namespace
+
+void DataOptions::add_to(CLI::App& command) {
+  command.add_option("--dataset", dataset, "Dataset [what the model was trained on]")
+      ->check(CLI::IsMember(dataset_names()));
+  command.add_option("--data", folder, "Folder of the dataset's files [the dataset's usual one]")->type_name("DIR");
+}
+
+std::string Images::problem() const {
+  try {
+    model_.need_notes();
+    check_dataset_name(dataset());
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+const std::string& Images::dataset() const {
+  const std::string& name = options_.dataset.empty() ? model_.need_notes().dataset : options_.dataset;
+  check<ValueError>(!name.empty(), detail::quote_path(model_.path),
+                    " does not say what it was trained on; name a dataset by --dataset");
+  return name;
+}
+
+std::unique_ptr<data::MNIST> Images::open(data::Split split) const {
+  const Notes& notes = model_.need_notes();
+  auto images = open_dataset(dataset(), options_.folder, split, notes.preprocessing);
+  const auto expected = image_shape(model_);
+  check<ShapeError>(!expected || images->image_shape() == *expected, "the model takes images ",
+                    expected.value_or(Shape()), ", but those of ", dataset(), ", prepared as its notes say, are ",
+                    images->image_shape());
+  if (!warned_) warn_of_other_data(*images, split);
+  return images;
+}
+
+void Images::warn_of_other_data(const data::MNIST& images, data::Split split) const {
+  const Notes& notes = *model_.notes;
+  const std::string name = detail::quote_path(model_.path);
+  const std::string& checksum = split == data::Split::train ? notes.train_data : notes.test_data;
+  if (!notes.dataset.empty() && notes.dataset != dataset())
+    warn(str(name, " was trained on ", notes.dataset, ", not on ", dataset(), ", whose labels mean something else"));
+  else if (!checksum.empty() && checksum_text(images) != checksum)
+    warn(str(name, " was trained with other data than this ", dataset(), ": its had ", checksum, ", this has ",
+             checksum_text(images)));
+  else
+    return;
+  warned_ = true;
+}
+
+}  // namespace thimble::apps
