@@ -53,7 +53,8 @@ std::string TextTable::str(size_t width) const {
         const std::string text = i < cells[c].size() ? cells[c][i] : "";
         const std::string blanks(widths[c] - text_width(text), ' ');
         const bool left = c == 0 || others_ == Align::left;
-        line += (c > 0 ? std::string(kGap, ' ') : "") + (left ? text + blanks : blanks + text);
+        if (c > 0) line.append(kGap, ' ');
+        line.append(left ? text : blanks).append(left ? blanks : text);
       }
       out += without_trailing_blanks(std::move(line)) + '\n';
     }
