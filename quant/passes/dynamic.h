@@ -9,9 +9,9 @@ namespace thimble::quant {
 
 /// Fuses, and makes each linear and conv2d layer one of integer weights that quantizes its input at each call by the
 /// input's own range; everything between stays float32. Of a QConfig the weights and the activations' bits count.
-/// Throws ValueError for a graph of prepare() or prepare_qat(), if the mapping names a node that does not exist or asks
-/// for different things where one layer is called, for weights that are not finite, or groups that do not divide a
-/// layer's inputs.
+/// Throws ValueError for a graph of prepare() or prepare_qat(), if there is nothing to quantize, if the mapping names a
+/// node that does not exist or asks for different things where one layer is called, for weights that are not finite, or
+/// groups that do not divide a layer's inputs.
 nn::Graph quantize_dynamic(const nn::Graph& graph, const QConfigMapping& mapping = QConfigMapping::static_int8(),
                            ConversionReport* report = nullptr);
 
