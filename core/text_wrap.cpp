@@ -42,7 +42,8 @@ std::vector<std::string> wrapped(std::string_view text, size_t width) {
       lines.back() = word.substr(0, part);
       word.remove_prefix(part);
     }
-    lines.back() += (lines.back().empty() ? "" : " ") + std::string(word);
+    if (!lines.back().empty()) lines.back() += ' ';
+    lines.back() += word;
   }
   return lines;
 }

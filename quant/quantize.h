@@ -26,8 +26,11 @@ struct LayerReport {
 };
 using ConversionReport = std::vector<LayerReport>;
 
-/// A copy of the graph, in evaluation mode, with an observer behind each value that an integer layer will read. Throws
-/// ValueError if the mapping names a node that does not exist or asks for what integer layers cannot do.
+/// A copy of the graph, in evaluation mode, with an observer behind each value that an integer layer will read, or
+/// several if layers that read it ask for different activations; the observers of an earlier prepare() are gone. Throws
+/// ValueError if there is nothing to quantize (the mapping quantizes no layer, or the graph is quantized already), for
+/// a graph of prepare_qat(), if the mapping names a node that does not exist or asks for what integer layers cannot do,
+/// or if two layers read one value and neither's integers can be made of the other's.
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
 /// The same with observers of other kinds than QConfig::observer names.
 using ObserverFactory = std::function<std::shared_ptr<Observer>(const QConfig&)>;
@@ -35,10 +38,11 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const O
 
 /// The integer graph, in evaluation mode, of a prepared one that has seen calibration data: integer values flow from
 /// integer layer to integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float.
-/// Throws ValueError if an observer has seen nothing.
+/// Throws ValueError for a graph that was not prepared, or if an observer has seen nothing.
 nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
 
-/// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts.
+/// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts. Throws what
+/// these throw.
 nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
                          const QConfigMapping& mapping = QConfigMapping::static_int8(),
                          ConversionReport* report = nullptr);

@@ -21,9 +21,22 @@ CalibratedGraph::CalibratedGraph(const Graph& graph, const QConfigMapping& mappi
 }
 
 Graph CalibratedGraph::quantized(const QConfigMapping& mapping, ConversionReport* report) {
+  if (!wants_products(reference_, mapping)) {
+    check_names("prepare", reference_, mapping);
+    return kept_float(report);
+  }
   Graph prepared = calibrated(mapping);
   decide_scales(prepared);
   return convert(prepared, report);
+}
+
+// What there is to compare with if the only layer is to stay float.
+Graph CalibratedGraph::kept_float(ConversionReport* report) const {
+  if (!report) return reference_.clone();
+  report->clear();
+  for (const Product& product : products_)
+    report->push_back({product.name, product.type, 32, 32, true, "its configuration keeps it float"});
+  return reference_.clone();
 }
 
 Graph CalibratedGraph::calibrated(const QConfigMapping& mapping) {

@@ -37,12 +37,14 @@ class CalibratedGraph {
   /// The layers that the mapping makes integer ones, in the order of the graph.
   const std::vector<Product>& products() const { return products_; }
 
-  /// What quantize_model() would give for this mapping. Calibrates again only if the mapping needs the range of a value
-  /// that was not observed so far, or observes it otherwise. Throws what prepare() and convert() throw.
+  /// What quantize_model() would give for this mapping, or the float graph if it quantizes no layer. Calibrates again
+  /// only if the mapping needs the range of a value that was not observed so far, or observes it otherwise. Throws what
+  /// prepare() and convert() throw.
   nn::Graph quantized(const QConfigMapping& mapping, ConversionReport* report = nullptr);
 
  private:
   nn::Graph calibrated(const QConfigMapping& mapping);
+  nn::Graph kept_float(ConversionReport* report) const;
   bool take_known_observers(nn::Graph& prepared) const;
   void remember_observers(const nn::Graph& prepared);
   void decide_scales(nn::Graph& prepared);

@@ -106,14 +106,14 @@ class Comparison {
   }
 
   // The integers in front of a clamp need only hold what that lets through; also where ops that move or select
-  // elements stand between. The mean of what was cut is not the mean of all.
+  // elements stand between, or a concatenation. The mean of what was cut is not the mean of all.
   bool is_cut_behind(const Node* node) const {
     for (Effect effect = Effect::moves; effect == Effect::moves || effect == Effect::selects;) {
       const std::vector<Node*> users = reference_.users(node);
       if (node == reference_.output() || users.size() != 1) return false;
       node = users[0];
       if (is_clamp(reference_, node)) return true;
-      effect = effect_of(reference_, node);
+      effect = is_concat(reference_, node) ? Effect::moves : effect_of(reference_, node);
     }
     return false;
   }

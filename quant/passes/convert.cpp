@@ -2,7 +2,6 @@
 #include <cmath>
 #include <limits>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <thimble/quant/layers/quantized_conv.h>
@@ -39,6 +38,8 @@ class Converter {
   }
 
   Graph run() {
+    for (Node* node : graph_.nodes())
+      mark_if_it_picks_integers(graph_, node);  // in files of earlier versions it is not
     remove_observers();
     share_parameters();
     for (Node* node : graph_.nodes()) convert_node(node);
@@ -49,39 +50,32 @@ class Converter {
   }
 
  private:
-  // Keeps what they saw by the value they watched.
+  // Keeps what they saw by the value they watched. An observer of a value that has parameters already stays: it is
+  // where this value becomes one of other parameters.
   void remove_observers() {
     for (Node* node : graph_.nodes()) {
       const Observer* observer = observer_of(graph_, node);
       if (!observer) continue;
       Node* value = node->inputs[0];
-      qparams_[value] = TensorQParams::from(observer->qparams());
+      const bool changes_parameters = qparams_.contains(source_of(value));
+      qparams_[changes_parameters ? node : value] = TensorQParams::from(observer->qparams());
+      if (changes_parameters) continue;
       graph_.replace_uses(node, value);
       graph_.erase(node);
     }
   }
 
-  // The inputs of a clamp, and of a concatenation where they can, get the parameters that were observed behind it: they
+  // The inputs of a clamp or a concatenation get, where they can, the parameters that were observed behind it: they
   // hold all that is needed of them. In reverse, so that they reach what stands before several such nodes.
   void share_parameters() {
-    std::unordered_set<const Node*> shared;  // a value has the parameters of one concatenation
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
       const Node* node = *it;
-      if (!is_marked(node) || !qparams_.contains(node)) continue;
-      for (Node* input : node->inputs) {
-        Node* source = source_of(input);
-        if (is_clamp(graph_, node) ||
-            (is_concat(graph_, node) && may_share_with(node, input, source) && shared.insert(source).second))
-          qparams_[source] = TensorQParams(qparams_.at(node));
-      }
+      if (!is_marked(node) || !qparams_.contains(node) || !(is_clamp(graph_, node) || is_concat(graph_, node)))
+        continue;
+      for (Node* input : node->inputs)
+        if (can_share(graph_, input)) qparams_[source_of(input)] = TensorQParams(qparams_.at(node));
     }
-  }
-
-  // Others may want the source of other bits.
-  bool may_share_with(const Node* concat, const Node* input, const Node* source) const {
-    const auto own = qparams_.find(source);
-    return can_share(graph_, input, true) && (own == qparams_.end() || own->second.bits == qparams_.at(concat).bits);
   }
 
   // The value that has parameters of its own, behind ops that pass them on.
@@ -91,6 +85,7 @@ class Converter {
   }
 
   void convert_node(Node* node) {
+    if (observer_of(graph_, node)) return change_parameters(node);
     const LayerReport before = report_of(node);
     bool integer = true;
     if (is_product(graph_, node) && is_marked(node))
@@ -110,7 +105,8 @@ class Converter {
   }
 
   bool moves_integers(const Node* node) const {
-    return passes_integers_on(graph_, node) || (is_concat(graph_, node) && is_marked(node));
+    return passes_integers_on(graph_, node) || (is_concat(graph_, node) && is_marked(node)) ||
+           observer_of(graph_, node);
   }
 
   // Whether an integer layer reads this value, directly or through ops that pass it on.
@@ -160,7 +156,8 @@ class Converter {
     node =
         replace_by_layer(node, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu), {a, b});
     integers_[node] = output;
-    bits_[node] = {output.bits, output.bits};
+    const int bits = integers_.at(a).bits;
+    bits_[node] = {bits, bits};
   }
 
   void convert_clamp(Node* node) {
@@ -173,6 +170,14 @@ class Converter {
       graph_.replace_uses(node, input);
       erase(node);
     }
+  }
+
+  // What reads behind this observer gets the value with its parameters.
+  void change_parameters(Node* observer) {
+    Node* value = observer->inputs[0];
+    const TensorQParams p = qparams_.at(observer);
+    graph_.replace_uses(observer, integers_.contains(value) ? with_parameters(value, p) : add_quantize(value, p));
+    erase(observer);
   }
 
   Node* replace_by_layer(Node* op, std::shared_ptr<nn::Module> layer, std::vector<Node*> inputs) {
@@ -193,7 +198,7 @@ class Converter {
 
   // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
   bool can_pass_on(const Node* node) const {
-    if (!moves_integers(node)) return false;
+    if (!moves_integers(node) || (is_concat(graph_, node) && !qparams_.contains(node))) return false;
     return std::ranges::all_of(node->inputs, [&](Node* input) {
       return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
     });
@@ -204,7 +209,7 @@ class Converter {
     for (size_t i = 0; i < node->inputs.size(); ++i)
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
-    if (is_concat(graph_, node)) node->attributes = without_marks(node->attributes);
+    if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
   }
 
   // An integer value, or a Requantize node behind it.
@@ -221,7 +226,7 @@ class Converter {
   // Returns false: the node stays float.
   bool take_floats(Node* node) {
     // Moved elements are in the range that they were in before: integer layers behind may quantize them.
-    if (passes_integers_on(graph_, node))
+    if (effect_of(graph_, node) != Effect::none)
       if (const auto it = qparams_.find(node->inputs[0]); it != qparams_.end()) qparams_.emplace(node, it->second);
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
@@ -240,10 +245,13 @@ class Converter {
   Node* integer_of(Node* value) {
     if (integers_.contains(value)) return value;
     if (const auto it = quantized_.find(value); it != quantized_.end()) return it->second;
-    const TensorQParams& p = observed(value);
+    return quantized_[value] = add_quantize(value, observed(value));
+  }
+
+  Node* add_quantize(Node* value, const TensorQParams& p) {
     Node* node = graph_.add_layer(value->name + ".quantize", std::make_shared<Quantize>(p), {value}, value);
     integers_[node] = p;
-    return quantized_[value] = node;
+    return node;
   }
 
   Node* float_of(Node* value) {
@@ -267,7 +275,7 @@ class Converter {
   }
 
   void report(LayerReport entry, const Node* node, bool integer) {
-    if (entry.type.empty() || passes_integers_on(graph_, node)) return;
+    if (entry.type.empty() || (effect_of(graph_, node) != Effect::none && !is_clamp(graph_, node))) return;
     if (const auto it = bits_.find(node); it != bits_.end()) {
       entry.weight_bits = it->second.first;
       entry.activation_bits = it->second.second;
@@ -289,6 +297,12 @@ class Converter {
 
 }  // namespace
 
-nn::Graph convert(const nn::Graph& prepared, ConversionReport* report) { return Converter(prepared, report).run(); }
+nn::Graph convert(const nn::Graph& prepared, ConversionReport* report) {
+  check<ValueError>(
+      std::ranges::any_of(prepared.nodes(), is_marked),
+      "convert: the graph was not prepared; give what prepare() or prepare_qat() made of it and has seen ",
+      "calibration data");
+  return Converter(prepared, report).run();
+}
 
 }  // namespace thimble::quant

@@ -2,9 +2,11 @@
 #include <string_view>
 
 #include <thimble/core/op.h>
+#include <thimble/core/text.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
 
@@ -49,17 +51,33 @@ Effect effect_of(const Graph& graph, const Node* node) {
                                          "transpose", "permute", "upsample_nearest2d"};
   if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
   if (graph.is_layer(node, "Dropout")) return Effect::moves;  // to where they are: the graph is in evaluation mode
-  if (graph.is_op(node, "slice") || graph.is_op(node, "max_pool2d")) return Effect::selects;
-  if (is_clamp(graph, node)) return is_marked(node) ? Effect::selects : Effect::none;
+  if (graph.is_op(node, "slice") || graph.is_op(node, "max_pool2d") || is_clamp(graph, node)) return Effect::selects;
   if (graph.is_op(node, "avg_pool2d")) return counts_padding(node) ? Effect::none : Effect::averages;
   return graph.is_op(node, "adaptive_avg_pool2d") ? Effect::averages : Effect::none;
 }
 
-bool passes_integers_on(const Graph& graph, const Node* node) { return effect_of(graph, node) != Effect::none; }
+bool passes_integers_on(const Graph& graph, const Node* node) {
+  const Effect effect = effect_of(graph, node);
+  return effect == Effect::moves || (effect != Effect::none && is_marked(node));
+}
+
+bool reads_marked(const Graph& graph, const Node* node) {
+  return std::ranges::all_of(node->inputs, [&](const Node* value) {
+    while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
+    return is_marked(value);
+  });
+}
+
+void mark_if_it_picks_integers(const Graph& graph, Node* node) {
+  const Effect effect = effect_of(graph, node);
+  const bool picks = effect == Effect::averages || (effect == Effect::selects && !is_clamp(graph, node));
+  if (picks && reads_marked(graph, node)) mark(node);
+}
 
 bool is_integer_layer(const Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {"QuantizedLinear", "QuantizedConv2d", "QuantizedAdd", "QuantizedClamp",
-                                         "Requantize",      "Quantize",        "Dequantize"};
+  constexpr std::string_view kTypes[] = {
+      "QuantizedLinear", "QuantizedConv2d", "QuantizedAdd",           "QuantizedClamp",         "Requantize",
+      "Quantize",        "Dequantize",      "DynamicQuantizedLinear", "DynamicQuantizedConv2d", "WeightOnlyLinear"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
@@ -89,24 +107,76 @@ bool has_relu(const Graph& graph, const Node* product) { return graph.layer(prod
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
 
-bool can_share(const Graph& graph, const Node* value, bool all) {
-  for (bool sole = true;; value = value->inputs[0]) {
-    sole = sole && value != graph.output() && graph.users(value).size() == 1;
-    const Effect effect = effect_of(graph, value);
-    if (effect == Effect::none) return all || sole;
-    if (effect == Effect::averages) return false;
-    all = all && effect == Effect::moves;
+bool can_share(const Graph& graph, const Node* value) {
+  for (;; value = value->inputs[0]) {
+    if (value == graph.output() || graph.users(value).size() != 1) return false;
+    if (!passes_integers_on(graph, value)) return true;
+    if (effect_of(graph, value) == Effect::averages) return false;
   }
 }
 
+bool has_own_parameters(const Graph& graph, const Node* value) {
+  if (!passes_integers_on(graph, value)) return true;
+  return is_clamp(graph, value) && can_share(graph, value->inputs[0]);
+}
+
+bool is_wanted_product(const Graph& graph, const Node* node, const QConfigMapping& mapping) {
+  return is_product(graph, node) && graph.calls_of_layer(node) == 1 &&
+         mapping.find(node->name, types_of(graph, node)).has_value();
+}
+
+bool wants_products(const Graph& graph, const QConfigMapping& mapping) {
+  return std::ranges::any_of(graph.nodes(), [&](const Node* node) { return is_wanted_product(graph, node, mapping); });
+}
+
+namespace {
+
+// 'fc1', 'fc2', ... and how many more.
+std::string names_of_products(const Graph& graph) {
+  constexpr size_t kMost = 8;
+  std::string names;
+  size_t count = 0;
+  for (const Node* node : graph.nodes()) {
+    if (!is_product(graph, node)) continue;
+    if (++count <= kMost) names += str(count > 1 ? ", " : "", detail::quote(node->name));
+  }
+  return count > kMost ? str(names, " and ", count - kMost, " more") : names;
+}
+
+}  // namespace
+
 void check_names(const char* pass, const Graph& graph, const QConfigMapping& mapping) {
+  const std::vector<Node*> nodes = graph.nodes();
+  const auto exists = [&](const std::string& name) {
+    return graph.find(name) ||
+           std::ranges::any_of(nodes, [&](const Node* node) { return QConfigMapping::matches(name, node->name); });
+  };
   for (const std::string& name : mapping.names())
-    check<ValueError>(graph.find(name) != nullptr, pass, ": the configuration names '", name,
-                      "', which the graph does not have");
+    check<ValueError>(exists(name), pass, ": the configuration names ", detail::quote(name),
+                      ", which the graph does not have; its layers are ", names_of_products(graph));
   const std::vector<std::string> ops = registered_ops();
   for (const std::string& type : mapping.types())
     check<ValueError>(nn::is_registered_layer(type) || std::ranges::count(ops, type) > 0, pass,
                       ": the configuration names the type '", type, "', which neither a layer nor an op has");
+}
+
+void check_has_no_qat_layers(const char* pass, const Graph& graph) {
+  for (const Node* node : graph.nodes())
+    check<ValueError>(!graph.layer_as<QATLayer>(node), pass, ": '", node->name,
+                      "' is a layer of quantization-aware training; give the float graph, or convert() this one");
+}
+
+std::string nothing_to_quantize(const Graph& graph) {
+  for (const Node* node : graph.nodes())
+    if (is_integer_layer(graph, node) && !graph.is_layer(node, "Quantize"))
+      return str("the graph is quantized already ('", node->name, "' is a ", type_of(graph, node),
+                 "); give the float graph");
+  const std::string names = names_of_products(graph);
+  if (names.empty()) return "the graph has no linear or conv2d layer to quantize";
+  return str(
+      "the configuration quantizes no layer; give one to ", names,
+      " by set_global(), set_type() or set_name() (static quantization leaves layers that are called more than once "
+      "float)");
 }
 
 void mark(Node* node) { node->attributes.set(kMark, true); }

@@ -36,18 +36,38 @@ bool has_relu(const nn::Graph& graph, const nn::Node* product);
 /// Null for other layers.
 Observer* observer_of(const nn::Graph& graph, const nn::Node* node);
 
-/// What a node that works on integers as on floats, with its input's parameters, makes of the elements.
+/// What an op that needs no arithmetic of its own, or a mean's, makes of the elements. Its integer form has its input's
+/// parameters.
 enum class Effect { none, moves, selects, averages };
 Effect effect_of(const nn::Graph& graph, const nn::Node* node);
+/// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
+/// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
+/// Whether all that the node reads comes from nodes that are marked.
+bool reads_marked(const nn::Graph& graph, const nn::Node* node);
+/// Marks a pool or slice that reads what comes from nodes that are marked.
+void mark_if_it_picks_integers(const nn::Graph& graph, nn::Node* node);
 
-/// Whether the source of this value, which a node reads, may have the parameters observed behind that node. Where the
-/// node or ops in between use a part of the source's range only (`all` or not), nothing else may read the source; a
-/// mean says too little about it.
-bool can_share(const nn::Graph& graph, const nn::Node* value, bool all);
+/// Whether the source of this value, which a node reads, may have the parameters observed behind that node: nothing
+/// else reads the source, so that whatever the node does not need of it is needed nowhere. A mean says too little about
+/// what it averages.
+bool can_share(const nn::Graph& graph, const nn::Node* value);
+
+/// Whether a value's parameters, if it has some, are observed right behind it: it is not handed on with those of an
+/// input. A clamp that is marked has its own if its source can share them.
+bool has_own_parameters(const nn::Graph& graph, const nn::Node* value);
+
+/// Whether the mapping makes an integer product of this node. A layer that is called more than once stays float.
+bool is_wanted_product(const nn::Graph& graph, const nn::Node* node, const QConfigMapping& mapping);
+/// Whether it makes one of any.
+bool wants_products(const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// Throws ValueError, with the name of the pass in front, if the mapping names a node or a type that does not exist.
 void check_names(const char* pass, const nn::Graph& graph, const QConfigMapping& mapping);
+/// Throws ValueError, with the name of the pass in front, for a graph of prepare_qat().
+void check_has_no_qat_layers(const char* pass, const nn::Graph& graph);
+/// Why a pass finds nothing to quantize in this graph, and what to do, for its error.
+std::string nothing_to_quantize(const nn::Graph& graph);
 
 /// prepare() marks the nodes that are to become integer ones, and leaves on a product how its weights are quantized.
 void mark(nn::Node* node);

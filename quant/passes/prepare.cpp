@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <thimble/nn/layers/conv.h>
+#include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/quantize.h>
 
@@ -26,12 +27,21 @@ void check_config(const std::string& layer, const QConfig& config) {
       " asks for weights that are not signed and symmetric, per tensor, output channel (axis 0) or group");
 }
 
+// Whether integers as `finer` says can be rounded to those of `coarser`: nothing that these need was cut off.
+bool can_make(const QConfig& finer, const QConfig& coarser) {
+  QuantizationSpec wanted = coarser.activation;
+  wanted.bits = std::max(wanted.bits, finer.activation.bits);
+  const bool cuts_alike = finer.observer == coarser.observer && finer.percentile == coarser.percentile;
+  return finer.activation == wanted && (finer.observer == "minmax" || cuts_alike);
+}
+
+bool ask_for_the_same(const QConfig& a, const QConfig& b) { return can_make(a, b) && can_make(b, a); }
+
 // Puts observers where integer layers will need parameters.
 class Preparer {
  public:
   Preparer(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer)
-      : graph_(graph.clone()), mapping_(mapping), make_observer_(make_observer) {
-    graph_.eval();
+      : graph_(without_observers(graph)), mapping_(mapping), make_observer_(make_observer) {
     for (Node* node : graph_.nodes())
       if (is_marked(node)) node->attributes = without_marks(node->attributes);  // of an earlier mapping
   }
@@ -39,23 +49,43 @@ class Preparer {
   Graph run() {
     find_values_for_products();
     for (Node* node : graph_.nodes()) {
-      const auto config = config_of(node);
-      if (!config) continue;
-      check_config(node->name, *config);
-      if (is_product(graph_, node))
-        mark(node, checked_weight_quantization(node, *config));
-      else
-        mark(node);
-      for (Node* input : std::vector<Node*>(node->inputs))
-        if (needs_parameters_of(node, input)) observe(source_of(input), node, *config);
-      if (gets_parameters(node)) observe(node, node, *config);
-      marked_.insert(node);
+      mark_if_it_picks_integers(graph_, node);
+      if (auto config = config_of(node)) choose(node, std::move(*config));
     }
+    for (Node* node : graph_.nodes())
+      if (configs_.contains(node)) find_readings(node);
+    for (Node* value : graph_.nodes())
+      if (const auto it = readings_.find(value); it != readings_.end()) observe(value, it->second);
     graph_.verify();
     return std::move(graph_);
   }
 
  private:
+  struct Reading {
+    Node* reader;
+    size_t input;  // of the reader
+  };
+
+  // Of a node that becomes an integer one.
+  std::optional<QConfig> config_of(const Node* node) const {
+    // The others are worth it where values are integers already, and shall be afterwards.
+    const bool follows = follows_inputs(graph_, node) && for_products_.contains(node) && reads_marked(graph_, node);
+    if (!follows && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
+    std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
+    // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
+    if (config && graph_.layer_as<nn::Conv2d>(node)) config->weight.group_size = 0;
+    return config;
+  }
+
+  void choose(Node* node, QConfig config) {
+    check_config(node->name, config);
+    if (is_product(graph_, node))
+      mark(node, checked_weight_quantization(node, config));
+    else
+      mark(node);
+    configs_.emplace(node, std::move(config));
+  }
+
   // Throws what convert() would throw only after the calibration.
   WeightQuantization checked_weight_quantization(const Node* node, const QConfig& config) const {
     const WeightQuantization quantization{config.weight, config.weight_observer};
@@ -63,78 +93,69 @@ class Preparer {
     return quantization;
   }
 
-  // Of a node that becomes an integer one.
-  std::optional<QConfig> config_of(const Node* node) {
-    const bool product = is_product(graph_, node) && graph_.calls_of_layer(node) == 1;
-    // The others are worth it where values are integers already, and shall be afterwards.
-    const bool follows = follows_inputs(graph_, node) && for_products_.contains(node) && reads_integers(node);
-    if (!product && !follows) return std::nullopt;
-    std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
-    // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
-    if (config && graph_.layer_as<nn::Conv2d>(node)) config->weight.group_size = 0;
-    return config;
-  }
-
-  bool is_wanted_product(const Node* node) const {
-    return is_product(graph_, node) && graph_.calls_of_layer(node) == 1 &&
-           mapping_.find(node->name, types_of(graph_, node)).has_value();
-  }
-
   // The values that a product reads, directly or through nodes that may be integer ones.
   void find_values_for_products() {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
-      const bool hands_on = passes_integers_on(graph_, *node) || follows_inputs(graph_, *node);
-      if (is_wanted_product(*node) || (hands_on && for_products_.contains(*node)))
+      const bool hands_on = effect_of(graph_, *node) != Effect::none || follows_inputs(graph_, *node);
+      if (is_wanted_product(graph_, *node, mapping_) || (hands_on && for_products_.contains(*node)))
         for_products_.insert((*node)->inputs.begin(), (*node)->inputs.end());
     }
   }
 
-  // The value that has parameters of its own, behind ops that pass them on.
-  Node* source_of(Node* node) const {
-    while (passes_integers_on(graph_, node)) node = node->inputs[0];
-    return node;
-  }
-
-  bool reads_integers(const Node* node) const {
-    return std::ranges::all_of(node->inputs, [&](Node* input) {
-      const Node* source = source_of(input);
-      return marked_.contains(observer_of(graph_, source) ? source->inputs[0] : source);
-    });
-  }
-
-  // Whether an input must have parameters of its own. A concatenation shares its own where that is possible.
-  bool needs_parameters_of(const Node* node, const Node* input) const {
-    return !is_clamp(graph_, node) && !(is_concat(graph_, node) && can_share(graph_, input, true));
-  }
-
-  // Whether the parameters of a node's result are observed behind it. A clamp that is not the only reader of its input
-  // keeps that one's.
-  bool gets_parameters(const Node* node) const {
-    if (is_clamp(graph_, node)) return can_share(graph_, node->inputs[0], false);
-    return is_add(graph_, node) || is_concat(graph_, node);
-  }
-
-  void observe(Node* value, const Node* reader, const QConfig& config) {
-    if (const auto it = chosen_.find(value); it != chosen_.end()) {
-      const auto& [first, other] = it->second;
-      check<ValueError>(other.activation == config.activation && other.observer == config.observer &&
-                            other.percentile == config.percentile,
-                        "prepare: '", first->name, "' and '", reader->name,
-                        "' read the same value, and their configurations ask for different activations");
-      return;
+  // Who reads which values with parameters of their own. A clamp keeps its input's, and a concatenation shares its
+  // results' where it can: what is read behind them counts.
+  void find_readings(Node* reader) {
+    if (is_clamp(graph_, reader)) return;
+    for (size_t i = 0; i < reader->inputs.size(); ++i) {
+      if (is_concat(graph_, reader) && can_share(graph_, reader->inputs[i])) continue;
+      Node* value = reader->inputs[i];
+      while (!has_own_parameters(graph_, value)) value = value->inputs[0];
+      readings_[value].push_back({reader, i});
     }
-    if (observer_of(graph_, value)) return;
-    Node* observer = graph_.add_layer(value->name + ".observer", make_observer_(config), {value}, value);
-    graph_.replace_uses(value, observer);
-    chosen_.emplace(observer, std::pair(reader, config));
+  }
+
+  // One observer for all who ask for the same, behind the value; others, for who asks for integers that can be made of
+  // those, right where they are read.
+  void observe(Node* value, const std::vector<Reading>& readings) {
+    const QConfig& finest = finest_of(readings);
+    graph_.replace_uses(value, add_observer(value, finest));
+    std::vector<std::pair<Node*, const QConfig*>> others;  // observers
+    for (const auto& [reader, index] : readings) {
+      const QConfig& config = configs_.at(reader);
+      // A concatenation's result has other parameters anyway.
+      if (ask_for_the_same(finest, config) || is_concat(graph_, reader)) continue;
+      Node* input = reader->inputs[index];
+      auto it = std::ranges::find_if(others, [&](const auto& other) {
+        return other.first->inputs[0] == input && ask_for_the_same(*other.second, config);
+      });
+      if (it == others.end()) it = others.insert(it, {add_observer(input, config), &config});
+      graph_.set_input(reader, index, it->first);
+    }
+  }
+
+  const QConfig& finest_of(const std::vector<Reading>& readings) const {
+    const Node* finest = readings[0].reader;
+    for (const Reading& other : readings)
+      if (!can_make(configs_.at(finest), configs_.at(other.reader))) finest = other.reader;
+    for (const Reading& other : readings)
+      check<ValueError>(can_make(configs_.at(finest), configs_.at(other.reader)), "prepare: '", finest->name, "' and '",
+                        other.reader->name, "' read the same value, and neither's integers can be made of the other's",
+                        "; by set_name() give one of them the observer and scheme of the other");
+    return configs_.at(finest);
+  }
+
+  Node* add_observer(Node* value, const QConfig& config) {
+    const Node* watched = observer_of(graph_, value) ? value->inputs[0] : value;
+    return graph_.add_layer(watched->name + ".observer", make_observer_(config), {value}, value);
   }
 
   Graph graph_;
   const QConfigMapping& mapping_;
   const ObserverFactory& make_observer_;
-  std::unordered_set<const Node*> for_products_, marked_;
-  std::unordered_map<const Node*, std::pair<const Node*, QConfig>> chosen_;  // observer -> who asked for it, and how
+  std::unordered_set<const Node*> for_products_;
+  std::unordered_map<const Node*, QConfig> configs_;  // of nodes that become integer ones
+  std::unordered_map<const Node*, std::vector<Reading>> readings_;
 };
 
 }  // namespace
@@ -147,6 +168,8 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {
   check_names("prepare", graph, mapping);
+  check_has_no_qat_layers("prepare", graph);
+  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph));
   return Preparer(graph, mapping, make).run();
 }
 

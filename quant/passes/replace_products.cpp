@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <vector>
@@ -5,7 +6,6 @@
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
-#include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
 
@@ -18,12 +18,22 @@ bool has_weights(const nn::Graph& graph, const nn::Node* node) {
 
 // What a layer is trained with for quantization, and what was observed, would be lost without a word.
 void check_is_float(const nn::Graph& graph, const char* pass) {
-  for (const nn::Node* node : graph.nodes()) {
-    check<ValueError>(!graph.layer_as<QATLayer>(node), pass, ": '", node->name,
-                      "' is a layer of quantization-aware training; give the float graph, or convert() this one");
+  check_has_no_qat_layers(pass, graph);
+  for (const nn::Node* node : graph.nodes())
     check<ValueError>(!observer_of(graph, node), pass, ": '", node->name,
                       "' is an observer; give the float graph, before prepare() or prepare_qat()");
+}
+
+// A layer whose entry gives no reason to stay float is replaced.
+void check_replaces_any(const ConversionReport& entries, const nn::Graph& graph, const ProductReplacement& r) {
+  if (std::ranges::any_of(entries, [](const LayerReport& entry) { return entry.reason.empty(); })) return;
+  for (const LayerReport& entry : entries) {
+    const nn::Node* node = graph.find(entry.name);
+    const std::string obstacle = is_product(graph, node) ? r.obstacle(graph.layer(node)) : "";
+    check<ValueError>(obstacle.empty() || entry.reason != obstacle, r.pass, ": it would quantize no layer: '",
+                      entry.name, "' stays float, since ", obstacle);
   }
+  throw ValueError(str(r.pass, ": ", nothing_to_quantize(graph)));
 }
 
 // What a configuration says of the layer that replaces another.
@@ -70,6 +80,7 @@ nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping
     if (obstacle.empty()) layer_configs.add(node, configs.back());
     entries.back().reason = is_product(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
   }
+  check_replaces_any(entries, result, replacement);
   for (size_t i = 0; i < entries.size(); ++i) {
     LayerReport& entry = entries[i];
     if (!entry.reason.empty()) continue;

@@ -18,9 +18,9 @@ struct ProductReplacement {
 };
 
 /// The graph, fused and in evaluation mode, with the layers that the mapping names replaced. The report has an entry
-/// for each node whose layer has parameters. Throws ValueError for a graph that prepare() or prepare_qat() has made,
-/// names in the mapping that do not exist and calls of one layer whose configurations differ in what counts, and what
-/// make() throws, with the node's name in front.
+/// for each node whose layer has parameters. Throws ValueError for a graph that prepare() or prepare_qat() has made, if
+/// no layer would be replaced, names in the mapping that do not exist and calls of one layer whose configurations
+/// differ in what counts, and what make() throws, with the node's name in front.
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
                            ConversionReport* report);
 

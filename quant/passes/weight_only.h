@@ -12,8 +12,9 @@ namespace thimble::quant {
 /// The graph, fused (fuse_conv_bn_relu), in evaluation mode, with linear layers as WeightOnlyLinear. Of a QConfig the
 /// weights and their observer count; the weights may be affine, too. Convolutions stay float. `report`, if given, is
 /// overwritten: one entry for each node whose layer has parameters. Throws ValueError for a graph of prepare() or
-/// prepare_qat(), if the mapping asks for different things where one layer is called, and, naming the layer, for
-/// weights that are not finite or a spec or observer that WeightOnlyLinear::from_float() refuses.
+/// prepare_qat(), if there is nothing to quantize, if the mapping asks for different things where one layer is called,
+/// and, naming the layer, for weights that are not finite or a spec or observer that WeightOnlyLinear::from_float()
+/// refuses.
 nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& mapping,
                                ConversionReport* report = nullptr);
 

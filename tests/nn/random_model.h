@@ -23,9 +23,9 @@ namespace thimble::nn {
 
 /// A program of random steps: layers, containers and plain ops over the values before them, the last one most often.
 /// Images, sequences [n, channels, length] or rows; convolutions of all kinds, batch normalization with random
-/// statistics and some in training mode, activations as functions and as modules, pools, sums, concatenations, shared
-/// layers, parameters used by ops, values that are used twice or not at all. In evaluation mode but for those
-/// normalizations.
+/// statistics and some in training mode, activations as functions and as modules, pools, sums, concatenations, also
+/// with clamps right behind them, shared layers, parameters used by ops, values that are used twice or not at all. In
+/// evaluation mode but for those normalizations.
 class RandomModel : public Module {
  public:
   /// Starts this thread's default generator anew, from which layers are initialized.
@@ -107,6 +107,7 @@ class RandomModel : public Module {
     if (chance(12)) return add_activation(value);
     if (chance(12)) return add_sum(value);
     if (chance(8)) return add_concat(value);
+    if (chance(8) && add_fork(value)) return;
     if (chance(6)) return add_parameter(value);
     if (chance(15) && add_shared_call(value)) return;
     if (ndim == 4)
@@ -115,6 +116,40 @@ class RandomModel : public Module {
       add_sequence_step(value);
     else
       add_linear(value);
+  }
+
+  // A value that a product reads, and also a concatenation, mostly with a clamp right behind it.
+  bool add_fork(size_t value) {
+    if (shape_of(value).ndim() == 3) return false;
+    const int64_t channels = 1 + below(4);
+    add_pointwise(value, channels);
+    const size_t first = last();
+    add_concat(chance(70) ? value : first);
+    if (chance(70)) add_clamp(last());
+    add_pointwise(last(), channels);
+    const size_t second = last();
+    if (shape_of(first) == shape_of(second))
+      add([first, second](const std::vector<Tensor>& values) { return values[first] + values[second]; });
+    return true;
+  }
+
+  void add_pointwise(size_t value, int64_t channels) {
+    const Shape s = shape_of(value);
+    if (s.ndim() == 4)
+      call(value, "conv", std::make_shared<Conv2d>(s[1], channels, 1));
+    else
+      call(value, "fc", std::make_shared<Linear>(s[1], channels));
+  }
+
+  void add_clamp(size_t value) {
+    switch (below(3)) {
+      case 0:
+        return apply(value, [](const Tensor& x) { return relu(x); });
+      case 1:
+        return apply(value, [](const Tensor& x) { return relu6(x); });
+      default:
+        return apply(value, [](const Tensor& x) { return clamp(x, -0.25, 0.75); });
+    }
   }
 
   void add_image_step(size_t value) {
@@ -247,7 +282,9 @@ class RandomModel : public Module {
   }
 
   void add_activation(size_t value) {
-    switch (below(8)) {
+    switch (below(9)) {
+      case 8:
+        return add_clamp(value);
       case 0:
         return apply(value, [](const Tensor& x) { return tanh(x); });
       case 1:
@@ -284,6 +321,7 @@ class RandomModel : public Module {
     }
     const size_t other = others[static_cast<size_t>(below(others.size()))];
     add([value, other](const std::vector<Tensor>& values) { return concat({values[value], values[other]}, 1); });
+    if (chance(40)) add_clamp(last());
   }
 
   // A parameter that ops use, through a constant expression half of the time.
