@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <typeinfo>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -153,14 +154,16 @@ template <typename E>
 struct Named : E {
   using E::E;
 };
+/// In a handler of `e`. A type that somebody derived from E is passed on as it is: a new error would not be one.
 template <typename E>
 [[noreturn]] void throw_named(const std::string& name, const E& e) {
-  const bool is_path = dynamic_cast<const Named<E>*>(&e) != nullptr;
+  const bool is_path = typeid(e) == typeid(Named<E>);
+  if (!is_path && typeid(e) != typeid(E)) throw;
   throw Named<E>(str(name, is_path ? "." : ": ", e.what()));
 }
 
-/// f(); an error's message gets `name` in front, so that it says which layer of a model it is about: "block1.conv:
-/// ...".
+/// f(); the message of one of Thimble's errors gets `name` in front, so that it says which layer of a model it is
+/// about: "block1.conv: ...". Other exceptions pass unchanged.
 template <typename F>
 auto named_in_errors(const std::string& name, F&& f) {
   try {

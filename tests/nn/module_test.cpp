@@ -1,4 +1,5 @@
 #include <cmath>
+#include <stdexcept>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -95,6 +96,40 @@ TEST(Module, LoadStateReplacesByNameAndChecks) {
   EXPECT_THROW(b.load_state(wrong), ValueError);
   wrong.pop_back();
   EXPECT_THROW(b.load_state(wrong), ValueError);
+}
+
+// Of a user's own type, with members.
+struct SensorError : ValueError {
+  SensorError(const std::string& what, int number) : ValueError(what), code(number) {}
+  int code;
+};
+
+TEST(Module, ExceptionsOfOtherTypesPassUnchanged) {
+  struct Sensor : Module {
+    explicit Sensor(bool at_once = false) {
+      if (at_once) throw SensorError("broken", 3);
+    }
+    Tensor forward(const Tensor& x) override {
+      if (x.ndim() == 1) throw SensorError("too hot", 42);
+      throw std::out_of_range("far away");
+    }
+  };
+  struct Outer : Module {
+    Submodule<Sensor> sensor{this, "sensor"};
+    Tensor forward(const Tensor& x) override { return sensor(x); }
+  };
+  Sequential net;
+  net.emplace<Outer>();
+  try {
+    net(Tensor(NDArray::ones({2})));
+    FAIL();
+  } catch (const SensorError& e) {
+    EXPECT_EQ(e.code, 42);
+    EXPECT_STREQ(e.what(), "too hot");
+  }
+  EXPECT_THROW(net(Tensor(NDArray::ones({2, 2}))), std::out_of_range);
+  Module parent;
+  EXPECT_THROW((Submodule<Sensor>(&parent, "sensor", true)), SensorError);
 }
 
 TEST(Layers, LinearIsTheFormula) {
