@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -49,10 +50,50 @@ class Backward {
     ~ListenerScope() { set_apply_listener(before); }
   };
 
-  void propagate(const std::shared_ptr<Tensor::Node>& node, const Tensor& gradient) {
+  // Stands in for values that are no longer what an op saw: shape and dtype may be asked for, a read is an error.
+  class ChangedValues : public ReadListener {
+   public:
+    ChangedValues(const Op& op, std::span<const Tensor> inputs) : op_(op), inputs_(inputs) {}
+
+    Tensor stand_in(const Tensor& changed) {
+      Tensor tensor(changed.node_->data);
+      tensor.node_->requires_grad = changed.node_->requires_grad;
+      tensor.node_->listener = this;
+      return tensor;
+    }
+
+    void on_read(const Tensor& tensor, bool) override {
+      const auto it = std::ranges::find(inputs_, tensor.id(), &Tensor::id);
+      const std::string which = it == inputs_.end() ? "output" : str("input ", it - inputs_.begin());
+      throw ValueError(str(op_.name(), ": its gradient needs its ", which, " (", tensor.dtype(), tensor.shape(),
+                           "), which was changed after the op was applied, by an optimizer's step, load_state, ",
+                           "set_data or mutable_data; call backward() before that, or compute the output again"));
+    }
+
+   private:
+    const Op& op_;
+    std::span<const Tensor> inputs_;
+  };
+
+  static std::vector<Tensor> input_gradients(const std::shared_ptr<Tensor::Node>& node, const Tensor& gradient) {
     Tensor output;
     output.node_ = node;
-    std::vector<Tensor> input_grads = node->op->gradient(gradient, node->inputs, output);
+    const auto is_changed = [&](const Tensor& t) { return t.version() > node->recorded_at; };
+    if (!is_changed(output) && std::ranges::none_of(node->inputs, is_changed)) [[likely]]
+      return node->op->gradient(gradient, node->inputs, output);
+    std::vector<Tensor> inputs = node->inputs;
+    ChangedValues changed(*node->op, inputs);
+    for (Tensor& input : inputs)
+      if (is_changed(input)) input = changed.stand_in(input);
+    if (is_changed(output)) output = changed.stand_in(output);
+    std::vector<Tensor> grads = node->op->gradient(gradient, inputs, output);
+    for (const Tensor& grad : grads)
+      if (grad.defined()) grad.data();  // to hand a stand-in on is to read it
+    return grads;
+  }
+
+  void propagate(const std::shared_ptr<Tensor::Node>& node, const Tensor& gradient) {
+    std::vector<Tensor> input_grads = input_gradients(node, gradient);
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       const Tensor& input = node->inputs[i];
       if (!input.requires_grad()) continue;

@@ -13,7 +13,9 @@ struct Tensor::Node {
   std::unique_ptr<Op> op;
   std::vector<Tensor> inputs;
   Tensor grad;
-  uint64_t version = 0;
+  uint64_t changed_at = 0;  // by mutable_data() or set_data(); the array may have been changed elsewhere, see version()
+  uint64_t recorded_at = 0;  // the last_change() when the op was applied: what it saw is no later
+  ReadListener* listener = nullptr;
   bool requires_grad = false;
   bool freed = false;  // op and inputs were dropped by a backward pass
 };

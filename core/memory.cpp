@@ -37,6 +37,13 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+size_t checked_size_class(size_t bytes) {
+  if (bytes > PTRDIFF_MAX) throw std::bad_alloc();  // no object is so large, and rounding up could overflow
+  return size_class(bytes);
+}
+
+std::atomic<uint64_t> changes{0};
+
 void* system_allocate(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
@@ -110,10 +117,19 @@ Cache& cache() {
 }  // namespace
 
 std::shared_ptr<void> allocate(size_t bytes) {
-  if (bytes > PTRDIFF_MAX) throw std::bad_alloc();  // no object is so large, and rounding up could overflow
-  const size_t size = size_class(bytes);
+  const size_t size = checked_size_class(bytes);
   return {cache().take(size), [size](void* p) { cache().give_back(p, size); }};
 }
+
+Storage::Storage(size_t bytes) : data(nullptr), size(checked_size_class(bytes)) { data = cache().take(size); }
+
+Storage::~Storage() {
+  if (size > 0) cache().give_back(data, size);
+}
+
+uint64_t next_change() { return changes.fetch_add(1, std::memory_order_relaxed) + 1; }
+
+uint64_t last_change() { return changes.load(std::memory_order_relaxed); }
 
 size_t cached_bytes() { return cache().cached(); }
 

@@ -1,7 +1,9 @@
 // Aligned memory from a cache keyed by size: a training step asks for the same sizes again and again.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace thimble {
@@ -9,6 +11,27 @@ namespace thimble {
 /// Memory of at least `bytes` bytes, aligned to 64, its content undefined; given back to the cache with the last
 /// reference. Throws std::bad_alloc. Safe to call from any thread.
 std::shared_ptr<void> allocate(size_t bytes);
+
+/// Memory that arrays share, and when it was last changed in place.
+struct Storage {
+  /// As allocate() gives it.
+  explicit Storage(size_t bytes);
+  /// Somebody else's, who is kept alive.
+  Storage(void* memory, std::shared_ptr<void> memory_owner) : data(memory), owner(std::move(memory_owner)) {}
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data;
+  size_t size = 0;  // what the cache gets back; 0 if it is not the cache's
+  std::shared_ptr<void> owner;
+  std::atomic<uint64_t> changed_at{0};  // a next_change(); 0: never
+};
+
+/// Changes in place are numbered through, whichever memory they are about: a later one has a higher number. That of the
+/// change that is made now, and that of the last one so far.
+uint64_t next_change();
+uint64_t last_change();
 
 /// Bytes that lie in the cache, unused.
 size_t cached_bytes();

@@ -45,14 +45,23 @@ bool view_strides(const Shape& shape, const Shape& strides, const Shape& target,
   return true;
 }
 
+NDArray scalar_array(double value) {
+  NDArray scalar({}, DType::float64);
+  *scalar.data<double>() = value;
+  return scalar;
+}
+
 }  // namespace
 
-NDArray::NDArray(const Shape& shape, DType dtype)
-    : storage_(allocate(static_cast<size_t>(checked_bytes(shape, dtype)))),
-      data_(storage_.get()),
-      shape_(shape),
-      strides_(contiguous_strides(shape)),
-      dtype_(dtype) {}
+NDArray::NDArray(const Shape& shape, DType dtype) : shape_(shape), strides_(contiguous_strides(shape)), dtype_(dtype) {
+  set_storage(std::make_shared<Storage>(static_cast<size_t>(checked_bytes(shape, dtype))));
+}
+
+void NDArray::set_storage(const std::shared_ptr<Storage>& storage) {
+  storage_ = std::shared_ptr<void>(storage, storage->data);
+  changed_at_ = &storage->changed_at;
+  data_ = storage->data;
+}
 
 NDArray NDArray::empty_like(const NDArray& like, DType dtype) {
   NDArray out(like.shape_, dtype);
@@ -62,7 +71,7 @@ NDArray NDArray::empty_like(const NDArray& like, DType dtype) {
 
 NDArray NDArray::full(const Shape& shape, double value, DType dtype) {
   NDArray out(shape, dtype);
-  out.fill(value);
+  out.assign(scalar_array(value));
   return out;
 }
 
@@ -78,8 +87,12 @@ NDArray NDArray::arange(int64_t n, DType dtype) {
 NDArray NDArray::borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
   checked_bytes(shape, dtype);
   NDArray out;
-  out.storage_ = std::shared_ptr<void>(std::move(owner), data);
-  out.data_ = data;
+  if (owner) {
+    out.set_storage(std::make_shared<Storage>(data, std::move(owner)));
+  } else {  // no heap: inference makes such arrays at each call
+    out.storage_ = std::shared_ptr<void>(std::shared_ptr<void>(), data);
+    out.data_ = data;
+  }
   out.shape_ = shape;
   out.strides_ = contiguous_strides(shape);
   out.dtype_ = dtype;
@@ -217,24 +230,31 @@ NDArray NDArray::contiguous() const { return is_contiguous() ? *this : clone(); 
 
 NDArray NDArray::clone() const {
   NDArray out(shape_, dtype_);
-  out.copy_from(*this);
+  out.assign(*this);
   return out;
 }
 
 NDArray NDArray::to(DType dtype) const {
   if (dtype == dtype_) return *this;
   NDArray out(shape_, dtype);
-  out.copy_from(*this);
+  out.assign(*this);
   return out;
 }
 
-void NDArray::fill(double value) {
-  NDArray scalar({}, DType::float64);
-  *scalar.data<double>() = value;
-  copy_from(scalar);
+void NDArray::fill(double value) { copy_from(scalar_array(value)); }
+
+uint64_t NDArray::mark_changed() {
+  const uint64_t now = next_change();
+  if (changed_at_) changed_at_->store(now, std::memory_order_relaxed);
+  return now;
 }
 
 void NDArray::copy_from(const NDArray& source) {
+  if (changed_at_) mark_changed();
+  assign(source);
+}
+
+void NDArray::assign(const NDArray& source) {
   for (int i = 0; i < ndim(); ++i)
     check<ValueError>(strides_[i] != 0 || shape_[i] <= 1, "copy_from: the target ", shape_,
                       " is a broadcast view, whose elements share memory");

@@ -5,6 +5,7 @@
 //   std::cout << t << '\n';
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <ostream>
 #include <string_view>
@@ -14,6 +15,8 @@
 #include <thimble/core/shape.h>
 
 namespace thimble {
+
+struct Storage;
 
 class NDArray {
  public:
@@ -113,11 +116,21 @@ class NDArray {
 
   bool shares_memory_with(const NDArray& other) const { return storage_ == other.storage_; }
 
+  /// When this memory, which views share, was last changed by fill(), copy_from() or mark_changed(): see
+  /// next_change(). 0: never, and always for memory without an owner.
+  uint64_t changed_at() const { return changed_at_ ? changed_at_->load(std::memory_order_relaxed) : 0; }
+  /// To be called before writing through data() or raw() to memory that a recorded graph may know. Returns the change's
+  /// number.
+  uint64_t mark_changed();
+
  private:
   void check_type(DType wanted) const;
+  void set_storage(const std::shared_ptr<Storage>& storage);
+  void assign(const NDArray& source);  // copy_from() for memory that is new
   NDArray view(const Shape& shape, const Shape& strides, int64_t offset) const;
 
   std::shared_ptr<void> storage_;
+  std::atomic<uint64_t>* changed_at_ = nullptr;  // the storage's; null for memory without an owner
   void* data_ = nullptr;
   Shape shape_, strides_;
   DType dtype_ = DType::float32;

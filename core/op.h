@@ -85,4 +85,12 @@ class ApplyListener {
 /// Installs a listener on this thread (nullptr for none) and returns the one before.
 ApplyListener* set_apply_listener(ApplyListener* listener);
 
+/// Hears when the values of the tensors that it is set on are about to be read: by an op that is applied to them, or
+/// otherwise (Tensor::data(), item(), detach()). Shapes and dtypes are no values.
+class ReadListener {
+ public:
+  virtual ~ReadListener() = default;
+  virtual void on_read(const Tensor& tensor, bool by_op) = 0;
+};
+
 }  // namespace thimble

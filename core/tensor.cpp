@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <array>
 #include <utility>
 
 #include <thimble/core/autograd.h>
+#include <thimble/core/memory.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
@@ -29,33 +31,42 @@ Tensor::Tensor(NDArray data, bool requires_grad) : node_(std::make_shared<Node>(
   set_requires_grad(requires_grad);
 }
 
+const NDArray& Tensor::array() const {
+  check<ValueError>(defined(), "tensor: used before it was given a value");
+  return node_->data;
+}
+
 const NDArray& Tensor::data() const {
-  check<ValueError>(defined(), "tensor: used before it was given a value");
+  const NDArray& values = array();
+  if (node_->listener) [[unlikely]]
+    node_->listener->on_read(*this, false);
+  return values;
+}
+
+NDArray& Tensor::mutable_data() const {
+  data();
+  node_->changed_at = node_->data.mark_changed();
   return node_->data;
 }
 
-NDArray& Tensor::mutable_data() {
-  check<ValueError>(defined(), "tensor: used before it was given a value");
-  ++node_->version;
-  return node_->data;
-}
-
-void Tensor::set_data(NDArray data) {
+void Tensor::set_data(NDArray data) const {
   check<ValueError>(data.defined(), "set_data: the array is undefined");
   check<ShapeError>(data.shape() == shape(), "set_data: shape ", data.shape(), " is not ", shape());
   check<DTypeError>(data.dtype() == dtype(), "set_data: dtype ", data.dtype(), " is not ", dtype());
   node_->data = std::move(data);
-  ++node_->version;
+  node_->changed_at = next_change();
 }
 
-uint64_t Tensor::version() const {
-  check<ValueError>(defined(), "tensor: used before it was given a value");
-  return node_->version;
+uint64_t Tensor::version() const { return std::max(array().changed_at(), node_->changed_at); }
+
+void Tensor::set_read_listener(ReadListener* read_listener) const {
+  array();
+  node_->listener = read_listener;
 }
 
 bool Tensor::requires_grad() const { return node_ && node_->requires_grad; }
 
-void Tensor::set_requires_grad(bool requires_grad) {
+void Tensor::set_requires_grad(bool requires_grad) const {
   check<ValueError>(is_leaf(), "set_requires_grad: only a leaf's can be changed");
   check<DTypeError>(!requires_grad || is_differentiable(dtype()), "requires_grad: ", dtype(), " is not differentiable");
   node_->requires_grad = requires_grad;
@@ -68,7 +79,7 @@ const Tensor& Tensor::grad() const {
   return node_->grad;
 }
 
-void Tensor::set_grad(Tensor grad) {
+void Tensor::set_grad(Tensor grad) const {
   check<ValueError>(defined(), "tensor: used before it was given a value");
   check<ShapeError>(!grad.defined() || grad.shape() == shape(), "set_grad: shape ",
                     grad.defined() ? grad.shape() : Shape(), " is not ", shape());
@@ -92,8 +103,11 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   bool requires_grad = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     check<ValueError>(inputs[i].defined(), op->name(), ": input ", i, " is undefined");
-    arrays[i] = inputs[i].data();
-    requires_grad = requires_grad || inputs[i].requires_grad();
+    const Tensor::Node& node = *inputs[i].node_;
+    if (node.listener) [[unlikely]]
+      node.listener->on_read(inputs[i], true);
+    arrays[i] = node.data;
+    requires_grad = requires_grad || node.requires_grad;
   }
   Tensor output(op->compute(arrays));
   if (listener) listener->on_apply(*op, inputs, output);
@@ -101,6 +115,7 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
     output.node_->requires_grad = true;
     output.node_->op = std::move(op);
     output.node_->inputs = std::move(inputs);
+    output.node_->recorded_at = last_change();
   }
   return output;
 }

@@ -21,7 +21,8 @@ struct BackwardOptions {
   bool create_graph = false;
 };
 
-/// A handle: copies name the same node. float32 and float64 tensors can require gradients.
+/// A handle: copies name the same node, and a const one is a handle that stays with its node, whose values and
+/// gradient may change. float32 and float64 tensors can require gradients.
 class Tensor {
  public:
   /// Undefined: nothing but defined() may be asked of it.
@@ -35,21 +36,22 @@ class Tensor {
 
   bool defined() const { return node_ != nullptr; }
   const NDArray& data() const;
-  /// The array itself, for optimizers and loaders. Changing it behind a recorded graph makes that graph's gradients
-  /// wrong.
-  NDArray& mutable_data();
-  /// Counts the calls of mutable_data() and set_data(): what was derived from the array is out of date if it changes.
+  /// The array itself, for optimizers and loaders. What is recorded already and needs the values of before for its
+  /// gradient refuses to go backward then: see backward().
+  NDArray& mutable_data() const;
+  /// Another one after each change: by set_data(), and by mutable_data(), NDArray::fill() or copy_from() of any tensor
+  /// or array that shares the memory. What was derived from the values is out of date then.
   uint64_t version() const;
   /// Replaces the array by one of the same shape and dtype; throws ShapeError or DTypeError, ValueError for an
   /// undefined array.
-  void set_data(NDArray data);
+  void set_data(NDArray data) const;
 
-  const Shape& shape() const { return data().shape(); }
+  const Shape& shape() const { return array().shape(); }
   /// Throws ShapeError for an axis that is not there.
-  int64_t shape(int axis) const { return data().shape(axis); }
-  int ndim() const { return data().ndim(); }
-  int64_t numel() const { return data().numel(); }
-  DType dtype() const { return data().dtype(); }
+  int64_t shape(int axis) const { return array().shape(axis); }
+  int ndim() const { return array().ndim(); }
+  int64_t numel() const { return array().numel(); }
+  DType dtype() const { return array().dtype(); }
   template <typename T>
   T item() const {
     return data().item<T>();
@@ -57,16 +59,17 @@ class Tensor {
 
   bool requires_grad() const;
   /// Only for leaves; throws ValueError otherwise.
-  void set_requires_grad(bool requires_grad);
+  void set_requires_grad(bool requires_grad) const;
   bool is_leaf() const;
 
   /// What backward() has added up for this leaf; undefined before.
   const Tensor& grad() const;
   /// Throws ShapeError or DTypeError if it does not fit.
-  void set_grad(Tensor grad);
+  void set_grad(Tensor grad) const;
 
   /// Adds d(this)/d(leaf) to the grad of every leaf that requires it. Without `out_grad` this must have one element.
-  /// Frees the graph unless told otherwise; a second pass through a freed graph throws ValueError.
+  /// Frees the graph unless told otherwise; a second pass through a freed graph throws ValueError, and so does an op
+  /// whose gradient reads values that were changed since (by an optimizer's step, say), as in PyTorch.
   void backward(const BackwardOptions& options = {}) const { backward(Tensor(), options); }
   void backward(const Tensor& out_grad, const BackwardOptions& options = {}) const;
 
@@ -82,7 +85,12 @@ class Tensor {
   /// Whether no other handle names the node.
   bool is_unique() const { return node_.use_count() == 1; }
 
+  /// Tells the listener (nullptr for none) of every read of this node's values.
+  void set_read_listener(ReadListener* listener) const;
+
  private:
+  const NDArray& array() const;  // for what is no value: shape and dtype
+
   struct Node;
   friend class Backward;
   friend Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);

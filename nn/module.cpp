@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include <thimble/core/text.h>
+#include <thimble/nn/call_scope.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/module.h>
 
@@ -35,6 +36,7 @@ Tensor Module::forward_all(std::span<const Tensor> inputs) {
 std::unique_ptr<InferenceStep> Module::inference_step(std::span<const ValueInfo>) const { return nullptr; }
 
 Tensor Module::call(std::span<const Tensor> inputs) {
+  const detail::CallScope scope(*this);
   auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };
   return name_.empty() ? run() : detail::named_in_errors(name_, run);
 }
@@ -45,6 +47,7 @@ void Module::check_name(const std::string& name) const {
 }
 
 Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
+  if (!parameter.defined()) return parameter;
   check_name(name);
   parameter.set_requires_grad(true);
   parameters_.emplace_back(name, parameter);
@@ -65,6 +68,7 @@ void Module::register_module(const std::string& name, std::shared_ptr<Module> ch
   child->name_ = name;
   registered_[name] = {child, Tensor()};
   children_.emplace_back(name, std::move(child));
+  detail::CallScope::children_changed();
 }
 
 std::shared_ptr<Module> Module::child(const std::string& name) const {
@@ -79,6 +83,7 @@ Tensor Module::own_tensor(const std::string& name) const {
 
 void Module::erase_module(const std::string& name) {
   if (std::erase_if(children_, [&](const auto& child) { return child.first == name; })) registered_.erase(name);
+  detail::CallScope::children_changed();
 }
 
 void Module::erase_tensor(const std::string& name) {

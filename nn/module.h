@@ -2,8 +2,15 @@
 //
 //   struct Net : nn::Module {
 //     nn::Submodule<nn::Linear> fc1{this, "fc1", 784, 128}, fc2{this, "fc2", 128, 10};
-//     Tensor forward(const Tensor& x) override { return fc2(relu(fc1(x))); }
+//     const Tensor scale = register_parameter("scale", NDArray::ones({1}));
+//     Tensor forward(const Tensor& x) override { return fc2(relu(fc1(x))) * scale; }
 //   };
+//
+// What is registered is what optimizers train, files hold and train() reaches. So a layer that a model calls must be
+// registered with it: calling a trainable one that is a plain member (nn::Linear fc{784, 128};) is an error. And a
+// member that names a registered tensor must go on naming it: it is const, as those of all layers are, so that
+// fc->weight = other does not compile. fc->weight.set_data(array) gives it other values; layers share a tensor by being
+// made with it: nn::Submodule<nn::Linear> out{this, "out", embedding->weight, Tensor()}.
 #pragma once
 
 #include <concepts>
@@ -11,6 +18,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <typeinfo>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -49,7 +57,9 @@ class Module {
   /// Whether forward() changes the module in evaluation mode, too, as an observer does.
   virtual bool has_side_effects() const { return false; }
 
-  /// Runs forward; an error's message gets this module's name in front. A tracer sees calls made this way.
+  /// Runs forward; an error's message gets this module's name in front. A tracer sees calls made this way. Throws
+  /// ValueError if gradients are recorded, this module has parameters that are trained, and the model that calls it
+  /// (the outermost module that is being called on this thread) does not hold it.
   template <std::same_as<Tensor>... Rest>
   Tensor operator()(const Tensor& x, const Rest&... rest) {
     const Tensor inputs[] = {x, rest...};
@@ -99,7 +109,8 @@ class Module {
   void register_module(const std::string& name, std::shared_ptr<Module> child);
 
  protected:
-  /// Makes a tensor a parameter; returns it, so that a member can be initialized with it.
+  /// Makes a tensor a parameter; returns it, so that a member, which should be const, can be initialized with it. An
+  /// undefined one (no bias) is returned as it is.
   Tensor register_parameter(const std::string& name, Tensor parameter);
   Tensor register_buffer(const std::string& name, Tensor buffer);
   void erase_module(const std::string& name);
@@ -153,14 +164,16 @@ template <typename E>
 struct Named : E {
   using E::E;
 };
+/// In a handler of `e`. A type that somebody derived from E is passed on as it is: a new error would not be one.
 template <typename E>
 [[noreturn]] void throw_named(const std::string& name, const E& e) {
-  const bool is_path = dynamic_cast<const Named<E>*>(&e) != nullptr;
+  const bool is_path = typeid(e) == typeid(Named<E>);
+  if (!is_path && typeid(e) != typeid(E)) throw;
   throw Named<E>(str(name, is_path ? "." : ": ", e.what()));
 }
 
-/// f(); an error's message gets `name` in front, so that it says which layer of a model it is about: "block1.conv:
-/// ...".
+/// f(); the message of one of Thimble's errors gets `name` in front, so that it says which layer of a model it is
+/// about: "block1.conv: ...". Other exceptions pass unchanged.
 template <typename F>
 auto named_in_errors(const std::string& name, F&& f) {
   try {
@@ -207,6 +220,10 @@ class Submodule {
   Tensor operator()(const Tensor& x, const Rest&... rest) {
     return (*module_)(x, rest...);
   }
+  // A copy names the same child; assigning another would leave the parent with the old one.
+  Submodule(const Submodule&) = default;
+  Submodule& operator=(const Submodule&) = delete;
+
   T* operator->() const { return module_.get(); }
   T& operator*() const { return *module_; }
 

@@ -85,7 +85,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   } catch (const VersionError& e) {
     throw VersionError(str(detail::quote_path(path), ": ", e.what()));
   } catch (const std::exception& e) {
-    throw FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest)));
+    // What was thrown, which may be of a user's type, goes along.
+    std::throw_with_nested(FormatError(str(detail::quote_path(path), ": ", detail::printable(e.what(), kLongest))));
   }
 }
 

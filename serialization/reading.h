@@ -24,7 +24,8 @@ auto reading(const std::filesystem::path& path, F&& read) {
   } catch (const std::bad_alloc&) {
     throw IOError(str("cannot read ", quote_path(path), ": there is not enough memory"));
   } catch (const std::exception& error) {
-    throw FormatError(str(quote_path(path), ": ", error.what()));
+    // What was thrown, which may be of a user's type, goes along.
+    std::throw_with_nested(FormatError(str(quote_path(path), ": ", error.what())));
   }
 }
 

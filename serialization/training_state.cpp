@@ -70,12 +70,13 @@ void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& op
   for (const auto& [name, array] : state.model) own.emplace_back(name, array.clone());
   for (const auto& [name, tensor] : model.state()) before.emplace_back(name, tensor.data());
   const double lr = optimizer.lr();
+  const bool has_groups = optimizer.lrs().size() > 1;  // whose rates are in the optimizer's state
   try {
-    optimizer.set_lr(state.lr);
+    if (!has_groups) optimizer.set_lr(state.lr);
     model.load_state(own);  // all or nothing, as is the next: if that fails, this one's arrays must go again
     optimizer.load_state(state.optimizer);
   } catch (...) {
-    optimizer.set_lr(lr);
+    if (!has_groups) optimizer.set_lr(lr);
     model.load_state(before);
     throw;
   }

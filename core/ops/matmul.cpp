@@ -94,11 +94,17 @@ class MatMul final : public Op {
     const Shape a_matrix = sa.ndim() == 1 ? Shape{1, sa[0]} : sa, b_matrix = sb.ndim() == 1 ? Shape{sb[0], 1} : sb;
     // With one b for the whole batch, all of a's rows count as one matrix, and no gradient needs summing afterwards.
     const bool flat = b_matrix.ndim() == 2;
-    const Tensor a = reshaped(inputs[0], flat ? flat_rows(a_matrix) : a_matrix), b = reshaped(inputs[1], b_matrix);
-    const Tensor g = reshaped(out_grad, flat ? Shape{a.shape(0), b.shape(1)} : matrix_shape(out_grad.shape(), sa, sb));
+    const Shape a_rows = flat ? flat_rows(a_matrix) : a_matrix;
+    const Tensor g = reshaped(out_grad, flat ? Shape{a_rows[0], b_matrix[1]} : matrix_shape(out_grad.shape(), sa, sb));
     std::vector<Tensor> grads(2);
-    if (inputs[0].requires_grad()) grads[0] = reshaped(sum_to(matmul(g, transpose(b, -2, -1)), a.shape()), sa);
-    if (inputs[1].requires_grad()) grads[1] = reshaped(sum_to(matmul(transpose(a, -2, -1), g), b_matrix), sb);
+    if (inputs[0].requires_grad()) {
+      const Tensor b = reshaped(inputs[1], b_matrix);
+      grads[0] = reshaped(sum_to(matmul(g, transpose(b, -2, -1)), a_rows), sa);
+    }
+    if (inputs[1].requires_grad()) {
+      const Tensor a = reshaped(inputs[0], a_rows);
+      grads[1] = reshaped(sum_to(matmul(transpose(a, -2, -1), g), b_matrix), sb);
+    }
     return grads;
   }
 

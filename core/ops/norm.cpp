@@ -125,7 +125,8 @@ class BatchNormTrain final : public Op {
   // One pass over x and out_grad for the sums, another for the input's gradient.
   std::vector<Tensor> fused_gradient(const Tensor& out_grad, std::span<const Tensor> inputs) const {
     std::vector<NDArray> arrays;
-    for (const Tensor& input : inputs) arrays.push_back(input.data());
+    for (size_t i = 0; i < inputs.size(); ++i)  // the bias matters to relu's mask alone
+      arrays.push_back(i == 2 && !relu_ ? NDArray() : inputs[i].data());
     const NDArray x = to_channels_last(arrays[0]), dy = to_channels_last(out_grad.data());
     const int64_t channels = arrays[0].shape(1), rows = values_per_channel(arrays[0].shape());
     std::vector<Tensor> grads(inputs.size());

@@ -27,6 +27,44 @@ struct Graph::Plan {
   std::unique_ptr<Executor> executor;
 };
 
+namespace {
+void check_not_null(const Node* node) {
+  check<ValueError>(node != nullptr, "graph: the node is null; find() gives null for a name that is not there");
+}
+
+void check_leaf_layer(const std::string& node_name, const Module* new_layer) {
+  check<ValueError>(new_layer != nullptr, "graph: the layer for '", node_name, "' is null");
+  check<ValueError>(new_layer->is_layer(), "graph: '", node_name, "' is no leaf layer; containers are traced");
+}
+
+void check_new_tensor(const Graph& graph, const std::string& node_name, const Tensor& tensor) {
+  check<ValueError>(tensor.defined(), "graph: the tensor of '", node_name, "' is undefined");
+  // One that the caller alone holds is in no graph, and need not be looked for among thousands.
+  const std::string path = tensor.is_unique() ? "" : graph.path_of(tensor);
+  check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
+}
+}  // namespace
+
+Graph::Graph(Graph&& other) noexcept
+    : Module(std::move(other)),
+      nodes_(std::move(other.nodes_)),
+      by_name_(std::move(other.by_name_)),
+      suffixes_(std::move(other.suffixes_)),
+      output_(std::exchange(other.output_, nullptr)),
+      plan_(std::move(other.plan_)),
+      plan_mutex_(std::move(other.plan_mutex_)) {}
+
+Graph& Graph::operator=(Graph&& other) noexcept {
+  Module::operator=(std::move(other));
+  nodes_ = std::move(other.nodes_);
+  by_name_ = std::move(other.by_name_);
+  suffixes_ = std::move(other.suffixes_);
+  output_ = std::exchange(other.output_, nullptr);
+  plan_ = std::move(other.plan_);
+  plan_mutex_ = std::move(other.plan_mutex_);
+  return *this;
+}
+
 std::string_view name(Node::Kind kind) {
   constexpr std::string_view kNames[] = {"input", "tensor", "layer", "op"};
   return kNames[static_cast<size_t>(kind)];
@@ -62,11 +100,13 @@ std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
 }
 
 Module& Graph::layer(const Node* node) const {
+  check_not_null(node);
   check<ValueError>(node->kind == Node::Kind::layer, "graph: node '", node->name, "' calls no layer");
   return *layer_at(node->target);
 }
 
 Tensor Graph::tensor(const Node* node) const {
+  check_not_null(node);
   check<ValueError>(node->kind == Node::Kind::tensor, "graph: node '", node->name, "' is no tensor");
   const Tensor tensor = own_tensor(node->target);
   check<ValueError>(tensor.defined(), "graph: there is no tensor '", node->target, "'");
@@ -103,7 +143,13 @@ void Graph::check_name_of(const Node* node) const {
   check<ValueError>(find(node->name) == node, "graph: the name of '", node->name, "' was changed, but not by rename()");
 }
 
+void Graph::check_not_moved_from() const {
+  check<ValueError>(plan_ != nullptr, "graph: it was moved from; use the graph that it was moved to");
+}
+
 Graph::Nodes::iterator Graph::position(const Node* node) {
+  check_not_moved_from();
+  check_not_null(node);
   const auto it = std::ranges::find_if(nodes_, [&](const auto& other) { return other.get() == node; });
   check<ValueError>(it != nodes_.end(), "graph: a node of another graph was given");
   check_name_of(node);
@@ -111,11 +157,19 @@ Graph::Nodes::iterator Graph::position(const Node* node) {
 }
 
 Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
-  for (const Node* input : node->inputs)
+  check_not_moved_from();
+  for (const Node* input : node->inputs) {
     check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
-  edited();
-  Node* inserted = nodes_.insert(after ? std::next(position(after)) : nodes_.end(), std::move(node))->get();
+    check<ValueError>(find(input->name) == input, "graph: the input '", input->name, "' of '", node->name,
+                      "' is a node of another graph");
+  }
+  const auto at = after ? std::next(position(after)) : nodes_.end();
+  Nodes added;
+  added.push_back(std::move(node));
+  Node* inserted = added.back().get();
   by_name_[inserted->name] = inserted;
+  nodes_.splice(at, added);
+  edited();
   return inserted;
 }
 
@@ -140,8 +194,7 @@ Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attri
 Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
                        const Node* after) {
   const std::string node_name = unique_name(wanted_name);
-  check<ValueError>(new_layer != nullptr && new_layer->is_layer(), "graph: '", node_name,
-                    "' is no leaf layer; containers are traced");
+  check_leaf_layer(node_name, new_layer.get());
   const std::string target = unique_target(node_name);
   Node* node = insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, target, {}, std::move(inputs)}), after);
   try {
@@ -162,9 +215,8 @@ Node* Graph::add_call(const std::string& wanted_name, const std::string& target,
 
 Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
-  // One that the caller alone holds is in no graph, and need not be looked for among thousands.
-  const std::string path = tensor.is_unique() ? "" : path_of(tensor);
-  check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
+  check_not_moved_from();
+  check_new_tensor(*this, node_name, tensor);
   const std::string target = unique_target(wanted_name.empty() ? node_name : wanted_name);
   if (tensor.requires_grad())
     register_parameter(target, tensor);
@@ -180,7 +232,9 @@ void Graph::set_output(Node* node) {
 }
 
 void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
+  position(node);
   layer(node);
+  check_leaf_layer(node->name, new_layer.get());
   erase_module(node->target);
   register_module(node->target, std::move(new_layer));
   edited();
@@ -198,6 +252,7 @@ void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
   position(node);
   check<ValueError>(node->kind == Node::Kind::layer || node->kind == Node::Kind::op, "graph: node '", node->name,
                     "' calls no layer and applies no op");
+  check_new_tensor(*this, node->name, tensor);
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
   const std::string target = unique_target(node->name);
   register_buffer(target, tensor);
@@ -210,6 +265,7 @@ void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
 
 void Graph::replace_uses(Node* old, Node* replacement) {
   position(replacement);
+  check_not_null(old);
   for (const auto& node : nodes_)
     if (node.get() != replacement) std::ranges::replace(node->inputs, old, replacement);
   if (output_ == old) output_ = replacement;
@@ -225,6 +281,7 @@ void Graph::set_input(Node* node, size_t index, Node* value) {
 }
 
 void Graph::rename(Node* node, const std::string& new_name) {
+  check_not_null(node);
   check<ValueError>(find(node->name) == node, "graph: a node of another graph was given");
   const Node* other = find(new_name);
   check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
@@ -319,6 +376,7 @@ Graph Graph::clone() const {
 }
 
 std::shared_ptr<const Graph::Plan> Graph::plan() const {
+  check_not_moved_from();
   std::lock_guard lock(*plan_mutex_);
   if (*plan_) return *plan_;
   verify();

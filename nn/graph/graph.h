@@ -45,8 +45,9 @@ std::string_view name(Node::Kind kind);
 class Graph : public Module {
  public:
   Graph() = default;
-  Graph(Graph&&) = default;
-  Graph& operator=(Graph&&) = default;
+  /// What was moved from can be destroyed or assigned to; editing or running it throws ValueError.
+  Graph(Graph&& other) noexcept;
+  Graph& operator=(Graph&& other) noexcept;
 
   /// A deep copy: passes work on one, so that they never change their input.
   Graph clone() const;
@@ -75,6 +76,7 @@ class Graph : public Module {
   int calls_of_layer(const Node* node) const;
 
   // Building and editing. New nodes go behind `after`, or to the end. Names that are taken get a suffix _1, _2, ...
+  // All throw ValueError for nodes that are null or another graph's, and leave the graph as it was when they throw.
 
   Node* add_input(const std::string& wanted_name);
   Node* add_op(const std::string& wanted_name, const std::string& op, Attributes attributes, std::vector<Node*> inputs,
@@ -91,12 +93,12 @@ class Graph : public Module {
   Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
   void set_output(Node* node);
 
-  /// Makes this node (and any other that shares its layer) call `new_layer` instead.
+  /// Makes this node (and any other that shares its layer) call `new_layer`, a leaf layer, instead.
   void replace_layer(Node* node, std::shared_ptr<Module> new_layer);
   /// Makes this node apply another op to its inputs. Throws ValueError if it applies none.
   void replace_op(Node* node, const std::string& op, Attributes attributes);
   /// Makes this node, which loses its inputs, stand for `tensor`, which becomes a buffer of the graph. Throws
-  /// ValueError for a node that is neither a layer's nor an op's.
+  /// ValueError for a node that is neither a layer's nor an op's, and for a tensor that is in the graph already.
   void replace_by_tensor(Node* node, const Tensor& tensor);
   /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
@@ -133,6 +135,7 @@ class Graph : public Module {
   Nodes::iterator position(const Node* node);
   std::shared_ptr<Module> layer_at(const std::string& target) const;
   std::shared_ptr<const Plan> plan() const;
+  void check_not_moved_from() const;
   void edited() { *plan_ = nullptr; }
   std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
 

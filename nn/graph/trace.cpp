@@ -33,7 +33,7 @@ bool same_values(const NDArray& a, const NDArray& b) {
   return x.numel() == 0 || std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.nbytes())) == 0;
 }
 
-class Tracer : public ApplyListener, public CallListener {
+class Tracer : public ApplyListener, public CallListener, public ReadListener {
  public:
   Tracer(Module& model, std::span<const Tensor> inputs) : model_(model) {
     for (const auto& [path, module] : model.named_modules()) paths_[module] = path;
@@ -42,23 +42,30 @@ class Tracer : public ApplyListener, public CallListener {
       add({Node::Kind::input, inputs.size() == 1 ? "input" : str("input", i), "", {}, {}, inputs[i], true});
   }
 
+  // The values of the model's input, and what was computed from them, may outlive the tracer.
+  ~Tracer() override {
+    for (const Record::Event& event : record_.events) event.value.set_read_listener(nullptr);
+  }
+
   Record run(std::span<const Tensor> inputs) {
-    ApplyListener* before_apply = set_apply_listener(this);
-    CallListener* before_call = set_call_listener(this);
-    struct Restore {
-      ApplyListener* apply;
-      CallListener* call;
-      ~Restore() {
-        set_apply_listener(apply);
-        set_call_listener(call);
-      }
-    } restore{before_apply, before_call};
+    const Listening listening(this);
     const Tensor output = model_.is_layer() ? call_layer(model_, "", inputs) : model_.forward_all(inputs);
     const auto found = event_of_.find(output.id());
     check<ValueError>(found != event_of_.end() && record_.events[found->second].from_input,
                       "trace: the model's output was computed outside of Thimble's ops");
     record_.output = found->second;
+    for (const Record::Event& event : record_.events) event.value.set_read_listener(nullptr);
     return std::move(record_);
+  }
+
+  void on_read(const Tensor& tensor, bool by_op) override {
+    const bool in_layer = call_listener() != this;
+    if (by_op || in_layer) return;  // which the graph will do, too
+    throw ValueError(str("trace: what the model computes depends on its input's values: those of '",
+                         record_.events[event_of_.at(tensor.id())].name,
+                         "' are read outside of Thimble's ops and layers (data(), item(), detach()), and the graph ",
+                         "would keep what follows from the example's; use ops, such as where() for a choice, and ",
+                         "Tensor::shape() for sizes"));
   }
 
   void on_apply(const Op& op, std::span<const Tensor> inputs, const Tensor& output) override {
@@ -76,22 +83,32 @@ class Tracer : public ApplyListener, public CallListener {
   }
 
  private:
+  // Ops and calls of modules on this thread are heard while it lives, or not, for a null tracer.
+  class Listening {
+   public:
+    explicit Listening(Tracer* tracer)
+        : apply_before_(set_apply_listener(tracer)), call_before_(set_call_listener(tracer)) {}
+    ~Listening() {
+      set_apply_listener(apply_before_);
+      set_call_listener(call_before_);
+    }
+    Listening(const Listening&) = delete;
+    Listening& operator=(const Listening&) = delete;
+
+   private:
+    ApplyListener* apply_before_;
+    CallListener* call_before_;
+  };
+
   Tensor call_layer(Module& layer, const std::string& path, std::span<const Tensor> inputs) {
     const std::vector<size_t> sources = events_of(inputs);
-    set_apply_listener(nullptr);
-    set_call_listener(nullptr);
     Tensor output;
-    try {
+    {
+      const Listening none(nullptr);
       output = layer.forward_all(inputs);
-    } catch (...) {
-      set_apply_listener(this);
-      set_call_listener(this);
-      throw;
+      // A layer that hands its input on (dropout in evaluation mode) still is a node: give its output an identity.
+      if (event_of_.contains(output.id())) output = output.detach();
     }
-    set_apply_listener(this);
-    set_call_listener(this);
-    // A layer that hands its input on (dropout in evaluation mode) still is a node: give its output an identity.
-    if (event_of_.contains(output.id())) output = output.detach();
     add({Node::Kind::layer, path.empty() ? layer.type() : path, path, {}, sources, output, false});
     return output;
   }
@@ -111,6 +128,7 @@ class Tracer : public ApplyListener, public CallListener {
     event.from_input = event.kind == Node::Kind::input || std::ranges::any_of(event.inputs, [&](size_t input) {
                          return record_.events[input].from_input;
                        });
+    if (event.from_input) event.value.set_read_listener(this);
     event_of_[event.value.id()] = record_.events.size();
     record_.events.push_back(std::move(event));
   }
@@ -176,7 +194,7 @@ void check_other_batch(Module& model, const Record& first, const std::vector<Ten
   Record second;
   try {
     second = record(model, inputs);
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     return;  // a model for batches of one
   }
   for (size_t i = 0; i < std::min(first.events.size(), second.events.size()); ++i) {

@@ -12,10 +12,15 @@ namespace thimble::nn {
 /// has, which tells passes what rows and what sequences are. A tensor that two layers, or a layer and an op, share
 /// becomes one for each.
 ///
-/// The model is run a second time on other values, and the graph on the example. Throws ValueError, saying where, if
-/// the two runs differ in structure (control flow that depends on the values), if a value that depends on the input was
-/// computed outside of Thimble's ops (it would become a constant), or if the graph's output is not the model's. An
-/// example of one sample is also tried as two: an op that depends on their number is refused, since a graph serves any.
+/// A graph does the same for all inputs. So trace throws ValueError, saying where, if the model
+/// - reads values that depend on its input outside of leaf layers and ops, on this thread, through data(), item(),
+///   detach() or printing: whatever it does with them, a branch, a factor or nothing. Each such read is seen, none is
+///   guessed from outputs; shape(), numel() and dtype() read no values, and parameters and buffers may be read;
+/// - does something else when it is run again on other values, or computes another constant: what depends on a state or
+///   on random numbers, or got at the values in a way of its own (a layer that keeps them). These two runs are all that
+///   is tried: a difference that shows with other values only is not found;
+/// - was given one sample and does something else for two, since a graph serves any number;
+/// and if the graph's values on the example are not the model's.
 Graph trace(Module& model, const Tensor& example);
 Graph trace(Module& model, const std::vector<Tensor>& examples);
 

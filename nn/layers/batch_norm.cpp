@@ -35,21 +35,20 @@ BatchNorm::BatchNorm(const char* type, int64_t num_features, Options o)
                 filled(type, num_features, 1), o.eps, o.momentum) {}
 
 BatchNorm::BatchNorm(const char* type, Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
-    : running_mean(register_buffer("running_mean", std::move(mean))),
+    : weight(register_parameter("weight", std::move(w))),
+      bias(register_parameter("bias", std::move(b))),
+      running_mean(register_buffer("running_mean", std::move(mean))),
       running_var(register_buffer("running_var", std::move(var))),
       num_batches_tracked(register_buffer("num_batches_tracked", NDArray::zeros({}, DType::int64))),
       eps_(eps),
       momentum_(momentum) {
   check<ValueError>(eps > 0 && std::isfinite(eps), type, ": eps ", eps, " must be above 0");
   check<ValueError>(momentum >= 0 && momentum <= 1, type, ": momentum ", momentum, " is not in [0, 1]");
-  check<ShapeError>(w.defined() == b.defined(), type, ": has one of weight and bias only");
-  for (const Tensor& v : {running_mean, running_var, w, b})
+  check<ShapeError>(weight.defined() == bias.defined(), type, ": has one of weight and bias only");
+  for (const Tensor& v : {running_mean, running_var, weight, bias})
     check<ShapeError>(!v.defined() || (v.ndim() == 1 && v.shape() == running_mean.shape()), type,
                       ": expects weight, bias and running statistics of one shape, [channels], got ",
                       v.defined() ? v.shape() : Shape(), " and ", running_mean.shape());
-  if (!w.defined()) return;
-  weight = register_parameter("weight", std::move(w));
-  bias = register_parameter("bias", std::move(b));
 }
 
 Tensor BatchNorm::forward(const Tensor& x) { return run(x, false); }

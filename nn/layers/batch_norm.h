@@ -31,7 +31,7 @@ class BatchNorm : public Module {
   int64_t num_features() const { return running_mean.numel(); }
   double eps() const { return eps_; }
 
-  Tensor weight, bias, running_mean, running_var, num_batches_tracked;
+  const Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
  protected:
   BatchNorm(const char* type, int64_t num_features, Options options);

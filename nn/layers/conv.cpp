@@ -77,15 +77,13 @@ detail::Conv2dConfiguration::Conv2dConfiguration(const Attributes& a)
 
 Conv2d::Conv2d(int64_t in, int64_t out, Pair kernel, Options o)
     : weight(register_parameter("weight", init::default_weight(conv2d_weight(in, out, kernel, o.groups)))),
-      options_{o.stride, o.padding, o.dilation, o.groups} {
-  if (o.bias) bias = register_parameter("bias", init::default_bias(out, weight.shape()));
-}
+      bias(register_parameter("bias", o.bias ? init::default_bias(out, weight.shape()) : Tensor())),
+      options_{o.stride, o.padding, o.dilation, o.groups} {}
 
-Conv2d::Conv2d(Tensor w, Tensor b, const Conv2dOptions& o) : options_(o) {
-  check_tensors("Conv2d", w, b, 4, w.shape(0));
-  check_sizes<ShapeError>("Conv2d", w.shape(1) * o.groups, w.shape(0), {w.shape(2), w.shape(3)}, o.groups);
-  weight = register_parameter("weight", std::move(w));
-  if (b.defined()) bias = register_parameter("bias", std::move(b));
+Conv2d::Conv2d(Tensor w, Tensor b, const Conv2dOptions& o)
+    : weight(register_parameter("weight", std::move(w))), bias(register_parameter("bias", std::move(b))), options_(o) {
+  check_tensors("Conv2d", weight, bias, 4, weight.shape(0));
+  check_sizes<ShapeError>("Conv2d", in_channels(), out_channels(), kernel(), o.groups);
 }
 
 Tensor Conv2d::forward(const Tensor& x) { return conv2d(x, weight, bias, options_); }
@@ -105,15 +103,13 @@ Attributes Conv2d::attributes() const {
 
 Conv1d::Conv1d(int64_t in, int64_t out, int64_t kernel, Options o)
     : weight(register_parameter("weight", init::default_weight(conv1d_weight(in, out, kernel, o.groups)))),
-      options_{o.stride, o.padding, o.dilation, o.groups} {
-  if (o.bias) bias = register_parameter("bias", init::default_bias(out, weight.shape()));
-}
+      bias(register_parameter("bias", o.bias ? init::default_bias(out, weight.shape()) : Tensor())),
+      options_{o.stride, o.padding, o.dilation, o.groups} {}
 
-Conv1d::Conv1d(Tensor w, Tensor b, const Conv1dOptions& o) : options_(o) {
-  check_tensors("Conv1d", w, b, 3, w.shape(0));
-  check_sizes<ShapeError>("Conv1d", w.shape(1) * o.groups, w.shape(0), w.shape(2), o.groups);
-  weight = register_parameter("weight", std::move(w));
-  if (b.defined()) bias = register_parameter("bias", std::move(b));
+Conv1d::Conv1d(Tensor w, Tensor b, const Conv1dOptions& o)
+    : weight(register_parameter("weight", std::move(w))), bias(register_parameter("bias", std::move(b))), options_(o) {
+  check_tensors("Conv1d", weight, bias, 3, weight.shape(0));
+  check_sizes<ShapeError>("Conv1d", weight.shape(1) * o.groups, weight.shape(0), weight.shape(2), o.groups);
 }
 
 Tensor Conv1d::forward(const Tensor& x) { return conv1d(x, weight, bias, options_); }
@@ -131,17 +127,18 @@ Attributes Conv1d::attributes() const {
 
 ConvTranspose2d::ConvTranspose2d(int64_t in, int64_t out, Pair kernel, Options o)
     : weight(register_parameter("weight", init::default_weight(conv_transpose2d_weight(in, out, kernel, o.groups)))),
+      bias(register_parameter("bias", o.bias ? init::default_bias(out, weight.shape()) : Tensor())),
       options_{o.stride, o.padding, o.dilation, o.groups},
-      output_padding_(o.output_padding) {
-  if (o.bias) bias = register_parameter("bias", init::default_bias(out, weight.shape()));
-}
+      output_padding_(o.output_padding) {}
 
 ConvTranspose2d::ConvTranspose2d(Tensor w, Tensor b, const Conv2dOptions& o, Pair output_padding)
-    : options_(o), output_padding_(output_padding) {
-  check_tensors("ConvTranspose2d", w, b, 4, w.shape(1) * o.groups);
-  check_sizes<ShapeError>("ConvTranspose2d", w.shape(0), w.shape(1) * o.groups, {w.shape(2), w.shape(3)}, o.groups);
-  weight = register_parameter("weight", std::move(w));
-  if (b.defined()) bias = register_parameter("bias", std::move(b));
+    : weight(register_parameter("weight", std::move(w))),
+      bias(register_parameter("bias", std::move(b))),
+      options_(o),
+      output_padding_(output_padding) {
+  check_tensors("ConvTranspose2d", weight, bias, 4, weight.shape(1) * o.groups);
+  check_sizes<ShapeError>("ConvTranspose2d", weight.shape(0), weight.shape(1) * o.groups,
+                          {weight.shape(2), weight.shape(3)}, o.groups);
 }
 
 Tensor ConvTranspose2d::forward(const Tensor& x) {

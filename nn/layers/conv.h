@@ -39,7 +39,7 @@ class Conv2d : public Module {
   Pair kernel() const { return {weight.shape(2), weight.shape(3)}; }
   const Conv2dOptions& options() const { return options_; }
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 
  private:
   Conv2dOptions options_;
@@ -67,7 +67,7 @@ class Conv1d : public Module {
   std::string type() const override { return "Conv1d"; }
   Attributes attributes() const override;
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 
  private:
   Conv1dOptions options_;
@@ -97,7 +97,7 @@ class ConvTranspose2d : public Module {
   std::string type() const override { return "ConvTranspose2d"; }
   Attributes attributes() const override;
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 
  private:
   Conv2dOptions options_;

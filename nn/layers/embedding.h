@@ -16,7 +16,7 @@ class Embedding : public Module {
   std::string type() const override { return "Embedding"; }
   Attributes attributes() const override;
 
-  Tensor weight;
+  const Tensor weight;
 };
 
 }  // namespace thimble::nn

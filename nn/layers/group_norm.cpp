@@ -27,18 +27,21 @@ GroupNorm::GroupNorm(int64_t num_groups, int64_t num_channels, Options o)
 }
 
 GroupNorm::GroupNorm(int64_t num_groups, int64_t num_channels, double eps, Tensor w, Tensor b)
-    : num_groups_(num_groups), num_channels_(num_channels), eps_(eps) {
+    : weight(register_parameter("weight", std::move(w))),
+      bias(register_parameter("bias", std::move(b))),
+      num_groups_(num_groups),
+      num_channels_(num_channels),
+      eps_(eps) {
   check<ValueError>(num_groups > 0 && num_channels > 0, "GroupNorm: num_groups ", num_groups, " and num_channels ",
                     num_channels, " must be at least 1");
   check<ShapeError>(num_channels % num_groups == 0, "GroupNorm: num_groups ", num_groups,
                     " do not divide num_channels ", num_channels);
   check<ValueError>(eps > 0 && std::isfinite(eps), "GroupNorm: eps ", eps, " must be above 0");
-  if (!w.defined()) return;
-  check<ShapeError>(w.shape() == Shape{num_channels} && b.defined() && b.shape() == w.shape(),
-                    "GroupNorm: weight and bias must be [", num_channels, "], got ", w.shape(), " and ",
-                    b.defined() ? b.shape() : Shape());
-  weight = register_parameter("weight", std::move(w));
-  bias = register_parameter("bias", std::move(b));
+  check<ShapeError>(weight.defined() == bias.defined(), "GroupNorm: has one of weight and bias only");
+  if (!weight.defined()) return;
+  check<ShapeError>(weight.shape() == Shape{num_channels} && bias.shape() == weight.shape(),
+                    "GroupNorm: weight and bias must be [", num_channels, "], got ", weight.shape(), " and ",
+                    bias.shape());
 }
 
 Tensor GroupNorm::forward(const Tensor& x) {

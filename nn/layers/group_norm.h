@@ -26,7 +26,7 @@ class GroupNorm : public Module {
   std::string type() const override { return "GroupNorm"; }
   Attributes attributes() const override;
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 
  private:
   int64_t num_groups_, num_channels_;

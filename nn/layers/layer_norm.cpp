@@ -19,14 +19,16 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, Options options)
                 options.elementwise_affine ? Tensor(NDArray::zeros(normalized_shape)) : Tensor()) {}
 
 LayerNorm::LayerNorm(const Shape& normalized_shape, double eps, Tensor w, Tensor b)
-    : normalized_shape_(normalized_shape), eps_(eps) {
+    : weight(register_parameter("weight", std::move(w))),
+      bias(register_parameter("bias", std::move(b))),
+      normalized_shape_(normalized_shape),
+      eps_(eps) {
   check<ValueError>(!normalized_shape.empty(), "LayerNorm: normalized_shape is empty");
-  if (!w.defined()) return;
-  check<ShapeError>(w.shape() == normalized_shape && b.defined() && b.shape() == normalized_shape,
-                    "LayerNorm: weight and bias must be ", normalized_shape, ", got ", w.shape(), " and ",
-                    b.defined() ? b.shape() : Shape());
-  weight = register_parameter("weight", std::move(w));
-  bias = register_parameter("bias", std::move(b));
+  check<ShapeError>(weight.defined() == bias.defined(), "LayerNorm: has one of weight and bias only");
+  if (!weight.defined()) return;
+  check<ShapeError>(weight.shape() == normalized_shape && bias.shape() == normalized_shape,
+                    "LayerNorm: weight and bias must be ", normalized_shape, ", got ", weight.shape(), " and ",
+                    bias.shape());
 }
 
 Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, weight, bias, eps_); }

@@ -23,7 +23,7 @@ class LayerNorm : public Module {
   std::string type() const override { return "LayerNorm"; }
   Attributes attributes() const override;
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 
  private:
   Shape normalized_shape_;

@@ -18,16 +18,14 @@ Shape weight_shape(int64_t in_features, int64_t out_features) {
 }  // namespace
 
 Linear::Linear(int64_t in_features, int64_t out_features, Options options)
-    : weight(register_parameter("weight", init::default_weight(weight_shape(in_features, out_features)))) {
-  if (options.bias) bias = register_parameter("bias", init::default_bias(out_features, weight.shape()));
-}
+    : weight(register_parameter("weight", init::default_weight(weight_shape(in_features, out_features)))),
+      bias(register_parameter("bias", options.bias ? init::default_bias(out_features, weight.shape()) : Tensor())) {}
 
-Linear::Linear(Tensor w, Tensor b) {
-  check<ShapeError>(w.ndim() == 2, "Linear: weight must be [out_features, in_features], got ", w.shape());
-  check<ShapeError>(!b.defined() || b.shape() == Shape{w.shape(0)}, "Linear: bias must be [", w.shape(0), "], got ",
-                    b.defined() ? b.shape() : Shape());
-  weight = register_parameter("weight", std::move(w));
-  if (b.defined()) bias = register_parameter("bias", std::move(b));
+Linear::Linear(Tensor w, Tensor b)
+    : weight(register_parameter("weight", std::move(w))), bias(register_parameter("bias", std::move(b))) {
+  check<ShapeError>(weight.ndim() == 2, "Linear: weight must be [out_features, in_features], got ", weight.shape());
+  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.shape(0)}, "Linear: bias must be [",
+                    weight.shape(0), "], got ", bias.defined() ? bias.shape() : Shape());
 }
 
 Tensor Linear::forward(const Tensor& x) { return linear(x, weight, bias); }

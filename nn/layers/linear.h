@@ -31,7 +31,7 @@ class Linear : public Module {
   int64_t in_features() const { return weight.shape(1); }
   int64_t out_features() const { return weight.shape(0); }
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 };
 
 /// A Linear, or a layer derived from it, with the configuration of attributes() and tensors that are not set yet.

@@ -157,7 +157,7 @@ class AdaRound {
   };
 
   RoundedLayer round_weights(const Node* node, uint64_t number) {
-    Tensor& weight = weight_of(graph_, node);
+    const Tensor& weight = weight_of(graph_, node);
     const QParams p = weight_quantization_of(node).qparams(weight.data());
     const LayerProblem problem = no_grad([&] {
       return LayerProblem(graph_, node, integer_inputs(graph_, node->name, batches_),

@@ -73,7 +73,7 @@ class BiasCorrection {
   }
 
   void add_to_bias(Node* node, const std::vector<double>& shift) {
-    Tensor& bias = bias_of(graph_, node);
+    const Tensor& bias = bias_of(graph_, node);
     std::vector<double> corrected = shift;
     if (bias.defined()) {
       const auto before = bias.data().to_vector<double>();

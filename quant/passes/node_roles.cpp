@@ -93,12 +93,12 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   return {type};
 }
 
-Tensor& weight_of(const Graph& graph, const Node* product) {
+const Tensor& weight_of(const Graph& graph, const Node* product) {
   auto* conv = graph.layer_as<nn::Conv2d>(product);
   return conv ? conv->weight : graph.layer_as<nn::Linear>(product)->weight;
 }
 
-Tensor& bias_of(const Graph& graph, const Node* product) {
+const Tensor& bias_of(const Graph& graph, const Node* product) {
   auto* conv = graph.layer_as<nn::Conv2d>(product);
   return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
 }

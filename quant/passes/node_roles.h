@@ -29,8 +29,8 @@ std::string type_of(const nn::Graph& graph, const nn::Node* node);
 /// keeps Linear float means Linear with ReLU as well.
 std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);
 /// A product's float weight, [out, ...], and its bias, which may be undefined.
-Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
-Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
+const Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
+const Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
 /// Whether relu is fused into the product.
 bool has_relu(const nn::Graph& graph, const nn::Node* product);
 /// Null for other layers.

@@ -138,7 +138,8 @@ Tensor FakeQuantize::forward(const Tensor& x) {
   if (!quantizing_ || x.numel() == 0 || waits) return x;
   if (!learns) return fake_quantize(x, qparams_for(x.data()));
   const QParams p = qparams();
-  if (p.scale != scale_.data().to_vector<float>()) std::ranges::copy(p.scale, scale_.mutable_data().data<float>());
+  // Not unless it must: an earlier call of this step may need the scale for its gradient.
+  if (p.scale != scale_.data().to_vector<float>()) scale_.set_data(NDArray::from_vector(p.scale));
   return fake_quantize(x, scale_, p.zero_point, spec(), grad_factor(x.shape(), p.zero_point[0]));
 }
 

@@ -1,4 +1,6 @@
 #include <cmath>
+#include <stdexcept>
+#include <type_traits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -95,6 +97,166 @@ TEST(Module, LoadStateReplacesByNameAndChecks) {
   EXPECT_THROW(b.load_state(wrong), ValueError);
   wrong.pop_back();
   EXPECT_THROW(b.load_state(wrong), ValueError);
+}
+
+// A plain member is in no parameters().
+struct Plain : Module {
+  Linear fc{3, 3};
+  ReLU act;
+  Tensor forward(const Tensor& x) override { return act(fc(x)); }
+};
+
+void expect_not_registered(Module& net, const std::string& type) {
+  const Tensor x(NDArray::ones({2, 3}));
+  try {
+    net(x);
+    FAIL() << "an unregistered " << type << " was called";
+  } catch (const ValueError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("nn::Submodule<" + type + ">"));
+  }
+  EXPECT_NO_THROW(no_grad([&] { return net(x); }));
+}
+
+TEST(ModuleCalls, OfATrainableLayerThatIsNotRegisteredAreAnError) {
+  Plain net;
+  expect_not_registered(net, "nn::Linear");
+  net.eval();
+  expect_not_registered(net, "nn::Linear");
+
+  struct PlainBlock : Module {  // whose own layer is registered, but with nobody's descendant
+    Block block;
+    Tensor forward(const Tensor& x) override { return block(x); }
+  } plain_block;
+  try {
+    plain_block(Tensor(NDArray::ones({2, 3})));
+    FAIL() << "an unregistered block was called";
+  } catch (const ValueError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("Block"));
+  }
+
+  struct Bypass : Module {
+    Block block;
+    Tensor forward(const Tensor& x) override { return block.forward(x); }
+  } bypass;
+  expect_not_registered(bypass, "nn::Linear");
+
+  struct Pointers : Module {
+    std::vector<std::shared_ptr<Module>> layers{std::make_shared<Linear>(3, 3)};
+    Tensor forward(const Tensor& x) override { return (*layers[0])(x); }
+  } pointers;
+  expect_not_registered(pointers, "nn::Linear");
+
+  struct Outer : Module {  // deep inside
+    Submodule<Plain> inner{this, "inner"};
+    Tensor forward(const Tensor& x) override { return inner(x); }
+  } outer;
+  expect_not_registered(outer, "nn::Linear");
+}
+
+TEST(ModuleCalls, OfWhatIsNotTrainedOrOfThisModelAreNone) {
+  const Tensor x(NDArray::ones({2, 3}));
+  Plain frozen;
+  for (const Tensor& p : frozen.fc.parameters()) p.set_requires_grad(false);
+  EXPECT_NO_THROW(frozen(x));
+
+  struct Student : Module {
+    explicit Student(Net& its_teacher) : teacher(its_teacher) {}
+    Net& teacher;
+    Submodule<Linear> fc{this, "fc", 3, 2};
+    Tensor forward(const Tensor& input) override { return fc(input) - teacher(input); }
+  };
+  Net teacher;
+  for (const Tensor& p : teacher.parameters()) p.set_requires_grad(false);
+  Student student(teacher);
+  EXPECT_NO_THROW(student(x));
+
+  struct Sharing : Module {  // a block calls a layer that its parent holds
+    struct User : Module {
+      std::shared_ptr<Linear> shared;
+      Tensor forward(const Tensor& input) override { return (*shared)(input); }
+    };
+    std::shared_ptr<Linear> layer = std::make_shared<Linear>(3, 3);
+    Submodule<User> a{this, "a"}, b{this, "b"};
+    Sharing() {
+      register_module("shared", layer);
+      a->shared = b->shared = layer;
+    }
+    Tensor forward(const Tensor& input) override { return b(a(input)); }
+  } sharing;
+  EXPECT_NO_THROW(sharing(x));
+
+  Linear alone(3, 3);
+  EXPECT_NO_THROW(alone(x));
+  Sequential whole(Linear(3, 3), Residual(std::make_shared<Linear>(3, 3)));
+  EXPECT_NO_THROW(whole(x));
+  whole.add(std::make_shared<Linear>(3, 3));  // after it was called
+  EXPECT_NO_THROW(whole(x));
+}
+
+TEST(ModuleCalls, AfterAChildWasMovedIntoAnother) {
+  struct Holder : Module {
+    Submodule<Sequential> body{this, "body", Linear(3, 3)};
+    Tensor forward(const Tensor& x) override { return body(x); }
+  } holder;
+  const Tensor x(NDArray::ones({2, 3}));
+  holder(x);
+  Sequential other(Linear(3, 3), Linear(3, 3));
+  *holder.body = std::move(other);
+  EXPECT_NO_THROW(holder(x));
+  EXPECT_EQ(holder.parameters().size(), 4u);
+}
+
+// What names a registered tensor or child cannot be made to name another: optimizer and file would keep the old one.
+TEST(Module, MembersStayWithWhatIsRegistered) {
+  static_assert(!std::is_assignable_v<decltype((std::declval<Linear&>().weight)), Tensor>);
+  static_assert(!std::is_assignable_v<decltype((std::declval<Embedding&>().weight)), Tensor>);
+  static_assert(!std::is_assignable_v<decltype((std::declval<LayerNorm&>().bias)), Tensor>);
+  static_assert(!std::is_assignable_v<Submodule<Linear>&, Submodule<Linear>>);
+  static_assert(!std::is_assignable_v<Linear&, Linear>);
+  Linear layer(2, 2);
+  layer.weight.set_data(NDArray::full({2, 2}, 7));
+  EXPECT_EQ(layer.parameters()[0].id(), layer.weight.id());
+  EXPECT_EQ(layer.state()[0].second.data().to_vector<float>()[0], 7);
+
+  struct Tied : Module {
+    Submodule<Linear> in{this, "in", 3, 3}, out{this, "out", in->weight, Tensor()};
+    Tensor forward(const Tensor& x) override { return out(in(x)); }
+  } tied;
+  EXPECT_EQ(tied.parameters().size(), 2u);
+}
+
+// Of a user's own type, with members.
+struct SensorError : ValueError {
+  SensorError(const std::string& what, int number) : ValueError(what), code(number) {}
+  int code;
+};
+
+TEST(Module, ExceptionsOfOtherTypesPassUnchanged) {
+  struct Sensor : Module {
+    explicit Sensor(bool at_once = false) {
+      if (at_once) throw SensorError("broken", 3);
+    }
+    Tensor forward(const Tensor& x) override {
+      if (x.ndim() == 1) throw SensorError("too hot", 42);
+      throw std::out_of_range("far away");
+    }
+  };
+  struct Outer : Module {
+    Submodule<Sensor> sensor{this, "sensor"};
+    Tensor forward(const Tensor& x) override { return sensor(x); }
+  };
+  Sequential net;
+  net.emplace<Outer>();
+  try {
+    net(Tensor(NDArray::ones({2})));
+    FAIL();
+  } catch (const SensorError& e) {
+    EXPECT_EQ(e.code, 42);
+    EXPECT_STREQ(e.what(), "too hot");
+  }
+  EXPECT_THROW(net(Tensor(NDArray::ones({2, 2}))), std::out_of_range);
+  Module parent;
+  EXPECT_THROW((Submodule<Sensor>(&parent, "sensor", true)), SensorError);
 }
 
 TEST(Layers, LinearIsTheFormula) {

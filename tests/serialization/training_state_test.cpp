@@ -6,6 +6,8 @@
 
 #include "tests/serialization/files.h"
 #include "tests/training_run.h"
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/reduce.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/serialization/atomic_file.h>
@@ -85,6 +87,50 @@ TEST(TrainingStateTest, AStateThatDoesNotFitChangesNothing) {
   array_of(most, "1.step") = full((int64_t{1} << 53) - 1);
   run.restore(most);
   run.step();
+}
+
+TEST(TrainingStateTest, ARunWithGroupsOfParametersGoesOnWithTheSameBits) {
+  TempFolder folder;
+  struct Run {
+    nn::Linear a{3, 4}, b{4, 2};
+    optim::Adam adam{{{a.parameters(), {.lr = 0.01}}, {b.parameters(), {.lr = 0.1, .weight_decay = 0.01}}}};
+    nn::Sequential net;
+    Generator generator;
+
+    Run() {
+      net.add(std::shared_ptr<nn::Module>(std::shared_ptr<void>(), &a));
+      net.add(std::shared_ptr<nn::Module>(std::shared_ptr<void>(), &b));
+    }
+    std::vector<double> steps(int64_t begin, int64_t end) {
+      std::vector<double> losses;
+      for (int64_t i = begin; i < end; ++i) {
+        adam.set_lr(0.01 / static_cast<double>(i + 1));
+        adam.zero_grad();
+        const Tensor y = net(Tensor(NDArray::full({2, 3}, 0.1 * static_cast<double>(i))));
+        const Tensor loss = sum(y * y);
+        losses.push_back(loss.item<double>());
+        loss.backward();
+        adam.step();
+      }
+      return losses;
+    }
+  } run;
+  run.steps(0, 3);
+  save_training_state(folder / "s", capture(run.net, run.adam, run.generator, {}));
+  const std::vector<double> rates = run.adam.lrs(), expected = run.steps(3, 8);
+
+  Run resumed;
+  const TrainingState state = load_training_state(folder / "s");
+  EXPECT_EQ(state.lr, rates[0]);
+  restore(state, resumed.net, resumed.adam, resumed.generator);
+  EXPECT_EQ(resumed.adam.lrs(), rates);
+  EXPECT_EQ(resumed.steps(3, 8), expected);
+
+  TrainingState wrong = state;
+  wrong.optimizer.pop_back();
+  const std::vector<double> before = resumed.adam.lrs();
+  EXPECT_THROW(restore(wrong, resumed.net, resumed.adam, resumed.generator), ValueError);
+  EXPECT_EQ(resumed.adam.lrs(), before);
 }
 
 // A layer that looks at its arrays only when they are in place.

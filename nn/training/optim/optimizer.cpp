@@ -19,22 +19,38 @@ void check_option(const char* optimizer, const char* option, double value) {
 }
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std::string> state_names)
-    : parameters_(std::move(parameters)), state_names_(std::move(state_names)), steps_(parameters_.size()) {
-  check<ValueError>(!parameters_.empty(), "optimizer: there are no parameters");
-  set_lr(lr);
+void Optimizer::add_group(const std::vector<Tensor>& params, double lr, std::vector<std::string> state_names) {
+  check<ValueError>(!params.empty(), "optimizer: there are no parameters");
+  check_option("optimizer", "lr", lr);
   std::unordered_set<const void*> seen;
-  for (const Tensor& p : parameters_) {
+  for (const Tensor& p : parameters_) seen.insert(p.id());
+  for (const Tensor& p : params) {
     check<ValueError>(seen.insert(p.id()).second, "optimizer: a parameter is given twice");
     check<DTypeError>(p.dtype() == DType::float32, "optimizer: parameters must be float32, got ", p.dtype());
+    parameters_.push_back(p);
+    group_.push_back(static_cast<int64_t>(lrs_.size()));
+    steps_.push_back(0);
     std::vector<NDArray>& arrays = state_.emplace_back();
-    for (size_t i = 0; i < state_names_.size(); ++i) arrays.push_back(NDArray::zeros(p.shape()));
+    for (size_t i = 0; i < state_names.size(); ++i) arrays.push_back(NDArray::zeros(p.shape()));
   }
+  lrs_.push_back(lr);
+  initial_lrs_.push_back(lr);
+  state_names_.push_back(std::move(state_names));
 }
 
 void Optimizer::set_lr(double lr) {
   check_option("optimizer", "lr", lr);
-  lr_ = lr;
+  check<ValueError>(lrs_.size() == 1 || initial_lrs_[0] > 0, "optimizer: the first group's learning rate was 0, to ",
+                    "which the others have no ratio; use set_lrs()");
+  for (size_t i = 1; i < lrs_.size(); ++i) lrs_[i] = initial_lrs_[i] * (lr / initial_lrs_[0]);
+  lrs_[0] = lr;
+}
+
+void Optimizer::set_lrs(const std::vector<double>& lrs) {
+  check<ValueError>(lrs.size() == lrs_.size(), "optimizer: got ", lrs.size(), " learning rates for ", lrs_.size(),
+                    " groups");
+  for (double lr : lrs) check_option("optimizer", "lr", lr);
+  lrs_ = initial_lrs_ = lrs;
 }
 
 void Optimizer::step() {
@@ -46,7 +62,8 @@ void Optimizer::step() {
     if (!p.grad().defined()) continue;
     const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
-    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), ++steps_[i]};
+    const auto group = static_cast<size_t>(group_[i]);
+    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), ++steps_[i], group, lrs_[group]};
     for (NDArray& array : state_[i]) slice.state.push_back(array.data<float>());
     total += slice.n;
     slices.push_back(std::move(slice));
@@ -67,17 +84,29 @@ void Optimizer::zero_grad() {
 }
 
 std::vector<std::pair<std::string, NDArray>> Optimizer::state() const {
-  std::vector<std::pair<std::string, NDArray>> arrays;
+  NamedArrays arrays;
   for (size_t i = 0; i < state_.size(); ++i) {
+    const std::vector<std::string>& names = state_names_[static_cast<size_t>(group_[i])];
     arrays.emplace_back(str(i, ".step"), NDArray::from_vector<int64_t>({steps_[i]}, {}));
-    for (size_t j = 0; j < state_names_.size(); ++j) arrays.emplace_back(str(i, '.', state_names_[j]), state_[i][j]);
+    for (size_t j = 0; j < names.size(); ++j) arrays.emplace_back(str(i, '.', names[j]), state_[i][j]);
   }
+  if (lrs_.size() == 1) return arrays;  // the rate is kept apart, as it was before there were groups
+  arrays.emplace_back("lr", NDArray::from_vector(lrs_));
+  arrays.emplace_back("initial_lr", NDArray::from_vector(initial_lrs_));
+  arrays.emplace_back("group", NDArray::from_vector(group_));
   return arrays;
 }
 
+void Optimizer::check_groups(const std::map<std::string, NDArray>& given) const {
+  for (const char* name : {"lr", "initial_lr"})
+    for (double lr : given.at(name).to_vector<double>()) check_option("optimizer: state", name, lr);
+  check<ValueError>(given.at("group").to_vector<int64_t>() == group_, "optimizer: the state's parameters are in other ",
+                    "groups");
+}
+
 void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
-  std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
-  auto mine = state();
+  const std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
+  NamedArrays mine = state();
   check<ValueError>(given.size() == mine.size() && arrays.size() == mine.size(), "optimizer: state of ", arrays.size(),
                     " arrays, expected ", mine.size());
   for (const auto& [name, array] : mine) {
@@ -91,58 +120,81 @@ void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& a
     const auto step = it->second.item<int64_t>();
     check<ValueError>(step >= 0 && step < kMostSteps, "optimizer: state '", name, "' is ", step, ", not in [0, 2^53)");
   }
-  for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the steps
+  if (lrs_.size() > 1) check_groups(given);
+  for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the rest
+  if (lrs_.size() > 1) {
+    lrs_ = given.at("lr").to_vector<double>();
+    initial_lrs_ = given.at("initial_lr").to_vector<double>();
+  }
   for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = given.at(str(i, ".step")).item<int64_t>();
 }
 
-SGD::SGD(std::vector<Tensor> parameters, SGDOptions options)
-    : Optimizer(std::move(parameters), options.lr,
-                options.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}),
-      options_(options) {
-  check_option("SGD", "momentum", options.momentum);
-  check_option("SGD", "weight_decay", options.weight_decay);
-  check<ValueError>(std::isfinite(options.dampening), "SGD: dampening ", options.dampening, " is not finite");
-  check<ValueError>(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
-                    "SGD: Nesterov momentum needs momentum above 0 and no dampening");
+SGD::SGD(const std::vector<ParamGroup<SGDOptions>>& groups) {
+  check<ValueError>(!groups.empty(), "SGD: there are no parameters");
+  for (const auto& [params, o] : groups) {
+    check_option("SGD", "momentum", o.momentum);
+    check_option("SGD", "weight_decay", o.weight_decay);
+    check<ValueError>(std::isfinite(o.dampening), "SGD: dampening ", o.dampening, " is not finite");
+    check<ValueError>(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
+                      "SGD: Nesterov momentum needs momentum above 0 and no dampening");
+    std::vector<std::string> state_names;
+    if (o.momentum != 0) state_names.push_back("momentum_buffer");
+    add_group(params, o.lr, std::move(state_names));
+    options_.push_back(o);
+  }
 }
 
 void SGD::update(const Slice& slice, int64_t begin, int64_t end) const {
-  const kernels::SgdStep step{static_cast<float>(lr_),
-                              static_cast<float>(options_.momentum),
-                              static_cast<float>(options_.dampening),
-                              static_cast<float>(options_.weight_decay),
-                              options_.nesterov,
+  const SGDOptions& o = options_[slice.group];
+  const kernels::SgdStep step{static_cast<float>(slice.lr),
+                              static_cast<float>(o.momentum),
+                              static_cast<float>(o.dampening),
+                              static_cast<float>(o.weight_decay),
+                              o.nesterov,
                               slice.step == 1};
   kernels::sgd(step, slice.grad + begin, slice.param + begin, slice.state.empty() ? nullptr : slice.state[0] + begin,
                end - begin);
 }
 
-Adam::Adam(std::vector<Tensor> parameters, AdamOptions options, bool decoupled)
-    : Optimizer(std::move(parameters), options.lr, {"exp_avg", "exp_avg_sq"}),
-      options_(options),
-      decoupled_(decoupled) {
-  for (double beta : {options.beta1, options.beta2})
-    check<ValueError>(beta >= 0 && beta < 1, "Adam: beta ", beta, " is not in [0, 1)");
-  check_option("Adam", "eps", options.eps);
-  check_option("Adam", "weight_decay", options.weight_decay);
+Adam::Adam(const std::vector<ParamGroup<AdamOptions>>& groups, bool decoupled) : decoupled_(decoupled) {
+  check<ValueError>(!groups.empty(), "Adam: there are no parameters");
+  for (const auto& [params, o] : groups) {
+    for (double beta : {o.beta1, o.beta2})
+      check<ValueError>(beta >= 0 && beta < 1, "Adam: beta ", beta, " is not in [0, 1)");
+    check_option("Adam", "eps", o.eps);
+    check_option("Adam", "weight_decay", o.weight_decay);
+    add_group(params, o.lr, {"exp_avg", "exp_avg_sq"});
+    options_.push_back(o);
+  }
 }
 
 void Adam::update(const Slice& slice, int64_t begin, int64_t end) const {
+  const AdamOptions& o = options_[slice.group];
   const auto t = static_cast<double>(slice.step);
   const kernels::AdamStep step{
-      .beta1 = static_cast<float>(options_.beta1),
-      .beta2 = static_cast<float>(options_.beta2),
-      .one_minus_beta1 = static_cast<float>(1 - options_.beta1),
-      .one_minus_beta2 = static_cast<float>(1 - options_.beta2),
-      .step_size = static_cast<float>(lr_ / (1 - std::pow(options_.beta1, t))),
-      .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t))),
-      .eps = static_cast<float>(options_.eps),
-      .l2 = static_cast<float>(decoupled_ ? 0 : options_.weight_decay),
-      .decay = static_cast<float>(decoupled_ ? 1 - lr_ * options_.weight_decay : 1),
+      .beta1 = static_cast<float>(o.beta1),
+      .beta2 = static_cast<float>(o.beta2),
+      .one_minus_beta1 = static_cast<float>(1 - o.beta1),
+      .one_minus_beta2 = static_cast<float>(1 - o.beta2),
+      .step_size = static_cast<float>(slice.lr / (1 - std::pow(o.beta1, t))),
+      .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(o.beta2, t))),
+      .eps = static_cast<float>(o.eps),
+      .l2 = static_cast<float>(decoupled_ ? 0 : o.weight_decay),
+      .decay = static_cast<float>(decoupled_ ? 1 - slice.lr * o.weight_decay : 1),
   };
   kernels::adam(step, slice.grad + begin, slice.param + begin, slice.state[0] + begin, slice.state[1] + begin,
                 end - begin);
 }
+
+namespace {
+std::vector<ParamGroup<AdamOptions>> as_adam(const std::vector<ParamGroup<AdamWOptions>>& groups) {
+  std::vector<ParamGroup<AdamOptions>> same;
+  for (const auto& [params, o] : groups) same.push_back({params, {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay}});
+  return same;
+}
+}  // namespace
+
+AdamW::AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups) : Adam(as_adam(groups), true) {}
 
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   check<ValueError>(max_norm > 0, "clip_grad_norm: max_norm ", max_norm, " must be above 0");

@@ -2,9 +2,14 @@
 //
 //   optim::Adam adam(net.parameters(), {.lr = 1e-3});
 //   adam.zero_grad(); loss.backward(); adam.step();
+//
+// Groups of parameters with options of their own:
+//
+//   optim::SGD sgd({{net.body->parameters(), {.lr = 1e-3}}, {net.head->parameters(), {.lr = 1e-2, .momentum = 0.9}}});
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,7 +18,14 @@
 
 namespace thimble::optim {
 
-/// Base: parameters (float32), their state (moments), learning rate.
+/// Parameters that are updated with the same options.
+template <typename Options>
+struct ParamGroup {
+  std::vector<Tensor> params;
+  Options options = {};
+};
+
+/// Base: parameters (float32) in groups, their state (moments), a learning rate for each group.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -25,21 +37,34 @@ class Optimizer {
   /// Forgets the gradients; backward() makes new ones.
   void zero_grad();
 
-  double lr() const { return lr_; }
-  /// Throws ValueError for a rate that is negative or not finite.
+  /// The learning rate, that of the first group if there are several.
+  double lr() const { return lrs_[0]; }
+  /// Of each group.
+  const std::vector<double>& lrs() const { return lrs_; }
+  /// Sets the learning rate of the first group; the others' keep the ratios to it that they had at first, so that a
+  /// schedule acts on all, as PyTorch's LambdaLR does. Throws ValueError for a rate that is negative or not finite, and
+  /// with several groups if the first one's was 0.
   void set_lr(double lr);
+  /// One for each group, from which set_lr() takes its ratios from now on. Throws ValueError for another number of
+  /// them, and for rates that are negative or not finite.
+  void set_lrs(const std::vector<double>& lrs);
 
   /// Everything that the next step depends on besides the parameters and the learning rate: for each parameter how
-  /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape).
+  /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape). With
+  /// several groups the rates, too: "lr" and "initial_lr", from which the ratios are (float64 [groups]), and "group",
+  /// that of each parameter (int64 [parameters]).
   std::vector<std::pair<std::string, NDArray>> state() const;
-  /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own or steps not
-  /// in [0, 2^53), ShapeError or DTypeError for an array that does not fit; nothing is changed then.
+  /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own, steps not in
+  /// [0, 2^53), rates that are none or other groups, ShapeError or DTypeError for an array that does not fit; nothing
+  /// is changed then.
   void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
 
  protected:
-  /// Throws ValueError for no parameters, one that is given twice or a learning rate that is negative or not finite,
-  /// DTypeError for other than float32. state_names are the arrays kept for each parameter, zeros at first.
-  Optimizer(std::vector<Tensor> parameters, double lr, std::vector<std::string> state_names);
+  Optimizer() = default;
+  /// To be called by constructors, at least once. Throws ValueError for no parameters, one that is there already or a
+  /// learning rate that is negative or not finite, DTypeError for other than float32. state_names are the arrays kept
+  /// for each parameter, zeros at first.
+  void add_group(const std::vector<Tensor>& params, double lr, std::vector<std::string> state_names);
 
   /// One parameter's `n` elements, with its state arrays in the order of state_names.
   struct Slice {
@@ -48,15 +73,20 @@ class Optimizer {
     std::vector<float*> state;
     int64_t n;
     int64_t step;  // how often this parameter has been updated, this time included: it may have been without gradient
+    size_t group;
+    double lr;
   };
   /// Updates n elements from `begin` on of the slice; called from several threads on disjoint ranges.
   virtual void update(const Slice& slice, int64_t begin, int64_t end) const = 0;
 
-  double lr_;
-
  private:
+  using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+  void check_groups(const std::map<std::string, NDArray>& given) const;
+
+  std::vector<double> lrs_, initial_lrs_;              // of each group
+  std::vector<std::vector<std::string>> state_names_;  // of each group
   std::vector<Tensor> parameters_;
-  std::vector<std::string> state_names_;
+  std::vector<int64_t> group_;               // of each parameter
   std::vector<int64_t> steps_;               // of each parameter
   std::vector<std::vector<NDArray>> state_;  // [parameter][state name]
 };
@@ -73,11 +103,13 @@ struct SGDOptions {
 /// without momentum.
 class SGD : public Optimizer {
  public:
-  explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {});
+  explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {})
+      : SGD(std::vector<ParamGroup<SGDOptions>>{{std::move(parameters), options}}) {}
+  explicit SGD(const std::vector<ParamGroup<SGDOptions>>& groups);
 
  private:
   void update(const Slice& slice, int64_t begin, int64_t end) const override;
-  SGDOptions options_;
+  std::vector<SGDOptions> options_;  // of each group
 };
 
 struct AdamOptions {
@@ -92,14 +124,15 @@ struct AdamOptions {
 class Adam : public Optimizer {
  public:
   explicit Adam(std::vector<Tensor> parameters, AdamOptions options = {})
-      : Adam(std::move(parameters), options, false) {}
+      : Adam(std::vector<ParamGroup<AdamOptions>>{{std::move(parameters), options}}) {}
+  explicit Adam(const std::vector<ParamGroup<AdamOptions>>& groups) : Adam(groups, false) {}
 
  protected:
-  Adam(std::vector<Tensor> parameters, AdamOptions options, bool decoupled);
+  Adam(const std::vector<ParamGroup<AdamOptions>>& groups, bool decoupled);
 
  private:
   void update(const Slice& slice, int64_t begin, int64_t end) const override;
-  AdamOptions options_;
+  std::vector<AdamOptions> options_;  // of each group
   bool decoupled_;
 };
 
@@ -114,8 +147,9 @@ struct AdamWOptions {
 /// Loshchilov and Hutter 2019: weight decay acts on the parameter itself.
 class AdamW : public Adam {
  public:
-  explicit AdamW(std::vector<Tensor> parameters, AdamWOptions o = {})
-      : Adam(std::move(parameters), {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay}, true) {}
+  explicit AdamW(std::vector<Tensor> parameters, AdamWOptions options = {})
+      : AdamW(std::vector<ParamGroup<AdamWOptions>>{{std::move(parameters), options}}) {}
+  explicit AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups);
 };
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for

@@ -2,7 +2,7 @@
 // state of them.
 //
 //   auto schedule = optim::warmup(100, optim::cosine(1000));
-//   adam.set_lr(1e-3 * schedule(step));
+//   adam.set_lr(1e-3 * schedule(step));       // the first group's rate; others follow in proportion
 #pragma once
 
 #include <cstdint>

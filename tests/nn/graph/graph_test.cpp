@@ -1,3 +1,4 @@
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -86,6 +87,68 @@ TEST_F(GraphTest, NodesBecomeOtherOpsAndTensors) {
   graph.replace_by_tensor(out, x.data());
   Graph copy = graph.clone();
   EXPECT_EQ(run(copy), x.data().to_vector<float>());
+}
+
+TEST_F(GraphTest, EditsThatAreRefusedChangeNothing) {
+  const std::string table = graph.table();
+  const auto before = run(graph), parameters = graph.parameters()[0].data().to_vector<float>();
+  Graph other = graph.clone();
+  Node* foreign = other.find(fc->name);
+  const std::vector<std::pair<const char*, std::function<void()>>> edits{
+      {"a null layer", [&] { graph.replace_layer(fc, nullptr); }},
+      {"a container as a layer", [&] { graph.replace_layer(fc, std::make_shared<Sequential>(Linear(4, 4))); }},
+      {"a layer of a node that is null", [&] { graph.replace_layer(nullptr, std::make_shared<Linear>(4, 4)); }},
+      {"a layer of another graph", [&] { graph.replace_layer(foreign, std::make_shared<Linear>(4, 4)); }},
+      {"adding a null layer", [&] { graph.add_layer("new", nullptr, {fc}); }},
+      {"an undefined tensor", [&] { graph.add_tensor("new", Tensor()); }},
+      {"an undefined tensor for a node", [&] { graph.replace_by_tensor(act, Tensor()); }},
+      {"a tensor for a node that is there", [&] { graph.replace_by_tensor(act, graph.parameters()[0]); }},
+      {"a tensor for a node that is null", [&] { graph.replace_by_tensor(nullptr, x); }},
+      {"an op for a node that is null", [&] { graph.replace_op(nullptr, "relu", {}); }},
+      {"an input that is null", [&] { graph.set_input(act, 0, nullptr); }},
+      {"an input of another graph", [&] { graph.set_input(act, 0, foreign); }},
+      {"an op on another graph's node", [&] { graph.add_op("new", "relu", {}, {foreign}); }},
+      {"an op behind another graph's node", [&] { graph.add_op("new", "relu", {}, {fc}, foreign); }},
+      {"uses of null", [&] { graph.replace_uses(nullptr, fc); }},
+      {"uses by null", [&] { graph.replace_uses(fc, nullptr); }},
+      {"an output that is null", [&] { graph.set_output(nullptr); }},
+      {"a name for null", [&] { graph.rename(nullptr, "new"); }},
+      {"erasing null", [&] { graph.erase(nullptr); }},
+      {"the layer of null", [&] { graph.layer(graph.find("typo")); }},
+      {"the tensor of null", [&] { graph.tensor(graph.find("typo")); }},
+  };
+  for (const auto& [name, edit] : edits) {
+    SCOPED_TRACE(name);
+    EXPECT_THROW(edit(), ValueError);
+    EXPECT_EQ(graph.table(), table);
+    graph.verify();
+    EXPECT_EQ(run(graph), before);
+    EXPECT_EQ(graph.parameters()[0].data().to_vector<float>(), parameters);
+  }
+}
+
+TEST_F(GraphTest, WhatWasMovedFromSaysSo) {
+  Graph moved = std::move(graph);
+  EXPECT_EQ(graph.output(), nullptr);
+  EXPECT_TRUE(graph.nodes().empty());
+  const std::vector<std::function<void()>> uses{
+      [&] { graph.add_input("x"); },
+      [&] { graph.add_op("relu", "relu", {}, {fc}); },
+      [&] { graph.add_layer("new", std::make_shared<Linear>(4, 4), {fc}); },
+      [&] { graph.add_tensor("new", x.detach()); },
+      [&] { graph.set_output(fc); },
+      [&] { graph.replace_uses(fc, act); },
+      [&] { graph.replace_layer(fc, std::make_shared<Linear>(4, 4)); },
+      [&] { graph.erase(out); },
+      [&] { graph(x); },
+      [&] { no_grad([&] { return graph(x); }); },
+  };
+  for (const auto& use : uses) EXPECT_THAT(use, testing::ThrowsMessage<ValueError>(testing::HasSubstr("moved from")));
+  EXPECT_TRUE(graph.parameters().empty());
+  graph = std::move(moved);
+  graph.add_op("tanh", "tanh", {}, {fc});
+  EXPECT_EQ(graph.eliminate_dead_nodes(), 1);
+  EXPECT_FALSE(run(graph).empty());
 }
 
 TEST_F(GraphTest, EraseTakesTheLayerAlong) {

@@ -6,6 +6,7 @@
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/dropout.h>
+#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/linear.h>
 
 namespace thimble::nn {
@@ -136,14 +137,78 @@ TEST(Trace, RejectsValuesComputedElsewhere) {
       return fc(x) + Tensor(doubled);
     }
   } net;
-  expect_rejected(net, random({2, 4}), "an input of 'add' depends on the model's input");
+  expect_rejected(net, random({2, 4}), "those of 'input' are read outside of Thimble's ops");
 }
 
 TEST(Trace, RejectsAnOutputComputedElsewhere) {
   struct Outside : Module {
     Tensor forward(const Tensor& x) override { return Tensor(relu(x).data().clone()); }
   } net;
-  expect_rejected(net, random({2, 4}), "output was computed outside");
+  expect_rejected(net, random({2, 4}), "those of 'relu' are read outside");
+  struct Constant : Module {
+    Tensor forward(const Tensor&) override { return Tensor(NDArray::ones({2})); }
+  } constant;
+  expect_rejected(constant, random({2, 4}), "output was computed outside");
+}
+
+// What two runs do may be the same by chance: the branch that this one takes, the number that that one reads.
+TEST(Trace, RejectsEveryReadOfValuesThatDependOnTheInput) {
+  struct Branch : Module {
+    Submodule<Linear> a{this, "a", 4, 4};
+    Tensor forward(const Tensor& x) override { return sum(x).item<float>() > 0 ? a(x) : relu(a(x)); }
+  } branch;
+  for (double value : {-3.0, -0.1, 0.0, 1e-20, 0.5, 2.6, 1e9})
+    expect_rejected(branch, NDArray::full({2, 4}, value), "those of 'sum' are read");
+
+  struct Indices : Module {
+    Submodule<Embedding> embedding{this, "embedding", 10, 3};
+    Tensor forward(const Tensor& x) override { return embedding(x) * static_cast<double>(x.item<int64_t>()); }
+  } indices;
+  for (int64_t index : {0, 1, 9}) expect_rejected(indices, NDArray::full({1}, index, DType::int64), "those of 'input'");
+
+  struct Far : Module {  // from every value that two runs could try
+    Submodule<Linear> fc{this, "fc", 4, 4};
+    Tensor forward(const Tensor& x) override { return max(fc(x)).item<float>() > 1e30f ? x : fc(x); }
+  } far;
+  expect_rejected(far, random({2, 4}), "those of 'max' are read");
+
+  struct InABlock : Module {
+    struct Inner : Module {
+      Tensor forward(const Tensor& x) override { return x.data().to_vector<float>()[0] > 7 ? tanh(x) : x * 2.0; }
+    };
+    Submodule<Inner> inner{this, "inner"};
+    Tensor forward(const Tensor& x) override { return inner(relu(x)); }
+  } in_a_block;
+  expect_rejected(in_a_block, random({2, 4}), "those of 'relu' are read");
+}
+
+TEST(Trace, ShapesAndParametersMayBeRead) {
+  struct Reads : Module {
+    const Tensor gain = register_parameter("gain", NDArray::full({}, 3));
+    Submodule<Linear> fc{this, "fc", 4, 4};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = fc(x);
+      check<ShapeError>(h.ndim() == 2 && h.numel() % 4 == 0 && h.dtype() == DType::float32, "cannot be");
+      return gain.item<float>() > 2 ? reshape(h, {-1, h.shape(1)}) : h;
+    }
+  } net;
+  Graph graph = trace(net.eval(), random({2, 4}));
+  expect_same(net, graph, random({7, 4}, 9));
+}
+
+TEST(Trace, ValuesThatAModelKeepsCanBeReadAfterwards) {
+  struct Keeps : Module {
+    Tensor last;
+    Tensor forward(const Tensor& x) override { return last = relu(x); }
+  } net;
+  const Tensor x = random({2, 4});
+  trace(net, x);
+  EXPECT_EQ(net.last.data().shape(), (Shape{2, 4}));
+  struct Throws : Keeps {
+    Tensor forward(const Tensor& input) override { return last.defined() ? reshape(last, {7}) : last = relu(input); }
+  } throws;
+  EXPECT_THROW(trace(throws, x), ShapeError);
+  EXPECT_EQ(throws.last.data().to_vector<float>(), relu(x).data().to_vector<float>());
 }
 
 TEST(Trace, RejectsControlFlowOnValues) {

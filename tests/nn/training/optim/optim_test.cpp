@@ -202,5 +202,156 @@ TEST(Optimizers, RefuseNumbersThatAreNone) {
   EXPECT_THROW(step(10)(-1), ValueError);
 }
 
+TEST(Optimizers, StepsBetweenForwardAndBackwardAreAnError) {
+  const Tensor w(NDArray::full({1}, 2), true), v(NDArray::full({1}, 3), true);
+  SGD sgd({v}, {.lr = 1});
+  const Tensor y = sum(w * v);
+  y.backward({.retain_graph = true});
+  sgd.step();
+  w.set_grad(Tensor());
+  EXPECT_THROW(y.backward(), ValueError);
+  EXPECT_FALSE(w.grad().defined());
+}
+
+// A discriminator that learns while the generator's graph waits, as long as that graph does not read it.
+TEST(Optimizers, OfTwoModelsThatTakeTurnsStepInBetween) {
+  const Tensor generator(NDArray::full({2}, 0.5), true), discriminator(NDArray::full({2}, 0.25), true);
+  SGD g({generator}, {.lr = 0.1}), d({discriminator}, {.lr = 0.1});
+  for (int i = 0; i < 3; ++i) {
+    const Tensor fake = tanh(generator);
+    d.zero_grad();
+    sum(discriminator * fake.detach()).backward();
+    d.step();
+    g.zero_grad();
+    sum(discriminator * fake).backward();
+    g.step();
+  }
+  EXPECT_NE(generator.data().to_vector<float>()[0], 0.5f);
+}
+
+TEST(Optimizers, AccumulateGradientsOverSeveralGraphs) {
+  const Tensor w(NDArray::full({1}, 3), true);
+  SGD sgd({w}, {.lr = 0.5});
+  const Tensor first = sum(w * w), second = sum(w * w);
+  first.backward();
+  second.backward();
+  sgd.step();
+  EXPECT_EQ(w.item<float>(), 3 - 0.5f * 12);
+}
+
+std::vector<Tensor> three_parameters() {
+  std::vector<Tensor> all;
+  Generator generator(4);
+  for (int64_t n : {3, 5, 2}) all.emplace_back(randn({n}, generator), true);
+  return all;
+}
+
+void set_gradients(const std::vector<Tensor>& parameters, int step) {
+  for (const Tensor& p : parameters) p.set_grad(Tensor((p * (0.3 + 0.1 * step)).data().clone()));
+}
+
+std::vector<std::vector<float>> values_of(const std::vector<Tensor>& parameters) {
+  std::vector<std::vector<float>> values;
+  for (const Tensor& p : parameters) values.push_back(p.data().to_vector<float>());
+  return values;
+}
+
+// Groups in one optimizer do what optimizers of their own do.
+template <typename Optimizer, typename Options>
+void expect_groups_are_optimizers(Options a, Options b) {
+  const std::vector<Tensor> together = three_parameters(), apart = three_parameters();
+  Optimizer one({{{together[0], together[1]}, a}, {{together[2]}, b}});
+  Optimizer first({apart[0], apart[1]}, a), second({apart[2]}, b);
+  EXPECT_EQ(one.lrs(), (std::vector<double>{a.lr, b.lr}));
+  for (int i = 0; i < 4; ++i) {
+    set_gradients(together, i);
+    set_gradients(apart, i);
+    one.step();
+    first.step();
+    second.step();
+  }
+  EXPECT_EQ(values_of(together), values_of(apart));
+}
+
+TEST(ParamGroups, DoWhatOptimizersOfTheirOwnDo) {
+  expect_groups_are_optimizers<SGD>(SGDOptions{.lr = 0.1},
+                                    SGDOptions{.lr = 0.02, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true});
+  expect_groups_are_optimizers<Adam>(AdamOptions{.lr = 0.1, .weight_decay = 0.1},
+                                     AdamOptions{.lr = 0.01, .beta1 = 0.5, .beta2 = 0.9, .eps = 1e-3});
+  expect_groups_are_optimizers<AdamW>(AdamWOptions{.lr = 0.1}, AdamWOptions{.lr = 0.01, .weight_decay = 0});
+}
+
+TEST(ParamGroups, AreWrittenInBraces) {
+  const std::vector<Tensor> p = three_parameters();
+  SGD sgd({{{p[0]}, {.lr = 1e-3}}, {{p[1], p[2]}, {.lr = 1e-2, .momentum = 0.9}}});
+  EXPECT_EQ(sgd.lrs(), (std::vector<double>{1e-3, 1e-2}));
+  AdamW adamw({{p, {.lr = 0.5}}});
+  EXPECT_EQ(adamw.lr(), 0.5);
+}
+
+TEST(ParamGroups, FollowASchedule) {
+  const std::vector<Tensor> p = three_parameters();
+  SGD sgd({{{p[0]}, {.lr = 0.5}}, {{p[1]}, {.lr = 0.125}}, {{p[2]}, {.lr = 0}}});
+  const Schedule schedule = cosine(4);
+  for (int64_t t : {0, 1, 3, 4, 2}) {  // through 0 and back
+    sgd.set_lr(0.5 * schedule(t));
+    EXPECT_EQ(sgd.lr(), 0.5 * schedule(t));
+    EXPECT_DOUBLE_EQ(sgd.lrs()[1], 0.125 * schedule(t));
+    EXPECT_EQ(sgd.lrs()[2], 0);
+  }
+  sgd.set_lrs({0.5, 1, 2});
+  sgd.set_lr(0.25);
+  EXPECT_EQ(sgd.lrs(), (std::vector<double>{0.25, 0.5, 1}));
+  sgd.set_lrs({0, 1, 2});
+  EXPECT_THROW(sgd.set_lr(0.1), ValueError);
+  EXPECT_THROW(sgd.set_lrs({0.1, 0.2}), ValueError);
+  EXPECT_THROW(sgd.set_lrs({0.1, 0.2, -1}), ValueError);
+  EXPECT_EQ(sgd.lrs(), (std::vector<double>{0, 1, 2}));
+}
+
+TEST(ParamGroups, GoOnFromSavedStateBitForBit) {
+  const auto make = [](const std::vector<Tensor>& own) {
+    return SGD({{{own[0], own[1]}, {.lr = 0.1}}, {{own[2]}, {.lr = 0.02, .momentum = 0.9}}});
+  };
+  const std::vector<Tensor> p = three_parameters(), q = three_parameters();
+  SGD whole = make(p), first = make(q);
+  const auto steps = [](SGD& sgd, const std::vector<Tensor>& parameters, int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      sgd.set_lr(0.1 / (i + 1));
+      set_gradients(parameters, i);
+      sgd.step();
+    }
+  };
+  steps(whole, p, 0, 8);
+  steps(first, q, 0, 4);
+  SGD second({{{q[0], q[1]}, {.lr = 7}}, {{q[2]}, {.lr = 7, .momentum = 0.9}}});  // whose rates are the state's then
+  second.load_state(first.state());
+  EXPECT_EQ(second.lrs(), first.lrs());
+  steps(second, q, 4, 8);
+  EXPECT_EQ(values_of(p), values_of(q));
+}
+
+TEST(ParamGroups, RefuseStatesOfOthersAndChangeNothing) {
+  const std::vector<Tensor> p = three_parameters();
+  SGD sgd({{{p[0], p[1]}, {.lr = 0.1}}, {{p[2]}, {.lr = 0.2}}});
+  const auto with = [&](const std::string& name, const NDArray& array) {
+    auto state = sgd.state();
+    for (auto& [own, value] : state)
+      if (own == name) value = array;
+    return state;
+  };
+  EXPECT_THROW(sgd.load_state(SGD(p, {}).state()), ValueError);
+  EXPECT_THROW(SGD(p, {}).load_state(sgd.state()), ValueError);
+  EXPECT_THROW(sgd.load_state(SGD({{{p[0]}, {}}, {{p[1], p[2]}, {}}}).state()), ValueError);
+  EXPECT_THROW(sgd.load_state(with("lr", NDArray::from_vector<double>({0.1, -1}))), ValueError);
+  EXPECT_THROW(sgd.load_state(with("initial_lr", NDArray::from_vector<double>({0.1, NAN}))), ValueError);
+  EXPECT_THROW(sgd.load_state(with("lr", NDArray::from_vector<double>({0.1}))), ShapeError);
+  EXPECT_EQ(sgd.lrs(), (std::vector<double>{0.1, 0.2}));
+  EXPECT_THROW((SGD({{{p[0]}, {}}, {{p[0]}, {}}})), ValueError);
+  EXPECT_THROW((SGD({{{p[0]}, {}}, {std::vector<Tensor>(), {}}})), ValueError);
+  EXPECT_THROW((SGD({{{p[0]}, {}}, {{p[1]}, {.momentum = -1}}})), ValueError);
+  EXPECT_THROW((SGD(std::vector<ParamGroup<SGDOptions>>{})), ValueError);
+}
+
 }  // namespace
 }  // namespace thimble::optim
