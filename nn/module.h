@@ -24,6 +24,23 @@ struct ValueInfo;
 class InferenceStep;
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+
+struct LoadStateOptions {
+  /// Whether a name that is missing here or there is an error.
+  bool strict = true;
+};
+
+/// The names that load_state() found on one side only.
+struct LoadStateReport {
+  std::vector<std::string> missing;     ///< in state(), but not given; their tensors are as before
+  std::vector<std::string> unexpected;  ///< given, but not in state(); their arrays are left out
+};
+
+namespace detail {
+inline const NDArray& array_to_load(const NDArray& array) { return array; }
+inline NDArray array_to_load(const Tensor& tensor) { return tensor.data().clone(); }
+}  // namespace detail
 
 /// Base of layers, models and graphs. Not copyable: two models that share parameters by accident are a classic mistake.
 class Module {
@@ -81,9 +98,20 @@ class Module {
   /// The child registered under this name; null if there is none.
   std::shared_ptr<Module> child(const std::string& name) const;
 
-  /// Replaces arrays of state() by name. Throws ValueError for a name that is missing here or there, ShapeError or
-  /// DTypeError for an array that does not fit, and what a layer's state_changed() throws; all is as before then.
-  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
+  /// Replaces arrays of state() by name. The given ones are used, not copied, but for float16 and bfloat16, which are
+  /// converted to the tensor's dtype where that is float32 or float64. Names are PyTorch's, so that its state_dict()
+  /// loads. Throws ValueError for a name that is given twice, or missing here or there (unless {.strict = false}),
+  /// ShapeError or DTypeError for an array that does not fit, and what a layer's state_changed() throws; all is as
+  /// before then.
+  LoadStateReport load_state(const NamedArrays& arrays, LoadStateOptions options = {});
+  /// The same for maps, and for state(): arrays of tensors are copied, so that two models do not share them.
+  template <typename Named>
+  requires(!std::convertible_to<const Named&, const NamedArrays&>) LoadStateReport
+      load_state(const Named& named, LoadStateOptions options = {}) {
+    NamedArrays arrays;
+    for (const auto& [name, value] : named) arrays.emplace_back(name, detail::array_to_load(value));
+    return load_state(arrays, options);
+  }
 
   /// Sets training or evaluation mode here and below.
   Module& train(bool training = true);
