@@ -17,6 +17,7 @@
 
 #include <thimble/core/attributes.h>
 #include <thimble/core/tensor.h>
+#include <thimble/nn/compiler_messages.h>
 
 namespace thimble::nn {
 
@@ -209,6 +210,7 @@ auto named_in_errors(const std::string& name, F&& f) {
 template <typename T>
 class Submodule {
  public:
+  Submodule(Module* parent, const std::string& name) : module_(make(name)) { parent->register_module(name, module_); }
   template <typename... Args>
   Submodule(Module* parent, const std::string& name, Args&&... args)
       : module_(make(name, std::forward<Args>(args)...)) {
@@ -231,6 +233,16 @@ class Submodule {
     parent->register_module(name, module_);
   }
 
+  // See nn/compiler_messages.h.
+  template <typename Slip = thimble::detail::NotAnOptionOf<detail::OptionsOf<T>>>
+  Submodule(Module* parent, const std::string& name, ...) = delete;
+  template <typename Slip = thimble::detail::TheNameComesAfterThis>
+  Submodule(Module* parent, ...) = delete;
+  template <typename Slip = thimble::detail::TheFirstArgumentIsThis>
+  Submodule(const std::string& name, ...) = delete;
+  template <typename Slip = thimble::detail::TheFirstArgumentIsThis>
+  Submodule(const Module& parent, ...) = delete;
+
   template <std::same_as<Tensor>... Rest>
   Tensor operator()(const Tensor& x, const Rest&... rest) {
     return (*module_)(x, rest...);
@@ -241,7 +253,10 @@ class Submodule {
  private:
   template <typename... Args>
   static std::shared_ptr<T> make(const std::string& name, Args&&... args) {
-    return detail::named_in_errors(name, [&] { return std::make_shared<T>(std::forward<Args>(args)...); });
+    constexpr bool kFits = std::constructible_from<T, Args...>;
+    static_assert(kFits, "nn::Submodule: no constructor of the layer takes the arguments after the name");
+    if constexpr (kFits)
+      return detail::named_in_errors(name, [&] { return std::make_shared<T>(std::forward<Args>(args)...); });
   }
 
   std::shared_ptr<T> module_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <thimble/core/tensor.h>
+#include <thimble/nn/compiler_messages.h>
 
 namespace thimble::optim {
 
@@ -74,6 +75,8 @@ struct SGDOptions {
 class SGD : public Optimizer {
  public:
   explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {});
+  template <typename Slip = detail::NotAnOptionOf<SGDOptions>>
+  SGD(std::vector<Tensor> parameters, ...) = delete;
 
  private:
   void update(const Slice& slice, int64_t begin, int64_t end) const override;
@@ -93,6 +96,8 @@ class Adam : public Optimizer {
  public:
   explicit Adam(std::vector<Tensor> parameters, AdamOptions options = {})
       : Adam(std::move(parameters), options, false) {}
+  template <typename Slip = detail::NotAnOptionOf<AdamOptions>>
+  Adam(std::vector<Tensor> parameters, ...) = delete;
 
  protected:
   Adam(std::vector<Tensor> parameters, AdamOptions options, bool decoupled);
@@ -116,6 +121,8 @@ class AdamW : public Adam {
  public:
   explicit AdamW(std::vector<Tensor> parameters, AdamWOptions o = {})
       : Adam(std::move(parameters), {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay}, true) {}
+  template <typename Slip = detail::NotAnOptionOf<AdamWOptions>>
+  AdamW(std::vector<Tensor> parameters, ...) = delete;
 };
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for
