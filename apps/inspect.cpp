@@ -79,11 +79,13 @@ void run(const Options& o) {
   detail::TextTable table({"tensor", "dtype", "shape", "bytes"});
   int64_t total = 0;
   for (const auto& [name, array] : file.tensors) {
-    table.add({name, std::string(thimble::name(array.dtype())), str(array.shape()), with_commas(array.nbytes())});
-    result["tensors"].push_back({{"name", name},
-                                 {"dtype", thimble::name(array.dtype())},
-                                 {"shape", array.shape().to_vector()},
-                                 {"bytes", array.nbytes()}});
+    const auto foreign = file.foreign.find(name);
+    const bool is_ours = foreign == file.foreign.end();
+    const std::string dtype = is_ours ? std::string(thimble::name(array.dtype())) : foreign->second.dtype;
+    const Shape& shape = is_ours ? array.shape() : foreign->second.shape;
+    table.add({name, dtype, str(shape), with_commas(array.nbytes())});
+    result["tensors"].push_back(
+        {{"name", name}, {"dtype", dtype}, {"shape", shape.to_vector()}, {"bytes", array.nbytes()}});
     total += array.nbytes();
   }
   out << table.str(kWidth) << "tensors: " << file.tensors.size() << ", " << with_commas(total) << " bytes\n";
@@ -109,8 +111,8 @@ void add_inspect(CLI::App& app) {
   o->common.add_to(*command);
   command
       ->add_option("file", o->file,
-                   "Checkpoint, training state, or any safetensors file of dtypes that Thimble reads; F16 is shown as "
-                   "the float32 that it is read as")
+                   "Checkpoint, training state, or any safetensors file; dtypes that Thimble lacks are shown by the "
+                   "names that the file has")
       ->required()
       ->type_name("FILE");
   command->add_flag(

@@ -3,6 +3,9 @@
 
 #include <bit>
 #include <cstdint>
+#include <type_traits>
+
+#include <thimble/core/round_to_odd.h>
 
 namespace thimble {
 
@@ -17,8 +20,10 @@ struct bfloat16 {
     const bool nan = (b & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>(nan ? (b >> 16) | 0x40u : (b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
   }
+  /// Rounds once.
   template <typename T>
-  explicit bfloat16(T value) : bfloat16(static_cast<float>(value)) {}
+  requires std::is_arithmetic_v<T>
+  explicit bfloat16(T value) : bfloat16(detail::round_to_odd(value)) {}
 
   explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
   template <typename T>

@@ -98,8 +98,9 @@ class NDArray {
   /// This array if it is contiguous already, else a contiguous copy.
   NDArray contiguous() const;
   NDArray clone() const;
-  /// Converted; this array itself if it has the dtype already. Floats to integers truncate toward zero and saturate,
-  /// NaN becomes 0 (where NumPy leaves it undefined); float to bfloat16 rounds half to even.
+  /// Converted; this array itself if it has the dtype already. To floats: the nearest, ties to even, in one rounding.
+  /// Floats to integers truncate toward zero and saturate, NaN becomes 0 (where NumPy leaves it undefined); integers to
+  /// integers wrap around, modulo 2^bits. To bool: whether it is not 0, as NaN is not.
   NDArray to(DType dtype) const;
 
   /// Elements in row-major order, converted to T as by to().
@@ -136,7 +137,7 @@ class NDArray {
   DType dtype_ = DType::float32;
 };
 
-/// Prints as NumPy does, long axes abbreviated: [[1, 2], [3, 4]].
+/// Prints as NumPy does, long axes abbreviated: [[1, 2], [3, 4]], [True, False].
 std::ostream& operator<<(std::ostream& out, const NDArray& array);
 
 /// Shape and dtype alone, "float32[2,3]", for messages.
@@ -154,7 +155,7 @@ NDArray NDArray::from_vector(const std::vector<T>& values, const Shape& shape) {
 template <typename T>
 std::vector<T> NDArray::to_vector() const {
   const NDArray same = to(dtype_of<T>).contiguous();
-  return {same.data<T>(), same.data<T>() + same.numel()};
+  return std::vector<T>(same.data<T>(), same.data<T>() + same.numel());
 }
 
 template <typename T>

@@ -16,6 +16,10 @@ struct Printer {
   void element(const NDArray& x) const {
     if (is_floating_point(x.dtype()))
       out << x.item<double>();
+    else if (x.dtype() == DType::bool_)
+      out << (x.item<bool>() ? "True" : "False");
+    else if (x.dtype() == DType::uint64)
+      out << x.item<uint64_t>();
     else
       out << x.item<int64_t>();
   }

@@ -20,6 +20,60 @@ std::map<std::string, LayerFactory>& registry() {
   return registry;
 }
 
+// What load_state() is to do.
+struct StateChange {
+  std::vector<std::pair<Tensor, NDArray>> arrays;
+  LoadStateReport report;
+};
+
+// The array as the tensor is to hold it.
+NDArray fitting(const std::string& name, const NDArray& array, const Tensor& tensor) {
+  const std::string what = "load_state: " + thimble::detail::quote(name);
+  check<ValueError>(array.defined(), what, " is undefined");
+  check<ShapeError>(array.shape() == tensor.shape(), what, ": shape ", array.shape(), " is not ", tensor.shape());
+  const bool is_half = array.dtype() == DType::float16 || array.dtype() == DType::bfloat16;
+  if (is_half && is_differentiable(tensor.dtype())) return array.to(tensor.dtype());
+  check<DTypeError>(array.dtype() == tensor.dtype(), what, ": dtype ", array.dtype(), " is not ", tensor.dtype());
+  return array;
+}
+
+StateChange change_of(const NamedTensors& state, const NamedArrays& arrays) {
+  std::map<std::string, NDArray> given;
+  for (const auto& [name, array] : arrays)
+    check<ValueError>(given.emplace(name, array).second, "load_state: ", thimble::detail::quote(name),
+                      " is given twice");
+  StateChange change;
+  std::set<std::string> known;
+  for (const auto& [name, tensor] : state) {
+    check<ValueError>(known.insert(name).second, "load_state: two tensors are named ", thimble::detail::quote(name));
+    if (const auto it = given.find(name); it == given.end())
+      change.report.missing.push_back(name);
+    else
+      change.arrays.emplace_back(tensor, fitting(name, it->second, tensor));
+  }
+  for (const auto& [name, array] : arrays)
+    if (!known.contains(name)) change.report.unexpected.push_back(name);
+  return change;
+}
+
+bool is_complete(const LoadStateReport& report) { return report.missing.empty() && report.unexpected.empty(); }
+
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 5;
+  std::string list;
+  for (size_t i = 0; i < names.size() && i < kShown; ++i)
+    list += (i > 0 ? ", " : "") + thimble::detail::quote(names[i]);
+  return names.size() > kShown ? str(list, " and ", names.size() - kShown, " more") : list;
+}
+
+std::string describe(const LoadStateReport& report) {
+  std::string text;
+  if (!report.missing.empty()) text = "no array is given for " + listed(report.missing);
+  if (!report.unexpected.empty())
+    text += (text.empty() ? "" : "; ") + ("there is no tensor " + listed(report.unexpected));
+  return text;
+}
+
 }  // namespace
 
 CallListener* call_listener() { return listener; }
@@ -146,43 +200,29 @@ std::vector<std::pair<std::string, const Module*>> Module::named_modules() const
   return found;
 }
 
-void Module::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
-  std::map<std::string, Tensor> tensors;
-  for (auto& [name, tensor] : state())
-    check<ValueError>(tensors.emplace(name, tensor).second, "load_state: two tensors are named ",
-                      thimble::detail::quote(name));
-  check<ValueError>(arrays.size() == tensors.size(), "load_state: got ", arrays.size(), " arrays for ", tensors.size(),
-                    " tensors");
+LoadStateReport Module::load_state(const NamedArrays& arrays, LoadStateOptions options) {
   // What can be known before anything is changed.
-  std::set<std::string> given;
-  for (const auto& [name, array] : arrays) {
-    const auto it = tensors.find(name);
-    check<ValueError>(it != tensors.end() && given.insert(name).second, "load_state: there is no tensor ",
-                      thimble::detail::quote(name), " here, or it is given twice");
-    check<ShapeError>(array.shape() == it->second.shape(), "load_state: ", thimble::detail::quote(name), ": shape ",
-                      array.shape(), " is not ", it->second.shape());
-    check<DTypeError>(array.dtype() == it->second.dtype(), "load_state: ", thimble::detail::quote(name), ": dtype ",
-                      array.dtype(), " is not ", it->second.dtype());
-  }
+  StateChange change = change_of(state(), arrays);
+  check<ValueError>(!options.strict || is_complete(change.report), "load_state: ", describe(change.report));
   std::vector<NDArray> before;
   const auto tell_layers = [this] {
     visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
   };
-  for (const auto& [name, array] : arrays) {
-    Tensor& tensor = tensors.at(name);
+  for (auto& [tensor, array] : change.arrays) {
     before.push_back(tensor.data());
     tensor.set_data(array);
   }
   try {
     tell_layers();
   } catch (...) {
-    for (size_t i = 0; i < arrays.size(); ++i) tensors.at(arrays[i].first).set_data(before[i]);
+    for (size_t i = 0; i < before.size(); ++i) change.arrays[i].first.set_data(before[i]);
     try {
       tell_layers();
     } catch (const Error&) {  // a layer that was about to get its first meaningful arrays
     }
     throw;
   }
+  return change.report;
 }
 
 Module& Module::train(bool training) {

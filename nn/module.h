@@ -25,6 +25,7 @@
 
 #include <thimble/core/attributes.h>
 #include <thimble/core/tensor.h>
+#include <thimble/nn/compiler_messages.h>
 
 namespace thimble::nn {
 
@@ -32,6 +33,23 @@ struct ValueInfo;
 class InferenceStep;
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+
+struct LoadStateOptions {
+  /// Whether a name that is missing here or there is an error.
+  bool strict = true;
+};
+
+/// The names that load_state() found on one side only.
+struct LoadStateReport {
+  std::vector<std::string> missing;     ///< in state(), but not given; their tensors are as before
+  std::vector<std::string> unexpected;  ///< given, but not in state(); their arrays are left out
+};
+
+namespace detail {
+inline const NDArray& array_to_load(const NDArray& array) { return array; }
+inline NDArray array_to_load(const Tensor& tensor) { return tensor.data().clone(); }
+}  // namespace detail
 
 /// Base of layers, models and graphs. Not copyable: two models that share parameters by accident are a classic mistake.
 class Module {
@@ -91,9 +109,20 @@ class Module {
   /// The child registered under this name; null if there is none.
   std::shared_ptr<Module> child(const std::string& name) const;
 
-  /// Replaces arrays of state() by name. Throws ValueError for a name that is missing here or there, ShapeError or
-  /// DTypeError for an array that does not fit, and what a layer's state_changed() throws; all is as before then.
-  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
+  /// Replaces arrays of state() by name. The given ones are used, not copied, but for float16 and bfloat16, which are
+  /// converted to the tensor's dtype where that is float32 or float64. Names are PyTorch's, so that its state_dict()
+  /// loads. Throws ValueError for a name that is given twice, or missing here or there (unless {.strict = false}),
+  /// ShapeError or DTypeError for an array that does not fit, and what a layer's state_changed() throws; all is as
+  /// before then.
+  LoadStateReport load_state(const NamedArrays& arrays, LoadStateOptions options = {});
+  /// The same for maps, and for state(): arrays of tensors are copied, so that two models do not share them.
+  template <typename Named>
+  requires(!std::convertible_to<const Named&, const NamedArrays&>) LoadStateReport
+      load_state(const Named& named, LoadStateOptions options = {}) {
+    NamedArrays arrays;
+    for (const auto& [name, value] : named) arrays.emplace_back(name, detail::array_to_load(value));
+    return load_state(arrays, options);
+  }
 
   /// Sets training or evaluation mode here and below.
   Module& train(bool training = true);
@@ -194,6 +223,7 @@ auto named_in_errors(const std::string& name, F&& f) {
 template <typename T>
 class Submodule {
  public:
+  Submodule(Module* parent, const std::string& name) : module_(make(name)) { parent->register_module(name, module_); }
   template <typename... Args>
   Submodule(Module* parent, const std::string& name, Args&&... args)
       : module_(make(name, std::forward<Args>(args)...)) {
@@ -216,6 +246,16 @@ class Submodule {
     parent->register_module(name, module_);
   }
 
+  // See nn/compiler_messages.h.
+  template <typename Slip = thimble::detail::NotAnOptionOf<detail::OptionsOf<T>>>
+  Submodule(Module* parent, const std::string& name, ...) = delete;
+  template <typename Slip = thimble::detail::TheNameComesAfterThis>
+  Submodule(Module* parent, ...) = delete;
+  template <typename Slip = thimble::detail::TheFirstArgumentIsThis>
+  Submodule(const std::string& name, ...) = delete;
+  template <typename Slip = thimble::detail::TheFirstArgumentIsThis>
+  Submodule(const Module& parent, ...) = delete;
+
   template <std::same_as<Tensor>... Rest>
   Tensor operator()(const Tensor& x, const Rest&... rest) {
     return (*module_)(x, rest...);
@@ -230,7 +270,10 @@ class Submodule {
  private:
   template <typename... Args>
   static std::shared_ptr<T> make(const std::string& name, Args&&... args) {
-    return detail::named_in_errors(name, [&] { return std::make_shared<T>(std::forward<Args>(args)...); });
+    constexpr bool kFits = std::constructible_from<T, Args...>;
+    static_assert(kFits, "nn::Submodule: no constructor of the layer takes the arguments after the name");
+    if constexpr (kFits)
+      return detail::named_in_errors(name, [&] { return std::make_shared<T>(std::forward<Args>(args)...); });
   }
 
   std::shared_ptr<T> module_;

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include <thimble/serialization/file_array.h>
-#include <thimble/serialization/float16.h>
 
 namespace thimble::detail {
 
@@ -16,20 +15,12 @@ bool size_fits(const Shape& shape, size_t itemsize) {
 }
 
 NDArray array_over(std::byte* data, const Shape& shape, DType dtype, const std::shared_ptr<void>& owner) {
+  const auto is_neither = [](std::byte b) { return b > std::byte{1}; };
+  if (dtype == DType::bool_ && std::any_of(data, data + shape.numel(), is_neither))
+    return NDArray::borrow(data, shape, DType::uint8, owner).to(DType::bool_);
   if (reinterpret_cast<uintptr_t>(data) % itemsize(dtype) == 0) return NDArray::borrow(data, shape, dtype, owner);
   NDArray out(shape, dtype);
   std::memcpy(out.raw(), data, static_cast<size_t>(out.nbytes()));
-  return out;
-}
-
-NDArray float16_as_float32(const std::byte* data, const Shape& shape) {
-  NDArray out(shape, DType::float32);
-  float* values = out.data<float>();
-  for (int64_t i = 0; i < out.numel(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, data + 2 * i, sizeof bits);
-    values[i] = float16_to_float(bits);
-  }
   return out;
 }
 

@@ -12,11 +12,8 @@ namespace thimble::detail {
 /// products of sizes and must not overflow.
 bool size_fits(const Shape& shape, size_t itemsize);
 
-/// A row-major array over memory that `owner` keeps alive; a copy where the memory is not aligned for the dtype. The
-/// memory must hold the whole array.
+/// A row-major array over memory that `owner` keeps alive; a copy where the memory is not aligned for the dtype, or
+/// holds other bytes than 0 and 1 for bool: those are true. The memory must hold the whole array.
 NDArray array_over(std::byte* data, const Shape& shape, DType dtype, const std::shared_ptr<void>& owner);
-
-/// Half-precision numbers, row-major and little-endian, as float32.
-NDArray float16_as_float32(const std::byte* data, const Shape& shape);
 
 }  // namespace thimble::detail

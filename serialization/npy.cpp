@@ -53,11 +53,6 @@ std::shared_ptr<std::byte[]> swapped(const std::byte* data, size_t size, size_t 
   return out;
 }
 
-NDArray row_major(std::byte* data, const NpyHeader& h, const Shape& shape, const std::shared_ptr<void>& owner) {
-  return h.itemsize == itemsize(h.dtype) ? detail::array_over(data, shape, h.dtype, owner)
-                                         : detail::float16_as_float32(data, shape);
-}
-
 // The elements of a column-major array are those of its transpose, row-major.
 NDArray column_major(std::byte* data, const NpyHeader& h, const std::shared_ptr<void>& owner) {
   Shape reversed, axes;
@@ -65,10 +60,10 @@ NDArray column_major(std::byte* data, const NpyHeader& h, const std::shared_ptr<
     reversed.push_back(h.shape[axis]);
     axes.push_back(axis);
   }
-  return row_major(data, h, reversed, owner).permute(axes).contiguous();
+  return detail::array_over(data, reversed, h.dtype, owner).permute(axes).contiguous();
 }
 
-size_t bytes_of_elements(const NpyHeader& h) { return static_cast<size_t>(h.shape.numel()) * h.itemsize; }
+size_t bytes_of_elements(const NpyHeader& h) { return static_cast<size_t>(h.shape.numel()) * itemsize(h.dtype); }
 
 // The header at the front of a file of `size` bytes, and the number of bytes that it takes.
 std::pair<NpyHeader, size_t> checked_header(std::string_view beginning, uint64_t size) {
@@ -96,11 +91,11 @@ NDArray detail::npy_array(std::byte* data, size_t size, const std::shared_ptr<vo
   std::byte* elements = data + before;
   std::shared_ptr<void> keeper = owner;
   if (h.big_endian) {
-    const auto copy = swapped(elements, expected, h.itemsize);
+    const auto copy = swapped(elements, expected, itemsize(h.dtype));
     elements = copy.get();
     keeper = copy;
   }
-  return h.fortran_order ? column_major(elements, h, keeper) : row_major(elements, h, h.shape, keeper);
+  return h.fortran_order ? column_major(elements, h, keeper) : detail::array_over(elements, h.shape, h.dtype, keeper);
 }
 
 NDArray detail::as_npy(const NDArray& array) {

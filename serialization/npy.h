@@ -15,9 +15,9 @@
 
 namespace thimble {
 
-/// The array in a file of format version 1.0, 2.0 or 3.0, row-major. Elements: float32, float64, int8, uint8, int32 and
-/// int64, little- or big-endian; float16 is read as float32, bool as uint8. Where neither order, byte order nor dtype
-/// is to be changed, the array borrows the mapped file's memory and may be written to without changing the file (see
+/// The array in a file of format version 1.0, 2.0 or 3.0, row-major. Elements: any dtype but bfloat16, which
+/// NumPy lacks, little- or big-endian; bytes of bool other than 0 are true. Where neither order nor byte order is to be
+/// changed, the array borrows the mapped file's memory and may be written to without changing the file (see
 /// MappedFile). Throws IOError, or FormatError that names the file and what was expected, whatever the file holds.
 NDArray load_npy(const std::filesystem::path& path);
 

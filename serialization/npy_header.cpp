@@ -14,14 +14,13 @@ namespace {
 struct NpyType {
   std::string_view code;  // in the file, after the byte order
   DType dtype;
-  size_t itemsize;  // in the file
 };
 
-// The first code of each dtype is the one it is written as.
 constexpr std::array kTypes = {
-    NpyType{"f4", DType::float32, 4}, NpyType{"f8", DType::float64, 8}, NpyType{"f2", DType::float32, 2},
-    NpyType{"i1", DType::int8, 1},    NpyType{"u1", DType::uint8, 1},   NpyType{"b1", DType::uint8, 1},
-    NpyType{"i4", DType::int32, 4},   NpyType{"i8", DType::int64, 8},
+    NpyType{"f4", DType::float32}, NpyType{"f8", DType::float64}, NpyType{"f2", DType::float16},
+    NpyType{"i1", DType::int8},    NpyType{"u1", DType::uint8},   NpyType{"b1", DType::bool_},
+    NpyType{"i2", DType::int16},   NpyType{"u2", DType::uint16},  NpyType{"i4", DType::int32},
+    NpyType{"u4", DType::uint32},  NpyType{"i8", DType::int64},   NpyType{"u8", DType::uint64},
 };
 
 /// Reads the few Python literals that a header consists of.
@@ -68,10 +67,9 @@ class DictReader {
     const auto type = std::ranges::find(kTypes, descr.substr(std::min<size_t>(descr.size(), 1)), &NpyType::code);
     // '|': of elements of one byte, where there is no order.
     const bool sound =
-        type != kTypes.end() && (descr[0] == '<' || descr[0] == '>' || (descr[0] == '|' && type->itemsize == 1));
+        type != kTypes.end() && (descr[0] == '<' || descr[0] == '>' || (descr[0] == '|' && itemsize(type->dtype) == 1));
     check<FormatError>(sound, "the header's descr is ", quote(descr), ", expected ", known_types());
     header_.dtype = type->dtype;
-    header_.itemsize = type->itemsize;
     header_.big_endian = descr[0] == '>';
   }
 
@@ -148,9 +146,8 @@ class DictReader {
 
 NpyHeader parse_npy_header(std::string_view text) {
   const NpyHeader header = DictReader(text).read();
-  // The bytes in the file, and those in memory.
-  const size_t widest = std::max(header.itemsize, itemsize(header.dtype));
-  check<FormatError>(size_fits(header.shape, widest), "the header's shape ", header.shape, " is too large");
+  check<FormatError>(size_fits(header.shape, itemsize(header.dtype)), "the header's shape ", header.shape,
+                     " is too large");
   return header;
 }
 
@@ -159,7 +156,7 @@ std::string format_npy_header(DType dtype, const Shape& shape) {
   std::string sizes;
   for (const int64_t& size : shape) sizes += str(size, shape.ndim() == 1 || &size != shape.end() - 1 ? ", " : "");
   if (shape.ndim() == 1) sizes.pop_back();  // (3,)
-  return str("{'descr': '", type.itemsize == 1 ? '|' : '<', type.code, "', 'fortran_order': False, 'shape': (", sizes,
+  return str("{'descr': '", itemsize(dtype) == 1 ? '|' : '<', type.code, "', 'fortran_order': False, 'shape': (", sizes,
              "), }");
 }
 

@@ -16,7 +16,6 @@ inline constexpr size_t kMaxNpyHeaderBytes = 65535;
 struct NpyHeader {
   std::string_view descr;  ///< as in the file, "<f4"; a view of what was parsed
   DType dtype = DType::float32;
-  size_t itemsize = 4;  ///< in the file: 2 for float16, whose dtype is float32
   bool big_endian = false;
   bool fortran_order = false;
   Shape shape;

@@ -28,10 +28,28 @@ std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::sort(order, [&](size_t a, size_t b) {
-    const size_t width_a = tensors[a].type->itemsize, width_b = tensors[b].type->itemsize;
+    const size_t width_a = tensors[a].type->bits, width_b = tensors[b].type->bits;
     return width_a != width_b ? width_a > width_b : tensors[a].name < tensors[b].name;
   });
   return order;
+}
+
+using Metadata = std::map<std::string, std::string>;
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
+using ForeignTensors = std::map<std::string, ForeignTensor>;
+
+TensorRecord record_of(const std::string& name, const NDArray& array, const ForeignTensors& foreign) {
+  check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
+  const auto it = foreign.find(name);
+  if (it == foreign.end()) return {name, &detail::stored_type(array.dtype()), array.shape(), 0, 0};
+  const auto& [dtype, shape] = it->second;
+  const detail::StoredType* type = detail::find_stored_type(dtype);
+  check<ValueError>(type != nullptr, "save: tensor ", detail::quote(name), " has dtype ", detail::quote(dtype),
+                    ", which the format lacks");
+  const auto bytes = detail::stored_bytes(*type, shape);
+  check<ValueError>(array.dtype() == DType::uint8 && bytes == static_cast<uint64_t>(array.nbytes()), "save: tensor ",
+                    detail::quote(name), " is ", describe(array), ", expected the uint8 bytes of ", dtype, shape);
+  return {name, type, shape, 0, 0};
 }
 
 struct Layout {
@@ -40,13 +58,9 @@ struct Layout {
   uint64_t data_bytes = 0;
 };
 
-Layout layout_of(const std::map<std::string, std::string>& metadata,
-                 const std::vector<std::pair<std::string, NDArray>>& tensors) {
+Layout layout_of(const Metadata& metadata, const NamedArrays& tensors, const ForeignTensors& foreign) {
   SafetensorsHeader header{metadata, {}};
-  for (const auto& [name, array] : tensors) {
-    check<ValueError>(array.defined(), "save: tensor ", detail::quote(name), " is undefined");
-    header.tensors.push_back({name, &detail::stored_type(array.dtype()), array.shape(), 0, 0});
-  }
+  for (const auto& [name, array] : tensors) header.tensors.push_back(record_of(name, array, foreign));
   Layout layout{{}, data_order(header.tensors), 0};
   for (const size_t i : layout.order) {
     header.tensors[i].begin = layout.data_bytes;
@@ -58,9 +72,9 @@ Layout layout_of(const std::map<std::string, std::string>& metadata,
 
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
   data += tensor.begin;
-  const DType dtype = tensor.type->dtype;
-  if (tensor.type->itemsize != itemsize(dtype)) return detail::float16_as_float32(data, tensor.shape);
-  return detail::array_over(data, tensor.shape, dtype, file);
+  if (tensor.type->dtype) return detail::array_over(data, tensor.shape, *tensor.type->dtype, file);
+  const Shape bytes{static_cast<int64_t>(tensor.end - tensor.begin)};
+  return detail::array_over(data, tensor.type->bits == 8 ? tensor.shape : bytes, DType::uint8, file);
 }
 
 struct Contents {
@@ -89,10 +103,11 @@ Contents contents_of(const MappedFile& file) {
 }
 
 TensorFile read(Contents contents, const std::shared_ptr<MappedFile>& file) {
-  TensorFile out{std::move(contents.header.metadata), {}};
+  TensorFile out{std::move(contents.header.metadata), {}, {}};
   out.tensors.reserve(contents.header.tensors.size());
   for (TensorRecord& tensor : contents.header.tensors) {
     NDArray array = read_tensor(tensor, contents.data, file);
+    if (!tensor.type->dtype) out.foreign[tensor.name] = {std::string(tensor.type->name), tensor.shape};
     out.tensors.emplace_back(std::move(tensor.name), std::move(array));
   }
   return out;
@@ -122,18 +137,8 @@ bool verify(const Contents& contents) {
   return true;
 }
 
-}  // namespace
-
-uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
-                          const std::vector<std::pair<std::string, NDArray>>& tensors) {
-  const Layout layout = layout_of(metadata, tensors);
-  const std::vector<uint32_t> any(tensors.size());
-  return kLengthBytes + format_safetensors_header(layout.header, any).size() + layout.data_bytes;
-}
-
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                      const std::vector<std::pair<std::string, NDArray>>& tensors, std::string_view prefix) {
-  const Layout layout = layout_of(metadata, tensors);
+void save(const std::filesystem::path& path, const Layout& layout, const NamedArrays& tensors,
+          std::string_view prefix) {
   // The sums come first in the file, which may be a pipe: a strided tensor's copy is kept, or it would be made twice.
   std::vector<NDArray> dense;
   std::vector<uint32_t> checksums;
@@ -147,6 +152,23 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   file.write(header.data(), header.size());
   for (const size_t i : layout.order) file.write(dense[i].raw(), static_cast<size_t>(dense[i].nbytes()));
   file.commit();
+}
+
+}  // namespace
+
+uint64_t safetensors_size(const Metadata& metadata, const NamedArrays& tensors) {
+  const Layout layout = layout_of(metadata, tensors, {});
+  const std::vector<uint32_t> any(tensors.size());
+  return kLengthBytes + format_safetensors_header(layout.header, any).size() + layout.data_bytes;
+}
+
+void save_safetensors(const std::filesystem::path& path, const Metadata& metadata, const NamedArrays& tensors,
+                      std::string_view prefix) {
+  save(path, layout_of(metadata, tensors, {}), tensors, prefix);
+}
+
+void save_safetensors(const std::filesystem::path& path, const TensorFile& file) {
+  save(path, layout_of(file.metadata, file.tensors, file.foreign), file.tensors, AtomicFile::kPrefix);
 }
 
 TensorFile load_safetensors(const std::filesystem::path& path) {

@@ -20,9 +20,18 @@
 
 namespace thimble {
 
+/// What a file says of a tensor of a dtype that Thimble lacks: "F8_E4M3", "C64".
+struct ForeignTensor {
+  std::string dtype;
+  Shape shape;
+};
+
 struct TensorFile {
   std::map<std::string, std::string> metadata;           // without the checksums
   std::vector<std::pair<std::string, NDArray>> tensors;  // in the order of the header
+  /// By name, those among the tensors whose dtype Thimble lacks. Their arrays are the bytes that the file has, as
+  /// uint8: of the tensor's shape where an element is one byte (the 8-bit floats), else of shape [bytes].
+  std::map<std::string, ForeignTensor> foreign = {};
 };
 
 /// Writes tensors of any dtype and shape (of strided ones, contiguous copies are held until the end). The header lists
@@ -35,15 +44,20 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
                       const std::vector<std::pair<std::string, NDArray>>& tensors,
                       std::string_view prefix = AtomicFile::kPrefix);
 
+/// The same for what load_safetensors() gave, foreign tensors included. Throws ValueError, too, for a foreign tensor of
+/// a dtype that the format lacks, or whose array is not uint8 of as many bytes as that takes.
+void save_safetensors(const std::filesystem::path& path, const TensorFile& file);
+
 /// Bytes of the file that save_safetensors() would write. Throws its ValueError.
 uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
                           const std::vector<std::pair<std::string, NDArray>>& tensors);
 
 /// Maps the file: the arrays borrow its memory, which is read from disk when touched, and may be written to without
-/// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied. F16
-/// is converted to float32, BOOL is read as uint8. Checksums are not looked at, for that would read all. Throws
-/// IOError, or FormatError that names the file, the tensor and what was expected, for a file that is damaged or has a
-/// dtype that Thimble lacks; never anything that is not an Error.
+/// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied, and
+/// those of BOOL with other bytes than 0 and 1, which are true. Tensors of dtypes that Thimble lacks are read as bytes,
+/// see TensorFile::foreign. Checksums are not looked at, for that would read all. Throws IOError, or FormatError that
+/// names the file, the tensor and what was expected, for a file that is damaged or has a dtype that the format lacks;
+/// never anything that is not an Error.
 TensorFile load_safetensors(const std::filesystem::path& path);
 
 /// Reads the whole file and compares header and tensors with their checksums: true if all are right, false if the file

@@ -20,11 +20,19 @@ using nlohmann::json;
 
 constexpr const char* kMetadata = "__metadata__";
 
-// The first type of each dtype is the one it is written as.
+// All that the reference implementation knows.
 constexpr std::array kStoredTypes = {
-    StoredType{"F64", DType::float64, 8}, StoredType{"I64", DType::int64, 8},     StoredType{"F32", DType::float32, 4},
-    StoredType{"I32", DType::int32, 4},   StoredType{"BF16", DType::bfloat16, 2}, StoredType{"F16", DType::float32, 2},
-    StoredType{"I8", DType::int8, 1},     StoredType{"U8", DType::uint8, 1},      StoredType{"BOOL", DType::uint8, 1},
+    StoredType{"F64", DType::float64, 64},      StoredType{"F32", DType::float32, 32},
+    StoredType{"F16", DType::float16, 16},      StoredType{"BF16", DType::bfloat16, 16},
+    StoredType{"I64", DType::int64, 64},        StoredType{"I32", DType::int32, 32},
+    StoredType{"I16", DType::int16, 16},        StoredType{"I8", DType::int8, 8},
+    StoredType{"U64", DType::uint64, 64},       StoredType{"U32", DType::uint32, 32},
+    StoredType{"U16", DType::uint16, 16},       StoredType{"U8", DType::uint8, 8},
+    StoredType{"BOOL", DType::bool_, 8},        StoredType{"C64", std::nullopt, 64},
+    StoredType{"F8_E4M3", std::nullopt, 8},     StoredType{"F8_E5M2", std::nullopt, 8},
+    StoredType{"F8_E8M0", std::nullopt, 8},     StoredType{"F8_E4M3FNUZ", std::nullopt, 8},
+    StoredType{"F8_E5M2FNUZ", std::nullopt, 8}, StoredType{"F6_E2M3", std::nullopt, 6},
+    StoredType{"F6_E3M2", std::nullopt, 6},     StoredType{"F4", std::nullopt, 4},
 };
 
 std::string known_types() {
@@ -40,7 +48,10 @@ class HeaderReader : public json::json_sax_t {
   explicit HeaderReader(std::string_view text) : text_(text) {}
   SafetensorsHeader take() { return std::move(header_); }
 
-  bool null() override { unexpected("null"); }
+  bool null() override {
+    if (where_ != Where::file || name_ != kMetadata) unexpected("null");
+    return true;  // as the reference implementation reads it: there is none
+  }
   bool boolean(bool) override { unexpected("a boolean"); }
   bool number_integer(json::number_integer_t value) override { unexpected(str("the number ", value)); }
   bool number_float(json::number_float_t, const std::string& text) override {
@@ -67,10 +78,9 @@ class HeaderReader : public json::json_sax_t {
     if (where_ == Where::metadata) {
       header_.metadata[key_] = std::move(value);
     } else if (where_ == Where::tensor && key_ == "dtype") {
-      const auto it = std::ranges::find(kStoredTypes, value, &StoredType::name);
-      check<FormatError>(it != kStoredTypes.end(), tensor_name(), " has dtype ", quote(value), ", expected one of ",
+      tensor().type = find_stored_type(value);
+      check<FormatError>(tensor().type != nullptr, tensor_name(), " has dtype ", quote(value), ", expected one of ",
                          known_types());
-      tensor().type = &*it;
     } else {
       unexpected("the string " + quote(value));
     }
@@ -172,14 +182,16 @@ class HeaderReader : public json::json_sax_t {
 
 void check_range(const TensorRecord& tensor, uint64_t data_bytes) {
   const std::string name = "tensor " + quote(tensor.name);
-  check<FormatError>(size_fits(tensor.shape, tensor.type->itemsize), name, ": shape ", tensor.shape, " is too large");
+  const StoredType& type = *tensor.type;
+  check<FormatError>(size_fits(tensor.shape, type.bits), name, ": shape ", tensor.shape, " is too large");
+  const std::optional<uint64_t> expected = stored_bytes(type, tensor.shape);
+  check<FormatError>(expected.has_value(), name, ": ", type.name, tensor.shape, " does not fill whole bytes");
   check<FormatError>(tensor.begin <= tensor.end, name, ": data_offsets [", tensor.begin, ',', tensor.end,
                      "] end before they begin");
   check<FormatError>(tensor.end <= data_bytes, name, ": data_offsets [", tensor.begin, ',', tensor.end, "] exceed the ",
                      data_bytes, " bytes of data in the file");
-  const uint64_t expected = static_cast<uint64_t>(tensor.shape.numel()) * tensor.type->itemsize;
-  check<FormatError>(tensor.end - tensor.begin == expected, name, " has ", tensor.end - tensor.begin,
-                     " bytes of data, expected ", expected, " for ", tensor.type->name, tensor.shape);
+  check<FormatError>(tensor.end - tensor.begin == *expected, name, " has ", tensor.end - tensor.begin,
+                     " bytes of data, expected ", *expected, " for ", type.name, tensor.shape);
 }
 
 // Each byte of data belongs to one tensor, as the reference implementation demands: nothing can hide in the file.
@@ -214,6 +226,17 @@ void check_names(const SafetensorsHeader& header) {
 }  // namespace
 
 const StoredType& stored_type(DType dtype) { return *std::ranges::find(kStoredTypes, dtype, &StoredType::dtype); }
+
+const StoredType* find_stored_type(std::string_view name) {
+  const auto it = std::ranges::find(kStoredTypes, name, &StoredType::name);
+  return it == kStoredTypes.end() ? nullptr : &*it;
+}
+
+std::optional<uint64_t> stored_bytes(const StoredType& type, const Shape& shape) {
+  if (!size_fits(shape, type.bits)) return std::nullopt;
+  const uint64_t bits = static_cast<uint64_t>(shape.numel()) * type.bits;
+  return bits % 8 == 0 ? std::optional(bits / 8) : std::nullopt;
+}
 
 SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_bytes) {
   check<FormatError>(text.starts_with('{'), "header begins with ", quote(text.substr(0, 1)), ", expected '{'");

@@ -18,13 +18,18 @@ inline constexpr size_t kMaxHeaderBytes = 100'000'000;
 
 /// How a file holds elements, and as what they are read.
 struct StoredType {
-  std::string_view name;  // in the file: "F32"
-  DType dtype;
-  size_t itemsize;  // in the file
+  std::string_view name;       // in the file: "F32"
+  std::optional<DType> dtype;  // none if Thimble lacks it
+  size_t bits;                 // of an element
 };
 
 /// The type under which a dtype is written.
 const StoredType& stored_type(DType dtype);
+/// Null if the format has no such type.
+const StoredType* find_stored_type(std::string_view name);
+
+/// The bytes that an array takes in a file; none if they cannot be counted or its bits do not fill whole bytes.
+std::optional<uint64_t> stored_bytes(const StoredType& type, const Shape& shape);
 
 struct TensorRecord {
   std::string name;
@@ -39,7 +44,7 @@ struct SafetensorsHeader {
   std::optional<std::string> checksums = {};  // as the file holds them, not looked at; see checksums.h
 };
 
-/// Reads an untrusted header. The result is sound: every tensor's type can be read, its range lies within `data_bytes`
+/// Reads an untrusted header. The result is sound: every tensor's type is known, its range lies within `data_bytes`
 /// and is as long as shape and type say (a product that does not overflow), and the ranges cover the data without holes
 /// or overlaps. Throws FormatError, one line, for anything else.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes);

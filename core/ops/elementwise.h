@@ -39,7 +39,7 @@ Tensor silu(const Tensor& x);
 Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinity(),
              double max = std::numeric_limits<double>::infinity());
 
-/// a where condition is not 0, else b; condition is uint8, and broadcasts with a and b.
+/// a where condition is not 0, else b; condition is uint8 or bool, and broadcasts with a and b.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
 /// Comparisons give uint8 arrays of 0 and 1, through which no gradient flows; with NaN they are 0.

@@ -9,8 +9,7 @@ Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, si
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (i > 0) shape = broadcast_shapes(shape, inputs[i].shape(), op);
     if (i < untyped) continue;
-    check<DTypeError>(is_differentiable(inputs[i].dtype()), op, ": expects float32 or float64, got ",
-                      inputs[i].dtype());
+    check_differentiable(inputs[i].dtype(), op);
     check<DTypeError>(inputs[i].dtype() == dtype, op, ": dtypes ", inputs[i].dtype(), " and ", dtype, " differ");
   }
   return shape;

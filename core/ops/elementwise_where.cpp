@@ -14,7 +14,9 @@ class Where : public Op {
   InputCount num_inputs() const override { return {3, 3}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     NDArray out = elementwise_output(check_elementwise(name(), inputs, 1), inputs.subspan(1), inputs[1].dtype());
-    check<DTypeError>(inputs[0].dtype() == DType::uint8, "where: expects a uint8 condition, got ", inputs[0].dtype());
+    const DType condition = inputs[0].dtype();
+    check<DTypeError>(condition == DType::uint8 || condition == DType::bool_,
+                      "where: expects a uint8 or bool condition, got ", condition);
     kernels::where(inputs[0], inputs[1], inputs[2], out);
     return out;
   }

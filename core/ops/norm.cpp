@@ -40,7 +40,7 @@ void check_inputs(std::string_view op, std::span<const NDArray> inputs) {
   check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4, op, ": input must be [batch, channels] and up to two more, got ",
                     x.shape());
   check<ShapeError>(x.numel() > 0, op, ": the batch is empty (input ", x.shape(), ")");
-  check<DTypeError>(is_differentiable(x.dtype()), op, ": expects float32 or float64, got ", x.dtype());
+  check_differentiable(x.dtype(), op);
   for (const NDArray& v : inputs.subspan(1)) {
     check<ShapeError>(v.shape() == Shape{x.shape(1)}, op, ": expects [", x.shape(1), "] for input ", x.shape(),
                       ", got ", v.shape());

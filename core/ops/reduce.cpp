@@ -57,7 +57,7 @@ class AxisReduction : public Op {
 
   // The output array, not set yet.
   NDArray output_for(const NDArray& x) const {
-    check<DTypeError>(is_differentiable(x.dtype()), name(), ": expects float32 or float64, got ", x.dtype());
+    check_differentiable(x.dtype(), name());
     return NDArray(reduced_shape(x.shape(), normalized(x.shape()), keepdim_), x.dtype());
   }
 

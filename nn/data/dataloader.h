@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include <thimble/nn/compiler_messages.h>
 #include <thimble/nn/data/dataset.h>
 
 namespace thimble::data {
@@ -30,6 +31,8 @@ class DataLoader {
   /// The dataset must outlive the loader and its iterators. Throws ValueError for options out of range.
   explicit DataLoader(const Dataset& dataset, const DataLoaderOptions& options = {});
   explicit DataLoader(const Dataset&&, const DataLoaderOptions& = {}) = delete;
+  template <typename Slip = detail::NotAnOptionOf<DataLoaderOptions>>
+  DataLoader(const Dataset& dataset, ...) = delete;
 
   /// An input iterator that owns its epoch: letting go of it ends the epoch's thread. What the dataset throws is thrown
   /// by begin() or ++, at the batch that it concerns; the iteration is over then.

@@ -31,7 +31,7 @@ DType dtype_of_code(uint8_t code, const std::string& name) {
     case 0x09:
       return DType::int8;
     case 0x0b:
-      throw FormatError(str(name, ": IDX elements of type int16 are not supported"));
+      return DType::int16;
     case 0x0c:
       return DType::int32;
     case 0x0d:

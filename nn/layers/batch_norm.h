@@ -54,6 +54,8 @@ class BatchNorm2d : public BatchNorm {
   /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
   BatchNorm2d(int64_t num_features, Options options) : BatchNorm("BatchNorm2d", num_features, options) {}
   explicit BatchNorm2d(int64_t num_features) : BatchNorm2d(num_features, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  BatchNorm2d(thimble::detail::Number num_features, ...) = delete;
   /// With these tensors; weight and bias may both be undefined. Throws ShapeError if they do not fit together.
   BatchNorm2d(Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
       : BatchNorm("BatchNorm2d", std::move(w), std::move(b), std::move(mean), std::move(var), eps, momentum) {}
@@ -69,6 +71,8 @@ class BatchNorm1d : public BatchNorm {
   /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
   BatchNorm1d(int64_t num_features, Options options) : BatchNorm("BatchNorm1d", num_features, options) {}
   explicit BatchNorm1d(int64_t num_features) : BatchNorm1d(num_features, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  BatchNorm1d(thimble::detail::Number num_features, ...) = delete;
   /// With these tensors; weight and bias may both be undefined. Throws ShapeError if they do not fit together.
   BatchNorm1d(Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
       : BatchNorm("BatchNorm1d", std::move(w), std::move(b), std::move(mean), std::move(var), eps, momentum) {}

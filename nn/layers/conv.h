@@ -25,6 +25,8 @@ class Conv2d : public Module {
   Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel, Options options);
   Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel)
       : Conv2d(in_channels, out_channels, kernel, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  Conv2d(int64_t in_channels, int64_t out_channels, Pair kernel, ...) = delete;
   /// With these tensors; bias may be undefined. Throws ShapeError if they do not fit together.
   Conv2d(Tensor weight, Tensor bias, const Conv2dOptions& options);
 
@@ -60,6 +62,8 @@ class Conv1d : public Module {
   Conv1d(int64_t in_channels, int64_t out_channels, int64_t kernel, Options options);
   Conv1d(int64_t in_channels, int64_t out_channels, int64_t kernel)
       : Conv1d(in_channels, out_channels, kernel, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  Conv1d(int64_t in_channels, int64_t out_channels, int64_t kernel, ...) = delete;
   Conv1d(Tensor weight, Tensor bias, const Conv1dOptions& options);
 
   Tensor forward(const Tensor& x) override;
@@ -90,6 +94,8 @@ class ConvTranspose2d : public Module {
   ConvTranspose2d(int64_t in_channels, int64_t out_channels, Pair kernel, Options options);
   ConvTranspose2d(int64_t in_channels, int64_t out_channels, Pair kernel)
       : ConvTranspose2d(in_channels, out_channels, kernel, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  ConvTranspose2d(int64_t in_channels, int64_t out_channels, Pair kernel, ...) = delete;
   ConvTranspose2d(Tensor weight, Tensor bias, const Conv2dOptions& options, Pair output_padding);
 
   Tensor forward(const Tensor& x) override;

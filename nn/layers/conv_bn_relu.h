@@ -18,6 +18,8 @@ class ConvBNReLU : public Module {
   ConvBNReLU(int64_t in_channels, int64_t out_channels, Pair kernel, Options options);
   ConvBNReLU(int64_t in_channels, int64_t out_channels, Pair kernel)
       : ConvBNReLU(in_channels, out_channels, kernel, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  ConvBNReLU(int64_t in_channels, int64_t out_channels, Pair kernel, ...) = delete;
 
   Tensor forward(const Tensor& x) override;
 

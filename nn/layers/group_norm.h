@@ -18,6 +18,8 @@ class GroupNorm : public Module {
   /// channels.
   GroupNorm(int64_t num_groups, int64_t num_channels, Options options);
   GroupNorm(int64_t num_groups, int64_t num_channels) : GroupNorm(num_groups, num_channels, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  GroupNorm(int64_t num_groups, int64_t num_channels, ...) = delete;
   /// With these tensors; both undefined for no affine part.
   GroupNorm(int64_t num_groups, int64_t num_channels, double eps, Tensor weight, Tensor bias);
 

@@ -16,6 +16,8 @@ class LayerNorm : public Module {
 
   explicit LayerNorm(const Shape& normalized_shape, Options options);
   explicit LayerNorm(const Shape& normalized_shape) : LayerNorm(normalized_shape, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  LayerNorm(const Shape& normalized_shape, ...) = delete;
   /// With these tensors; both undefined for no affine part.
   LayerNorm(const Shape& normalized_shape, double eps, Tensor weight, Tensor bias);
   Tensor forward(const Tensor& x) override;

@@ -19,6 +19,8 @@ class Linear : public Module {
   /// Throws ValueError for sizes below 1.
   Linear(int64_t in_features, int64_t out_features, Options options);
   Linear(int64_t in_features, int64_t out_features) : Linear(in_features, out_features, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  Linear(int64_t in_features, int64_t out_features, ...) = delete;
   /// With these tensors; bias may be undefined. Throws ShapeError if they do not fit together.
   Linear(Tensor weight, Tensor bias);
 

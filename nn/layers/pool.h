@@ -10,6 +10,8 @@ namespace thimble::nn {
 struct MaxPool2d : Module {
   using Options = MaxPool2dOptions;
   explicit MaxPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  MaxPool2d(Pair size, ...) = delete;
   Tensor forward(const Tensor& x) override { return max_pool2d(x, kernel, options); }
   Pair kernel;
   Options options;
@@ -18,6 +20,8 @@ struct MaxPool2d : Module {
 struct AvgPool2d : Module {
   using Options = AvgPool2dOptions;
   explicit AvgPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  AvgPool2d(Pair size, ...) = delete;
   Tensor forward(const Tensor& x) override { return avg_pool2d(x, kernel, options); }
   Pair kernel;
   Options options;

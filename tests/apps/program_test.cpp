@@ -391,6 +391,20 @@ TEST_F(ProgramTest, DamagedModelsAreSaid) {
   expect_files({"m.st", "cut.st", "flipped.st", "foreign.st"});
 }
 
+TEST_F(ProgramTest, InspectNamesDtypesAsTheFileOrThimbleDoes) {
+  const std::string header = R"({"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},)"
+                             R"("u":{"dtype":"U16","shape":[1],"data_offsets":[4,6]},)"
+                             R"("c":{"dtype":"C64","shape":[1,2],"data_offsets":[6,22]}})";
+  const uint64_t length = header.size();
+  write_bytes(folder / "foreign.st",
+              std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + std::string(22, '\1'));
+  const json tensors = json_of({"inspect", "foreign.st"}).at("tensors");
+  ASSERT_EQ(tensors.size(), 3u);
+  EXPECT_EQ(tensors[0].at("dtype"), "float16");
+  EXPECT_EQ(tensors[1].at("dtype"), "uint16");
+  EXPECT_EQ(tensors[2], (json{{"name", "c"}, {"dtype", "C64"}, {"shape", {1, 2}}, {"bytes", 16}}));
+}
+
 TEST_F(ProgramTest, AModelForOtherPicturesIsSaid) {
   train("m.st");
   write_dataset(folder / "data" / "large", 14);

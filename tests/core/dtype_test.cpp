@@ -12,17 +12,14 @@ namespace {
 
 using testing::ThrowsMessage;
 
-const DType kDTypes[] = {DType::float32, DType::float64, DType::bfloat16, DType::int32,
-                         DType::int64,   DType::int8,    DType::uint8};
-
 TEST(DTypes, NamesRoundTrip) {
-  for (DType dtype : kDTypes) EXPECT_EQ(dtype_from_name(name(dtype)), dtype);
-  EXPECT_THAT([] { dtype_from_name("float16"); }, ThrowsMessage<ValueError>("unknown dtype 'float16'"));
+  for (DType dtype : kAllDTypes) EXPECT_EQ(dtype_from_name(name(dtype)), dtype);
+  EXPECT_THAT([] { dtype_from_name("half"); }, ThrowsMessage<ValueError>("unknown dtype 'half'"));
   EXPECT_THROW(dtype_from_name(""), ValueError);
 }
 
 TEST(DTypes, DispatchGivesTheElementType) {
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     dispatch(dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       EXPECT_EQ(dtype_of<T>, dtype);
@@ -32,7 +29,7 @@ TEST(DTypes, DispatchGivesTheElementType) {
 }
 
 TEST(DTypes, DispatchFloatRefusesStorageTypes) {
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     bool called = false;
     auto run = [&] {
       dispatch_float(dtype, "relu", [&](auto tag) {
@@ -44,8 +41,19 @@ TEST(DTypes, DispatchFloatRefusesStorageTypes) {
       run();
       EXPECT_TRUE(called) << dtype;
     } else {
-      EXPECT_THAT(run, ThrowsMessage<DTypeError>(str("relu: expects float32 or float64, got ", dtype)));
+      EXPECT_THAT(run, ThrowsMessage<DTypeError>(str("relu: expects float32 or float64, got ", dtype,
+                                                     ", a storage type; convert it with NDArray::to()")));
     }
+  }
+}
+
+TEST(DTypes, DispatchWidthGivesUnsignedIntegersAsWide) {
+  for (DType dtype : kAllDTypes) {
+    dispatch_width(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      EXPECT_TRUE(std::is_unsigned_v<T>);
+      EXPECT_EQ(itemsize(dtype), sizeof(T)) << dtype;
+    });
   }
 }
 

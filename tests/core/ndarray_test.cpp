@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -16,9 +17,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-
-const DType kDTypes[] = {DType::float32, DType::float64, DType::bfloat16, DType::int32,
-                         DType::int64,   DType::int8,    DType::uint8};
 
 /// [0, 1, ...] in `shape`.
 NDArray counted(const Shape& shape, DType dtype = DType::float64) {
@@ -44,7 +42,7 @@ NDArray random_view(const Shape& shape, Generator& generator) {
 }
 
 TEST(NDArrays, AreAlignedAndContiguous) {
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     const NDArray x({3, 5}, dtype);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(x.raw()) % 64, 0u);
     EXPECT_TRUE(x.is_contiguous());
@@ -63,11 +61,13 @@ TEST(NDArrays, UndefinedUntilGivenAValue) {
 }
 
 TEST(NDArrays, FactoriesFillEveryDtype) {
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     EXPECT_EQ(NDArray::zeros({2, 2}, dtype).to_vector<int64_t>(), (std::vector<int64_t>{0, 0, 0, 0}));
     EXPECT_EQ(NDArray::ones({3}, dtype).to_vector<double>(), (std::vector<double>{1, 1, 1}));
-    EXPECT_EQ(NDArray::full({}, 7, dtype).item<int32_t>(), 7);
-    EXPECT_EQ(NDArray::arange(4, dtype).to_vector<double>(), (std::vector<double>{0, 1, 2, 3}));
+    const bool is_bool = dtype == DType::bool_;
+    EXPECT_EQ(NDArray::full({}, 7, dtype).item<int32_t>(), is_bool ? 1 : 7);
+    EXPECT_EQ(NDArray::arange(4, dtype).to_vector<double>(),
+              is_bool ? (std::vector<double>{0, 1, 1, 1}) : (std::vector<double>{0, 1, 2, 3}));
     EXPECT_EQ(NDArray::zeros({0, 3}, dtype).numel(), 0);
   }
   EXPECT_EQ(NDArray::from_vector<int8_t>({1, -2, 3, 4}, {2, 2}).to_vector<int8_t>(),
@@ -274,11 +274,14 @@ TEST(NDArrayViews, ContiguousCopiesOnlyWhatIsNot) {
 }
 
 TEST(NDArrayConversions, EveryPairKeepsSmallIntegers) {
-  for (DType from : kDTypes)
-    for (DType to : kDTypes) {
+  for (DType from : kAllDTypes)
+    for (DType to : kAllDTypes) {
       const NDArray x = NDArray::arange(120, from).to(to);
       EXPECT_EQ(x.dtype(), to);
-      EXPECT_EQ(x.to_vector<int64_t>(), NDArray::arange(120, DType::int64).to_vector<int64_t>()) << from << to;
+      std::vector<int64_t> expected = NDArray::arange(120, DType::int64).to_vector<int64_t>();
+      if (from == DType::bool_ || to == DType::bool_)
+        for (int64_t& value : expected) value = value != 0;
+      EXPECT_EQ(x.to_vector<int64_t>(), expected) << from << to;
     }
 }
 
@@ -298,6 +301,90 @@ TEST(NDArrayConversions, FloatsToIntegersTruncateSaturateAndTakeNaNAsZero) {
   EXPECT_EQ(x.to(DType::float32).to_vector<int64_t>()[4], std::numeric_limits<int64_t>::max());
   EXPECT_EQ(x.to(DType::bfloat16).to_vector<int64_t>()[5], std::numeric_limits<int64_t>::min());
   EXPECT_EQ(NDArray::full({}, 2147483647.0, DType::float64).item<int32_t>(), high);
+  const NDArray y = NDArray::from_vector<double>({-0.9, 65535.9, 65536, -1, inf, -inf, nan, 1e300});
+  EXPECT_EQ(y.to_vector<uint16_t>(), (std::vector<uint16_t>{0, 65535, 65535, 0, 65535, 0, 0, 65535}));
+  EXPECT_EQ(y.to_vector<int16_t>(), (std::vector<int16_t>{0, 32767, 32767, -1, 32767, -32768, 0, 32767}));
+  constexpr uint32_t most32 = std::numeric_limits<uint32_t>::max();
+  EXPECT_EQ(y.to_vector<uint32_t>(), (std::vector<uint32_t>{0, 65535, 65536, 0, most32, 0, 0, most32}));
+  constexpr uint64_t most64 = std::numeric_limits<uint64_t>::max();
+  EXPECT_EQ(y.to_vector<uint64_t>(), (std::vector<uint64_t>{0, 65535, 65536, 0, most64, 0, 0, most64}));
+  EXPECT_EQ(y.to(DType::float16).to_vector<uint16_t>(),
+            (std::vector<uint16_t>{0, 65535, 65535, 0, 65535, 0, 0, 65535}));  // 65535.9 and 65536 are infinite there
+}
+
+TEST(NDArrayConversions, IntegersWrapAround) {
+  const NDArray x =
+      NDArray::from_vector<int64_t>({-1, 65536 + 7, int64_t{1} << 40, std::numeric_limits<int64_t>::min()});
+  EXPECT_EQ(x.to_vector<uint16_t>(), (std::vector<uint16_t>{65535, 7, 0, 0}));
+  EXPECT_EQ(x.to_vector<int16_t>(), (std::vector<int16_t>{-1, 7, 0, 0}));
+  EXPECT_EQ(x.to_vector<uint32_t>(), (std::vector<uint32_t>{4294967295u, 65543, 0, 0}));
+  EXPECT_EQ(x.to(DType::uint64).to_vector<int64_t>(), x.to_vector<int64_t>());
+  EXPECT_EQ(NDArray::from_vector<uint64_t>({std::numeric_limits<uint64_t>::max()}).item<int8_t>(), -1);
+}
+
+TEST(NDArrayConversions, BoolIsWhetherItIsNotZero) {
+  const NDArray x = NDArray::from_vector<double>({0, -0.0, 0.25, -3, std::nan(""), 1e-300});
+  const std::vector<bool> expected{false, false, true, true, true, true};
+  EXPECT_EQ(x.to_vector<bool>(), expected);
+  EXPECT_EQ(x.to(DType::bool_).to_vector<float>(), (std::vector<float>{0, 0, 1, 1, 1, 1}));
+  EXPECT_EQ(NDArray::from_vector<int32_t>({256, 0}).to_vector<bool>(), (std::vector<bool>{true, false}));
+  EXPECT_EQ(NDArray::from_vector<bool>(expected).to_vector<bool>(), expected);
+  EXPECT_TRUE(NDArray::full({}, 0.5, DType::float16).item<bool>());
+}
+
+// The nearest 16-bit float by search through all of them.
+template <typename Half>
+Half nearest(long double value) {
+  Half best;
+  long double distance = std::numeric_limits<long double>::infinity();
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    Half half;
+    half.bits = static_cast<uint16_t>(bits);
+    const auto candidate = static_cast<long double>(static_cast<float>(half));
+    if (!std::isfinite(candidate) || std::signbit(candidate) != std::signbit(value)) continue;
+    const long double d = std::abs(candidate - value);
+    if (d < distance || (d == distance && bits % 2 == 0)) {
+      distance = d;
+      best = half;
+    }
+  }
+  return best;
+}
+
+// Numbers just beside the middle between two 16-bit floats, which a float32 or a double takes for the middle.
+TEST(NDArrayConversions, ToSixteenBitFloatsRoundOnce) {
+  const double doubles[] = {1 + 0x1p-11 + 0x1p-40, 1 + 0x1p-11 - 0x1p-40, -1 - 0x1p-8 - 0x1p-50, 1 + 0x1p-8,
+                            0x1p-25 + 0x1p-60,     0x1p-14 - 0x1p-26,     3.14159265358979,      -65519.999999999};
+  for (const double value : doubles) {
+    const NDArray x = NDArray::full({}, value, DType::float64);
+    EXPECT_EQ(x.item<float16>().bits, nearest<float16>(value).bits) << value;
+    EXPECT_EQ(x.item<bfloat16>().bits, nearest<bfloat16>(value).bits) << value;
+  }
+  for (const int64_t value : {(int64_t{1} << 62) + (int64_t{1} << 54) + 1, (int64_t{1} << 62) + (int64_t{1} << 54),
+                              -(int64_t{1} << 62) - (int64_t{1} << 54) - 1, (int64_t{1} << 24) + (int64_t{1} << 16) + 1,
+                              int64_t{2049}, int64_t{-2051}, std::numeric_limits<int64_t>::min()}) {
+    const NDArray x = NDArray::from_vector<int64_t>({value});
+    const auto exact = static_cast<long double>(value);
+    EXPECT_EQ(x.item<bfloat16>().bits, nearest<bfloat16>(exact).bits) << value;
+    if (std::abs(exact) >= 65520) continue;  // infinity, which has no nearest number
+    EXPECT_EQ(x.item<float16>().bits, nearest<float16>(exact).bits) << value;
+  }
+  EXPECT_EQ(NDArray::from_vector<uint64_t>({~uint64_t{0}}).item<bfloat16>(), bfloat16(0x1p64));
+  EXPECT_EQ(NDArray::from_vector<int32_t>({65520}).item<float>(), 65520);
+  EXPECT_TRUE(std::isinf(NDArray::from_vector<int32_t>({65520}).to(DType::float16).item<float>()));
+}
+
+// Bytes only, so that NaNs keep their payloads.
+TEST(NDArrayConversions, CopiesOfTheSameDtypeKeepEveryBit) {
+  for (DType dtype : kAllDTypes) {
+    NDArray x({4, 6}, dtype);
+    for (int64_t i = 0; i < x.nbytes(); ++i)
+      static_cast<uint8_t*>(x.raw())[i] = static_cast<uint8_t>(dtype == DType::bool_ ? i % 3 == 0 : 255 - i);
+    NDArray back({6, 4}, dtype);
+    back.copy_from(x.transpose(0, 1));
+    back = back.transpose(0, 1).clone();
+    EXPECT_EQ(std::memcmp(back.raw(), x.raw(), static_cast<size_t>(x.nbytes())), 0) << dtype;
+  }
 }
 
 TEST(NDArrayConversions, CopyFromBroadcastsAndConverts) {
@@ -319,6 +406,10 @@ TEST(NDArrayPrinting, LooksLikeNumPy) {
   EXPECT_EQ(str(NDArray::from_vector<float>({1, 2.5f, -3, 4}, {2, 2})), "[[1, 2.5], [-3, 4]]");
   EXPECT_EQ(str(NDArray::full({}, 7, DType::int8)), "7");
   EXPECT_EQ(str(NDArray::full({1}, 200, DType::uint8)), "[200]");
+  EXPECT_EQ(str(NDArray::from_vector<bool>({true, false})), "[True, False]");
+  EXPECT_EQ(str(NDArray::from_vector<uint64_t>({18446744073709551615u})), "[18446744073709551615]");
+  EXPECT_EQ(str(NDArray::full({2}, -2.5, DType::float16)), "[-2.5, -2.5]");
+  EXPECT_EQ(str(NDArray::full({1}, 65535, DType::uint16)), "[65535]");
   EXPECT_EQ(str(NDArray::zeros({0})), "[]");
   EXPECT_EQ(str(NDArray::zeros({2, 0})), "[[], []]");
   EXPECT_EQ(str(NDArray::from_vector<int64_t>({1, 2, 3, 4}, {2, 2}).transpose(0, 1)), "[[1, 3], [2, 4]]");

@@ -39,9 +39,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr DType kDTypes[] = {DType::float32, DType::float64, DType::bfloat16, DType::int8,
-                             DType::uint8,   DType::int32,   DType::int64};
-
 void write_bytes(const fs::path& path, const std::string& bytes) {
   fs::create_directories(path.parent_path());
   std::ofstream out(path, std::ios::binary);
@@ -137,15 +134,17 @@ void write_models(const fs::path& folder) {
 
 void write_safetensors(const fs::path& folder) {
   std::vector<std::pair<std::string, NDArray>> all;
-  for (const DType dtype : kDTypes) all.emplace_back(std::string(name(dtype)), random({2, 3}).to(dtype));
+  for (const DType dtype : kAllDTypes) all.emplace_back(std::string(name(dtype)), random({2, 3}).to(dtype));
   all.emplace_back("scalar", NDArray::ones({}));
   all.emplace_back("empty", NDArray::ones({0, 2}));
   save_safetensors(folder / "safetensors" / "dtypes", {{"author", "me"}}, all);
-  const std::string header = R"({"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},)"
-                             R"("b":{"dtype":"BOOL","shape":[1],"data_offsets":[4,5]}})";
+  const std::string header = R"({"__metadata__":null,"f":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},)"
+                             R"("s":{"dtype":"F4","shape":[2,3],"data_offsets":[2,5]},)"
+                             R"("b":{"dtype":"BOOL","shape":[1],"data_offsets":[5,6]},)"
+                             R"("c":{"dtype":"C64","shape":[1],"data_offsets":[6,14]}})";
   const uint64_t length = header.size();
   write_bytes(folder / "safetensors" / "foreign",
-              std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + std::string(5, '\1'));
+              std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + std::string(14, '\3'));
 }
 
 std::string npy(const std::string& descr, const std::string& order, const std::string& shape, size_t bytes) {
@@ -158,7 +157,7 @@ void write_numpy(const fs::path& folder) {
   fs::create_directories(npys);
   fs::create_directories(npzs);
   std::vector<std::pair<std::string, NDArray>> all;
-  for (const DType dtype : kDTypes) {
+  for (const DType dtype : kAllDTypes) {
     all.emplace_back(std::string(name(dtype)), random({2, 3}).to(dtype));
     save_npy(npys / all.back().first, all.back().second);
   }

@@ -1,6 +1,8 @@
 #include <cmath>
+#include <map>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -91,6 +93,8 @@ TEST(Module, LoadStateReplacesByNameAndChecks) {
   auto wrong = arrays;
   wrong.back().second = NDArray::zeros({7});
   EXPECT_THROW(b.load_state(wrong), ShapeError);
+  wrong.back() = {"head.bias", NDArray()};
+  EXPECT_THROW(b.load_state(wrong), ValueError);
   wrong.back() = {"head.bias", NDArray::zeros({2}, DType::float64)};
   EXPECT_THROW(b.load_state(wrong), DTypeError);
   wrong.back() = {"tail.bias", NDArray::zeros({2})};
@@ -341,7 +345,68 @@ TEST(Module, LoadStateChangesNothingIfSomethingDoesNotFit) {
   const auto before = layer.weight.data().to_vector<float>();
   EXPECT_THROW(layer.load_state({{"weight", NDArray::zeros({3, 2})}, {"bias", NDArray::zeros({4})}}), ShapeError);
   EXPECT_THROW(layer.load_state({{"weight", NDArray::zeros({3, 2})}, {"weight", NDArray::zeros({3, 2})}}), ValueError);
+  EXPECT_THROW(
+      layer.load_state({{"weight", NDArray::zeros({2, 2})}, {"other", NDArray::zeros({4})}}, {.strict = false}),
+      ShapeError);
+  EXPECT_THROW(layer.load_state({{"weight", NDArray::zeros({3, 2}, DType::int32)}}, {.strict = false}), DTypeError);
   EXPECT_EQ(layer.weight.data().to_vector<float>(), before);
+}
+
+TEST(Module, LoadStateTakesStatesAndMaps) {
+  Net a, b;
+  const LoadStateReport report = b.load_state(a.state());
+  EXPECT_TRUE(report.missing.empty() && report.unexpected.empty());
+  const Tensor x(NDArray::ones({2, 3}));
+  const auto expected = a(x).data().to_vector<float>();
+  EXPECT_EQ(b(x).data().to_vector<float>(), expected);
+  // A copy: training one leaves the other.
+  for (Tensor& parameter : b.parameters()) {
+    NDArray data = parameter.data();
+    data.fill(0);
+  }
+  EXPECT_EQ(a(x).data().to_vector<float>(), expected);
+
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, NDArray> arrays;
+  for (const auto& [name, tensor] : a.state()) {
+    tensors.emplace(name, tensor);
+    arrays.emplace(name, tensor.data());
+  }
+  b.load_state(std::as_const(tensors));
+  EXPECT_EQ(b(x).data().to_vector<float>(), expected);
+  Net c;
+  c.load_state(std::as_const(arrays));
+  EXPECT_EQ(c(x).data().to_vector<float>(), expected);
+  c.load_state(c.state());
+  EXPECT_EQ(c(x).data().to_vector<float>(), expected);
+}
+
+TEST(Module, LoadStateOfAPartSaysWhatIsMissingAndUnexpected) {
+  Linear layer(2, 3);
+  const auto bias = layer.bias.data().to_vector<float>();
+  const NamedArrays arrays{{"weight", NDArray::ones({3, 2})}, {"head.weight", NDArray::ones({9})}};
+  try {
+    layer.load_state(arrays);
+    FAIL() << "loaded without its bias";
+  } catch (const ValueError& e) {
+    EXPECT_STREQ(e.what(), "load_state: no array is given for 'bias'; there is no tensor 'head.weight'");
+  }
+  EXPECT_NE(layer.weight.data().to_vector<float>(), std::vector<float>(6, 1));
+  const LoadStateReport report = layer.load_state(arrays, {.strict = false});
+  EXPECT_THAT(report.missing, ElementsAre("bias"));
+  EXPECT_THAT(report.unexpected, ElementsAre("head.weight"));
+  EXPECT_EQ(layer.weight.data().to_vector<float>(), std::vector<float>(6, 1));
+  EXPECT_EQ(layer.bias.data().to_vector<float>(), bias);
+}
+
+TEST(Module, LoadStateWidensSixteenBitFloats) {
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    Linear layer(2, 1);
+    layer.load_state({{"weight", NDArray::from_vector<float>({1.5f, -3}, {1, 2}).to(dtype)},
+                      {"bias", NDArray::from_vector<float>({0.25f})}});
+    EXPECT_EQ(layer.weight.dtype(), DType::float32);
+    EXPECT_EQ(layer.weight.data().to_vector<float>(), (std::vector<float>{1.5f, -3})) << dtype;
+  }
 }
 
 }  // namespace

@@ -14,9 +14,6 @@ namespace thimble {
 
 using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
-inline constexpr DType kDTypes[] = {DType::float32, DType::float64, DType::bfloat16, DType::int32,
-                                    DType::int64,   DType::int8,    DType::uint8};
-
 inline std::string bytes_of(const NDArray& array) {
   const NDArray dense = array.contiguous();
   return {static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())};
@@ -36,10 +33,12 @@ inline void expect_same(const NamedArrays& got, const NamedArrays& expected) {
   }
 }
 
-/// Any bits, NaNs included.
+/// Any bits that the dtype can have, NaNs included.
 inline NDArray random_array(const Shape& shape, DType dtype, std::mt19937& random) {
   NDArray out(shape, dtype);
-  for (int64_t i = 0; i < out.nbytes(); ++i) static_cast<uint8_t*>(out.raw())[i] = static_cast<uint8_t>(random());
+  const unsigned mask = dtype == DType::bool_ ? 1 : 255;
+  for (int64_t i = 0; i < out.nbytes(); ++i)
+    static_cast<uint8_t*>(out.raw())[i] = static_cast<uint8_t>(random() & mask);
   return out;
 }
 

@@ -466,10 +466,10 @@ TEST_F(HostileGraphTest, NaN) {
 TEST_F(HostileGraphTest, TensorsThatDoNotFit) {
   TensorFile changed = original;
   changed.tensors.pop_back();
-  EXPECT_THAT(refusal(changed), HasSubstr("3 arrays for 4 tensors"));
+  EXPECT_THAT(refusal(changed), HasSubstr("no array is given for '"));
   changed = original;
   changed.tensors.emplace_back("extra", NDArray::ones({2}));
-  EXPECT_THAT(refusal(changed), HasSubstr("5 arrays for 4 tensors"));
+  EXPECT_THAT(refusal(changed), HasSubstr("there is no tensor 'extra'"));
   changed = original;
   changed.tensors.back().first = "another.name";
   EXPECT_THAT(refusal(changed), HasSubstr("no tensor 'another.name'"));

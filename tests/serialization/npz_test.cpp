@@ -84,7 +84,7 @@ NamedArrays random_arrays(int count, std::mt19937& random) {
   for (int i = 0; i < count; ++i) {
     Shape shape;
     for (unsigned dims = random() % 5; dims > 0; --dims) shape.push_back(random() % 6);
-    DType dtype = kDTypes[random() % std::size(kDTypes)];
+    DType dtype = kAllDTypes[random() % std::size(kAllDTypes)];
     if (dtype == DType::bfloat16) dtype = DType::int8;
     const NDArray array = random_array(shape, dtype, random);
     out.emplace_back(str("layer", random() % 3, '.', i), random() % 2 ? random_view(array, random) : array);

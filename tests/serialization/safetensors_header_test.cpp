@@ -92,9 +92,16 @@ TEST(SafetensorsHeader, NamesWhatIsWrong) {
       {R"({"a":{"dtype":"F32","color":1}})", "tensor 'a' has an unknown field 'color'"},
       {R"({"a":{"dtype":"F32","dtype":"F32"}})", "tensor 'a' has 'dtype' twice"},
       {R"({"a":{"shape":[],"shape":[]}})", "tensor 'a' has 'shape' twice"},
-      {R"({"a":{"dtype":"I16","shape":[8],"data_offsets":[0,16]}})",
-       "tensor 'a' has dtype 'I16', expected one of F64, I64, F32, I32, BF16, F16, I8, U8, BOOL"},
-      {R"({"a":{"dtype":"F8_E4M3"}})", "tensor 'a' has dtype 'F8_E4M3'"},
+      {R"({"a":{"dtype":"I128","shape":[1],"data_offsets":[0,16]}})",
+       "tensor 'a' has dtype 'I128', expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8, BOOL, "
+       "C64, "
+       "F8_E4M3, "},
+      {R"({"a":{"dtype":"F4","shape":[31],"data_offsets":[0,16]}})", "tensor 'a': F4[31] does not fill whole bytes"},
+      {R"({"a":{"dtype":"F6_E2M3","shape":[3,7],"data_offsets":[0,16]}})",
+       "tensor 'a': F6_E2M3[3,7] does not fill whole bytes"},
+      {R"({"a":{"dtype":"F4","shape":[34],"data_offsets":[0,16]}})",
+       "tensor 'a' has 16 bytes of data, expected 17 for F4[34]"},
+      {R"({"a":{"dtype":"F4","shape":[4611686018427387904],"data_offsets":[0,16]}})", "is too large"},
       {R"({"a":{"dtype":"f32"}})", "tensor 'a' has dtype 'f32'"},
       {R"({"a":{"dtype":""}})", "tensor 'a' has dtype ''"},
       {R"({"a":{"dtype":5}})", "tensor 'a': 'dtype' is the number 5, expected a string"},
@@ -148,7 +155,7 @@ TEST(SafetensorsHeader, NamesWhatIsWrong) {
        "the last tensor ends at data byte 8, expected the file's last, 16"},
       {"{}", "the last tensor ends at data byte 0, expected the file's last, 16"},
       {R"({"__metadata__":[]})", "__metadata__ is a list, expected an object of strings"},
-      {R"({"__metadata__":null})", "__metadata__ is null"},
+      {R"({"__metadata__":null,"__metadata__":{}})", "header names '__metadata__' twice"},
       {R"({"__metadata__":{"k":1}})", "__metadata__: 'k' is the number 1, expected a string"},
       {R"({"__metadata__":{"k":{}}})", "__metadata__: 'k' is an object, expected a string"},
       {R"({"__metadata__":{"k":["v"]}})", "__metadata__: 'k' is a list, expected a string"},
@@ -191,7 +198,7 @@ TEST(SafetensorsHeader, AcceptsEmptyTensorsAnywhere) {
   ASSERT_EQ(file.tensors.size(), 5u);
   EXPECT_EQ(file.tensors[0].second.shape(), Shape({0, 7}));
   EXPECT_EQ(file.tensors[3].second.item<int32_t>(), 'y');
-  EXPECT_EQ(file.tensors[4].second.dtype(), DType::float32);
+  EXPECT_EQ(file.tensors[4].second.dtype(), DType::float16);
 }
 
 TEST(SafetensorsHeader, SurvivesEveryTruncation) {

@@ -24,7 +24,7 @@ Tensors random_tensors(int count, std::mt19937& random) {
   for (int i = 0; i < count; ++i) {
     Shape shape;
     for (unsigned dims = random() % 5; dims > 0; --dims) shape.push_back(random() % 6);
-    NDArray array = random_array(shape, kDTypes[random() % std::size(kDTypes)], random);
+    NDArray array = random_array(shape, kAllDTypes[random() % std::size(kAllDTypes)], random);
     if (random() % 2) array = random_view(array, random);
     out.emplace_back(str("t", i), array);
   }
@@ -47,7 +47,7 @@ TensorFile load_bytes(const std::string& bytes) {
 TEST(Safetensors, ReadsBackEveryDtypeAndShape) {
   TempFolder folder;
   std::mt19937 random(1);
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     const Tensors tensors{
         {"scalar", random_array({}, dtype, random)},
         {"one", random_array({1}, dtype, random)},
@@ -130,7 +130,9 @@ TEST(Safetensors, IsReadByAnIndependentReader) {
   const std::map<std::string, std::pair<DType, size_t>> types{
       {"F32", {DType::float32, 4}}, {"F64", {DType::float64, 8}}, {"BF16", {DType::bfloat16, 2}},
       {"I8", {DType::int8, 1}},     {"U8", {DType::uint8, 1}},    {"I32", {DType::int32, 4}},
-      {"I64", {DType::int64, 8}}};
+      {"I64", {DType::int64, 8}},   {"F16", {DType::float16, 2}}, {"I16", {DType::int16, 2}},
+      {"U16", {DType::uint16, 2}},  {"U32", {DType::uint32, 4}},  {"U64", {DType::uint64, 8}},
+      {"BOOL", {DType::bool_, 1}}};
   TempFolder folder;
   std::mt19937 random(5);
   for (int round = 0; round < 30; ++round) {
@@ -189,22 +191,76 @@ TEST(Safetensors, ReadsFilesOfOthers) {
     EXPECT_EQ(file.metadata, (std::map<std::string, std::string>{{"format", "pt"}}));
     expect_same(file.tensors, {{"late", NDArray::from_vector<int64_t>({numbers[0], numbers[1]})},
                                {"caf\u00e9", NDArray::from_vector<float>({values[0], values[1], values[2]})},
-                               {"first", NDArray::ones({}, DType::uint8)}});
+                               {"first", NDArray::ones({}, DType::bool_)}});
     for (const auto& [name, array] : file.tensors)
       EXPECT_EQ(reinterpret_cast<uintptr_t>(array.raw()) % itemsize(array.dtype()), 0u) << name;
   }
 }
 
-TEST(Safetensors, ConvertsFloat16) {
+TEST(Safetensors, ReadsFloat16AsItIs) {
   const uint16_t halves[] = {0x3c00, 0xc000, 0x7bff, 0x0001, 0x7c00, 0x8000};
   std::string data(reinterpret_cast<const char*>(halves), sizeof halves);
   for (const std::string padding : {"", " "}) {
     const TensorFile file =
         load_bytes(file_of(R"({"h":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]}})" + padding, data));
+    const NDArray& array = file.tensors[0].second;
+    EXPECT_EQ(array.dtype(), DType::float16);
+    EXPECT_EQ(bytes_of(array), data);
     const float infinity = std::numeric_limits<float>::infinity();
-    expect_same(file.tensors[0].second, NDArray::from_vector<float>({1, -2, 65504, 0x1p-24f, infinity, -0.0f}, {2, 3}),
-                "h");
+    expect_same(array.to(DType::float32),
+                NDArray::from_vector<float>({1, -2, 65504, 0x1p-24f, infinity, -0.0f}, {2, 3}), "h");
   }
+}
+
+TEST(Safetensors, EveryByteOfABoolButZeroIsTrue) {
+  for (const std::string& bytes : {std::string("\0\1\1\0", 4), std::string("\0\xff\2\0", 4)}) {
+    const TensorFile file = load_bytes(file_of(R"({"b":{"dtype":"BOOL","shape":[2,2],"data_offsets":[0,4]}})", bytes));
+    expect_same(file.tensors, {{"b", NDArray::from_vector<bool>({false, true, true, false}, {2, 2})}});
+  }
+}
+
+// One tensor of each type that Thimble has no dtype for, beside one that it has.
+TEST(Safetensors, ReadsTensorsOfForeignTypesAsBytesAndWritesThemAgain) {
+  const struct {
+    const char* dtype;
+    Shape shape;
+    size_t bytes;
+  } types[] = {{"F8_E4M3", {2, 3}, 6},  {"F8_E5M2", {0}, 0},     {"F8_E8M0", {}, 1},
+               {"F8_E4M3FNUZ", {1}, 1}, {"F8_E5M2FNUZ", {2}, 2}, {"C64", {2, 1, 1, 1, 1, 1, 1, 1}, 16},
+               {"F4", {3, 2}, 3},       {"F6_E2M3", {4}, 3},     {"F6_E3M2", {2, 2}, 3}};
+  TempFolder folder;
+  for (const auto& type : types) {
+    std::string data = "\1\2\3\4";
+    for (size_t i = 0; i < type.bytes; ++i) data += static_cast<char>(250 + i);
+    const std::string header =
+        str(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":")", type.dtype, R"(","shape":)",
+            type.shape, R"(,"data_offsets":[4,)", data.size(), "]}}");
+    const TensorFile file = load_bytes(file_of(header, data));
+    ASSERT_EQ(file.tensors.size(), 2u);
+    EXPECT_EQ(file.tensors[0].second.dtype(), DType::float32);
+    const NDArray& raw = file.tensors[1].second;
+    EXPECT_EQ(raw.dtype(), DType::uint8);
+    EXPECT_EQ(raw.shape(),
+              std::string(type.dtype).starts_with("F8") ? type.shape : Shape{static_cast<int64_t>(type.bytes)});
+    EXPECT_EQ(bytes_of(raw), data.substr(4));
+    ASSERT_EQ(file.foreign.size(), 1u);
+    EXPECT_EQ(file.foreign.at("x").dtype, type.dtype);
+    EXPECT_EQ(file.foreign.at("x").shape, type.shape);
+
+    save_safetensors(folder / "f", file);
+    EXPECT_TRUE(verify_safetensors(folder / "f"));
+    const TensorFile again = load_safetensors(folder / "f");
+    expect_same(again.tensors, file.tensors);
+    EXPECT_EQ(again.foreign.at("x").dtype, type.dtype);
+    EXPECT_EQ(again.foreign.at("x").shape, type.shape);
+  }
+}
+
+TEST(Safetensors, NullMetadataIsNone) {
+  const TensorFile file =
+      load_bytes(file_of(R"({"__metadata__":null,"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "\7"));
+  EXPECT_TRUE(file.metadata.empty());
+  expect_same(file.tensors, {{"b", NDArray::full({1}, 7, DType::uint8)}});
 }
 
 TEST(Safetensors, TrainsInPlaceWithoutTouchingTheFile) {
@@ -237,6 +293,14 @@ TEST(Safetensors, RefusesToWriteWhatItCouldNotRead) {
   EXPECT_EQ(error_of({{"k", "\xff"}}, {}), "save: metadata 'k' is not UTF-8");
   EXPECT_EQ(error_of({{"\xff", "v"}}, {}), "save: metadata '\\xff' is not UTF-8");
   EXPECT_EQ(error_of({}, {{"a", NDArray()}}), "save: tensor 'a' is undefined");
+  const auto error_of_foreign = [&](const ForeignTensor& foreign, const NDArray& array) {
+    return message_of<ValueError>([&] { save_safetensors(folder / "f", {{}, {{"a", array}}, {{"a", foreign}}}); });
+  };
+  const NDArray bytes = NDArray::ones({8}, DType::uint8);
+  EXPECT_EQ(error_of_foreign({"F8", {8}}, bytes), "save: tensor 'a' has dtype 'F8', which the format lacks");
+  EXPECT_EQ(error_of_foreign({"C64", {2}}, bytes), "save: tensor 'a' is uint8[8], expected the uint8 bytes of C64[2]");
+  EXPECT_EQ(error_of_foreign({"F8_E4M3", {1}}, a),
+            "save: tensor 'a' is float32[1], expected the uint8 bytes of F8_E4M3[1]");
   EXPECT_THAT(error_of({{"k", std::string(100'000'000, 'x')}}, {}), HasSubstr("the format allows 100000000"));
   EXPECT_EQ(folder.entries(), 0);
 }

@@ -13,8 +13,10 @@ namespace {
 // A float outside an integer type's range is undefined behaviour in C++: saturate, and take NaN as 0.
 template <typename To, typename From>
 To convert(From value) {
-  if constexpr (std::is_same_v<From, bfloat16>) {
+  if constexpr (is_16_bit_float<From>) {
     return convert<To>(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<To, bool>) {
+    return value != 0;
   } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
     // 2^digits is the first value above the range, and exact in any floating type.
     constexpr From above = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * From{2};
@@ -47,8 +49,8 @@ void copy_transposed(const StridedPlan<2>& plan, const T* source, T* target) {
 
 template <typename From, typename To>
 void copy_typed(const NDArray& from, NDArray& to) {
-  const From* source = from.data<From>();
-  To* target = to.data<To>();
+  const auto* source = static_cast<const From*>(from.raw());
+  auto* target = static_cast<To*>(to.raw());
   const StridedPlan<2> plan(to.shape(), {&from.strides(), &to.strides()});
   if constexpr (std::is_same_v<From, To>)
     if (is_transposition(plan)) return copy_transposed(plan, source, target);
@@ -66,14 +68,25 @@ void copy_typed(const NDArray& from, NDArray& to) {
   });
 }
 
+template <typename From>
+void copy_from(const NDArray& from, NDArray& to) {
+  dispatch(to.dtype(), [&](auto tag) {
+    using To = typename decltype(tag)::type;
+    if constexpr (!std::is_same_v<From, To>) copy_typed<From, To>(from, to);
+  });
+}
+
 }  // namespace
 
 void copy(const NDArray& from, NDArray& to) {
-  dispatch(from.dtype(), [&](auto from_tag) {
-    dispatch(to.dtype(), [&](auto to_tag) {
-      copy_typed<typename decltype(from_tag)::type, typename decltype(to_tag)::type>(from, to);
+  if (from.dtype() == to.dtype()) {
+    dispatch_width(from.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      copy_typed<T, T>(from, to);
     });
-  });
+  } else {
+    dispatch(from.dtype(), [&](auto tag) { copy_from<typename decltype(tag)::type>(from, to); });
+  }
 }
 
 }  // namespace thimble::kernels

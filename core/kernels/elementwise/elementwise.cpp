@@ -72,7 +72,7 @@ void where(const NDArray& condition, const NDArray& a, const NDArray& b, NDArray
   dispatch_float(out.dtype(), "where", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const WhereRow<T> row = rows_for<T>().where;
-    const uint8_t* pc = wide_c.data<uint8_t>();
+    const auto* pc = static_cast<const uint8_t*>(wide_c.raw());
     const T *pa = wide_a.data<T>(), *pb = wide_b.data<T>();
     T* pout = out.data<T>();
     const StridedPlan<4> plan(out.shape(), {&wide_c.strides(), &wide_a.strides(), &wide_b.strides(), &out.strides()});

@@ -13,7 +13,7 @@ void unary(Unary function, const NDArray& x, NDArray& out, double p0 = 0, double
 void binary(Binary function, const NDArray& a, const NDArray& b, NDArray& out, double p0 = 0, double p1 = 0);
 /// `out` is uint8.
 void compare(Compare function, const NDArray& a, const NDArray& b, NDArray& out);
-/// a where condition (uint8) is not 0, else b.
+/// a where condition (uint8 or bool) is not 0, else b.
 void where(const NDArray& condition, const NDArray& a, const NDArray& b, NDArray& out);
 
 }  // namespace thimble::kernels

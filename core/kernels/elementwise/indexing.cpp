@@ -111,10 +111,10 @@ void index_add(const NDArray& grad, int axis, const NDArray& index, NDArray& out
 }
 
 void gather(const NDArray& x, int axis, const NDArray& index, NDArray& out) {
-  dispatch(x.dtype(), [&](auto tag) {
+  dispatch_width(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const T* source = x.data<T>();
-    T* target = out.data<T>();
+    const auto* source = static_cast<const T*>(x.raw());
+    auto* target = static_cast<T*>(out.raw());
     for_each_index(index, axis, x.strides(), out.strides(),
                    [&](int64_t selected, int64_t place) { target[place] = source[selected]; });
   });

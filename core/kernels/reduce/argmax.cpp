@@ -13,7 +13,7 @@ constexpr int64_t kGrain = 16384;
 
 template <typename T>
 int64_t first_largest(const T* x, int64_t n, int64_t stride) {
-  using Ordered = std::conditional_t<std::is_same_v<T, bfloat16>, float, T>;
+  using Ordered = std::conditional_t<is_16_bit_float<T>, float, T>;
   int64_t best = 0;
   Ordered largest = static_cast<Ordered>(x[0]);
   for (int64_t i = 1; i < n && largest == largest; ++i) {

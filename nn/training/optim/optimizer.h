@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <thimble/core/tensor.h>
+#include <thimble/nn/compiler_messages.h>
 
 namespace thimble::optim {
 
@@ -106,6 +107,8 @@ class SGD : public Optimizer {
   explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {})
       : SGD(std::vector<ParamGroup<SGDOptions>>{{std::move(parameters), options}}) {}
   explicit SGD(const std::vector<ParamGroup<SGDOptions>>& groups);
+  template <typename Slip = detail::NotAnOptionOf<SGDOptions>>
+  SGD(std::vector<Tensor> parameters, ...) = delete;
 
  private:
   void update(const Slice& slice, int64_t begin, int64_t end) const override;
@@ -126,6 +129,8 @@ class Adam : public Optimizer {
   explicit Adam(std::vector<Tensor> parameters, AdamOptions options = {})
       : Adam(std::vector<ParamGroup<AdamOptions>>{{std::move(parameters), options}}) {}
   explicit Adam(const std::vector<ParamGroup<AdamOptions>>& groups) : Adam(groups, false) {}
+  template <typename Slip = detail::NotAnOptionOf<AdamOptions>>
+  Adam(std::vector<Tensor> parameters, ...) = delete;
 
  protected:
   Adam(const std::vector<ParamGroup<AdamOptions>>& groups, bool decoupled);
@@ -150,6 +155,8 @@ class AdamW : public Adam {
   explicit AdamW(std::vector<Tensor> parameters, AdamWOptions options = {})
       : AdamW(std::vector<ParamGroup<AdamWOptions>>{{std::move(parameters), options}}) {}
   explicit AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups);
+  template <typename Slip = detail::NotAnOptionOf<AdamWOptions>>
+  AdamW(std::vector<Tensor> parameters, ...) = delete;
 };
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for

@@ -100,12 +100,14 @@ TEST(Indexing, EmptyArraysGiveEmptyResults) {
 
 TEST(Indexing, SelectsFromEveryDtype) {
   const NDArray index = NDArray::from_vector<int64_t>({2, 0, 2});
-  for (DType dtype :
-       {DType::float32, DType::float64, DType::bfloat16, DType::int32, DType::int64, DType::int8, DType::uint8}) {
+  for (DType dtype : kAllDTypes) {
     const NDArray x = NDArray::arange(6, dtype).reshape({3, 2});
-    EXPECT_EQ(index_select(x, 0, index).data().to_vector<int>(), (std::vector<int>{4, 5, 0, 1, 4, 5}));
+    const auto expected = [&](const std::vector<int>& values) {
+      return NDArray::from_vector(values).to(dtype).to_vector<int>();
+    };
+    EXPECT_EQ(index_select(x, 0, index).data().to_vector<int>(), expected({4, 5, 0, 1, 4, 5}));
     EXPECT_EQ(embedding(index, x).dtype(), dtype);
-    EXPECT_EQ(gather(x, 0, index.reshape({3, 1})).data().to_vector<int>(), (std::vector<int>{4, 0, 4}));
+    EXPECT_EQ(gather(x, 0, index.reshape({3, 1})).data().to_vector<int>(), expected({4, 0, 4}));
   }
 }
 

@@ -282,14 +282,16 @@ TEST(ShapeOps, PadSurroundsWithAConstant) {
 }
 
 TEST(ShapeOps, WorkOnEveryDtype) {
-  for (DType dtype :
-       {DType::float32, DType::float64, DType::bfloat16, DType::int32, DType::int64, DType::int8, DType::uint8}) {
+  for (DType dtype : kAllDTypes) {
     const NDArray x = NDArray::arange(6, dtype).reshape({2, 3});
-    EXPECT_EQ(concat({x, x}, 1).data().to_vector<int>(), (std::vector<int>{0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5}));
-    EXPECT_EQ(stack({x, x}, 0).data().to_vector<int>(), (std::vector<int>{0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5}));
-    EXPECT_EQ(flatten(transpose(x, 0, 1)).data().to_vector<int>(), (std::vector<int>{0, 3, 1, 4, 2, 5}));
-    EXPECT_EQ(pad(x, {1, 0}, 9).data().to_vector<int>(), (std::vector<int>{9, 0, 1, 2, 9, 3, 4, 5}));
-    EXPECT_EQ(slice(reshape(x, {6}), 0, 5, 0, -2).data().to_vector<int>(), (std::vector<int>{5, 3, 1}));
+    const auto expected = [&](const std::vector<int>& values) {
+      return NDArray::from_vector(values).to(dtype).to_vector<int>();
+    };
+    EXPECT_EQ(concat({x, x}, 1).data().to_vector<int>(), expected({0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5}));
+    EXPECT_EQ(stack({x, x}, 0).data().to_vector<int>(), expected({0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5}));
+    EXPECT_EQ(flatten(transpose(x, 0, 1)).data().to_vector<int>(), expected({0, 3, 1, 4, 2, 5}));
+    EXPECT_EQ(pad(x, {1, 0}, 9).data().to_vector<int>(), expected({9, 0, 1, 2, 9, 3, 4, 5}));
+    EXPECT_EQ(slice(reshape(x, {6}), 0, 5, 0, -2).data().to_vector<int>(), expected({5, 3, 1}));
     for (const Tensor& t : {concat({x, x}, 1), stack({x}), flatten(x), pad(x, {1, 0}), slice(x, 0, 0, 1)})
       EXPECT_EQ(t.dtype(), dtype);
   }

@@ -5,11 +5,12 @@ import numpy as np
 
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 values = np.arange(6).reshape(2, 3) - 2
-for dtype in ["float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool"]:
+for dtype in ["float32", "float64", "float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
+              "uint64", "bool"]:
     np.save(f"{dtype}.npy", values.astype(dtype))
 np.save("fortran_order.npy", np.asfortranarray(values.astype("float32")))
 np.save("fortran_order_3d.npy", np.asfortranarray(np.arange(24, dtype="int32").reshape(2, 3, 4)))
-for dtype in [">f4", ">f8", ">f2", ">i4", ">i8"]:
+for dtype in [">f4", ">f8", ">f2", ">i2", ">u2", ">i4", ">u4", ">i8", ">u8"]:
     np.save(f"big_endian_{dtype[1:]}.npy", values.astype(dtype))
 np.save("big_endian_fortran_order.npy", np.asfortranarray(values.astype(">i4")))
 np.save("scalar.npy", np.float32(2.5))

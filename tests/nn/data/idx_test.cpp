@@ -38,6 +38,9 @@ TEST_F(Idx, ReadsPlainAndGzipWhateverTheName) {
 
 TEST_F(Idx, ReadsEachElementType) {
   EXPECT_EQ(read_idx(write("i8", idx_header(0x09, {2}) + "\xff\x7f")).to_vector<int>(), (std::vector<int>{-1, 127}));
+  const NDArray i16 = read_idx(write("i16", idx_header(0x0b, {2}) + "\x01\x02\xff\xfe"));
+  EXPECT_EQ(i16.dtype(), DType::int16);
+  EXPECT_EQ(i16.to_vector<int>(), (std::vector<int>{258, -2}));
   EXPECT_EQ(
       read_idx(write("i32", idx_header(0x0c, {2}) + big_endian(0x01020304) + big_endian(0xfffffffe))).to_vector<int>(),
       (std::vector<int>{0x01020304, -2}));
@@ -95,7 +98,6 @@ TEST_F(Idx, RejectsWhatIsNotIdx) {
   expect_rejected("PNG!....", "begins with 0x50 0x4e");
   expect_rejected(idx_header(0x08, {}), "0 dimensions");
   expect_rejected(idx_header(0x08, std::vector<uint32_t>(9, 1)) + '\1', "9 dimensions, expected 1 to 8");
-  expect_rejected(idx_header(0x0b, {1}) + "12", "int16 are not supported");
   expect_rejected(idx_header(0x0a, {1}) + "1", "type code 0x0a");
   expect_rejected(idx_header(0x08, {2, 3}).substr(0, 10), "ends within the IDX header");
   expect_rejected(kSmall + '\0', "more than the 6 bytes");
