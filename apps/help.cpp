@@ -41,7 +41,8 @@ class Help : public CLI::Formatter {
     for (std::string line; std::getline(lines, line);) {
       const size_t indent = std::min(line.find_first_not_of(' '), line.size());
       std::string lead(indent, ' ');
-      for (const std::string& part : detail::wrapped(line.substr(indent), width_ - kFurther - 2)) {
+      const size_t room = detail::text_width(line) <= width_ ? width_ : width_ - kFurther - 2;  // for the backslash
+      for (const std::string& part : detail::wrapped(line.substr(indent), room)) {
         text += lead + part;
         lead = indent > 0 ? " \\\n" + std::string(kFurther, ' ') : "\n";
       }

@@ -71,7 +71,7 @@ ModelInput input_in_file(const LoadedModel& model, const nn::Node* node, bool is
     input.shape = checked_sample_shape<FormatError>(
         str(detail::quote_path(model.path), ": graph: sample_shape of ", detail::quote(node->name)),
         sample->shape.to_vector());
-  } else {  // of format version 1.1 or before
+  } else {  // not traced, or saved before inputs remembered their example
     const bool in_notes = is_only && model.notes && model.notes->input_shape;
     check<ValueError>(in_notes, detail::quote_path(model.path), " does not say of what shape its input ",
                       detail::quote(node->name), " is: tell it without the batch, as --shape ",

@@ -1,5 +1,7 @@
 #include "apps/notes.h"
 
+#include <utility>
+
 #include "apps/sample_shape.h"
 #include <thimble/core/text.h>
 
@@ -23,8 +25,9 @@ std::string name_in(const Attributes& a, const std::string& key) {
 
 Attributes Notes::to_attributes() const {
   Attributes a{{"method", method}, {"equalized", equalized}, {"parameters", parameters}};
-  for (const auto& [key, name] :
-       {std::pair("model", model), {"dataset", dataset}, {"train_data", train_data}, {"test_data", test_data}})
+  const std::pair<const char*, const std::string&> names[] = {
+      {"model", model}, {"dataset", dataset}, {"train_data", train_data}, {"test_data", test_data}};
+  for (const auto& [key, name] : names)
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());
   a.set_all(kPreprocessing, preprocessing.to_attributes());

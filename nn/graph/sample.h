@@ -18,8 +18,8 @@ struct Sample {
 /// without dimensions, which is no batch.
 Attributes sample_attributes(const Tensor& example);
 
-/// What the node of an input remembers; none if it was not traced, or comes from a file of format version 1.1 or
-/// before. Sizes are as the file has them: whoever makes such an array checks that they are reasonable. Throws
+/// What the node of an input remembers; none if it was not traced, or comes from a file that was written before inputs
+/// did. Sizes are as the file has them: whoever makes such an array checks that they are reasonable. Throws
 /// FormatError for attributes that sample_attributes() did not write.
 std::optional<Sample> sample_of(const Node& input);
 
