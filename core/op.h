@@ -46,7 +46,8 @@ class Op {
 
   /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
   /// ops, so that it can be differentiated again. An entry may be left undefined where inputs[i].requires_grad() is
-  /// false.
+  /// false. It should read the values of those inputs alone that it needs: what was changed since compute() cannot be
+  /// read (see Tensor::backward()), only its shape and dtype.
   virtual std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs,
                                        const Tensor& output) = 0;
 };
