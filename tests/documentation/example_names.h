@@ -12,6 +12,8 @@
 using namespace thimble;
 
 struct Net : nn::Module {
+  nn::Submodule<nn::Sequential> body;
+  nn::Submodule<nn::Linear> head;
   Tensor forward(const Tensor& x) override;
 };
 
