@@ -1,7 +1,7 @@
 // Files that every later version must load: tests/data/format/VERSION/NAME.safetensors, each beside NAME.json with an
 // input and what the program that wrote them made of it. When the format's version grows, run once
 //
-//   THIMBLE_WRITE_SAMPLES=tests/data/format/1.2 build/release/tests/serialization_tests
+//   THIMBLE_WRITE_SAMPLES=tests/data/format/1.3 build/release/tests/serialization_tests
 //   --gtest_filter='FormatSamples.*'
 //
 // and commit the folder. The folders of older versions never change.
@@ -37,6 +37,7 @@ using nlohmann::json;
 
 const fs::path kSamples = THIMBLE_TEST_DATA "/format";
 constexpr const char* kTrainingState = "training_state";
+constexpr const char* kFrozen = "frozen_mlp";  // its first parameter is
 
 nn::Graph mlp() {
   manual_seed(1);
@@ -77,6 +78,8 @@ std::vector<Sample> make_samples() {
       .bits = 4, .is_signed = true, .scheme = quant::QScheme::symmetric, .axis = 0, .group_size = 2};
   std::vector<Sample> samples;
   samples.push_back({"float_mlp", mlp(), {4, 8}, false});
+  samples.push_back({kFrozen, mlp(), {4, 8}, false});
+  samples.back().graph.parameters().at(0).set_requires_grad(false);
   samples.push_back({"fused_cnn", quant::fuse_conv_bn_relu(cnn()), {2, 2, 4, 4}, false});
   samples.push_back({"static_int8_mlp", int8(mlp(), {16, 8}), {4, 8}, true});
   samples.push_back({"static_int8_cnn", int8(cnn(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
@@ -114,6 +117,9 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
     Checkpoint checkpoint = load_checkpoint(entry.path());
     EXPECT_EQ(verify_safetensors(entry.path()), entry.path().parent_path().filename() != "1.0");
     EXPECT_EQ(checkpoint.notes, (Attributes{{"sample", name}}));
+    const std::vector<Tensor> parameters = checkpoint.graph.parameters();
+    for (size_t i = 0; i < parameters.size(); ++i)
+      EXPECT_EQ(parameters[i].requires_grad(), name != kFrozen || i > 0) << i;
     const json expected = json::parse(read_bytes(fs::path(entry.path()).replace_extension(".json")));
     const Tensor x = NDArray::from_vector(expected.at("input").get<std::vector<float>>(),
                                           Shape(expected.at("shape").get<std::vector<int64_t>>()));
@@ -126,9 +132,11 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
     ASSERT_EQ(now.size(), before.size());
     for (size_t i = 0; i < now.size(); ++i) EXPECT_NEAR(now[i], before[i], 1e-5 * (1 + std::abs(before[i])));
   }
-  const std::set<std::string> all{"float_mlp",       "fused_cnn",        "static_int8_mlp",
-                                  "static_int8_cnn", "weight_only_int4", "dynamic_int8"};
+  std::set<std::string> all{"float_mlp",       "fused_cnn",        "static_int8_mlp",
+                            "static_int8_cnn", "weight_only_int4", "dynamic_int8"};
   for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
+  all.insert(kFrozen);
+  EXPECT_EQ(found["1.2"], all);
 }
 
 Attributes sample_progress() {
@@ -153,7 +161,7 @@ void write_training_state(const fs::path& to) {
 
 TEST(FormatSamples, TrainingStatesOfEveryVersionLoadAndGoOnAsTheyDid) {
   if (const char* folder = std::getenv("THIMBLE_WRITE_SAMPLES")) write_training_state(folder);
-  for (const char* version : {"1.1"}) {
+  for (const char* version : {"1.1", "1.2"}) {
     const fs::path path = kSamples / version / (std::string(kTrainingState) + ".safetensors");
     SCOPED_TRACE(path);
     const TrainingState state = load_training_state(path);
