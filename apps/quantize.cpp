@@ -176,12 +176,14 @@ void add_quantize(CLI::App& app) {
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   add_method_options(*command, o->quantize);
   add_static_options(*command, o->quantize);
+  o->quantize.layers.add_to(*command);
   add_training_options(*command, o->quantize);
   command->add_option("--data", o->data, "Folder of the dataset's files");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->callback([o, command] {
     check_method(*command, o->quantize.method);
     check_granularity(*command, o->quantize);
+    o->quantize.layers.check();
     run(*o);
   });
 }

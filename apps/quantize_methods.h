@@ -8,6 +8,7 @@
 #include <string>
 
 #include "apps/budget.h"
+#include "apps/layer_choices.h"
 #include "apps/notes.h"
 #include "apps/state_keeper.h"
 #include <thimble/nn/data/mnist.h>
@@ -21,6 +22,7 @@ struct QuantizeOptions {
   int weight_bits = 8, activation_bits = 8;
   int64_t group_size = 128;
   double percentile = quant::QConfig().percentile;
+  LayerChoices layers;
   // static
   int64_t calibration_images = 512;
   bool equalize = false, adaround = false, bias_correction = false;
