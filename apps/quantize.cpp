@@ -203,6 +203,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("MODEL");
   add_method_options(*command, o->quantize);
   add_static_options(*command, o->quantize);
+  o->quantize.layers.add_to(*command);
   add_training_options(*command, o->quantize);
   o->data.add_to(*command);
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
@@ -210,6 +211,7 @@ void add_quantize(CLI::App& app) {
     check_method(*command, o->quantize.method);
     check_granularity(*command, o->quantize);
     check_calibration(*command, o->quantize);
+    o->quantize.layers.check();
     run(*o);
   });
 }

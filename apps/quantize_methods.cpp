@@ -41,7 +41,7 @@ quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
   config.percentile = o.percentile;
   config.weight_observer = !o.weight_observer.empty() ? o.weight_observer : o.observer == "mse" ? "mse" : "minmax";
   config.dynamic_range = quant::dynamic_range_from_name(o.dynamic_range);
-  return quant::QConfigMapping().set_global(config);
+  return o.layers.mapping(config);
 }
 
 // The ranges of activations settle on the first images; the last part is trained as the integers will compute.
@@ -51,25 +51,27 @@ constexpr double kFrozenPart = 0.25;
 Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, const data::Dataset& train,
                        const data::Dataset& test) {
   if (!o.states.in_use()) return {};
+  Attributes settings = o.layers.settings();
   uint32_t checksum = 0;
   for (const auto& [name, tensor] : loaded.graph.state()) checksum = detail::crc32_of(tensor.data(), checksum);
-  return {{kSubcommand, "quantize"},
-          {"--method", o.method},
-          {"model", str("checksum ", checksum)},
-          {"training data", fingerprint(train)},
-          {"test data", fingerprint(test)},
-          {"--weight-bits", int64_t{o.weight_bits}},
-          {"--activation-bits", int64_t{o.activation_bits}},
-          {"--granularity", o.granularity},
-          {"--group-size", o.group_size},
-          {"--observer", o.observer},
-          {"--percentile", o.percentile},
-          {"--weight-observer", o.weight_observer},
-          {"--epochs", o.epochs},
-          {"--batch-size", o.batch_size},
-          {"--lr", o.lr},
-          {"--lsq", o.lsq},
-          {"--seed", std::to_string(o.seed)}};
+  settings.set_all("", {{kSubcommand, "quantize"},
+                        {"--method", o.method},
+                        {"model", str("checksum ", checksum)},
+                        {"training data", fingerprint(train)},
+                        {"test data", fingerprint(test)},
+                        {"--weight-bits", int64_t{o.weight_bits}},
+                        {"--activation-bits", int64_t{o.activation_bits}},
+                        {"--granularity", o.granularity},
+                        {"--group-size", o.group_size},
+                        {"--observer", o.observer},
+                        {"--percentile", o.percentile},
+                        {"--weight-observer", o.weight_observer},
+                        {"--epochs", o.epochs},
+                        {"--batch-size", o.batch_size},
+                        {"--lr", o.lr},
+                        {"--lsq", o.lsq},
+                        {"--seed", std::to_string(o.seed)}});
+  return settings;
 }
 
 // The share of images of which two models say the same.

@@ -7,6 +7,7 @@
 
 #include "apps/budget.h"
 #include "apps/images.h"
+#include "apps/layer_choices.h"
 #include "apps/state_keeper.h"
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/quantize.h>
@@ -19,6 +20,7 @@ struct QuantizeOptions {
   int weight_bits = 8, activation_bits = 8;
   int64_t group_size = 128;
   double percentile = quant::QConfig().percentile;
+  LayerChoices layers;
   // static
   int64_t calibration_images = 512;
   std::string calibration;  ///< a file of arrays to calibrate on, instead of images; empty: none
