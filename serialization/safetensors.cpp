@@ -145,9 +145,9 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   file.commit();
 }
 
-TensorFile load_safetensors(const std::filesystem::path& path) {
+TensorFile load_safetensors(const std::filesystem::path& path, const LoadOptions& options) {
   return detail::reading(path, [&] {
-    const auto file = std::make_shared<MappedFile>(path);
+    const auto file = std::make_shared<MappedFile>(path, options.mapped);
     return read(contents_of(*file), file);
   });
 }
@@ -159,9 +159,9 @@ bool verify_safetensors(const std::filesystem::path& path) {
   });
 }
 
-TensorFile load_verified_safetensors(const std::filesystem::path& path) {
+TensorFile load_verified_safetensors(const std::filesystem::path& path, const LoadOptions& options) {
   return detail::reading(path, [&] {
-    const auto file = std::make_shared<MappedFile>(path);
+    const auto file = std::make_shared<MappedFile>(path, options.mapped);
     Contents contents = contents_of(*file);
     if (!verify(contents)) {
       detail::check_version(contents.header.metadata);
