@@ -91,7 +91,7 @@ Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer
 
 bool can_share(const Graph& graph, const Node* value, bool all) {
   for (bool sole = true;; value = value->inputs[0]) {
-    sole = sole && value != graph.output() && graph.users(value).size() == 1;
+    sole = sole && value != graph.output() && graph.num_users(value) == 1;
     const Effect effect = effect_of(graph, value);
     if (effect == Effect::none) return all || sole;
     if (effect == Effect::averages) return false;
