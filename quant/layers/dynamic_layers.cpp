@@ -122,18 +122,19 @@ void DynamicProduct::load_float(const ProductWeights& float_weights) {
 
 void DynamicProduct::state_changed() {
   IntegerLayer::state_changed();
-  steps_ = weights_.steps();
-  if (!bias_.defined()) return;
-  for (const float b : bias_.data().to_vector<float>())
-    check<ValueError>(std::isfinite(b), type_, ": bias ", b, " is not finite");
+  (void)weights_.steps();  // throws for scales that are none
+  if (bias_.defined())
+    for (const float b : bias_.data().to_vector<float>())
+      check<ValueError>(std::isfinite(b), type_, ": bias ", b, " is not finite");
+  loaded_ = true;
 }
 
 std::unique_ptr<nn::InferenceStep> DynamicProduct::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
-  check<ValueError>(!steps_.empty(), type_, ": it has no weights yet");
+  check<ValueError>(loaded_, type_, ": it has no weights yet");
   std::unique_ptr<ProductKernel> sums = kernel(inputs[0]);
   if (!sums) return nullptr;
-  return std::make_unique<DynamicStep>(inputs[0], std::move(sums), options_, steps_,
+  return std::make_unique<DynamicStep>(inputs[0], std::move(sums), options_, weights_.steps(),
                                        bias_.defined() ? bias_.data().to_vector<float>() : std::vector<float>(),
                                        weights_.k());
 }

@@ -48,8 +48,8 @@ class DynamicProduct : public IntegerLayer {
   const char* type_;
   Options options_;
   IntegerWeights weights_;
-  Tensor bias_;               // float32 [out], or undefined
-  std::vector<float> steps_;  // IntegerWeights::steps(); empty before load_state()
+  Tensor bias_;  // float32 [out], or undefined
+  bool loaded_ = false;
 };
 
 /// DynamicProduct of x [..., in] and weights [out, in].
