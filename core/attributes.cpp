@@ -20,7 +20,23 @@ struct Print {
   }
 };
 
+// From what the variant holds: where memory ends, libstdc++ 12's own copy of a variant destroys what it has not made.
+Attribute copy_of(const Attribute& value) {
+  return std::visit([](const auto& held) { return Attribute(std::in_place_type<std::decay_t<decltype(held)>>, held); },
+                    value);
+}
+
 }  // namespace
+
+Attributes::Attributes(std::initializer_list<std::pair<const std::string, Attribute>> values) {
+  for (const auto& [key, value] : values) values_.emplace(key, copy_of(value));
+}
+
+Attributes::Attributes(const Attributes& other) {
+  for (const auto& [key, value] : other) values_.emplace_hint(values_.end(), key, copy_of(value));
+}
+
+void Attributes::set(const std::string& key, const Attribute& value) { set(key, copy_of(value)); }
 
 const Attribute& Attributes::find(const std::string& key) const {
   const auto it = values_.find(key);

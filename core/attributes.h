@@ -18,7 +18,12 @@ using Attribute = std::variant<bool, int64_t, double, std::string, std::vector<i
 class Attributes {
  public:
   Attributes() = default;
-  Attributes(std::initializer_list<std::pair<const std::string, Attribute>> values) : values_(values) {}
+  Attributes(std::initializer_list<std::pair<const std::string, Attribute>> values);
+  Attributes(const Attributes& other);
+  Attributes(Attributes&&) = default;
+  Attributes& operator=(const Attributes& other) { return *this = Attributes(other); }
+  Attributes& operator=(Attributes&&) = default;
+  ~Attributes() = default;
 
   /// The attribute `key`; throws FormatError if it is missing or of another type. An integer serves as a double.
   template <typename T>
@@ -30,7 +35,8 @@ class Attributes {
   }
 
   bool contains(const std::string& key) const { return values_.contains(key); }
-  void set(const std::string& key, Attribute value) { values_.insert_or_assign(key, std::move(value)); }
+  void set(const std::string& key, Attribute&& value) { values_.insert_or_assign(key, std::move(value)); }
+  void set(const std::string& key, const Attribute& value);
   /// All of `other`, with `prefix` in front of their keys.
   void set_all(const std::string& prefix, const Attributes& other);
   /// Those whose keys begin with `prefix`, without it.

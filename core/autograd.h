@@ -16,6 +16,7 @@ struct Tensor::Node {
   uint64_t changed_at = 0;  // by mutable_data() or set_data(); the array may have been changed elsewhere, see version()
   uint64_t recorded_at = 0;  // the last_change() when the op was applied: what it saw is no later
   ReadListener* listener = nullptr;
+  Tensor next_orphan;  // while a chain of nodes is freed
   bool requires_grad = false;
   bool freed = false;  // op and inputs were dropped by a backward pass
 };

@@ -49,6 +49,7 @@ class ValueError : public Error {
 template <typename... Args>
 std::string str(const Args&... args) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // else a stream that runs out of memory says nothing and gives a part of the text
   (out << ... << args);
   return out.str();
 }

@@ -1,14 +1,16 @@
+#include <array>
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <unordered_map>
-#include <vector>
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <thimble/core/memory.h>
+#include <thimble/core/platform/machine_memory.h>
 
 namespace thimble {
 
@@ -44,6 +46,14 @@ size_t checked_size_class(size_t bytes) {
 
 std::atomic<uint64_t> changes{0};
 
+// Of a size class: 1 to 4 below 4 kAlignment, then four to each power of two.
+size_t class_index(size_t bytes) {
+  if (bytes <= 4 * kAlignment) return bytes / kAlignment;
+  const auto power = static_cast<size_t>(std::bit_width(bytes - 1)) - 1;
+  return 4 * (power - std::bit_width(2 * kAlignment)) + bytes / (std::bit_floor(bytes - 1) / 4);
+}
+constexpr size_t kClasses = 4 * 64;
+
 void* system_allocate(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
   void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
@@ -53,39 +63,63 @@ void* system_allocate(size_t bytes) {
   return p;
 }
 
+// A block that lies in the cache. It is kept in the block's own memory, so that freeing never needs any.
+struct Unused {
+  size_t bytes;
+  Unused *older, *newer;            // of all unused blocks
+  Unused *older_twin, *newer_twin;  // of those of this size
+};
+static_assert(sizeof(Unused) <= kAlignment);
+
+// A list of unused blocks, from the one that was freed first to the one that was freed last.
+template <Unused* Unused::*Older, Unused* Unused::*Newer>
+class AgeList {
+ public:
+  Unused* oldest() const { return oldest_; }
+  Unused* newest() const { return newest_; }
+
+  void push(Unused* block) {
+    block->*Older = newest_;
+    block->*Newer = nullptr;
+    (newest_ ? newest_->*Newer : oldest_) = block;
+    newest_ = block;
+  }
+
+  void remove(Unused* block) {
+    (block->*Older ? block->*Older->*Newer : oldest_) = block->*Newer;
+    (block->*Newer ? block->*Newer->*Older : newest_) = block->*Older;
+  }
+
+ private:
+  Unused *oldest_ = nullptr, *newest_ = nullptr;
+};
+
 class Cache {
  public:
   void* take(size_t bytes) {
     {
       std::lock_guard lock(mutex_);
-      std::vector<void*>& free = free_[bytes];
-      if (!free.empty()) {
-        void* p = free.back();
-        free.pop_back();
-        cached_ -= bytes;
-        return p;
+      if (Unused* block = twins_[class_index(bytes)].newest()) {
+        remove(block);
+        return block;
       }
     }
     try {
       return system_allocate(bytes);
     } catch (const std::bad_alloc&) {
-      clear();
+      shrink_to(0);
       return system_allocate(bytes);
     }
   }
 
   void give_back(void* p, size_t bytes) noexcept {
-    if (kCaching) {
-      std::lock_guard lock(mutex_);
-      std::vector<void*>& free = free_[bytes];
-      try {
-        free.push_back(p);
-        cached_ += bytes;
-        return;
-      } catch (const std::bad_alloc&) {
-      }
-    }
-    std::free(p);
+    if (!kCaching || bytes > limit_.load(std::memory_order_relaxed)) return std::free(p);
+    std::lock_guard lock(mutex_);
+    auto* block = new (p) Unused{bytes, nullptr, nullptr, nullptr, nullptr};
+    all_.push(block);
+    twins_[class_index(bytes)].push(block);
+    cached_ += bytes;
+    release_down_to(limit_.load(std::memory_order_relaxed));
   }
 
   size_t cached() {
@@ -93,24 +127,49 @@ class Cache {
     return cached_;
   }
 
-  void clear() {
+  void shrink_to(size_t bytes) {
     std::lock_guard lock(mutex_);
-    for (auto& [bytes, free] : free_) {
-      for (void* p : free) std::free(p);
-      free.clear();
-    }
-    cached_ = 0;
+    release_down_to(bytes);
   }
 
+  size_t limit() const { return limit_.load(std::memory_order_relaxed); }
+
+  void set_limit(size_t bytes) {
+    limit_.store(bytes, std::memory_order_relaxed);
+    shrink_to(bytes);
+  }
+
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
  private:
+  void remove(Unused* block) {
+    all_.remove(block);
+    twins_[class_index(block->bytes)].remove(block);
+    cached_ -= block->bytes;
+  }
+
+  void release_down_to(size_t bytes) {
+    while (cached_ > bytes) {
+      Unused* block = all_.oldest();
+      remove(block);
+      std::free(block);
+    }
+  }
+
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<void*>> free_;
+  AgeList<&Unused::older, &Unused::newer> all_;
+  std::array<AgeList<&Unused::older_twin, &Unused::newer_twin>, kClasses> twins_;
   size_t cached_ = 0;
+  std::atomic<size_t> limit_{machine_memory() / 4};
 };
 
 // Never destroyed: arrays with static lifetime may outlive any order of destruction.
 Cache& cache() {
   static Cache* cache = new Cache;
+  // No other thread holds it while the process is forked, for the child would wait for that thread.
+  [[maybe_unused]] static const int handlers =
+      pthread_atfork([] { cache->lock(); }, [] { cache->unlock(); }, [] { cache->unlock(); });
   return *cache;
 }
 
@@ -133,6 +192,10 @@ uint64_t last_change() { return changes.load(std::memory_order_relaxed); }
 
 size_t cached_bytes() { return cache().cached(); }
 
-void empty_cache() { cache().clear(); }
+void empty_cache() { cache().shrink_to(0); }
+
+size_t cache_limit() { return cache().limit(); }
+
+void set_cache_limit(size_t bytes) { cache().set_limit(bytes); }
 
 }  // namespace thimble

@@ -39,4 +39,12 @@ size_t cached_bytes();
 /// Gives all unused memory back to the system.
 void empty_cache();
 
+/// The most bytes that may lie in the cache unused. What is freed beyond them is given back to the system, what has
+/// lain there longest first. At the start it is a quarter of the memory that the process may use (the machine's or its
+/// container's).
+size_t cache_limit();
+
+/// Sets cache_limit() and gives back what is beyond it; 0 for no cache at all.
+void set_cache_limit(size_t bytes);
+
 }  // namespace thimble

@@ -4,14 +4,17 @@
 #include <exception>
 #include <list>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <thimble/core/error.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/platform/fork.h>
 
 namespace thimble {
 
@@ -60,7 +63,10 @@ class Pool {
       std::lock_guard lock(mutex_);
       wake_.notify_all();
     }
+    const int forks = detail::forks_so_far();
     run_piece(0);
+    check<Error>(forks == detail::forks_so_far(), "parallel_for: the process was forked inside it; the child has no ",
+                 "threads for the other pieces: let it leave by exit() or exec");
     // A worker that is awake has its piece by now. To look whether it does would fetch what it is about to write.
     for (int spins = 0; spins < kSpinsForAwake && unfinished_.load(std::memory_order_acquire) > 0; ++spins) pause();
     if (unfinished_.load(std::memory_order_acquire) > 0)
@@ -74,6 +80,12 @@ class Pool {
         sched_yield();
     }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+
+  /// In a forked child, which has none of the workers.
+  void begin_anew() {
+    workers_.clear();
+    detail::renew(*this);
   }
 
   void stop() {
@@ -97,18 +109,19 @@ class Pool {
     // The generation whose piece was taken last. Who moves it on, worker or caller, runs that piece; a worker that
     // comes too late cannot, and so never looks at a job that is over.
     std::atomic<uint64_t> taken;
-    std::thread thread;
+    detail::OwnThread thread;
 
-    Worker(int its_piece, uint64_t generation) : piece(its_piece), taken(generation) {}
+    Worker(Pool& pool, int its_piece, uint64_t generation)
+        : piece(its_piece), taken(generation), thread([this, &pool] { pool.work(*this); }) {}
   };
 
   void start(int count) {
     while (static_cast<int>(workers_.size()) < count) {
-      Worker& worker = workers_.emplace_back(static_cast<int>(workers_.size()) + 1, generation_.load());
       try {
-        worker.thread = std::thread([this, &worker] { work(worker); });
+        workers_.emplace_back(*this, static_cast<int>(workers_.size()) + 1, generation_.load());
       } catch (const std::system_error&) {  // the process may have no more threads: the caller does their pieces
-        workers_.pop_back();
+        return;
+      } catch (const std::bad_alloc&) {  // nor memory for them
         return;
       }
     }
@@ -168,8 +181,16 @@ class Pool {
 
 std::mutex pool_in_use;
 
+Pool& pool();
+
+void begin_anew_in_child() {
+  pool().begin_anew();
+  if (!inside_parallel) detail::renew(pool_in_use);  // else this thread holds it, or never asks for it
+}
+
 Pool& pool() {
   static Pool pool;
+  [[maybe_unused]] static const int handler = pthread_atfork(nullptr, nullptr, begin_anew_in_child);
   return pool;
 }
 

@@ -12,7 +12,7 @@ namespace thimble {
 int num_threads();
 
 /// Throws ValueError unless 1 <= n <= 1024, or when called from inside parallel_for. A forked child has none of its
-/// parent's threads: let it exec before it computes.
+/// parent's threads and starts its own, unless it was forked inside parallel_for, whose loop then throws Error there.
 void set_num_threads(int n);
 
 namespace detail {

@@ -14,14 +14,24 @@ thread_local ApplyListener* listener = nullptr;
 }  // namespace
 
 // A chain of nodes is freed with a loop: letting each destructor free the next would overflow the stack on a long one.
+// The nodes themselves form the list of those that wait, for a destructor must do without new memory.
 Tensor::Node::~Node() {
-  std::vector<Tensor> orphans = std::move(inputs);
-  while (!orphans.empty()) {
-    Tensor last = std::move(orphans.back());
-    orphans.pop_back();
-    if (last.node_.use_count() != 1) continue;
-    for (Tensor& input : last.node_->inputs) orphans.push_back(std::move(input));
-    last.node_->inputs.clear();
+  Tensor orphans;
+  const auto let_go = [&](Tensor& tensor) {
+    Tensor last = std::move(tensor);
+    if (last.node_.use_count() != 1) return;
+    last.node_->next_orphan = std::move(orphans);
+    orphans = std::move(last);
+  };
+  const auto let_go_of_all = [&](Node& node) {
+    for (Tensor& input : node.inputs) let_go(input);
+    let_go(node.grad);
+  };
+  let_go_of_all(*this);
+  while (orphans.defined()) {
+    const Tensor first = std::move(orphans);
+    orphans = std::move(first.node_->next_orphan);
+    let_go_of_all(*first.node_);
   }
 }
 

@@ -104,45 +104,79 @@ Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
   if (!parameter.defined()) return parameter;
   check_name(name);
   parameter.set_requires_grad(true);
-  parameters_.emplace_back(name, parameter);
-  registered_[name] = {nullptr, parameter};
+  register_tensor(&Module::parameters_, name, parameter);
   return parameter;
 }
 
 Tensor Module::register_buffer(const std::string& name, Tensor buffer) {
   check_name(name);
-  buffers_.emplace_back(name, buffer);
-  registered_[name] = {nullptr, buffer};
+  register_tensor(&Module::buffers_, name, buffer);
   return buffer;
+}
+
+// What could throw comes first, so that a name is registered whole or not at all.
+void Module::register_tensor(OwnTensors Module::*list, const std::string& name, const Tensor& tensor) {
+  OwnTensors entry{{name, tensor}};
+  registered_.emplace(name, Registered{{}, list, entry.begin()});
+  (this->*list).splice((this->*list).end(), entry);
 }
 
 void Module::register_module(const std::string& name, std::shared_ptr<Module> child) {
   check_name(name);
   check<ValueError>(child != nullptr, "register_module: '", name, "' is null");
+  std::string own_name = name;
+  Children entry{{name, child}};
+  registered_.emplace(name, Registered{entry.begin(), nullptr, {}});
+  children_.splice(children_.end(), entry);
+  child->name_ = std::move(own_name);
+}
+
+Module::Registered& Module::registered_child(const std::string& name) {
+  const auto it = registered_.find(name);
+  check<ValueError>(it != registered_.end() && !it->second.list, "replace_module: there is no child '", name, "'");
+  return it->second;
+}
+
+void Module::replace_module(const std::string& name, std::shared_ptr<Module> child) {
+  Registered& place = registered_child(name);
+  check<ValueError>(child != nullptr, "replace_module: the new '", name, "' is null");
   child->name_ = name;
-  registered_[name] = {child, Tensor()};
-  children_.emplace_back(name, std::move(child));
+  place.child->second = std::move(child);
+  detail::CallScope::children_changed();
+}
+
+void Module::replace_module(const std::string& name, const Tensor& buffer) {
+  Registered& place = registered_child(name);
+  OwnTensors entry{{name, buffer}};
+  children_.erase(place.child);
+  place = {{}, &Module::buffers_, entry.begin()};
+  buffers_.splice(buffers_.end(), entry);
   detail::CallScope::children_changed();
 }
 
 std::shared_ptr<Module> Module::child(const std::string& name) const {
   const auto it = registered_.find(name);
-  return it == registered_.end() ? nullptr : it->second.child;
+  return it == registered_.end() || it->second.list ? nullptr : it->second.child->second;
 }
 
 Tensor Module::own_tensor(const std::string& name) const {
   const auto it = registered_.find(name);
-  return it == registered_.end() ? Tensor() : it->second.tensor;
+  return it == registered_.end() || !it->second.list ? Tensor() : it->second.tensor->second;
 }
 
 void Module::erase_module(const std::string& name) {
-  if (std::erase_if(children_, [&](const auto& child) { return child.first == name; })) registered_.erase(name);
+  const auto it = registered_.find(name);
+  if (it == registered_.end() || it->second.list) return;
+  children_.erase(it->second.child);
+  registered_.erase(it);
   detail::CallScope::children_changed();
 }
 
 void Module::erase_tensor(const std::string& name) {
-  const auto has_name = [&](const auto& entry) { return entry.first == name; };
-  if (std::erase_if(parameters_, has_name) + std::erase_if(buffers_, has_name)) registered_.erase(name);
+  const auto it = registered_.find(name);
+  if (it == registered_.end() || !it->second.list) return;
+  (this->*it->second.list).erase(it->second.tensor);
+  registered_.erase(it);
 }
 
 template <typename Visit>
@@ -151,7 +185,7 @@ void Module::visit(const std::string& path, Visit&& visit_one) const {
   for (const auto& [name, child] : children_) child->visit(join(path, name), visit_one);
 }
 
-NamedTensors Module::collect(NamedTensors Module::*own) const {
+NamedTensors Module::collect(OwnTensors Module::*own) const {
   NamedTensors found;
   std::unordered_set<const void*> seen;
   visit("", [&](const std::string& path, const Module& module) {
@@ -171,7 +205,7 @@ NamedTensors Module::state() const {
 }
 
 std::string Module::path_of(const Tensor& tensor) const {
-  for (const NamedTensors* list : {&parameters_, &buffers_})
+  for (const OwnTensors* list : {&parameters_, &buffers_})
     for (const auto& [name, own] : *list)
       if (own.id() == tensor.id()) return name;
   for (const auto& [name, child] : children_)
@@ -204,21 +238,21 @@ LoadStateReport Module::load_state(const NamedArrays& arrays, LoadStateOptions o
   // What can be known before anything is changed.
   StateChange change = change_of(state(), arrays);
   check<ValueError>(!options.strict || is_complete(change.report), "load_state: ", describe(change.report));
+  std::vector<Module*> modules;
+  for (const auto& [path, module] : named_modules()) modules.push_back(const_cast<Module*>(module));
   std::vector<NDArray> before;
-  const auto tell_layers = [this] {
-    visit("", [](const std::string&, const Module& module) { const_cast<Module&>(module).state_changed(); });
-  };
-  for (auto& [tensor, array] : change.arrays) {
-    before.push_back(tensor.data());
-    tensor.set_data(array);
-  }
+  for (const auto& [tensor, array] : change.arrays) before.push_back(tensor.data());
+  // From here on only layers may throw.
+  for (auto& [tensor, array] : change.arrays) tensor.set_data(array);
   try {
-    tell_layers();
+    for (Module* module : modules) module->state_changed();
   } catch (...) {
     for (size_t i = 0; i < before.size(); ++i) change.arrays[i].first.set_data(before[i]);
-    try {
-      tell_layers();
-    } catch (const Error&) {  // a layer that was about to get its first meaningful arrays
+    for (Module* module : modules) {
+      try {
+        module->state_changed();
+      } catch (const std::exception&) {  // it was about to get its first meaningful arrays, or there is no memory
+      }
     }
     throw;
   }
@@ -226,7 +260,8 @@ LoadStateReport Module::load_state(const NamedArrays& arrays, LoadStateOptions o
 }
 
 Module& Module::train(bool training) {
-  visit("", [&](const std::string&, const Module& module) { const_cast<Module&>(module).training_ = training; });
+  training_ = training;
+  for (const auto& [name, child] : children_) child->train(training);
   return *this;
 }
 

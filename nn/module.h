@@ -15,6 +15,7 @@
 
 #include <concepts>
 #include <functional>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
@@ -105,7 +106,8 @@ class Module {
 
   /// This module under "" and its descendants under qualified names; a shared one is listed once.
   std::vector<std::pair<std::string, const Module*>> named_modules() const;
-  const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+  using Children = std::list<std::pair<std::string, std::shared_ptr<Module>>>;
+  const Children& children() const { return children_; }
   /// The child registered under this name; null if there is none.
   std::shared_ptr<Module> child(const std::string& name) const;
 
@@ -142,6 +144,11 @@ class Module {
   /// undefined one (no bias) is returned as it is.
   Tensor register_parameter(const std::string& name, Tensor parameter);
   Tensor register_buffer(const std::string& name, Tensor buffer);
+  /// Puts another module in the place of the child of this name. Throws ValueError if there is none or it is null; all
+  /// is as before then.
+  void replace_module(const std::string& name, std::shared_ptr<Module> child);
+  /// Puts a buffer in the place of the child of this name.
+  void replace_module(const std::string& name, const Tensor& buffer);
   void erase_module(const std::string& name);
   void erase_tensor(const std::string& name);
   /// Whether a child or a tensor of this module's own has this name.
@@ -150,24 +157,28 @@ class Module {
   Tensor own_tensor(const std::string& name) const;
 
   /// Called after load_state() has replaced this module's own arrays: a layer that keeps something derived from them
-  /// (packed weights) makes it anew. Throws ValueError for arrays that it cannot work with.
+  /// (packed weights) forgets it, whatever happens. Throws ValueError for arrays that it cannot work with.
   virtual void state_changed() {}
 
  private:
-  /// A child or a tensor.
+  using OwnTensors = std::list<std::pair<std::string, Tensor>>;
+  /// Where a child or a tensor is.
   struct Registered {
-    std::shared_ptr<Module> child;
-    Tensor tensor;
+    Children::iterator child;
+    OwnTensors Module::*list = nullptr;  // of a tensor
+    OwnTensors::iterator tensor;
   };
 
   void check_name(const std::string& name) const;
+  Registered& registered_child(const std::string& name);
+  void register_tensor(OwnTensors Module::*list, const std::string& name, const Tensor& tensor);
   template <typename Visit>
   void visit(const std::string& path, Visit&& visit_one) const;
-  NamedTensors collect(NamedTensors Module::*own) const;
+  NamedTensors collect(OwnTensors Module::*own) const;
 
   std::string name_;
-  NamedTensors parameters_, buffers_;
-  std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
+  OwnTensors parameters_, buffers_;
+  Children children_;
   // The same by name, for a graph may hold tens of thousands.
   std::unordered_map<std::string, Registered> registered_;
   bool training_ = true;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -56,10 +57,10 @@ void AtomicFile::create_temporary(std::string_view prefix, unsigned mode) {
   static std::atomic<unsigned> counter = 0;
   constexpr int kAttempts = 10000;  // names may be taken by what crashed processes of the same id have left
   for (int i = 0; i < kAttempts; ++i) {
-    const fs::path name = target_.parent_path() / str(prefix, ::getpid(), '-', counter++, ".tmp");
+    fs::path name = target_.parent_path() / str(prefix, ::getpid(), '-', counter++, ".tmp");
     fd_ = detail::FileDescriptor(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (fd_.is_open()) {
-      temporary_ = name;
+      temporary_ = std::move(name);
       return;
     }
     if (errno != EEXIST) break;

@@ -75,8 +75,8 @@ int64_t saved_size(const nn::Graph& graph, const Attributes& notes) {
   return static_cast<int64_t>(safetensors_size(content.metadata, content.arrays));
 }
 
-Checkpoint load_checkpoint(const std::filesystem::path& path) {
-  const TensorFile file = load_safetensors(path);
+Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options) {
+  const TensorFile file = load_safetensors(path, options);
   // Layers and ops judge what they are made of by their own errors; here it is the file that is wrong. Their messages
   // hold names from the file, whatever those are.
   constexpr size_t kLongest = 1000;
@@ -92,6 +92,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   }
 }
 
-nn::Graph load_model(const std::filesystem::path& path) { return load_checkpoint(path).graph; }
+nn::Graph load_model(const std::filesystem::path& path, const LoadOptions& options) {
+  return load_checkpoint(path, options).graph;
+}
 
 }  // namespace thimble

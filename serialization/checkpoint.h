@@ -13,6 +13,7 @@
 
 #include <thimble/core/attributes.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/serialization/load_options.h>
 
 namespace thimble {
 
@@ -25,17 +26,17 @@ void save_model(const nn::Graph& graph, const std::filesystem::path& path, const
 /// Bytes of the file that save_model() would write. Throws its ValueError.
 int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
 
-/// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied; changing them does not change the file.
-/// Several threads may call it at once and get the same answers as one after the other (see nn/graph/graph.h). Throws
-/// IOError, or FormatError that names the file and what is wrong, whatever the file holds. Checksums are not looked at:
-/// verify_safetensors() does that, and finds any damaged bit.
-nn::Graph load_model(const std::filesystem::path& path);
+/// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied, unless LoadOptions say to read them;
+/// changing them does not change the file. Several threads may call it at once and get the same answers as one after
+/// the other (see nn/graph/graph.h). Throws IOError, or FormatError that names the file and what is wrong, whatever the
+/// file holds. Checksums are not looked at: verify_safetensors() does that, and finds any damaged bit.
+nn::Graph load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// The graph, as from load_model(), together with what save_model() was given.
 struct Checkpoint {
   nn::Graph graph;
   Attributes notes;
 };
-Checkpoint load_checkpoint(const std::filesystem::path& path);
+Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options = {});
 
 }  // namespace thimble

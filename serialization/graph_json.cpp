@@ -190,6 +190,13 @@ Attributes tensor_attributes(const Tensor& tensor, bool is_parameter) {
   return a;
 }
 
+// json's own braces lose memory when there is not enough for all of it.
+json object(std::initializer_list<std::pair<const char*, json>> members) {
+  json out = json::object();
+  for (const auto& [key, value] : members) out[key] = value;
+  return out;
+}
+
 json checked_json(const Attributes& attributes) {
   return attributes_to_json(checked_attributes<ValueError>(attributes));
 }
@@ -215,13 +222,13 @@ std::string graph_to_json(const nn::Graph& graph) {
     json inputs = json::array();
     for (const Node* input : node->inputs) inputs.push_back(input->name);
     const bool is_tensor = node->kind == Node::Kind::tensor;
-    nodes.push_back({{"name", checked_text<ValueError>(node->name)},
-                     {"kind", nn::name(node->kind)},
-                     {"target", checked_text<ValueError>(node->target)},
-                     {"inputs", inputs},
-                     {"attributes", checked_json(is_tensor ? tensors.at(node->target) : node->attributes)}});
+    nodes.push_back(object({{"name", checked_text<ValueError>(node->name)},
+                            {"kind", nn::name(node->kind)},
+                            {"target", checked_text<ValueError>(node->target)},
+                            {"inputs", inputs},
+                            {"attributes", checked_json(is_tensor ? tensors.at(node->target) : node->attributes)}}));
   }
-  return json{{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}.dump();
+  return object({{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}).dump();
 }
 
 nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse(text, "graph")); }

@@ -113,9 +113,9 @@ std::string detail::npy_header(const NDArray& array) {
   return out;
 }
 
-NDArray load_npy(const std::filesystem::path& path) {
+NDArray load_npy(const std::filesystem::path& path, const LoadOptions& options) {
   return detail::reading(path, [&] {
-    const auto file = std::make_shared<MappedFile>(path);
+    const auto file = std::make_shared<MappedFile>(path, options.mapped);
     return detail::npy_array(file->data(), file->size(), file);
   });
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include <thimble/core/ndarray.h>
+#include <thimble/serialization/load_options.h>
 
 namespace thimble {
 
@@ -19,7 +20,7 @@ namespace thimble {
 /// NumPy lacks, little- or big-endian; bytes of bool other than 0 are true. Where neither order nor byte order is to be
 /// changed, the array borrows the mapped file's memory and may be written to without changing the file (see
 /// MappedFile). Throws IOError, or FormatError that names the file and what was expected, whatever the file holds.
-NDArray load_npy(const std::filesystem::path& path);
+NDArray load_npy(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// Writes version 1.0, row-major, little-endian. bfloat16, which NumPy lacks, becomes float32. The file appears whole
 /// or not at all. Throws IOError, and ValueError for an undefined array.

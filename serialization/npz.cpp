@@ -49,8 +49,8 @@ NamedArrays read(const MappedFile& file) {
 
 }  // namespace
 
-NamedArrays load_npz(const std::filesystem::path& path) {
-  return detail::reading(path, [&] { return read(MappedFile(path)); });
+NamedArrays load_npz(const std::filesystem::path& path, const LoadOptions& options) {
+  return detail::reading(path, [&] { return read(MappedFile(path, options.mapped)); });
 }
 
 void save_npz(const std::filesystem::path& path, const NamedArrays& arrays) {

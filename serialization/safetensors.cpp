@@ -171,9 +171,9 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
   save(path, layout_of(file.metadata, file.tensors, file.foreign), file.tensors, AtomicFile::kPrefix);
 }
 
-TensorFile load_safetensors(const std::filesystem::path& path) {
+TensorFile load_safetensors(const std::filesystem::path& path, const LoadOptions& options) {
   return detail::reading(path, [&] {
-    const auto file = std::make_shared<MappedFile>(path);
+    const auto file = std::make_shared<MappedFile>(path, options.mapped);
     return read(contents_of(*file), file);
   });
 }
@@ -185,9 +185,9 @@ bool verify_safetensors(const std::filesystem::path& path) {
   });
 }
 
-TensorFile load_verified_safetensors(const std::filesystem::path& path) {
+TensorFile load_verified_safetensors(const std::filesystem::path& path, const LoadOptions& options) {
   return detail::reading(path, [&] {
-    const auto file = std::make_shared<MappedFile>(path);
+    const auto file = std::make_shared<MappedFile>(path, options.mapped);
     Contents contents = contents_of(*file);
     if (!verify(contents)) {
       detail::check_version(contents.header.metadata);

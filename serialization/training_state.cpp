@@ -1,5 +1,6 @@
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <string_view>
 
 #include <thimble/core/text.h>
@@ -66,20 +67,19 @@ TrainingState capture(const nn::Module& model, const optim::Optimizer& optimizer
 }
 
 void restore(const TrainingState& state, nn::Module& model, optim::Optimizer& optimizer, Generator& generator) {
-  NamedArrays own, before;  // copies, which the run may change; and what they replace
+  NamedArrays own;  // copies, which the run may change
   for (const auto& [name, array] : state.model) own.emplace_back(name, array.clone());
-  for (const auto& [name, tensor] : model.state()) before.emplace_back(name, tensor.data());
+  const std::function<void()> load_optimizer = optimizer.prepare_state(state.optimizer);
   const double lr = optimizer.lr();
   const bool has_groups = optimizer.lrs().size() > 1;  // whose rates are in the optimizer's state
+  if (!has_groups) optimizer.set_lr(state.lr);
   try {
-    if (!has_groups) optimizer.set_lr(state.lr);
-    model.load_state(own);  // all or nothing, as is the next: if that fails, this one's arrays must go again
-    optimizer.load_state(state.optimizer);
+    model.load_state(own);  // all or nothing; what follows cannot fail
   } catch (...) {
     if (!has_groups) optimizer.set_lr(lr);
-    model.load_state(before);
     throw;
   }
+  load_optimizer();
   generator.set_state(state.generator);
 }
 

@@ -126,19 +126,33 @@ TrainingStateFolder::TrainingStateFolder(const fs::path& folder, int64_t keep) :
   detail::make_folders(folder_);
   lock_ = lock_file(folder_);
   if (take_lock(lock_, folder_)) remove_half_written(folder_);
-  writer_ = std::thread([this] { work(); });
+  writer_.emplace([this] { work(); });
 }
 
 TrainingStateFolder::~TrainingStateFolder() {
+  if (!writer_->is_here()) {
+    leave_to_parent();
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  writer_.join();
+  writer_->join();
+}
+
+// The parent's writer has all that is to be written. What it was about to change when this process was forked is not to
+// be touched.
+void TrainingStateFolder::leave_to_parent() noexcept {
+  if (!mutex_.try_lock()) detail::renew(pending_);
+  detail::renew(valid_);
+  detail::renew(mutex_);
+  detail::renew(changed_);
 }
 
 void TrainingStateFolder::save(int64_t step, TrainingState state) {
+  check_process();
   check<ValueError>(step >= 0, "TrainingStateFolder: step ", step, " is negative");
   std::unique_lock lock(mutex_);
   pending_ = Pending{step, std::move(state)};
@@ -146,7 +160,13 @@ void TrainingStateFolder::save(int64_t step, TrainingState state) {
   rethrow_error(lock);
 }
 
+void TrainingStateFolder::check_process() const {
+  check<ValueError>(writer_->is_here(), "TrainingStateFolder: ", detail::quote_path(folder_),
+                    " belongs to the process that this one was forked from; save there, or open another here");
+}
+
 void TrainingStateFolder::wait() {
+  check_process();
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return !pending_ && !writing_; });
 }

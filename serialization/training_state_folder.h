@@ -13,15 +13,16 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include <thimble/core/platform/file_descriptor.h>
+#include <thimble/core/platform/fork.h>
 #include <thimble/serialization/training_state.h>
 
 namespace thimble {
 
-/// Writes "state-<step>.safetensors" files, each whole or not at all, by a thread of its own.
+/// Writes "state-<step>.safetensors" files, each whole or not at all, by a thread of its own. It belongs to the process
+/// that made it: in a forked child its functions throw ValueError, and its destructor writes nothing.
 class TrainingStateFolder {
  public:
   /// Makes the folder if there is none. Until the object goes no other may be made for the folder, in this process or
@@ -56,6 +57,8 @@ class TrainingStateFolder {
   void work();
   void write(const Pending& pending);
   bool is_valid(int64_t step);
+  void check_process() const;
+  void leave_to_parent() noexcept;
   void rethrow_error(std::unique_lock<std::mutex>& lock);
 
   std::filesystem::path folder_;
@@ -67,7 +70,7 @@ class TrainingStateFolder {
   bool writing_ = false, stopping_ = false;
   std::exception_ptr error_;
   std::set<int64_t> valid_;  // known to be so: written or read by this object; for the writer alone
-  std::thread writer_;
+  std::optional<detail::OwnThread> writer_;
 };
 
 /// Whether a TrainingStateFolder may make, replace or remove a file of this name in its folder: others need other

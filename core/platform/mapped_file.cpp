@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <thimble/core/platform/file_descriptor.h>
 #include <thimble/core/error.h>
+#include <thimble/core/platform/file_descriptor.h>
 #include <thimble/core/platform/io_error.h>
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/text.h>
@@ -34,7 +34,7 @@ void mark_rest_of_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] 
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+MappedFile::MappedFile(const std::filesystem::path& path, bool mapped) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const detail::FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
@@ -45,16 +45,36 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   size_ = static_cast<size_t>(status.st_size);
   if (size_ == 0) return;
   // MAP_NORESERVE: few of the private pages are ever written, so no swap space need be set aside for all of them.
-  void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0);
+  void* memory = mapped ? ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0)
+                        : ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) detail::throw_io_error("read", path, errno);
   data_ = static_cast<std::byte*>(memory);
   mark_rest_of_page(data_, size_, false);
+  if (mapped) return;
+  try {
+    read_all(fd.get(), path);
+  } catch (...) {
+    unmap();
+    throw;
+  }
 }
 
-MappedFile::~MappedFile() {
+MappedFile::~MappedFile() { unmap(); }
+
+void MappedFile::unmap() noexcept {
   if (!data_) return;
   mark_rest_of_page(data_, size_, true);
   ::munmap(data_, size_);
+}
+
+void MappedFile::read_all(int fd, const std::filesystem::path& path) {
+  for (size_t done = 0; done < size_;) {
+    const ssize_t n = ::read(fd, data_ + done, size_ - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) detail::throw_io_error("read", path, errno);
+    check<IOError>(n > 0, "cannot read ", detail::quote_path(path), ": it was shortened meanwhile; try again");
+    done += static_cast<size_t>(n);
+  }
 }
 
 }  // namespace thimble

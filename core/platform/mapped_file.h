@@ -12,12 +12,12 @@ namespace thimble {
 /// The content of a regular file. The memory may be written to: pages that are written become private copies, and the
 /// file never changes, so weights that borrow it can be trained in place. The file may be replaced by another of its
 /// name (as AtomicFile does), but must not be shortened while it is mapped: touching a page that is gone ends the
-/// program with SIGBUS.
+/// program with SIGBUS. If it is read instead, what happens to the file later does not matter.
 class MappedFile {
  public:
-  /// Throws IOError that names the path and the reason if the file cannot be opened or mapped, or is not a regular
-  /// file.
-  explicit MappedFile(const std::filesystem::path& path);
+  /// `mapped` false: the file is read whole. Throws IOError that names the path and the reason if the file cannot be
+  /// opened, mapped or read, is not a regular file, or is shortened while it is read.
+  explicit MappedFile(const std::filesystem::path& path, bool mapped = true);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
@@ -27,6 +27,9 @@ class MappedFile {
   size_t size() const { return size_; }
 
  private:
+  void unmap() noexcept;
+  void read_all(int fd, const std::filesystem::path& path);
+
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -3,35 +3,38 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
-#include <thread>
+#include <optional>
 #include <utility>
 
+#include <thimble/core/platform/fork.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/data/dataloader.h>
 
 namespace thimble::data {
 
 /// One pass over the data. A thread of its own keeps a ring of batches filled, or next() makes them if there is no
-/// ring.
+/// ring, or no thread: a forked child has none.
 class DataLoader::Epoch {
  public:
   Epoch(const Dataset& dataset, std::vector<int64_t> order, size_t first, size_t batch_size, size_t prefetch)
       : dataset_(dataset), order_(std::move(order)), at_(first), batch_size_(batch_size), ring_(prefetch) {
-    if (prefetch > 0) thread_ = std::thread([this] { produce(); });
+    if (prefetch > 0) thread_.emplace([this] { produce(); });
   }
 
   ~Epoch() {
-    if (!thread_.joinable()) return;
+    leave_thread_to_parent();
+    if (!thread_) return;
     {
       std::lock_guard lock(mutex_);
       stopped_ = true;
     }
     changed_.notify_all();
-    thread_.join();
+    thread_->join();
   }
 
   // False at the end.
   bool next(Batch& batch) {
+    leave_thread_to_parent();
     if (ring_.empty()) return make(batch);
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return filled_ > 0 || ended_; });
@@ -42,6 +45,7 @@ class DataLoader::Epoch {
     batch = std::exchange(ring_[head_], {});
     head_ = (head_ + 1) % ring_.size();
     --filled_;
+    taken_ += batch_size_;
     lock.unlock();
     changed_.notify_all();
     return true;
@@ -54,6 +58,19 @@ class DataLoader::Epoch {
     batch = dataset_.batch({order_.data() + at_, n});
     at_ += n;
     return true;
+  }
+
+  // A forked child goes on by itself from the batch that was taken last: what the thread was at is not to be trusted.
+  void leave_thread_to_parent() {
+    if (!thread_ || thread_->is_here()) return;
+    thread_.reset();
+    if (mutex_.try_lock())
+      ring_.clear();
+    else
+      detail::renew(ring_);  // it was about to change
+    detail::renew(mutex_);
+    detail::renew(changed_);
+    at_ = taken_;
   }
 
   void produce() {
@@ -90,7 +107,8 @@ class DataLoader::Epoch {
 
   const Dataset& dataset_;
   const std::vector<int64_t> order_;
-  size_t at_;
+  size_t at_;           // where the next batch to be made begins
+  size_t taken_ = at_;  // where the next batch to be taken begins
   const size_t batch_size_;
 
   std::mutex mutex_;  // guards what follows
@@ -99,7 +117,7 @@ class DataLoader::Epoch {
   size_t head_ = 0, filled_ = 0;
   bool stopped_ = false, ended_ = false;
   std::exception_ptr error_;
-  std::thread thread_;
+  std::optional<detail::OwnThread> thread_;
 };
 
 DataLoader::Iterator::Iterator(std::unique_ptr<Epoch> epoch) : epoch_(std::move(epoch)) { ++*this; }

@@ -43,12 +43,15 @@ void check_new_tensor(const Graph& graph, const std::string& node_name, const Te
   const std::string path = tensor.is_unique() ? "" : graph.path_of(tensor);
   check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
 }
+
 }  // namespace
 
 Graph::Graph(Graph&& other) noexcept
     : Module(std::move(other)),
       nodes_(std::move(other.nodes_)),
+      position_(std::move(other.position_)),
       by_name_(std::move(other.by_name_)),
+      calls_(std::move(other.calls_)),
       suffixes_(std::move(other.suffixes_)),
       output_(std::exchange(other.output_, nullptr)),
       plan_(std::move(other.plan_)),
@@ -57,7 +60,9 @@ Graph::Graph(Graph&& other) noexcept
 Graph& Graph::operator=(Graph&& other) noexcept {
   Module::operator=(std::move(other));
   nodes_ = std::move(other.nodes_);
+  position_ = std::move(other.position_);
   by_name_ = std::move(other.by_name_);
+  calls_ = std::move(other.calls_);
   suffixes_ = std::move(other.suffixes_);
   output_ = std::exchange(other.output_, nullptr);
   plan_ = std::move(other.plan_);
@@ -72,7 +77,8 @@ std::string_view name(Node::Kind kind) {
 
 std::vector<Node*> Graph::nodes() const {
   std::vector<Node*> all;
-  for (const auto& node : nodes_) all.push_back(node.get());
+  all.reserve(nodes_.size());
+  for (const Held& node : nodes_) all.push_back(const_cast<Held*>(&node));
   return all;
 }
 
@@ -88,9 +94,15 @@ Node* Graph::find(std::string_view node_name) const {
 }
 
 std::vector<Node*> Graph::users(const Node* node) const {
-  std::vector<Node*> found = nodes();
-  std::erase_if(found, [&](const Node* user) { return std::ranges::count(user->inputs, node) == 0; });
+  std::vector<Node*> found;
+  if (const auto it = position_.find(node); it != position_.end())
+    for (const auto& [user, times] : it->second->users) found.push_back(user);
   return found;
+}
+
+size_t Graph::num_users(const Node* node) const {
+  const auto it = position_.find(node);
+  return it == position_.end() ? 0 : it->second->users.size();
 }
 
 std::shared_ptr<Module> Graph::layer_at(const std::string& target) const {
@@ -118,8 +130,8 @@ bool Graph::is_layer(const Node* node, std::string_view type) const {
 }
 
 int Graph::calls_of_layer(const Node* node) const {
-  return static_cast<int>(std::ranges::count_if(
-      nodes_, [&](const auto& other) { return other->kind == Node::Kind::layer && other->target == node->target; }));
+  const auto it = calls_.find(node->target);
+  return it == calls_.end() ? 0 : it->second;
 }
 
 std::string Graph::unique_name(const std::string& wanted) {
@@ -140,7 +152,9 @@ std::string Graph::unique_target(const std::string& wanted) const {
 }
 
 void Graph::check_name_of(const Node* node) const {
-  check<ValueError>(find(node->name) == node, "graph: the name of '", node->name, "' was changed, but not by rename()");
+  const auto it = by_name_.find(node->name);  // not find(), which needs memory
+  check<ValueError>(it != by_name_.end() && it->second == node, "graph: the name of '", node->name,
+                    "' was changed, but not by rename()");
 }
 
 void Graph::check_not_moved_from() const {
@@ -150,45 +164,83 @@ void Graph::check_not_moved_from() const {
 Graph::Nodes::iterator Graph::position(const Node* node) {
   check_not_moved_from();
   check_not_null(node);
-  const auto it = std::ranges::find_if(nodes_, [&](const auto& other) { return other.get() == node; });
-  check<ValueError>(it != nodes_.end(), "graph: a node of another graph was given");
+  const auto it = position_.find(node);
+  check<ValueError>(it != position_.end(), "graph: a node of another graph was given");
   check_name_of(node);
-  return it;
+  return it->second;
 }
 
-Node* Graph::insert(std::unique_ptr<Node> node, const Node* after) {
-  check_not_moved_from();
-  for (const Node* input : node->inputs) {
-    check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
-    check<ValueError>(find(input->name) == input, "graph: the input '", input->name, "' of '", node->name,
-                      "' is a node of another graph");
+// A rank between its neighbours' for a node that will stand before `next`.
+int64_t Graph::rank_before(Nodes::iterator next) {
+  constexpr int64_t kGap = int64_t{1} << 32;
+  const auto below = [&] { return next == nodes_.begin() ? 0 : std::prev(next)->rank; };
+  if (next == nodes_.end()) return below() + kGap;
+  if (next->rank - below() < 2) {
+    int64_t rank = 0;
+    for (Held& node : nodes_) node.rank = rank += kGap;
   }
-  const auto at = after ? std::next(position(after)) : nodes_.end();
-  Nodes added;
-  added.push_back(std::move(node));
-  Node* inserted = added.back().get();
-  by_name_[inserted->name] = inserted;
-  nodes_.splice(at, added);
+  return below() + (next->rank - below()) / 2;
+}
+
+Node* Graph::insert(Node node, const Node* after) {
+  check_not_moved_from();
+  for (const Node* input : node.inputs) {
+    check<ValueError>(input != nullptr, "graph: '", node.name, "' has a null input");
+    check<ValueError>(position_.contains(input), "graph: an input of '", node.name, "' is a node of another graph");
+  }
+  const auto next = after ? std::next(position(after)) : nodes_.end();
   edited();
-  return inserted;
+  const auto inserted = nodes_.insert(next, Held{std::move(node), rank_before(next)});
+  try {
+    position_.emplace(&*inserted, inserted);
+    link(*inserted);
+  } catch (...) {  // there is no memory
+    unlink(*inserted);
+    nodes_.erase(inserted);
+    throw;
+  }
+  return &*inserted;
+}
+
+void Graph::link(Held& node) {
+  by_name_.emplace(node.name, &node);
+  for (const Node* input : node.inputs) ++position_.at(input)->users[&node];
+  if (node.kind == Node::Kind::layer) ++calls_[node.target];
+}
+
+// Also one that is linked in part: its call counts last.
+void Graph::unlink(Held& node) noexcept {
+  drop_inputs(node);
+  if (const auto it = by_name_.find(node.name); it != by_name_.end() && it->second == &node) by_name_.erase(it);
+  position_.erase(&node);
+}
+
+void Graph::drop_inputs(Held& user) noexcept {
+  for (const Node* input : user.inputs)
+    if (const auto it = position_.find(input); it != position_.end()) it->second->users.erase(&user);
+}
+
+void Graph::drop_call(const Node& node) noexcept {
+  if (node.kind != Node::Kind::layer) return;
+  const auto it = calls_.find(node.target);
+  if (it != calls_.end() && --it->second == 0) calls_.erase(it);
 }
 
 void Graph::remove(const Node* node) {
   const auto it = position(node);
-  by_name_.erase(node->name);
-  suffixes_.clear();
+  drop_call(*it);
+  unlink(*it);
+  if (!suffixes_.empty()) suffixes_.clear();
   nodes_.erase(it);
 }
 
 Node* Graph::add_input(const std::string& wanted_name) {
-  return insert(std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::input, "", {}, {}}), nullptr);
+  return insert({unique_name(wanted_name), Node::Kind::input, "", {}, {}}, nullptr);
 }
 
 Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attributes attributes,
                     std::vector<Node*> inputs, const Node* after) {
-  return insert(std::make_unique<Node>(
-                    Node{unique_name(wanted_name), Node::Kind::op, op, std::move(attributes), std::move(inputs)}),
-                after);
+  return insert({unique_name(wanted_name), Node::Kind::op, op, std::move(attributes), std::move(inputs)}, after);
 }
 
 Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> new_layer, std::vector<Node*> inputs,
@@ -196,7 +248,7 @@ Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> n
   const std::string node_name = unique_name(wanted_name);
   check_leaf_layer(node_name, new_layer.get());
   const std::string target = unique_target(node_name);
-  Node* node = insert(std::make_unique<Node>(Node{node_name, Node::Kind::layer, target, {}, std::move(inputs)}), after);
+  Node* node = insert({node_name, Node::Kind::layer, target, {}, std::move(inputs)}, after);
   try {
     register_module(target, std::move(new_layer));
   } catch (...) {
@@ -209,20 +261,26 @@ Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> n
 Node* Graph::add_call(const std::string& wanted_name, const std::string& target, std::vector<Node*> inputs,
                       const Node* after) {
   layer_at(target);
-  return insert(
-      std::make_unique<Node>(Node{unique_name(wanted_name), Node::Kind::layer, target, {}, std::move(inputs)}), after);
+  return insert({unique_name(wanted_name), Node::Kind::layer, target, {}, std::move(inputs)}, after);
 }
 
 Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
   check_not_moved_from();
   check_new_tensor(*this, node_name, tensor);
-  const std::string target = unique_target(wanted_name.empty() ? node_name : wanted_name);
-  if (tensor.requires_grad())
-    register_parameter(target, tensor);
-  else
-    register_buffer(target, tensor);
-  return insert(std::make_unique<Node>(Node{node_name, Node::Kind::tensor, target, {}, {}}), nullptr);
+  const bool as_wanted = !wanted_name.empty() && !is_registered(wanted_name);
+  const std::string target = as_wanted ? wanted_name : unique_target(node_name);
+  Node* node = insert({node_name, Node::Kind::tensor, target, {}, {}}, nullptr);
+  try {
+    if (tensor.requires_grad())
+      register_parameter(target, tensor);
+    else
+      register_buffer(target, tensor);
+  } catch (...) {
+    remove(node);
+    throw;
+  }
+  return node;
 }
 
 void Graph::set_output(Node* node) {
@@ -235,8 +293,7 @@ void Graph::replace_layer(Node* node, std::shared_ptr<Module> new_layer) {
   position(node);
   layer(node);
   check_leaf_layer(node->name, new_layer.get());
-  erase_module(node->target);
-  register_module(node->target, std::move(new_layer));
+  replace_module(node->target, std::move(new_layer));
   edited();
 }
 
@@ -249,33 +306,56 @@ void Graph::replace_op(Node* node, const std::string& op, Attributes attributes)
 }
 
 void Graph::replace_by_tensor(Node* node, const Tensor& tensor) {
-  position(node);
+  Held& held = *position(node);
   check<ValueError>(node->kind == Node::Kind::layer || node->kind == Node::Kind::op, "graph: node '", node->name,
                     "' calls no layer and applies no op");
   check_new_tensor(*this, node->name, tensor);
-  if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
-  const std::string target = unique_target(node->name);
-  register_buffer(target, tensor);
+  const bool last_call = node->kind == Node::Kind::layer && calls_of_layer(node) == 1;
+  const bool takes_its_place = last_call && node->target == node->name;
+  std::string target = takes_its_place ? node->name : unique_target(node->name);
+  if (takes_its_place)
+    replace_module(target, tensor);
+  else
+    register_buffer(target, tensor);
+  if (last_call && !takes_its_place) erase_module(node->target);
+  drop_call(held);
+  drop_inputs(held);
   node->kind = Node::Kind::tensor;
-  node->target = target;
+  node->target = std::move(target);
   node->attributes = {};
   node->inputs.clear();
   edited();
 }
 
 void Graph::replace_uses(Node* old, Node* replacement) {
-  position(replacement);
-  check_not_null(old);
-  for (const auto& node : nodes_)
-    if (node.get() != replacement) std::ranges::replace(node->inputs, old, replacement);
+  auto &from = position(old)->users, &to = position(replacement)->users;
+  for (auto it = from.begin(); it != from.end();) {
+    auto use = from.extract(it++);
+    Held* user = use.key();
+    if (user == replacement) {
+      from.insert(std::move(use));
+      continue;
+    }
+    std::ranges::replace(user->inputs, old, replacement);
+    if (const auto known = to.find(user); known != to.end())
+      known->second += use.mapped();
+    else
+      to.insert(std::move(use));
+  }
   if (output_ == old) output_ = replacement;
   edited();
 }
 
 void Graph::set_input(Node* node, size_t index, Node* value) {
-  position(node);
+  Held& user = *position(node);
   check<ValueError>(index < node->inputs.size(), "graph: '", node->name, "' has no input ", index);
-  position(value);
+  ++position(value)->users[&user];
+  const auto before = position_.find(node->inputs[index]);
+  if (before != position_.end()) {
+    auto& users = before->second->users;
+    const auto use = users.find(&user);
+    if (use != users.end() && --use->second == 0) users.erase(use);
+  }
   node->inputs[index] = value;
   edited();
 }
@@ -286,17 +366,18 @@ void Graph::rename(Node* node, const std::string& new_name) {
   const Node* other = find(new_name);
   check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
                     new_name, "': the name is empty or taken");
+  if (other == node) return;
+  std::string name = new_name;
+  by_name_.emplace(new_name, node);
   by_name_.erase(node->name);
-  suffixes_.clear();
-  node->name = new_name;
-  by_name_[new_name] = node;
+  if (!suffixes_.empty()) suffixes_.clear();
+  node->name = std::move(name);
 }
 
 void Graph::erase(Node* node) {
-  position(node);
-  const auto remaining = users(node);
+  const auto& remaining = position(node)->users;
   check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
-                    remaining.empty() ? "" : remaining.front()->name, "' uses it");
+                    remaining.empty() ? "" : remaining.begin()->first->name, "' uses it");
   check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
   if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
@@ -328,15 +409,15 @@ void Graph::verify() const {
   std::unordered_set<std::string> state_names;
   for (const auto& [path, tensor] : state())
     check<ValueError>(state_names.insert(path).second, "graph: two tensors are named '", path, "'");
-  for (const auto& node : nodes_) {
+  for (const Node* node : nodes()) {
     check<ValueError>(names.insert(node->name).second, "graph: the name '", node->name, "' is used twice");
-    check_name_of(node.get());
+    check_name_of(node);
     for (const Node* input : node->inputs) {
       check<ValueError>(input != nullptr, "graph: '", node->name, "' has a null input");
       check<ValueError>(seen.contains(input), "graph: '", node->name, "' stands before its input '", input->name, "'");
     }
     if (node->kind == Node::Kind::op) check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
-    if (node->kind == Node::Kind::layer) layer(node.get());
+    if (node->kind == Node::Kind::layer) layer(node);
     if (node->kind == Node::Kind::tensor)
       check<ValueError>(state_names.contains(node->target), "graph: there is no tensor '", node->target, "' for '",
                         node->name, "'");
@@ -344,7 +425,7 @@ void Graph::verify() const {
     check<ValueError>(takes_inputs != node->inputs.empty(), "graph: '", node->name, "' has ", node->inputs.size(),
                       " inputs, which a node of kind ", nn::name(node->kind), " cannot");
     has_input = has_input || node->kind == Node::Kind::input;
-    seen.insert(node.get());
+    seen.insert(node);
   }
   check<ValueError>(has_input, "graph: it has no input");
   check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
@@ -357,13 +438,10 @@ Graph Graph::clone() const {
   std::map<std::string, Tensor> parameters, buffers;
   for (auto& [path, tensor] : named_parameters()) parameters.emplace(path, tensor);
   for (auto& [path, tensor] : named_buffers()) buffers.emplace(path, tensor);
-  for (const auto& node : nodes_) {
+  for (const Node* node : nodes()) {
     std::vector<Node*> twin_inputs;
     for (const Node* input : node->inputs) twin_inputs.push_back(twin.at(input));
-    Node* added = copy.insert(
-        std::make_unique<Node>(Node{node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}),
-        nullptr);
-    twin[node.get()] = added;
+    twin[node] = copy.insert({node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}, nullptr);
     if (node->kind != Node::Kind::tensor) continue;
     if (const auto it = parameters.find(node->target); it != parameters.end())
       copy.register_parameter(node->target, it->second.data().clone()).set_requires_grad(it->second.requires_grad());
@@ -385,11 +463,11 @@ std::shared_ptr<const Graph::Plan> Graph::plan() const {
   std::vector<size_t> last_use(nodes_.size());
   std::map<std::string, Tensor> tensors;
   for (auto& [path, tensor] : state()) tensors.emplace(path, tensor);
-  for (const auto& node : nodes_) {
+  for (const Node* node : nodes()) {
     const size_t index = made->steps.size();
-    number[node.get()] = index;
+    number[node] = index;
     last_use[index] = index;
-    Plan::Step step{node->kind, nullptr, nullptr, node.get(), {}, {}, {}};
+    Plan::Step step{node->kind, nullptr, nullptr, node, {}, {}, {}};
     if (node->kind == Node::Kind::layer) step.layer = layer_at(node->target);
     if (node->kind == Node::Kind::op) step.op = &op_factory(node->target);
     if (node->kind == Node::Kind::tensor) step.tensor = tensors.at(node->target);

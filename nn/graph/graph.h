@@ -7,6 +7,7 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -61,6 +62,8 @@ class Graph : public Module {
   Node* find(std::string_view node_name) const;
   /// Nodes that have `node` as an input, each once, in order. The graph's output counts as no user.
   std::vector<Node*> users(const Node* node) const;
+  /// How many there are.
+  size_t num_users(const Node* node) const;
   bool is_op(const Node* node, std::string_view op) const { return node->kind == Node::Kind::op && node->target == op; }
   /// Whether the node calls a layer of this type.
   bool is_layer(const Node* node, std::string_view type) const;
@@ -125,14 +128,28 @@ class Graph : public Module {
 
  private:
   struct Plan;
-  using Nodes = std::list<std::unique_ptr<Node>>;
+  struct Held;
+  struct InOrder {
+    bool operator()(const Held* a, const Held* b) const { return a->rank < b->rank; }
+  };
+  /// A node and what spares searches through all of them: a graph may have a hundred thousand.
+  struct Held : Node {
+    int64_t rank = 0;                          // rises from node to node
+    std::map<Held*, size_t, InOrder> users{};  // and how many of its inputs this node is
+  };
+  using Nodes = std::list<Held>;
 
   std::string unique_name(const std::string& wanted);
   std::string unique_target(const std::string& wanted) const;
   void check_name_of(const Node* node) const;
-  Node* insert(std::unique_ptr<Node> node, const Node* after);
+  Node* insert(Node node, const Node* after);
   void remove(const Node* node);
   Nodes::iterator position(const Node* node);
+  int64_t rank_before(Nodes::iterator next);
+  void link(Held& node);
+  void unlink(Held& node) noexcept;
+  void drop_inputs(Held& user) noexcept;
+  void drop_call(const Node& node) noexcept;
   std::shared_ptr<Module> layer_at(const std::string& target) const;
   std::shared_ptr<const Plan> plan() const;
   void check_not_moved_from() const;
@@ -140,7 +157,9 @@ class Graph : public Module {
   std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
 
   Nodes nodes_;
+  std::unordered_map<const Node*, Nodes::iterator> position_;
   std::unordered_map<std::string, Node*> by_name_;
+  std::unordered_map<std::string, int> calls_;         // of each layer
   std::unordered_map<std::string, int64_t> suffixes_;  // the last that was given to a wanted name
   Node* output_ = nullptr;
   // Made on the first call after an edit. Behind pointers, so that a graph can be moved.

@@ -230,11 +230,20 @@ void check_same_structure(const Record& a, const Record& b) {
 
 // A layer's own tensors are called <layer>.<tensor>. One that an op uses too becomes a tensor of the graph besides, and
 // needs another name.
-std::string tensor_name(const std::string& wanted, const Record& record) {
-  for (const Record::Event& event : record.events)
-    if (event.kind == Node::Kind::layer && wanted.starts_with(event.target + '.'))
-      return event.target + '_' + wanted.substr(event.target.size() + 1);
+std::string tensor_name(std::string wanted, const std::unordered_set<std::string>& layers) {
+  for (size_t dot = wanted.find('.'); dot != std::string::npos; dot = wanted.find('.', dot + 1)) {
+    if (!layers.contains(wanted.substr(0, dot))) continue;
+    wanted[dot] = '_';
+    break;
+  }
   return wanted;
+}
+
+std::unordered_set<std::string> layers_of(const Record& record) {
+  std::unordered_set<std::string> layers;
+  for (const Record::Event& event : record.events)
+    if (event.kind == Node::Kind::layer) layers.insert(event.target);
+  return layers;
 }
 
 Graph build(const Record& record, const Module& model) {
@@ -242,6 +251,7 @@ Graph build(const Record& record, const Module& model) {
   for (const auto& [path, module] : model.named_modules()) modules[path] = module;
   std::unordered_set<const void*> parameters;  // frozen ones, too
   for (const Tensor& parameter : model.parameters()) parameters.insert(parameter.id());
+  const std::unordered_set<std::string> layers = layers_of(record);
   Graph graph;
   std::vector<Node*> nodes;
   std::unordered_map<std::string, std::string> node_of_layer;
@@ -254,7 +264,7 @@ Graph build(const Record& record, const Module& model) {
     } else if (event.kind == Node::Kind::tensor) {
       const bool learns = event.value.requires_grad(), is_parameter = learns || parameters.contains(event.value.id());
       nodes.push_back(
-          graph.add_tensor(tensor_name(event.name, record), Tensor(event.value.data().clone(), is_parameter)));
+          graph.add_tensor(tensor_name(event.name, layers), Tensor(event.value.data().clone(), is_parameter)));
       if (!learns && is_parameter) graph.tensor(nodes.back()).set_requires_grad(false);
     } else if (event.kind == Node::Kind::op) {
       nodes.push_back(graph.add_op(event.name, event.target, event.attributes, inputs));

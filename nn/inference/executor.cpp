@@ -42,7 +42,9 @@ class Executor::Program {
     for (const Node* node : graph.nodes()) {
       if (node->kind == Node::Kind::input) {
         check<ValueError>(next_input < inputs_.size(), "graph: takes more inputs than the ", inputs_.size(), " given");
-        value_of[node] = add_value(inputs_[next_input++], Source::argument);
+        const ValueInfo& info = inputs_[next_input++];
+        value_of[node] = add_value(info, Source::argument);
+        per_sample_ = per_sample_ && has_batch_first(info);  // one that no node uses is divided with the others, too
       } else if (node->kind == Node::Kind::tensor) {
         value_of[node] = add_constant(graph.tensor(node).data());
       } else {
@@ -53,13 +55,14 @@ class Executor::Program {
     }
     check<ValueError>(next_input == inputs_.size(), "graph: takes ", next_input, " inputs, got ", inputs_.size());
     output_ = unflattened(value_of.at(graph.output()));
+    per_sample_ = per_sample_ && values_[output_].source != Source::constant;
     place_values();
   }
 
   /// The most samples that a part of the batch should have; 0 if the batch must not be divided.
   int64_t part_size() const {
+    if (!per_sample_ || inputs_[0].shape[0] < 2) return 0;
     const int64_t batch = inputs_[0].shape[0];
-    if (!per_sample_ || batch < 2) return 0;
     // Without need each thread would read all weights: better divide each step.
     if (memory_bytes_ < weight_bytes_) return 0;
     return std::max<int64_t>(1, kPartBytes / (memory_bytes_ / batch + 1));
@@ -71,11 +74,11 @@ class Executor::Program {
   void run(std::span<const void* const> arguments, void* output) {
     std::unique_ptr<Memory> memory = borrow_memory();
     std::vector<void*>& at = memory->at;
+    if (values_[output_].source == Source::step) at[output_] = output;
     for (size_t i = 0, next = 0; i < values_.size(); ++i) {
       if (values_[i].source == Source::argument) at[i] = const_cast<void*>(arguments[next++]);
+      if (values_[i].source == Source::view) at[i] = at[values_[i].base];
     }
-    if (values_[output_].source == Source::step) at[output_] = output;
-    for (const auto& [view, base] : views_) at[view] = at[base];
     for (const Step& step : steps_) {
       std::array<const void*, kMostOperands> few;
       for (size_t i = 0; i < step.inputs.size(); ++i) few[i] = at[step.inputs[i]];
@@ -94,6 +97,7 @@ class Executor::Program {
   struct Value {
     ValueInfo info;
     Source source;
+    size_t base;  // the value whose memory it is: its own, or what it is a view of
   };
   struct Step {
     std::unique_ptr<InferenceStep> step;
@@ -107,7 +111,7 @@ class Executor::Program {
   };
 
   size_t add_value(const ValueInfo& info, Source source) {
-    values_.push_back({info, source});
+    values_.push_back({info, source, values_.size()});
     return values_.size() - 1;
   }
 
@@ -135,20 +139,22 @@ class Executor::Program {
 
   size_t add_step(std::unique_ptr<InferenceStep> step, std::vector<size_t> arguments) {
     const size_t value = add_value(step->output(), step->is_view() ? Source::view : Source::step);
-    // What does not have the batch first cannot be divided with it.
-    const auto batch_first = [&](const ValueInfo& info) {
-      return info.shape.ndim() > 0 && info.shape[0] == inputs_[0].shape[0];
-    };
-    per_sample_ = per_sample_ && step->is_per_sample() && batch_first(step->output());
+    per_sample_ = per_sample_ && step->is_per_sample() && has_batch_first(step->output());
     for (size_t argument : arguments)
-      per_sample_ = per_sample_ && values_[argument].source != Source::constant && batch_first(values_[argument].info);
+      per_sample_ =
+          per_sample_ && values_[argument].source != Source::constant && has_batch_first(values_[argument].info);
     weight_bytes_ += step->weight_bytes();
     scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
     if (step->is_view())
-      views_.emplace_back(value, arguments[0]);
+      values_[value].base = values_[arguments[0]].base;
     else
       steps_.push_back({std::move(step), std::move(arguments), value});
     return value;
+  }
+
+  // What does not cannot be divided with the batch.
+  bool has_batch_first(const ValueInfo& info) const {
+    return info.shape.ndim() > 0 && inputs_[0].shape.ndim() > 0 && info.shape[0] == inputs_[0].shape[0];
   }
 
   std::vector<ValueInfo> infos_of(const std::vector<size_t>& values) const {
@@ -174,20 +180,14 @@ class Executor::Program {
     return add_step(unflatten_step(values_[value].info), {value});
   }
 
-  size_t base_of(size_t value) const {
-    for (auto it = views_.rbegin(); it != views_.rend(); ++it)
-      if (it->first == value) value = it->second;
-    return value;
-  }
-
   void place_values() {
     std::vector<Lifetime> lifetimes(values_.size());
     for (size_t i = 0; i < steps_.size(); ++i) {
       const size_t output = steps_[i].output;
       lifetimes[output] = {output == output_ ? 0 : values_[output].info.nbytes(), i, i};
-      for (size_t input : steps_[i].inputs) lifetimes[base_of(input)].last = i;
+      for (size_t input : steps_[i].inputs) lifetimes[values_[input].base].last = i;
     }
-    if (values_[output_].source == Source::view) lifetimes[base_of(output_)].last = steps_.size();
+    if (values_[output_].source == Source::view) lifetimes[values_[output_].base].last = steps_.size();
     for (size_t i = 0; i < values_.size(); ++i)
       if (values_[i].source != Source::step) lifetimes[i].bytes = 0;
     MemoryPlan plan = plan_memory(lifetimes);
@@ -218,7 +218,6 @@ class Executor::Program {
   std::vector<ValueInfo> inputs_;
   std::vector<Value> values_;
   std::vector<Step> steps_;
-  std::vector<std::pair<size_t, size_t>> views_;  // a value and whose memory it shares, in order
   std::vector<std::pair<size_t, NDArray>> constants_;
   size_t output_ = 0;
   bool per_sample_ = true;

@@ -14,7 +14,7 @@ class EvalMode {
   explicit EvalMode(Module& model) {
     for (const auto& [path, module] : model.named_modules())
       modes_.emplace_back(const_cast<Module*>(module), module->training());
-    model.eval();
+    for (auto& [module, training] : modes_) module->set_own_mode(false);
   }
   ~EvalMode() {
     for (auto& [module, training] : modes_) module->set_own_mode(training);

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <utility>
 
 #include <thimble/core/tensor.h>
@@ -66,12 +65,8 @@ bool CalibratedGraph::take_known_observers(Graph& prepared) const {
 }
 
 void CalibratedGraph::remember_observers(const Graph& prepared) {
-  const auto& layers = prepared.children();
-  for (const Node* node : prepared.nodes()) {
-    if (!observer_of(prepared, node)) continue;
-    const auto layer = std::ranges::find(layers, node->target, [](const auto& child) { return child.first; });
-    observers_.insert_or_assign(node->name, layer->second);
-  }
+  for (const Node* node : prepared.nodes())
+    if (observer_of(prepared, node)) observers_.insert_or_assign(node->name, prepared.child(node->target));
 }
 
 void CalibratedGraph::decide_scales(Graph& prepared) {

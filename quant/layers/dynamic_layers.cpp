@@ -60,20 +60,25 @@ void DynamicProduct::load_float(const ProductWeights& float_weights) {
   load_state(arrays);
 }
 
-void DynamicProduct::state_changed() {
-  IntegerLayer::state_changed();
+DynamicConstants DynamicProduct::constants() const {
   DynamicConstants constants{.steps = weights_.steps()};
   if (bias_.defined()) constants.bias = bias_.data().to_vector<float>();
   for (const float b : constants.bias) check<ValueError>(std::isfinite(b), type_, ": bias ", b, " is not finite");
-  constants_ = std::move(constants);
+  return constants;
+}
+
+void DynamicProduct::state_changed() {
+  IntegerLayer::state_changed();
+  (void)constants();  // throws for scales and biases that are none
+  loaded_ = true;
 }
 
 std::unique_ptr<nn::InferenceStep> DynamicProduct::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
-  check<ValueError>(!constants_.steps.empty(), type_, ": it has no weights yet");
+  check<ValueError>(loaded_, type_, ": it has no weights yet");
   std::unique_ptr<ProductKernel> sums = kernel(inputs[0]);
   if (!sums) return nullptr;
-  DynamicConstants constants = constants_;
+  DynamicConstants constants = this->constants();
   if (options_.range == DynamicRange::call)
     constants.finest_integer_bias = finest_integer_bias(constants.steps, constants.bias, weights_);
   return dynamic_step(inputs[0], std::move(sums), options_.range, options_.activation_bits, options_.relu,

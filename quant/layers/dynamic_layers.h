@@ -49,11 +49,14 @@ class DynamicProduct : public IntegerLayer {
   Attributes options_attributes() const;
 
  private:
+  // Made of the state when a program is: kept ones could differ from it where memory ends.
+  DynamicConstants constants() const;
+
   const char* type_;
   Options options_;
   IntegerWeights weights_;
-  Tensor bias_;                 // float32 [out], or undefined
-  DynamicConstants constants_;  // steps are empty before load_state()
+  Tensor bias_;  // float32 [out], or undefined
+  bool loaded_ = false;
 };
 
 /// DynamicProduct of x [..., in] and weights [out, in].

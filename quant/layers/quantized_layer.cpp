@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/quant/layers/quantized_layer.h>
@@ -154,14 +155,26 @@ void IntegerProduct::state_changed() {
   for (const int64_t b : bias_.data().to_vector<int32_t>())
     check<ValueError>(std::abs(b) <= limit, type_, ": bias ", b, " is not in [-", limit, ", ", limit,
                       "], sums could leave int32");
-  multiplier_ = weights_.steps();
-  for (float& m : multiplier_) {
-    const double output_scale = quantization_.output ? double{quantization_.output->scale} : 1.0;
-    const double multiplier = double{quantization_.input.scale} * double{m} / output_scale;
-    check<ValueError>(multiplier <= std::numeric_limits<float>::max(), type_,
-                      ": scales of input, weight and output multiply to ", multiplier, ", which float32 cannot hold");
-    m = static_cast<float>(multiplier);
+  const bool before = std::exchange(loaded_, true);
+  try {
+    (void)multiplier();
+  } catch (...) {
+    loaded_ = before;
+    throw;
   }
+}
+
+std::vector<float> IntegerProduct::multiplier() const {
+  check<ValueError>(loaded_, type_, ": it has no weights yet");
+  std::vector<float> multiplier = weights_.steps();
+  for (float& m : multiplier) {
+    const double output_scale = quantization_.output ? double{quantization_.output->scale} : 1.0;
+    const double product = double{quantization_.input.scale} * double{m} / output_scale;
+    check<ValueError>(product <= std::numeric_limits<float>::max(), type_,
+                      ": scales of input, weight and output multiply to ", product, ", which float32 cannot hold");
+    m = static_cast<float>(product);
+  }
+  return multiplier;
 }
 
 Attributes IntegerProduct::quantization_attributes() const {
@@ -183,11 +196,11 @@ IntegerProduct::Quantization IntegerProduct::quantization_from(const Attributes&
 }
 
 Requantization IntegerProduct::requantization(std::span<const int32_t> sums) const {
-  check<ValueError>(!multiplier_.empty(), type_, ": it has no weights yet");
+  std::vector<float> multiplier = this->multiplier();
   auto bias = bias_.data().to_vector<int32_t>();
   bias.resize(sums.size(), 0);  // the first group's
   Requantization r{.bias = kernels::fold_zero_point(sums, bias, quantization_.input.zero_point),
-                   .multiplier = multiplier_,
+                   .multiplier = std::move(multiplier),
                    .relu = quantization_.relu};
   if (!quantization_.output) return r;
   r.zero_point = quantization_.output->zero_point;

@@ -97,7 +97,8 @@ class IntegerProduct : public IntegerLayer {
   const Quantization& quantization() const { return quantization_; }
   const IntegerWeights& weights() const { return weights_; }
   /// What sums are multiplied by on their way out: scale_x * scale_w / 2^shift / scale_y, [groups][out].
-  const std::vector<float>& multiplier() const { return multiplier_; }
+  /// Throws ValueError if there are no weights yet.
+  std::vector<float> multiplier() const;
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   /// Throws FormatError.
   static Quantization quantization_from(const Attributes& attributes);
@@ -124,8 +125,8 @@ class IntegerProduct : public IntegerLayer {
   const char* type_;
   Quantization quantization_;
   IntegerWeights weights_;
-  Tensor bias_;                    // int32 [out]
-  std::vector<float> multiplier_;  // empty before load_state()
+  Tensor bias_;  // int32 [out]
+  bool loaded_ = false;
 };
 
 }  // namespace thimble::quant

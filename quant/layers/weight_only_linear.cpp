@@ -100,6 +100,10 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
 
 void WeightOnlyLinear::state_changed() {
   IntegerLayer::state_changed();
+  {
+    const std::lock_guard lock(matrix_mutex_);
+    matrix_ = nullptr;
+  }
   for (const float scale : scale_.data().to_vector<float>())
     check<ValueError>(std::isfinite(scale) && scale > 0, type(), ": weight scale ", scale,
                       " is not positive and finite");
@@ -114,8 +118,6 @@ void WeightOnlyLinear::state_changed() {
                         " bits are weights; the others must be 0");
   }
   loaded_ = true;
-  const std::lock_guard lock(matrix_mutex_);
-  matrix_ = nullptr;
 }
 
 WeightOnlyLinear::Matrix WeightOnlyLinear::matrix() const {

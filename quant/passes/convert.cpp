@@ -42,6 +42,7 @@ class Converter {
       mark_if_it_picks_integers(graph_, node);  // in files of earlier versions it is not
     remove_observers();
     share_parameters();
+    find_integer_readers();
     for (Node* node : graph_.nodes()) convert_node(node);
     if (integers_.contains(graph_.output())) graph_.set_output(float_of(graph_.output()));
     graph_.eliminate_dead_nodes();
@@ -99,6 +100,20 @@ class Converter {
     if (report_) report(before, node, integer);
   }
 
+  // In reverse, so that what a value's readers do with it is known already.
+  void find_integer_readers() {
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
+      const std::vector<Node*> users = graph_.users(*it);
+      const auto reads = [&](const Node* user) { return reads_integers(user); };
+      const auto wants_nothing_else = [&](const Node* user) {
+        return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
+      };
+      if (std::ranges::any_of(users, reads)) wanted_.insert(*it);
+      if (*it != graph_.output() && std::ranges::all_of(users, wants_nothing_else)) wanted_only_.insert(*it);
+    }
+  }
+
   bool reads_integers(const Node* user) const {
     return ((is_product(graph_, user) || is_add(graph_, user)) && is_marked(user)) ||
            (moves_integers(user) && wanted_as_integer(user));
@@ -110,15 +125,8 @@ class Converter {
   }
 
   // Whether an integer layer reads this value, directly or through ops that pass it on.
-  bool wanted_as_integer(const Node* value) const {
-    return std::ranges::any_of(graph_.users(value), [&](const Node* user) { return reads_integers(user); });
-  }
-
-  bool wanted_as_integer_only(const Node* value) const {
-    return value != graph_.output() && std::ranges::all_of(graph_.users(value), [&](const Node* user) {
-             return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
-           });
-  }
+  bool wanted_as_integer(const Node* value) const { return wanted_.contains(value); }
+  bool wanted_as_integer_only(const Node* value) const { return wanted_only_.contains(value); }
 
   void convert_product(Node* node) {
     Node* input = integer_of(node->inputs[0]);
@@ -289,6 +297,7 @@ class Converter {
 
   Graph graph_;
   ConversionReport* report_;
+  std::unordered_set<const Node*> wanted_, wanted_only_;
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
   std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
   std::unordered_map<const Node*, Node*> quantized_, dequantized_;

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/memory.h>
+#include <thimble/core/platform/machine_memory.h>
 
 namespace thimble {
 namespace {
@@ -73,6 +74,55 @@ TEST(Memory, SizeClassesWasteAtMostAQuarter) {
     EXPECT_LE(cached_bytes(), bytes + bytes / 4 + 1);
   }
   empty_cache();
+}
+
+// Another limit while it lives.
+class CacheLimit {
+ public:
+  explicit CacheLimit(size_t bytes) { set_cache_limit(bytes); }
+  ~CacheLimit() { set_cache_limit(before_); }
+
+ private:
+  size_t before_ = cache_limit();
+};
+
+TEST(Memory, KeepsNoMoreThanTheLimit) {
+  const CacheLimit limit(1 << 20);
+  for (size_t bytes = 1000; bytes < (2 << 20); bytes += bytes / 3) {
+    std::vector<std::shared_ptr<void>> blocks;
+    for (int i = 0; i < 5; ++i) blocks.push_back(allocate(bytes));
+    blocks.clear();
+    EXPECT_LE(cached_bytes(), cache_limit()) << bytes;
+  }
+}
+
+TEST(Memory, WhatLayUnusedLongestIsGivenBackFirst) {
+  if (!caching()) GTEST_SKIP() << "freed memory is not kept in this build";
+  const CacheLimit limit(100 * 1024);
+  allocate(64 * 1024);
+  allocate(16 * 1024);
+  for (int step = 0; step < 10; ++step) {
+    allocate(32 * 1024);
+    allocate(16 * 1024);
+  }
+  EXPECT_EQ(cached_bytes(), 48u * 1024);
+}
+
+TEST(Memory, ALowerLimitGivesBackAtOnce) {
+  const CacheLimit limit(1 << 30);
+  allocate(50000);
+  allocate(5000);
+  set_cache_limit(10000);
+  EXPECT_LE(cached_bytes(), 10000u);
+  set_cache_limit(0);
+  EXPECT_EQ(cached_bytes(), 0u);
+  allocate(5000);
+  EXPECT_EQ(cached_bytes(), 0u);
+}
+
+TEST(Memory, TheLimitAtTheStartIsWithinTheMachinesMemory) {
+  EXPECT_GT(cache_limit(), size_t{1} << 20);
+  EXPECT_LE(cache_limit(), machine_memory());
 }
 
 TEST(Memory, ThrowsBadAllocForImpossibleSizes) {

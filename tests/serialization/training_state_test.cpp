@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/forked.h"
 #include "tests/serialization/files.h"
 #include "tests/training_run.h"
 #include <thimble/core/ops/elementwise.h>
@@ -422,6 +423,29 @@ TEST(TrainingStateFolders, AnErrorOfSavingIsReportedOnceAndTheNextSaveGoesWell) 
   states.save(3, run.state());
   states.flush();
   EXPECT_EQ(newest_training_state(folder / "states")->path.filename(), "state-3.safetensors");
+}
+
+TEST(TrainingStateFolders, BelongToTheProcessThatMadeThem) {
+  TempFolder folder;
+  TrainingRun run;
+  {
+    TrainingStateFolder states(folder / "states");
+    states.save(1, run.state());
+    states.flush();
+    auto copy = std::make_unique<TrainingStateFolder>(folder / "others");
+    copy->save(1, run.state());
+    EXPECT_EQ(status_of_child([&] {
+                EXPECT_THROW(states.save(2, run.state()), ValueError);
+                EXPECT_THROW(states.flush(), ValueError);
+                EXPECT_THROW(states.wait(), ValueError);
+                copy.reset();  // ends without a writer to wait for
+                return !testing::Test::HasFailure();
+              }),
+              0);
+    states.save(3, run.state());
+  }
+  EXPECT_EQ(newest_training_state(folder / "states")->path.filename(), "state-3.safetensors");
+  EXPECT_TRUE(newest_training_state(folder / "others"));
 }
 
 TEST(TrainingStateFolders, MustBeFoldersThatCanBeMade) {

@@ -63,11 +63,13 @@ void Optimizer::step() {
     const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
     const auto group = static_cast<size_t>(group_[i]);
-    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), ++steps_[i], group, lrs_[group]};
+    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), steps_[i] + 1, group, lrs_[group]};
     for (NDArray& array : state_[i]) slice.state.push_back(array.data<float>());
     total += slice.n;
     slices.push_back(std::move(slice));
   }
+  // From here on nothing fails: a step is made for all parameters or for none.
+  for (size_t i = 0; i < parameters_.size(); ++i) steps_[i] += parameters_[i].grad().defined();
   // All parameters as one range, so that many small ones cost one parallel loop.
   parallel_for(total, kGrain, [&](int64_t begin, int64_t end) {
     int64_t start = 0;
@@ -104,8 +106,8 @@ void Optimizer::check_groups(const std::map<std::string, NDArray>& given) const 
                     "groups");
 }
 
-void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
-  const std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
+std::function<void()> Optimizer::prepare_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+  std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
   NamedArrays mine = state();
   check<ValueError>(given.size() == mine.size() && arrays.size() == mine.size(), "optimizer: state of ", arrays.size(),
                     " arrays, expected ", mine.size());
@@ -120,13 +122,21 @@ void Optimizer::load_state(const std::vector<std::pair<std::string, NDArray>>& a
     const auto step = it->second.item<int64_t>();
     check<ValueError>(step >= 0 && step < kMostSteps, "optimizer: state '", name, "' is ", step, ", not in [0, 2^53)");
   }
-  if (lrs_.size() > 1) check_groups(given);
-  for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the rest
-  if (lrs_.size() > 1) {
-    lrs_ = given.at("lr").to_vector<double>();
-    initial_lrs_ = given.at("initial_lr").to_vector<double>();
-  }
-  for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = given.at(str(i, ".step")).item<int64_t>();
+  const bool has_groups = lrs_.size() > 1;
+  if (has_groups) check_groups(given);
+  std::vector<int64_t> steps;
+  for (size_t i = 0; i < steps_.size(); ++i) steps.push_back(given.at(str(i, ".step")).item<int64_t>());
+  std::vector<double> lrs = has_groups ? given.at("lr").to_vector<double>() : lrs_;
+  std::vector<double> initial_lrs = has_groups ? given.at("initial_lr").to_vector<double>() : initial_lrs_;
+  for (auto& [name, array] : given) array = array.contiguous();
+  return [this, has_groups, mine = std::move(mine), given = std::move(given), steps = std::move(steps),
+          lrs = std::move(lrs), initial_lrs = std::move(initial_lrs)]() mutable {
+    for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the rest
+    steps_ = std::move(steps);
+    if (!has_groups) return;  // the one rate is its owner's
+    lrs_ = std::move(lrs);
+    initial_lrs_ = std::move(initial_lrs);
+  };
 }
 
 SGD::SGD(const std::vector<ParamGroup<SGDOptions>>& groups) {
@@ -208,13 +218,15 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   check<ValueError>(std::isfinite(norm), "clip_grad_norm: the gradients' norm is ", norm);
   if (norm <= max_norm) return norm;
   const auto scale = static_cast<float>(max_norm / norm);
-  for (Tensor p : parameters) {
+  std::vector<std::pair<Tensor, Tensor>> clipped;  // all of them before any is changed
+  for (const Tensor& p : parameters) {
     if (!p.grad().defined()) continue;
     NDArray scaled = p.grad().data().clone();
     float* g = scaled.data<float>();
     for (int64_t i = 0; i < scaled.numel(); ++i) g[i] *= scale;
-    p.set_grad(scaled);
+    clipped.emplace_back(p, scaled);
   }
+  for (auto& [p, scaled] : clipped) p.set_grad(scaled);
   return norm;
 }
 

@@ -58,7 +58,10 @@ class Optimizer {
   /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own, steps not in
   /// [0, 2^53), rates that are none or other groups, ShapeError or DTypeError for an array that does not fit; nothing
   /// is changed then.
-  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
+  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) { prepare_state(arrays)(); }
+  /// Throws what load_state() would; what it returns does the rest and cannot fail, so that other things can be loaded
+  /// together with this or not at all.
+  std::function<void()> prepare_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
 
  protected:
   Optimizer() = default;

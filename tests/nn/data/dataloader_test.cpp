@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/forked.h"
 #include <thimble/core/memory.h>
 #include <thimble/nn/data/dataloader.h>
 
@@ -205,6 +206,31 @@ TEST(DataLoader, KeepsToTheCachedMemory) {
   const size_t before = cached_bytes();
   run(loader);
   EXPECT_EQ(cached_bytes(), before);
+}
+
+TEST(DataLoader, AForkedChildGoesOnFromTheBatchThatWasTakenLast) {
+  const Counting data(40);
+  for (int64_t taken : {1, 3, 9}) {
+    DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = 3});
+    DataLoader other(data, {.batch_size = 4, .shuffle = true});
+    const Batches expected = run(other);
+    auto it = loader.begin();
+    for (int64_t i = 1; i < taken; ++i) ++it;
+    const int status = status_of_child([&] {
+      Batches seen;
+      for (; it != loader.end(); ++it) seen.push_back(it->labels.data().to_vector<int64_t>());
+      return seen == Batches(expected.begin() + taken - 1, expected.end());
+    });
+    EXPECT_EQ(status, 0) << "after " << taken;
+    EXPECT_EQ(status_of_child([&] {
+                const auto gone = std::move(it);
+                return true;
+              }),
+              0)
+        << "one that does not want the rest";
+    for (; it != loader.end(); ++it) ++taken;
+    EXPECT_EQ(taken, 11) << "the parent goes on";
+  }
 }
 
 TEST(DataLoader, RejectsBadOptions) {

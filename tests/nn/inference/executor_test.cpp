@@ -159,6 +159,34 @@ TEST(Executor, ManyThreadsGetTheSameAnswers) {
   EXPECT_EQ(different, 0);
 }
 
+TEST(Executor, InputsThatNoNodeUsesDoNotMatter) {
+  manual_seed(1);
+  Graph graph;
+  Node* x = graph.add_input("x");
+  graph.add_input("unused");
+  graph.set_output(graph.add_layer("fc", std::make_shared<Linear>(3, 2), {x}));
+  graph.eval();
+  const NoGrad guard;
+  const Tensor rows = random({1000, 3});
+  const std::vector<float> expected = graph.layer(graph.output())(rows).data().to_vector<float>();
+  for (const Shape& shape : {Shape{0, 5}, Shape{}, Shape{3}, Shape{0}, Shape{0, 2, 2, 2}, Shape{1000, 0}, Shape{1000}})
+    EXPECT_EQ(graph(rows, Tensor(NDArray::zeros(shape))).data().to_vector<float>(), expected) << shape;
+  graph.set_output(x);
+  graph.eliminate_dead_nodes();
+  for (const Shape& shape : {Shape{0, 5}, Shape{}, Shape{1000}})
+    EXPECT_EQ(graph(Tensor(NDArray::ones(shape)), rows).shape(), shape);
+}
+
+TEST(Executor, AConstantAnswerIsNotDividedWithTheBatch) {
+  Graph graph;
+  graph.add_input("x");
+  graph.set_output(graph.add_tensor("constant", Tensor(NDArray::from_vector<float>({1, 2, 3}))));
+  graph.eval();
+  const NoGrad guard;
+  for (int64_t batch : {1, 1000})
+    EXPECT_EQ(graph(random({batch, 3})).data().to_vector<float>(), (std::vector<float>{1, 2, 3})) << batch;
+}
+
 TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {
   Sequential model(Conv2d(1, 2, 3), ConvBNReLU(2, 2, 3));
   Graph graph = trace(model.eval(), random({1, 1, 8, 8}));

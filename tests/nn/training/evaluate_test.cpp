@@ -51,12 +51,12 @@ TEST(Evaluate, RejectsWhatIsNotAClassifier) {
 
 TEST(Evaluate, RestoresTheModeOfEachPart) {
   nn::Sequential model(nn::Linear(4, 4), nn::Linear(4, 4));
-  const auto frozen = model.children()[0].second;
+  const auto frozen = model.children().front().second;
   frozen->eval();
   evaluate(model, Toy(4));
   EXPECT_TRUE(model.training());
   EXPECT_FALSE(frozen->training());
-  EXPECT_TRUE(model.children()[1].second->training());
+  EXPECT_TRUE(model.children().back().second->training());
 }
 
 }  // namespace

@@ -1,0 +1,14 @@
+// How the bytes of a file become arrays.
+#pragma once
+
+namespace thimble {
+
+struct LoadOptions {
+  /// Arrays borrow the mapped file's memory, so that loading reads next to nothing and several processes share it. Who
+  /// writes into the file changes them, and who shortens it ends the program when they are touched (SIGBUS); replacing
+  /// it by another of its name, as Thimble does, is safe. false: all is read into memory first, and whatever happens to
+  /// the file afterwards, the arrays stay as they are.
+  bool mapped = true;
+};
+
+}  // namespace thimble

@@ -1,0 +1,85 @@
+// Graphs of a hundred thousand nodes: what searched all of them for each of them, or went as deep as they are many,
+// would not come to an end.
+#include <gtest/gtest.h>
+
+#include <thimble/nn/graph/graph.h>
+#include <thimble/nn/layers/linear.h>
+
+namespace thimble::nn {
+namespace {
+
+constexpr int kOps = 100000;
+
+TEST(LongGraphs, AreEditedNodeByNode) {
+  Graph graph;
+  Node* const input = graph.add_input("x");
+  std::vector<Node*> nodes{input};
+  for (int i = 0; i < kOps; ++i) nodes.push_back(graph.add_op("relu", "relu", {}, {nodes.back()}));
+  graph.set_output(nodes.back());
+  for (size_t i = 0; i + 1 < nodes.size(); ++i) {
+    ASSERT_EQ(graph.users(nodes[i]), std::vector<Node*>{nodes[i + 1]});
+    ASSERT_EQ(graph.num_users(nodes[i]), 1u);
+  }
+  for (size_t i = 1; i < nodes.size(); i += 2) {  // a node behind each second one
+    Node* added = graph.add_op("", "tanh", {}, {nodes[i]}, nodes[i]);
+    graph.replace_uses(nodes[i], added);
+    ASSERT_EQ(graph.users(nodes[i]), std::vector<Node*>{added});
+  }
+  graph.verify();
+  for (size_t i = 2; i < nodes.size(); i += 2) {
+    graph.replace_uses(nodes[i], nodes[i]->inputs[0]);
+    graph.erase(nodes[i]);
+  }
+  graph.verify();
+  EXPECT_EQ(graph.nodes().size(), 1u + kOps);
+  graph.set_output(input);
+  EXPECT_EQ(graph.eliminate_dead_nodes(), kOps);
+}
+
+TEST(LongGraphs, NodesGoBetweenOthersManyTimesAtOnePlace) {
+  Graph graph;
+  Node* const input = graph.add_input("x");
+  graph.set_output(graph.add_op("last", "relu", {}, {input}));
+  std::vector<Node*> users{graph.output()};
+  for (int i = 0; i < 1000; ++i) users.insert(users.begin(), graph.add_op("op", "relu", {}, {input}, input));
+  EXPECT_EQ(graph.users(input), users);
+  graph.verify();
+}
+
+TEST(LongGraphs, OneValueHasManyUsers) {
+  Graph graph;
+  Node* const input = graph.add_input("x");
+  std::vector<Node*> users;
+  for (int i = 0; i < kOps; ++i) users.push_back(graph.add_op("square", "mul", {}, {input, input}));
+  EXPECT_EQ(graph.users(input), users);
+  for (size_t i = 1; i < users.size(); ++i) graph.set_input(users[i], i % 2, users[0]);
+  EXPECT_EQ(graph.num_users(users[0]), users.size() - 1);
+  EXPECT_EQ(graph.num_users(input), users.size());
+  for (size_t i = 1; i < users.size(); ++i) graph.set_input(users[i], 1 - i % 2, users[0]);
+  EXPECT_EQ(graph.users(input), std::vector<Node*>{users[0]});
+  for (size_t i = 1; i < users.size(); ++i) graph.erase(users[i]);
+  EXPECT_EQ(graph.num_users(users[0]), 0u);
+}
+
+TEST(LongGraphs, LayersAreReplacedAndErased) {
+  constexpr int kLayers = 20000;
+  const auto layer = [] { return std::make_shared<Linear>(Tensor(NDArray::ones({1, 1})), Tensor()); };
+  Graph graph;
+  Node* last = graph.add_input("x");
+  for (int i = 0; i < kLayers; ++i) last = graph.add_layer("fc", layer(), {last});
+  graph.set_output(last);
+  const std::vector<Node*> nodes = graph.nodes();
+  for (size_t i = 1; i < nodes.size(); ++i) {
+    ASSERT_EQ(graph.calls_of_layer(nodes[i]), 1);
+    graph.replace_layer(nodes[i], layer());
+  }
+  for (size_t i = 1; i + 1 < nodes.size(); ++i) {
+    graph.replace_uses(nodes[i], nodes[0]);
+    graph.erase(nodes[i]);
+  }
+  EXPECT_EQ(graph.children().size(), 1u);
+  graph.verify();
+}
+
+}  // namespace
+}  // namespace thimble::nn

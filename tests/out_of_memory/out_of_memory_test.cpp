@@ -1,0 +1,223 @@
+// Whatever allocation fails, the library says so by an exception, and what there was before is there afterwards.
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/out_of_memory/failing_allocator.h"
+#include "tests/training_run.h"
+#include <thimble/thimble.h>
+
+namespace thimble {
+namespace {
+
+using Arrays = std::vector<std::vector<float>>;
+
+// Calls operation() with its first allocation failing, its second and so on, alone and together with all later ones,
+// until none of its allocations is left. Each call ends well or in std::bad_alloc, or an IOError that says it in words;
+// then intact() looks at what there is. `settle` brings back what an operation may leave, such as gradients: after it
+// as much memory must be in use as before.
+void for_each_failure(
+    const std::function<void()>& operation, const std::function<void()>& intact,
+    const std::function<void()>& settle = [] {}) {
+  settle();
+  operation();  // so that what is made once is there
+  for (const Failing failing : {Failing::one, Failing::from_here}) {
+    bool failed = true;
+    for (int64_t n = 1; failed; ++n) {
+      settle();
+      const int64_t before = live_allocations();
+      bool thrown = false;
+      {
+        const FailingAllocator allocator(n, failing);
+        try {
+          operation();
+        } catch (const std::bad_alloc&) {
+          thrown = true;
+        } catch (const IOError& e) {
+          thrown = std::string_view(e.what()).ends_with("there is not enough memory");
+          if (!thrown) throw;
+        }
+        failed = allocator.has_failed();
+      }
+      if (failed) intact();
+      settle();
+      ASSERT_EQ(live_allocations(), before) << "after allocation " << n << (thrown ? " failed" : "");
+      if (testing::Test::HasFailure()) FAIL() << "at allocation " << n << (thrown ? ", which threw" : "");
+    }
+  }
+}
+
+Arrays arrays_of(const nn::NamedTensors& tensors) {
+  Arrays arrays;
+  for (const auto& [name, tensor] : tensors) arrays.push_back(tensor.data().to_vector<float>());
+  return arrays;
+}
+
+Arrays arrays_of(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+  Arrays all;
+  for (const auto& [name, array] : arrays) all.push_back(array.to_vector<float>());
+  return all;
+}
+
+struct Net : nn::Module {
+  nn::Submodule<nn::Conv2d> conv{this, "conv", 1, 4, 3, {.padding = 1}};
+  nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 4};
+  nn::Submodule<nn::Dropout> dropout{this, "dropout", 0.25};
+  nn::Submodule<nn::Linear> fc{this, "fc", 4 * 2 * 2, 3};
+  Tensor forward(const Tensor& x) override {
+    const Tensor h = relu(bn(conv(x)));
+    return fc(dropout(flatten(max_pool2d(h + h, 2), 1)));
+  }
+};
+
+class OutOfMemory : public testing::Test {
+ protected:
+  OutOfMemory() {
+    set_cache_limit(0);  // every array is allocated
+    set_num_threads(2);
+    manual_seed(1);
+  }
+
+  nn::Graph traced() const {
+    manual_seed(1);
+    Net net;
+    return nn::trace(net.eval(), x);
+  }
+
+  nn::Graph integers() const {
+    return quant::quantize_model(traced(), [&](nn::Graph& prepared) { prepared(x); });
+  }
+
+  std::vector<float> answer(nn::Graph& graph) const {
+    const NoGrad guard;
+    return graph(x).data().to_vector<float>();
+  }
+
+  Tensor x{randn({4, 1, 4, 4}, default_generator())};
+  Tensor labels{NDArray::from_vector(std::vector<int64_t>{0, 1, 2, 0})};
+};
+
+TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
+  for (const bool qat : {false, true}) {
+    std::shared_ptr<nn::Module> net;
+    if (qat)
+      net = std::make_shared<nn::Graph>(quant::prepare_qat(traced(), quant::QConfigMapping::static_int8()));
+    else
+      net = std::make_shared<Net>();
+    net->train();
+    optim::AdamW optimizer(net->parameters());
+    const auto step = [&] {
+      const Tensor loss = cross_entropy((*net)(x), labels);
+      optimizer.zero_grad();
+      loss.backward();
+      optimizer.step();
+    };
+    step();
+    Arrays parameters = arrays_of(net->named_parameters()), moments = arrays_of(optimizer.state());
+    bool done = false;
+    for_each_failure(
+        [&] {
+          done = false;
+          step();
+          done = true;
+          parameters.clear();
+        },
+        [&] {
+          if (done) return;
+          ASSERT_EQ(arrays_of(net->named_parameters()), parameters);
+          ASSERT_EQ(arrays_of(optimizer.state()), moments);
+        },
+        [&] {
+          optimizer.zero_grad();
+          if (!parameters.empty()) return;
+          parameters = arrays_of(net->named_parameters());
+          moments = arrays_of(optimizer.state());
+        });
+  }
+}
+
+TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
+  for (const bool quantized : {false, true}) {
+    nn::Graph original = quantized ? integers() : traced();
+    const std::vector<float> expected = answer(original);
+    nn::Graph graph;
+    for_each_failure([&] { graph(x); }, [&] { ASSERT_EQ(answer(graph), expected); }, [&] { graph = original.clone(); });
+  }
+}
+
+TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {
+  TrainingRun run;
+  run.steps(2);
+  const TrainingState other = run.state();
+  run.steps(2);
+  const TrainingState before = run.state();
+  bool done = false;
+  for_each_failure(
+      [&] {
+        done = false;
+        run.restore(other);
+        done = true;
+      },
+      [&] {
+        const TrainingState& expected = done ? other : before;
+        const TrainingState now = run.state();
+        ASSERT_EQ(arrays_of(now.model), arrays_of(expected.model));
+        ASSERT_EQ(arrays_of(now.optimizer), arrays_of(expected.optimizer));
+      },
+      [&] { run.restore(before); });
+  for_each_failure([&] { run.state(); }, [] {});
+}
+
+class Numbers : public data::Dataset {
+ public:
+  int64_t size() const override { return 12; }
+  Shape image_shape() const override { return {2}; }
+
+ private:
+  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> numbers) const override {
+    std::ranges::fill(images, 0.5f);
+    std::ranges::copy(indices, numbers.begin());
+  }
+};
+
+TEST_F(OutOfMemory, PreparingBatches) {
+  const Numbers data;
+  for (const int prefetch : {0, 2}) {
+    int64_t seen = 0;
+    const auto epoch = [&] {
+      data::DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = prefetch});
+      seen = 0;
+      for (auto& [images, numbers] : loader) seen += numbers.numel();
+    };
+    for_each_failure(epoch, [&] {
+      epoch();
+      ASSERT_EQ(seen, 12);
+    });
+  }
+}
+
+TEST_F(OutOfMemory, StartingThreads) {
+  int64_t sum = 0;
+  const auto loop = [&] {
+    std::vector<int64_t> numbers(100);
+    parallel_for(100, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) numbers[static_cast<size_t>(i)] = i;
+    });
+    sum = 0;
+    for (const int64_t number : numbers) sum += number;
+  };
+  for_each_failure(
+      loop, [&] { ASSERT_EQ(sum, 4950); },
+      [&] {
+        set_num_threads(1);  // ends them
+        set_num_threads(4);
+        sum = 4950;
+      });
+}
+
+}  // namespace
+}  // namespace thimble
