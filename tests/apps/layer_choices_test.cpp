@@ -13,7 +13,8 @@ class LayerChoicesTest : public ProgramTest {
     std::vector<std::string> arguments{"quantize", "m.st", "--data", "data", "--out", "q.st"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     std::vector<std::string> found;
-    for (const json& layer : json_of(arguments)["layers"])
+    const json result = json_of(arguments);
+    for (const json& layer : result["layers"])
       found.push_back(layer["kept_float"] ? "float"
                                           : std::to_string(layer["weight_bits"].get<int>()) + "/" +
                                                 std::to_string(layer["activation_bits"].get<int>()));
@@ -23,8 +24,8 @@ class LayerChoicesTest : public ProgramTest {
   // The names of the layers.
   std::vector<std::string> names() const {
     std::vector<std::string> found;
-    for (const json& layer : json_of({"quantize", "m.st", "--data", "data", "--out", "q.st"})["layers"])
-      found.push_back(layer["name"]);
+    const json result = json_of({"quantize", "m.st", "--data", "data", "--out", "q.st"});
+    for (const json& layer : result["layers"]) found.push_back(layer["name"]);
     return found;
   }
 };

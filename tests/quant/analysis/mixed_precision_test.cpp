@@ -209,8 +209,7 @@ TEST_F(MixedPrecisionTest, MistakesAreRefused) {
   EXPECT_THROW(MixedPrecision(*calibrated, cost, {.weight_bits = {9}}), ValueError);
   EXPECT_THROW(MixedPrecision(*calibrated, cost, {.weight_observers = {"sharp"}}), ValueError);
   EXPECT_THROW(MixedPrecision(*calibrated, [](Graph&) { return std::nan(""); }), ValueError);
-  CalibratedGraph nothing(graph, QConfigMapping(), [](Graph&) {});
-  EXPECT_THROW(MixedPrecision(nothing, cost), ValueError);
+  EXPECT_THROW(CalibratedGraph(graph, QConfigMapping(), [](Graph&) {}), ValueError);
 }
 
 }  // namespace
