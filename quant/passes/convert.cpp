@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include <thimble/quant/layers/quantized_conv.h>
