@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <utility>
@@ -110,6 +111,7 @@ class SGD : public Optimizer {
   explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {})
       : SGD(std::vector<ParamGroup<SGDOptions>>{{std::move(parameters), options}}) {}
   explicit SGD(const std::vector<ParamGroup<SGDOptions>>& groups);
+  SGD(std::initializer_list<ParamGroup<SGDOptions>> groups) : SGD(std::vector(groups)) {}
   template <typename Slip = detail::NotAnOptionOf<SGDOptions>>
   SGD(std::vector<Tensor> parameters, ...) = delete;
 
@@ -132,6 +134,7 @@ class Adam : public Optimizer {
   explicit Adam(std::vector<Tensor> parameters, AdamOptions options = {})
       : Adam(std::vector<ParamGroup<AdamOptions>>{{std::move(parameters), options}}) {}
   explicit Adam(const std::vector<ParamGroup<AdamOptions>>& groups) : Adam(groups, false) {}
+  Adam(std::initializer_list<ParamGroup<AdamOptions>> groups) : Adam(std::vector(groups)) {}
   template <typename Slip = detail::NotAnOptionOf<AdamOptions>>
   Adam(std::vector<Tensor> parameters, ...) = delete;
 
@@ -158,6 +161,7 @@ class AdamW : public Adam {
   explicit AdamW(std::vector<Tensor> parameters, AdamWOptions options = {})
       : AdamW(std::vector<ParamGroup<AdamWOptions>>{{std::move(parameters), options}}) {}
   explicit AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups);
+  AdamW(std::initializer_list<ParamGroup<AdamWOptions>> groups) : AdamW(std::vector(groups)) {}
   template <typename Slip = detail::NotAnOptionOf<AdamWOptions>>
   AdamW(std::vector<Tensor> parameters, ...) = delete;
 };
