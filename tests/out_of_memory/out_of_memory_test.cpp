@@ -140,6 +140,23 @@ TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
   }
 }
 
+TEST_F(OutOfMemory, ScalesAndZeroPointsChangeTogether) {
+  quant::FakeQuantize fake({});
+  const auto parameters_for = [&](const Tensor& values) {
+    fake(values);
+    return arrays_of(fake.state());
+  };
+  const Tensor other = x * 2.0 + 1.0;
+  const Arrays before = parameters_for(x), after = parameters_for(other);
+  ASSERT_NE(before, after);
+  for_each_failure([&] { fake(other); },
+                   [&] {
+                     const Arrays now = arrays_of(fake.state());
+                     ASSERT_TRUE(now == before || now == after);
+                   },
+                   [&] { fake(x); });
+}
+
 TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
   for (const bool quantized : {false, true}) {
     nn::Graph original = quantized ? integers() : traced();
