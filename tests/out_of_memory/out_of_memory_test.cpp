@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/out_of_memory/failing_allocator.h"
+#include "tests/serialization/files.h"
 #include "tests/training_run.h"
 #include <thimble/thimble.h>
 
@@ -187,6 +188,13 @@ TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {
       },
       [&] { run.restore(before); });
   for_each_failure([&] { run.state(); }, [] {});
+}
+
+TEST_F(OutOfMemory, LookingForStatesInAFolder) {
+  const TempFolder folder;
+  write_bytes(folder / "state-1.safetensors", "");
+  write_bytes(folder / "a name that is too long to be kept without memory of its own", "");
+  for_each_failure([&] { EXPECT_TRUE(has_training_states(folder.path())); }, [] {});
 }
 
 class Numbers : public data::Dataset {
