@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kKind = "model";
 // 1.0: the first. 1.1: checksums (and, refused by programs of 1.0, more than 4096 nodes, and NaN in notes). 1.2:
-// what is frozen, and what ranges of dynamic layers are of (programs before it take one for each call; and, refused by
-// them, groups that do not divide a layer's inputs).
+// what is frozen, what a sample of each input is like, and what ranges of dynamic layers are of (programs before it
+// take one for each call; and, refused by them, groups that do not divide a layer's inputs).
 constexpr const char* kVersion = "1.2";
 
 Checkpoint checkpoint_of(const TensorFile& file) {

@@ -202,9 +202,9 @@ json checked_json(const Attributes& attributes) {
 }
 
 json layer_json(const std::string& path, const nn::Module& layer) {
-  json j{{"name", checked_text<ValueError>(path)},
-         {"type", checked_text<ValueError>(layer.type())},
-         {"attributes", checked_json(layer.attributes())}};
+  json j = object({{"name", checked_text<ValueError>(path)},
+                   {"type", checked_text<ValueError>(layer.type())},
+                   {"attributes", checked_json(layer.attributes())}});
   for (const auto& [name, parameter] : layer.named_parameters())
     if (!parameter.requires_grad()) j[kFrozen].push_back(name);
   return j;

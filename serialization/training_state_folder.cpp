@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 #include <system_error>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
@@ -36,14 +39,24 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
-// Their names, without those of folders.
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
+// Their names, without those of folders. A std::filesystem::directory_iterator would end the program where there is no
+// memory for a name.
 std::vector<std::string> files_in(const fs::path& folder) {
-  std::error_code error, unknown;
+  const std::unique_ptr<DIR, CloseFolder> open(::opendir(folder.c_str()));
+  if (!open) detail::throw_io_error("read the folder", folder, errno);
   std::vector<std::string> names;
-  fs::directory_iterator it(folder, error);
-  for (; !error && it != fs::directory_iterator(); it.increment(error))
-    if (!it->is_directory(unknown)) names.push_back(it->path().filename().native());
-  if (error) detail::throw_io_error("read the folder", folder, error.value());
+  errno = 0;
+  while (const dirent* entry = ::readdir(open.get())) {
+    struct stat status {};
+    const bool is_folder = ::fstatat(::dirfd(open.get()), entry->d_name, &status, 0) == 0 && S_ISDIR(status.st_mode);
+    if (!is_folder) names.emplace_back(entry->d_name);
+    errno = 0;  // what readdir() gives at the end is an error only if it says so
+  }
+  if (errno != 0) detail::throw_io_error("read the folder", folder, errno);
   return names;
 }
 

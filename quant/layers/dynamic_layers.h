@@ -15,10 +15,11 @@ namespace thimble::quant {
 
 /// y = x W^T + b, optionally with a ReLU, float32 in and out. x is quantized at each call, unsigned and affine, by the
 /// range of each row or sample of its own, or of all; the products are integers, as IntegerProduct's, and the bias is
-/// added in float32. A NaN or infinity makes NaN of all that shares its range. With DynamicRange::call, as in
-/// torch.ao.nn.quantized.dynamic, what a sample gives depends on the others of its batch. Bit-identical on every
-/// instruction set and thread count and, with DynamicRange::row, batch split. The state holds `weight` and
-/// `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
+/// added in float32; with DynamicRange::call it is rounded to a multiple of the sums' unit unless a channel's weights
+/// are 0 or its bias would leave int32. A NaN or infinity makes NaN of all that shares its range. With
+/// DynamicRange::call, as in torch.ao.nn.quantized.dynamic, what a sample gives depends on the others of its batch.
+/// Bit-identical on every instruction set and thread count and, with DynamicRange::row, batch split. The state holds
+/// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
 class DynamicProduct : public IntegerLayer {
  public:
   struct Options {

@@ -107,9 +107,12 @@ void FakeQuantize::set_qparams(const QParams& p) {
   const auto count = static_cast<int64_t>(p.scale.size());
   check<ShapeError>(count == options_.channels, "FakeQuantize: got values of ", count, " channels, expected ",
                     options_.channels);
-  scale_.set_data(NDArray::from_vector(p.scale));
-  zero_point_.set_data(NDArray::from_vector(p.zero_point));
-  initialized_.set_data(NDArray::full({}, 1, DType::uint8));
+  // All of them before any is changed: a scale with another's zero point would be wrong.
+  const NDArray scale = NDArray::from_vector(p.scale), zero_point = NDArray::from_vector(p.zero_point);
+  const NDArray initialized = NDArray::full({}, 1, DType::uint8);
+  scale_.set_data(scale);
+  zero_point_.set_data(zero_point);
+  initialized_.set_data(initialized);
 }
 
 void FakeQuantize::initialize(const NDArray& x) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/out_of_memory/failing_allocator.h"
+#include "tests/serialization/files.h"
 #include "tests/training_run.h"
 #include <thimble/thimble.h>
 
@@ -140,6 +141,23 @@ TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
   }
 }
 
+TEST_F(OutOfMemory, ScalesAndZeroPointsChangeTogether) {
+  quant::FakeQuantize fake({});
+  const auto parameters_for = [&](const Tensor& values) {
+    fake(values);
+    return arrays_of(fake.state());
+  };
+  const Tensor other = x * 2.0 + 1.0;
+  const Arrays before = parameters_for(x), after = parameters_for(other);
+  ASSERT_NE(before, after);
+  for_each_failure([&] { fake(other); },
+                   [&] {
+                     const Arrays now = arrays_of(fake.state());
+                     ASSERT_TRUE(now == before || now == after);
+                   },
+                   [&] { fake(x); });
+}
+
 TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
   for (const bool quantized : {false, true}) {
     nn::Graph original = quantized ? integers() : traced();
@@ -170,6 +188,13 @@ TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {
       },
       [&] { run.restore(before); });
   for_each_failure([&] { run.state(); }, [] {});
+}
+
+TEST_F(OutOfMemory, LookingForStatesInAFolder) {
+  const TempFolder folder;
+  write_bytes(folder / "state-1.safetensors", "");
+  write_bytes(folder / "a name that is too long to be kept without memory of its own", "");
+  for_each_failure([&] { EXPECT_TRUE(has_training_states(folder.path())); }, [] {});
 }
 
 class Numbers : public data::Dataset {
