@@ -140,6 +140,24 @@ TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
   }
 }
 
+TEST_F(OutOfMemory, AStepThatIsNotMadeLeavesVersionsAlone) {
+  const Tensor w(NDArray::ones({2}), true);
+  optim::SGD sgd({w}, {.momentum = 0.9});
+  uint64_t version = 0;
+  bool done = false;
+  for_each_failure(
+      [&] {
+        done = false;
+        sgd.step();
+        done = true;
+      },
+      [&] { ASSERT_EQ(w.version() == version, !done); },
+      [&] {
+        w.set_grad(NDArray::ones({2}));
+        version = w.version();
+      });
+}
+
 TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
   for (const bool quantized : {false, true}) {
     nn::Graph original = quantized ? integers() : traced();
