@@ -173,6 +173,9 @@ Cache& cache() {
   return *cache;
 }
 
+// When the library is loaded: a child that is forked while another thread makes the cache would wait for that thread.
+[[maybe_unused]] const Cache& made_at_load = cache();
+
 }  // namespace
 
 std::shared_ptr<void> allocate(size_t bytes) {

@@ -63,10 +63,7 @@ class Pool {
       std::lock_guard lock(mutex_);
       wake_.notify_all();
     }
-    const int forks = detail::forks_so_far();
     run_piece(0);
-    check<Error>(forks == detail::forks_so_far(), "parallel_for: the process was forked inside it; the child has no ",
-                 "threads for the other pieces: let it leave by exit() or exec");
     // A worker that is awake has its piece by now. To look whether it does would fetch what it is about to write.
     for (int spins = 0; spins < kSpinsForAwake && unfinished_.load(std::memory_order_acquire) > 0; ++spins) pause();
     if (unfinished_.load(std::memory_order_acquire) > 0)
@@ -159,12 +156,19 @@ class Pool {
 
   void run_piece(int piece) {
     if (piece >= job_.pieces) return;
+    const int forks = detail::forks_so_far();
+    std::exception_ptr error;
     try {
       job_.run(piece);
     } catch (...) {
-      std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
+      error = std::current_exception();
     }
+    // Nothing else of the loop is in a child: this ends it, on a worker's thread with the process.
+    check<Error>(forks == detail::forks_so_far(), "parallel_for: the process was forked inside it; the child has no ",
+                 "threads for the other pieces: let it leave by exit() or exec");
+    if (!error) return;
+    std::lock_guard lock(mutex_);
+    if (!error_) error_ = error;
   }
 
   // What the caller writes and workers wait for, in one cache line; what workers write, in others.

@@ -12,7 +12,8 @@ namespace thimble {
 int num_threads();
 
 /// Throws ValueError unless 1 <= n <= 1024, or when called from inside parallel_for. A forked child has none of its
-/// parent's threads and starts its own, unless it was forked inside parallel_for, whose loop then throws Error there.
+/// parent's threads and starts its own. If it was forked inside parallel_for and goes on, the loop throws Error there,
+/// or ends the child if another thread than the caller's forked.
 void set_num_threads(int n);
 
 namespace detail {

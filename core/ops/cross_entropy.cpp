@@ -35,18 +35,20 @@ Target checked_target(const NDArray& x, const NDArray& target, int64_t ignore_in
   const DType dtype = target.dtype();
   check<DTypeError>(dtype == DType::int64 || dtype == DType::int32 || dtype == DType::uint8, op,
                     ": target must be int64, int32 or uint8, got ", dtype);
-  Target checked{target.to(DType::int64).contiguous()};
-  const int64_t* given = std::as_const(checked.classes).data<int64_t>();
+  // A copy: the caller's may be changed before the gradient is asked for.
+  Target checked{NDArray(target.shape(), DType::int64)};
+  checked.classes.copy_from(target);
+  int64_t* classes = checked.classes.data<int64_t>();
   for (int64_t i = 0; i < target.numel(); ++i) {
-    const int64_t c = given[i];
-    checked.count += c != ignore_index;
-    check<ValueError>((c >= 0 && c < x.shape(1)) || c == ignore_index, op, ": target ", i, " is class ", c,
-                      ", but there are ", x.shape(1), " classes");
+    const int64_t c = classes[i];
+    const bool is_ignored = c == ignore_index;
+    check<ValueError>((c >= 0 && c < x.shape(1)) || is_ignored, op, ": target ", i, " is class ", c, ", but there are ",
+                      x.shape(1), " classes");
+    if (is_ignored)
+      classes[i] = kIgnored;
+    else
+      ++checked.count;
   }
-  if (!checked.ignores()) return checked;
-  NDArray marked = checked.classes.clone();  // the target itself is its owner's
-  std::replace(marked.data<int64_t>(), marked.data<int64_t>() + marked.numel(), ignore_index, kIgnored);
-  checked.classes = marked;
   return checked;
 }
 

@@ -160,6 +160,21 @@ TEST(ChangedValues, OfTheSecondDerivativeToo) {
   EXPECT_THROW(first.backward(), ValueError);
 }
 
+TEST(ChangedValues, OfATargetDoNotReachTheGradient) {
+  const Tensor logits = leaf({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
+  for (const bool create_graph : {false, true})
+    for (const Tensor& loss : {cross_entropy(logits, classes), nll_loss(logits, classes)}) {
+      const auto gradient = [&] {
+        return grad(loss, {logits}, {}, {.retain_graph = true, .create_graph = create_graph})[0].data();
+      };
+      const auto expected = gradient().to_vector<float>();
+      const NDArray before = classes.data().clone();
+      classes.mutable_data().fill(2);
+      EXPECT_EQ(gradient().to_vector<float>(), expected);
+      classes.mutable_data().copy_from(before);
+    }
+}
+
 TEST(ChangedValues, DoNotMatterToWhatIsComputedAfterwards) {
   const Tensor w = leaf({3});
   for (int i = 0; i < 3; ++i) {

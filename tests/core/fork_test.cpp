@@ -1,5 +1,7 @@
 #include <atomic>
+#include <csignal>
 #include <cstring>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -87,6 +89,45 @@ TEST_F(Fork, ALoopInWhichAProcessIsForkedIsTheParentsAlone) {
   }
   EXPECT_FALSE(refused);
   EXPECT_EQ(count, 3);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(Fork, AChildOfAWorkerThatGoesOnEnds) {
+  const std::thread::id caller = std::this_thread::get_id();
+  std::atomic<pid_t> child = -1;
+  std::atomic<bool> forking = false;
+  parallel_for(3, 1, [&](int64_t, int64_t) {
+    if (std::this_thread::get_id() == caller) {
+      while (child < 0) std::this_thread::yield();
+    } else if (!forking.exchange(true)) {
+      child = ::fork();
+      if (child == 0) ::alarm(60);  // if it hangs
+    }
+  });
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGABRT);
+}
+
+TEST_F(Fork, ALoopThatFailedInAChildDoesNotFailTheNextOne) {
+  const pid_t parent = ::getpid();
+  pid_t child = -1;
+  try {
+    parallel_for(3, 1, [&](int64_t begin, int64_t) {
+      if (begin > 0) return;
+      child = ::fork();
+      if (child == 0) throw std::runtime_error("of the child");
+    });
+  } catch (const Error&) {
+  }
+  if (::getpid() != parent) {
+    is_forked_child = true;
+    std::exit(adds_up() ? 0 : 1);
+  }
   int status = 0;
   ::waitpid(child, &status, 0);
   EXPECT_TRUE(WIFEXITED(status));

@@ -158,6 +158,24 @@ TEST_F(OutOfMemory, ScalesAndZeroPointsChangeTogether) {
                    [&] { fake(x); });
 }
 
+TEST_F(OutOfMemory, AStepThatIsNotMadeLeavesVersionsAlone) {
+  const Tensor w(NDArray::ones({2}), true);
+  optim::SGD sgd({w}, {.momentum = 0.9});
+  uint64_t version = 0;
+  bool done = false;
+  for_each_failure(
+      [&] {
+        done = false;
+        sgd.step();
+        done = true;
+      },
+      [&] { ASSERT_EQ(w.version() == version, !done); },
+      [&] {
+        w.set_grad(NDArray::ones({2}));
+        version = w.version();
+      });
+}
+
 TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
   for (const bool quantized : {false, true}) {
     nn::Graph original = quantized ? integers() : traced();
@@ -165,6 +183,66 @@ TEST_F(OutOfMemory, TheFirstAnswerOfAGraph) {
     nn::Graph graph;
     for_each_failure([&] { graph(x); }, [&] { ASSERT_EQ(answer(graph), expected); }, [&] { graph = original.clone(); });
   }
+}
+
+TEST_F(OutOfMemory, QuantizingAModel) {
+  set_num_threads(1);  // others keep memory of their own from their first piece on, whenever that is
+  nn::Graph graph = traced();
+  const std::vector<float> expected = answer(graph);
+  for_each_failure([&] { quant::quantize_model(graph, [&](nn::Graph& prepared) { prepared(x); }); },
+                   [&] { ASSERT_EQ(answer(graph), expected); });
+  for_each_failure([&] { quant::quantize_dynamic(graph); }, [&] { ASSERT_EQ(answer(graph), expected); });
+}
+
+TEST_F(OutOfMemory, TracingAModel) {
+  Net net;
+  net.train();
+  for_each_failure([&] { nn::trace(net, x); }, [&] { ASSERT_TRUE(net.fc->training()); });
+}
+
+TEST_F(OutOfMemory, EditsOfAGraphAreMadeOrNot) {
+  const nn::Graph original = traced();
+  nn::Graph graph;
+  std::string before;
+  nn::Node *input = nullptr, *conv = nullptr, *fc = nullptr;
+  const auto settle = [&] {
+    graph = original.clone();
+    graph.add_layer("dead", std::make_shared<nn::Linear>(4, 4), {graph.find("conv")});
+    before = graph.table();
+    input = graph.inputs().front();
+    conv = graph.find("conv");
+    fc = graph.find("fc");
+  };
+  bool done = false;
+  const auto for_each = [&](const std::function<void()>& edit) {
+    settle();
+    for_each_failure(
+        [&] {
+          done = false;
+          edit();
+          done = true;
+        },
+        [&] {
+          graph.verify();
+          if (done) return;
+          ASSERT_EQ(graph.table(), before);
+        },
+        settle);
+  };
+  const auto layer = std::make_shared<nn::Linear>(4, 4);
+  const std::string long_name = "a name that is too long to be kept without memory of its own";
+  for_each([&] { graph.add_op(long_name, "tanh", {{"some", std::string("attribute")}}, {conv, input}, conv); });
+  for_each([&] { graph.add_layer(long_name, layer, {conv}, conv); });
+  for_each([&] { graph.add_call(long_name, "conv", {conv}, conv); });
+  for_each([&] { graph.add_tensor(long_name, labels); });
+  for_each([&] { graph.replace_layer(conv, std::make_shared<nn::Conv2d>(1, 4, 3)); });
+  for_each([&] { graph.replace_by_tensor(fc, labels); });
+  for_each([&] { graph.rename(conv, long_name); });
+  for_each([&] { graph.set_input(graph.find("relu"), 0, conv); });
+  for_each([&] { graph.replace_uses(conv, input); });
+  for_each([&] { graph.set_output(conv); });
+  for_each([&] { graph.erase(graph.find("dead")); });
+  for_each([&] { graph.eliminate_dead_nodes(); });
 }
 
 TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {

@@ -47,7 +47,10 @@ template <typename T>
 T normalize_with_care(const T* x, int64_t n, double eps, T* y) {
   T largest = 0;
   for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(x[i]));
-  const T unit = std::isfinite(largest) && largest > 0 ? std::ldexp(T{1}, -std::ilogb(largest)) : T{1};
+  // Of values near 0 not so large that it, or its square, leaves T: eps outweighs them anyway.
+  constexpr int kMostExponent = std::numeric_limits<T>::max_exponent / 2 - 1;
+  const bool has_unit = std::isfinite(largest) && largest > 0;
+  const T unit = has_unit ? std::ldexp(T{1}, std::min(-std::ilogb(largest), kMostExponent)) : T{1};
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] * unit;
   T center = mean(y, n);
   for (int64_t i = 0; i < n; ++i) y[i] -= center;

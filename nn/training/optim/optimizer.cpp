@@ -63,13 +63,17 @@ void Optimizer::step() {
     const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
     const auto group = static_cast<size_t>(group_[i]);
-    Slice slice{grad.data<float>(), p.mutable_data().data<float>(), {}, p.numel(), steps_[i] + 1, group, lrs_[group]};
+    Slice slice{grad.data<float>(), nullptr, {}, p.numel(), steps_[i] + 1, group, lrs_[group]};
     for (NDArray& array : state_[i]) slice.state.push_back(array.data<float>());
     total += slice.n;
     slices.push_back(std::move(slice));
   }
   // From here on nothing fails: a step is made for all parameters or for none.
-  for (size_t i = 0; i < parameters_.size(); ++i) steps_[i] += parameters_[i].grad().defined();
+  for (size_t i = 0, next = 0; i < parameters_.size(); ++i) {
+    if (!parameters_[i].grad().defined()) continue;
+    ++steps_[i];
+    slices[next++].param = parameters_[i].mutable_data().data<float>();  // graphs take it for changed from now on
+  }
   // All parameters as one range, so that many small ones cost one parallel loop.
   parallel_for(total, kGrain, [&](int64_t begin, int64_t end) {
     int64_t start = 0;

@@ -358,6 +358,18 @@ TEST_F(LargeValues, ThatAreInfiniteGiveNaN) {
   for (float v : layer_norm(x, {4}).data().to_vector<float>()) EXPECT_TRUE(std::isnan(v));
 }
 
+TEST(SmallValues, AreOutweighedByEps) {
+  for (const float value : {1e-30f, 1e-37f, 1e-40f, std::numeric_limits<float>::denorm_min()}) {
+    const Tensor x(NDArray::from_vector<float>({value, 2 * value, 0, value}, {1, 4}), true);
+    for (const Tensor& y : {layer_norm(x, {4}), group_norm(x, 1)}) {
+      for (float v : y.data().to_vector<float>()) EXPECT_NEAR(v, 0, 1e-6) << value;
+      const NDArray dy = NDArray::from_vector<float>({1, -1, 1, -1}, {1, 4});
+      for (float v : grad(y, {x}, Tensor(dy))[0].data().to_vector<float>())
+        EXPECT_NEAR(std::abs(v), 1 / std::sqrt(1e-5f), 1e-2) << value;
+    }
+  }
+}
+
 // One row's values must not decide how another is computed.
 TEST_F(LargeValues, LeaveOtherRowsAlone) {
   NDArray x = NDArray::from_vector<float>({-1e30f, 1e30f, -1, 1, -1e-3f, 1e-3f}, {3, 2});
