@@ -53,12 +53,12 @@ void save_safetensors(const std::filesystem::path& path, const TensorFile& file)
 uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
                           const std::vector<std::pair<std::string, NDArray>>& tensors);
 
-/// Maps the file, unless it is to be read: the arrays borrow its memory, which is read from disk when touched, and may be written to without
-/// changing the file (see MappedFile). Only tensors that a foreign file does not align for their dtype are copied, and
-/// those of BOOL with other bytes than 0 and 1, which are true. Tensors of dtypes that Thimble lacks are read as bytes,
-/// see TensorFile::foreign. Checksums are not looked at, for that would read all. Throws IOError, or FormatError that
-/// names the file, the tensor and what was expected, for a file that is damaged or has a dtype that the format lacks;
-/// never anything that is not an Error.
+/// Maps the file, unless it is to be read: the arrays borrow its memory, which is read from disk when touched, and may
+/// be written to without changing the file (see MappedFile). Only tensors that a foreign file does not align for their
+/// dtype are copied, and those of BOOL with other bytes than 0 and 1, which are true. Tensors of dtypes that Thimble
+/// lacks are read as bytes, see TensorFile::foreign. Checksums are not looked at, for that would read all. Throws
+/// IOError, or FormatError that names the file, the tensor and what was expected, for a file that is damaged or has a
+/// dtype that the format lacks; never anything that is not an Error.
 TensorFile load_safetensors(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// Reads the whole file and compares header and tensors with their checksums: true if all are right, false if the file
