@@ -297,6 +297,15 @@ TEST_F(NotesTest, IncompleteOnesAreRefusedWhereAccuracyIsAskedFor) {
   json_of({"bench", "n.st", "--runs", "1"});
 }
 
+TEST_F(NotesTest, FrozenParametersAloneLeaveNothingToTrain) {
+  const Checkpoint trained = load_checkpoint(folder / "m.st");
+  for (const Tensor& parameter : trained.graph.parameters()) parameter.set_requires_grad(false);
+  save_model(trained.graph, folder / "n.st", trained.notes);
+  const std::vector<std::string> qat{"quantize", "n.st", "--method", "qat", "--data", "data", "--out", "q.st"};
+  expect_failure(qat, 1, "frozen parameters alone");
+  json_of({"quantize", "n.st", "--data", "data", "--out", "q.st"});
+}
+
 TEST_F(NotesTest, ADatasetMayBeNamedWhereTheyNameNone) {
   Attributes notes;
   for (const auto& [key, value] : minimal())
