@@ -108,6 +108,7 @@ TEST_F(AnyModelTest, RunSaysWhatDoesNotFit) {
   expect_refused({"net.st"}, "net.st");
   expect_refused({"x.npy", "x.npy"}, "has two files");
   expect_refused({"input="}, "''");
+  expect_refused({"image=x.npy"}, "one of the inputs of 'net.st': 'input'");
   EXPECT_FALSE(std::filesystem::exists(folder / "out"));
   // An answer never takes an input's place.
   const std::string output = graph.output()->name + ".npy";
