@@ -101,7 +101,7 @@ void add_compare(CLI::App& app) {
       "Examples:\n"
       "  thimble compare mlp.safetensors mlp.int8.safetensors");
   o->common.add_to(*command);
-  command->add_option("models", o->models, "Checkpoints")->required()->type_name("MODEL...");
+  command->add_option("models", o->models, "Checkpoints")->required()->type_name("MODEL");
   o->data.add_to(*command);
   o->shapes.add_to(*command);
   command->add_option("--runs", o->runs, "Timed runs; a standard deviation needs two")

@@ -1,6 +1,7 @@
 #include "apps/input_arrays.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/sample.h>
@@ -27,7 +28,9 @@ InputFile parse(const LoadedModel& model, const std::string& text) {
   const auto inputs = model.graph.inputs();
   for (const nn::Node* input : inputs)
     if (text.starts_with(input->name + '=')) return {input, text.substr(input->name.size() + 1)};
-  check<ValueError>(inputs.size() == 1 && !text.empty(), "--input ", detail::quote(text),
+  std::error_code error;
+  const bool is_file = !text.empty() && (text.find('=') == std::string::npos || std::filesystem::exists(text, error));
+  check<ValueError>(inputs.size() == 1 && is_file, "--input ", detail::quote(text),
                     " is not of the form NAME=FILE.npy with one of the inputs of ", detail::quote_path(model.path),
                     ": ", names_of(inputs));
   return {inputs[0], text};

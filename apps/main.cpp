@@ -52,12 +52,15 @@ void add_subcommands(CLI::App& app, std::string_view first) {
   for (const Subcommand& subcommand : kSubcommands) subcommand.add(app);
 }
 
-// The arguments; "help train" is "train --help".
+// The arguments; "help train" is "train --help". Of "help trian" only "trian" stays, which is then said to be no
+// subcommand.
 std::vector<std::string> words_of(int argc, char** argv) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty() || words.front() != "help") return words;
   words.erase(words.begin());
-  words.insert(words.begin() + (words.empty() ? 0 : 1), "--help");
+  const std::string_view topic = words.empty() ? "help" : words.front();
+  if (topic == "help" || std::ranges::count(kSubcommands, topic, &Subcommand::name) > 0)
+    words.insert(words.begin() + (words.empty() ? 0 : 1), "--help");
   return words;
 }
 

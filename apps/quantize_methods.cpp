@@ -85,6 +85,10 @@ double agreement_of(nn::Graph& a, nn::Graph& b, const data::Dataset& images) {
 
 QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
                                const QuantizeOptions& o, std::ostream& out) {
+  // Learned scales, too, stay as they are in the last part.
+  check<ValueError>(std::ranges::any_of(loaded.graph.parameters(), &Tensor::requires_grad),
+                    detail::quote_path(loaded.path),
+                    " has frozen parameters alone, which --method qat leaves as they are; take --method static");
   nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping_for(o), {.learned_step_size = o.lsq});
   optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
   data::DataLoader loader(train, {.batch_size = o.batch_size,

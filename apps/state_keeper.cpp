@@ -181,8 +181,7 @@ void StateKeeper::after_step(int64_t step, const TrainingProgress& progress) {
 // Whoever has sent the signal shall see by the status that it was obeyed, saved or not.
 void StateKeeper::stop(int signal, int64_t step, const TrainingProgress& progress) {
   const std::string stopped = str("stopped by ", Interruption::name(signal), " after ", progress.described());
-  if (!folder_)
-    throw Interrupted(signal, stopped + "; nothing was saved: with --save-state DIR a run can be gone on with");
+  if (!folder_) throw Interrupted(signal, stopped + "; nothing was saved; a run with --save-state DIR can be resumed");
   // The first may be the problem of an earlier state, with this one written nevertheless.
   const std::string before = problem_of([&] { save(step, progress); });
   if (!before.empty()) warn(before);

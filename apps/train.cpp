@@ -135,8 +135,10 @@ void add_train(CLI::App& app) {
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
-  command->add_option("--data", o->data,
-                      "Folder of the dataset's files [data/mnist, or where Debian's package puts Fashion-MNIST]");
+  command
+      ->add_option("--data", o->data,
+                   "Folder of the dataset's files [data/mnist, or where Debian's package puts Fashion-MNIST]")
+      ->type_name("DIR");
   command->add_option("--model", o->model.name, "Model")->capture_default_str()->check(CLI::IsMember(model_names()));
   command->add_option("--hidden", o->model.hidden, "mlp: width of the hidden layers")
       ->capture_default_str()

@@ -41,7 +41,9 @@ class QConfigMapping {
   /// Everything that can be: 8-bit activations per tensor, 8-bit weights per output channel.
   static QConfigMapping static_int8();
   /// The same of 4 bits, see QConfig::of_bits(). The first and the last layer often want 8:
-  ///   auto mapping = QConfigMapping::static_int4().set_name("conv1", QConfig()).set_name("fc", QConfig());
+  ///
+  ///   auto mapping = quant::QConfigMapping::static_int4();
+  ///   mapping.set_name("conv1", quant::QConfig()).set_name("fc", quant::QConfig());
   static QConfigMapping static_int4();
 
   QConfigMapping& set_global(std::optional<QConfig> config);

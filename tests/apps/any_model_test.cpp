@@ -108,6 +108,7 @@ TEST_F(AnyModelTest, RunSaysWhatDoesNotFit) {
   expect_refused({"net.st"}, "net.st");
   expect_refused({"x.npy", "x.npy"}, "has two files");
   expect_refused({"input="}, "''");
+  expect_refused({"image=x.npy"}, "one of the inputs of 'net.st': 'input'");
   EXPECT_FALSE(std::filesystem::exists(folder / "out"));
   // An answer never takes an input's place.
   const std::string output = graph.output()->name + ".npy";
@@ -295,6 +296,15 @@ TEST_F(NotesTest, IncompleteOnesAreRefusedWhereAccuracyIsAskedFor) {
     EXPECT_THAT(compared.out, HasSubstr(said));
   }
   json_of({"bench", "n.st", "--runs", "1"});
+}
+
+TEST_F(NotesTest, FrozenParametersAloneLeaveNothingToTrain) {
+  const Checkpoint trained = load_checkpoint(folder / "m.st");
+  for (const Tensor& parameter : trained.graph.parameters()) parameter.set_requires_grad(false);
+  save_model(trained.graph, folder / "n.st", trained.notes);
+  const std::vector<std::string> qat{"quantize", "n.st", "--method", "qat", "--data", "data", "--out", "q.st"};
+  expect_failure(qat, 1, "frozen parameters alone");
+  json_of({"quantize", "n.st", "--data", "data", "--out", "q.st"});
 }
 
 TEST_F(NotesTest, ADatasetMayBeNamedWhereTheyNameNone) {

@@ -130,6 +130,7 @@ TEST_F(TerminalTest, EachSubcommandHasExamplesOfItsOwn) {
 TEST_F(TerminalTest, WhatWasMeantIsSaid) {
   expect_failure({"quantise", "m.st"}, 2, "there is no subcommand 'quantise'; did you mean 'quantize'?");
   expect_failure({"trian"}, 2, "did you mean 'train'?");
+  expect_failure({"help", "trian"}, 2, "there is no subcommand 'trian'; did you mean 'train'?");
   expect_failure({"sens"}, 2, "did you mean 'sensitivity'?");
   expect_failure({"train", "--epoch", "3"}, 2, "there is no option '--epoch'; did you mean '--epochs'?");
   expect_failure({"train", "--bach-size=3", "--out", "m.st"}, 2, "'--bach-size'; did you mean '--batch-size'?");

@@ -5,13 +5,13 @@
 #
 # In Markdown it is a block that begins with ```cpp.
 
-function begin() {
+function begin(line) {
   if (inside) return
   inside = 1
   of_kernels = FILENAME ~ /kernels/
   if (of_kernels) print "namespace thimble::kernels {"
   printf "struct Example%d : %sNames { void run() {\n", ++examples, of_kernels ? "Kernel" : "Example"
-  printf "#line %d \"%s\"\n", FNR, FILENAME
+  printf "#line %d \"%s\"\n", line, FILENAME
 }
 function end() {
   if (inside) print "}};" (of_kernels ? "}" : "")
@@ -23,13 +23,13 @@ FNR == 1 { end(); fenced = 0; after_empty = 0 }
 FILENAME ~ /\.md$/ {
   if (fenced && /^```/) { end(); fenced = 0 }
   else if (fenced) print
-  else if (/^```cpp/) { fenced = 1; begin() }
+  else if (/^```cpp/) { fenced = 1; begin(FNR + 1) }
   next
 }
 
 /^ *\/\/\/?$/ { if (inside) print ""; after_empty = 1; next }
 /^ *\/\/\/?   / && (inside || (after_empty && !/^ *\/\/\/?   +- /)) {
-  begin()
+  begin(FNR)
   sub(/^ *\/\/\/?/, "")
   print
   next
