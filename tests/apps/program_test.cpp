@@ -282,7 +282,7 @@ TEST_F(ProgramTest, DynamicRangesAreOfRowsUnlessTheCallIsWanted) {
     arguments.insert(arguments.end(), options.begin(), options.end());
     EXPECT_EQ(run(arguments).status, 0);
     const nn::Graph graph = load_model(folder / "q.st");
-    return graph.children().at(0).second->attributes().get<std::string>("dynamic_range");
+    return graph.children().front().second->attributes().get<std::string>("dynamic_range");
   };
   EXPECT_EQ(range_with({}), "row");
   EXPECT_EQ(range_with({"--dynamic-range", "row"}), "row");

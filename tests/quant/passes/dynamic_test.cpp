@@ -101,8 +101,11 @@ TEST(DynamicQuantizedLinear, AChannelWithoutWeightsGivesItsBiasWhateverTheInput)
           const auto y = (*layer)(Tensor(x)).data().to_vector<float>();
           const auto expected = reference(*layer, x, kBias, group_size);
           for (size_t i = 0; i < y.size(); ++i) {
-            if (i % 5 == 1) EXPECT_EQ(y[i], kBias);
-            if (i % 5 == 2) EXPECT_NEAR(y[i], kBias, 1e-6);
+            if (i % 5 == 1) {
+              EXPECT_EQ(y[i], kBias);
+            } else if (i % 5 == 2) {
+              EXPECT_NEAR(y[i], kBias, 1e-6);
+            }
             // A channel that says nothing does not spoil the others.
             EXPECT_NEAR(y[i], expected[i], 1e-5 * (1 + std::abs(expected[i]) + size)) << bits << ' ' << size;
           }
