@@ -101,6 +101,8 @@ void run(const Options& o) {
                     .preprocessing = preprocessing,
                     .input_shape = train->image_shape()};
   std::ostream& out = o.common.out();
+  // From the first line on, a signal ends the run with a word on what was saved.
+  StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train->size()) << " training images\n";
   data::DataLoader loader(*train, {.batch_size = o.batch_size,
@@ -108,7 +110,6 @@ void run(const Options& o) {
                                    .seed = o.seed,
                                    .limit = images_an_epoch(*model, train->size(), o.batch_size, out)});
   const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
-  StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
   const RunHooks hooks{
       .before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
       .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); }};
