@@ -131,7 +131,7 @@ TEST_F(ConvCheckpoint, RandomGeometriesComeBack) {
                                                         below(std::max(stride.width, dilation.width))},
                                      .dilation = dilation,
                                      .groups = groups});
-    const auto& weight = model.named_parameters()[0].second;
+    const Tensor weight = model.named_parameters()[0].second;
     const int64_t in = weight.shape(0), out = weight.shape(1) * groups;
     model.emplace<nn::Conv2d>(
         out, 2 * groups, pair(2),

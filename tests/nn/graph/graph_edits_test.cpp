@@ -35,7 +35,8 @@ void expect_sound(const Graph& graph) {
     }
   }
   for (const auto& [path, child] : graph.children())
-    ASSERT_TRUE(std::ranges::any_of(nodes, [&](const Node* node) { return node->target == path; })) << path;
+    ASSERT_TRUE(std::ranges::any_of(nodes, [&, &target = path](const Node* node) { return node->target == target; }))
+        << path;
 }
 
 // Makes random edits that keep nodes behind their inputs.
