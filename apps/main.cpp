@@ -58,7 +58,7 @@ std::vector<std::string> words_of(int argc, char** argv) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty() || words.front() != "help") return words;
   words.erase(words.begin());
-  const std::string_view topic = words.empty() ? "help" : words.front();
+  const std::string topic = words.empty() ? "help" : words.front();
   if (topic == "help" || std::ranges::count(kSubcommands, topic, &Subcommand::name) > 0)
     words.insert(words.begin() + (words.empty() ? 0 : 1), "--help");
   return words;
