@@ -13,8 +13,6 @@ namespace thimble::apps {
 
 namespace {
 
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
-
 NDArray bytes_of(const std::string& text) {
   return NDArray::from_vector(std::vector<uint8_t>(text.begin(), text.end()));
 }

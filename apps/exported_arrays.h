@@ -43,7 +43,7 @@ namespace thimble::apps {
 /// multiplier is [out], and there is one sum, of all inputs; with groups it is [groups, out].
 ///
 /// Throws ValueError if two tensors would have one name.
-std::vector<std::pair<std::string, NDArray>> exported_arrays(const LoadedModel& model, const std::string& graph_json);
+NamedArrays exported_arrays(const LoadedModel& model, const std::string& graph_json);
 
 /// int8 or uint8 [out, ...], not packed, of a layer with integer weights; else undefined.
 NDArray unpacked_weight(const nn::Module& layer);

@@ -105,6 +105,27 @@ void flush_output() {
   thimble::check<thimble::IOError>(std::cout.good() && std::ferror(stdout) == 0, "cannot write to standard output");
 }
 
+// Subcommands run while the command line is parsed, after all of it was understood.
+int run(int argc, char** argv) {
+  CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
+  app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
+  app.formatter(thimble::apps::help_formatter());
+  app.require_subcommand(1);
+  app.footer(kExamples);
+  std::vector<std::string> words = words_of(argc, argv);
+  add_subcommands(app, words.empty() ? "" : words.front());
+  try {
+    std::ranges::reverse(words);  // as CLI11 wants them
+    app.parse(words);
+  } catch (const CLI::Success& e) {
+    app.exit(e);  // prints what --help asks for
+  } catch (const CLI::Error& e) {
+    return fail(usage_error(app, e), kUsage);
+  }
+  flush_output();
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -114,25 +135,8 @@ int main(int argc, char** argv) {
   // Files that grow too large and readers that go away are errors to report, not reasons to vanish.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
-  app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
-  app.formatter(apps::help_formatter());
-  app.require_subcommand(1);
-  app.footer(kExamples);
-  std::vector<std::string> words = words_of(argc, argv);
-  add_subcommands(app, words.empty() ? "" : words.front());
-  // Subcommands run while the command line is parsed, after all of it was understood.
   try {
-    try {
-      std::ranges::reverse(words);  // as CLI11 wants them
-      app.parse(words);
-    } catch (const CLI::Success& e) {
-      app.exit(e);  // prints what --help asks for
-    }
-    flush_output();
-    return 0;
-  } catch (const CLI::Error& e) {
-    return fail(usage_error(app, e), kUsage);
+    return run(argc, argv);
   } catch (const apps::Interrupted& e) {
     return fail(e.what(), e.status());
   } catch (const Error& e) {

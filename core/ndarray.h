@@ -8,7 +8,9 @@
 #include <atomic>
 #include <memory>
 #include <ostream>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <thimble/core/dtype.h>
@@ -163,5 +165,8 @@ T NDArray::item() const {
   check<ShapeError>(numel() == 1, "item: the array has ", numel(), " elements, not one");
   return to(dtype_of<T>).template data<T>()[0];
 }
+
+/// Arrays by name, as files and states hold them.
+using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
 }  // namespace thimble

@@ -280,7 +280,7 @@ std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& at
 
 std::shared_ptr<Module> copy_layer(const Module& layer) {
   std::shared_ptr<Module> copy = make_layer(layer.type(), layer.attributes());
-  std::vector<std::pair<std::string, NDArray>> arrays;
+  NamedArrays arrays;
   for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().clone());
   copy->load_state(arrays);
   const NamedTensors from = layer.named_parameters(), to = copy->named_parameters();

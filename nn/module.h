@@ -34,7 +34,6 @@ struct ValueInfo;
 class InferenceStep;
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
 struct LoadStateOptions {
   /// Whether a name that is missing here or there is an error.

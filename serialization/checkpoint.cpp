@@ -3,6 +3,7 @@
 
 #include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
@@ -22,19 +23,19 @@ constexpr const char* kVersion = "1.2";
 Checkpoint checkpoint_of(const TensorFile& file) {
   detail::check_format(file, detail::kModelFormat, kKind);
   Checkpoint checkpoint{detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
-                        detail::attributes_from_text(detail::metadata_of(file, "notes", kKind))};
+                        detail::attributes_from_json(detail::metadata_of(file, "notes", kKind))};
   checkpoint.graph.load_state(file.tensors);
   checkpoint.graph.eval();
   return checkpoint;
 }
 
 // The arrays that a loader of this JSON will ask for. What could not be loaded again is found before a file is touched.
-std::vector<std::pair<std::string, NDArray>> arrays_for(const nn::Graph& graph, const std::string& json) {
+NamedArrays arrays_for(const nn::Graph& graph, const std::string& json) {
   std::unordered_map<std::string, NDArray> by_name;  // a tensor that layers share is under the name of each
   for (const auto& [path, layer] : graph.children())
     for (const auto& [name, tensor] : layer->state()) by_name.emplace(path + '.' + name, tensor.data());
   for (const auto& [name, tensor] : graph.state()) by_name.emplace(name, tensor.data());
-  std::vector<std::pair<std::string, NDArray>> arrays;
+  NamedArrays arrays;
   try {
     for (const auto& [name, placeholder] : detail::graph_from_json(json).state()) {
       const auto it = by_name.find(name);
@@ -50,7 +51,7 @@ std::vector<std::pair<std::string, NDArray>> arrays_for(const nn::Graph& graph, 
 // What a file holds.
 struct Content {
   std::map<std::string, std::string> metadata;
-  std::vector<std::pair<std::string, NDArray>> arrays;
+  NamedArrays arrays;
 };
 
 Content content_of(const nn::Graph& graph, const Attributes& notes) {
@@ -59,7 +60,7 @@ Content content_of(const nn::Graph& graph, const Attributes& notes) {
   return {{{"format", detail::kModelFormat},
            {"format_version", kVersion},
            {"graph", json},
-           {"notes", detail::attributes_to_text(notes)}},
+           {"notes", detail::attributes_to_json(notes)}},
           arrays_for(graph, json)};
 }
 

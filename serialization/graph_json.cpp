@@ -2,23 +2,20 @@
 #include <cmath>
 #include <unordered_map>
 
-#include <nlohmann/json.hpp>
-
 #include <thimble/core/text.h>
 #include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/graph_json.h>
+#include <thimble/serialization/json.h>
 
 namespace thimble::detail {
 
 namespace {
 
-using nlohmann::json;
 using nn::Node;
 
 // Files from strangers: beyond any real graph, and few and short enough to load within seconds.
 constexpr size_t kMaxNodes = 65536;
 constexpr size_t kLongestText = 256;
-constexpr int kMaxDepth = 16;
 // Parameters with requires_grad() false, of a layer's entry or a tensor's node. Since 1.2; absent where there are none.
 constexpr const char* kFrozen = "frozen";
 
@@ -51,68 +48,44 @@ const Attributes& checked_attributes(const Attributes& attributes) {
   return attributes;
 }
 
-// Before the parser sees the text: its callback, which knows the depth too, looks at all of a list after each entry.
-void check_depth(const std::string& text, const char* what) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '"') in_string = !in_string;
-    if (in_string && c == '\\') ++i;
-    if (in_string) continue;
-    if (c == '[' || c == '{') ++depth;
-    if (c == ']' || c == '}') --depth;
-    check<FormatError>(depth <= kMaxDepth, what, ": JSON nested deeper than ", kMaxDepth);
-  }
+const Json& member(const Json& object, const char* key) {
+  check<FormatError>(object.is<Json::Object>(), "graph: expected an object with a member '", key, "'");
+  const Json* value = object.find(key);
+  check<FormatError>(value, "graph: the member '", key, "' is missing");
+  return *value;
 }
 
-json parse(const std::string& text, const char* what) {
-  check_depth(text, what);
-  try {
-    return json::parse(text);
-  } catch (const json::exception& e) {
-    throw FormatError(str(what, ": not valid JSON (error ", e.id, ")"));
-  }
+const std::string& text_member(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  check<FormatError>(value.is<std::string>(), "graph: '", key, "' is not a string");
+  return checked_text<FormatError>(value.get<std::string>());
 }
 
-const json& member(const json& object, const char* key) {
-  check<FormatError>(object.is_object(), "graph: expected an object with a member '", key, "'");
-  const auto it = object.find(key);
-  check<FormatError>(it != object.end(), "graph: the member '", key, "' is missing");
-  return *it;
-}
-
-const std::string& text_member(const json& object, const char* key) {
-  const json& value = member(object, key);
-  check<FormatError>(value.is_string(), "graph: '", key, "' is not a string");
-  return checked_text<FormatError>(value.get_ref<const std::string&>());
-}
-
-Attributes attributes_member(const json& object) {
+Attributes attributes_member(const Json& object) {
   return checked_attributes<FormatError>(attributes_from_json(member(object, "attributes")));
 }
 
-const json& list_member(const json& object, const char* key) {
-  const json& value = member(object, key);
-  check<FormatError>(value.is_array() && value.size() <= kMaxNodes, "graph: '", key, "' is not a list of at most ",
-                     kMaxNodes, " entries");
-  return value;
+const Json::List& list_member(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  check<FormatError>(value.is<Json::List>() && value.get<Json::List>().size() <= kMaxNodes, "graph: '", key,
+                     "' is not a list of at most ", kMaxNodes, " entries");
+  return value.get<Json::List>();
 }
 
 /// Builds a graph from its JSON; the layers come first.
 class GraphReader {
  public:
-  nn::Graph read(const json& j) {
+  nn::Graph read(const Json& j) {
     read_layers(list_member(j, "layers"));
-    for (const json& node : list_member(j, "nodes")) read_node(node);
+    for (const Json& node : list_member(j, "nodes")) read_node(node);
     graph_.set_output(node_named(text_member(j, "output")));
     graph_.verify();
     return std::move(graph_);
   }
 
  private:
-  void read_layers(const json& list) {
-    for (const json& j : list) {
+  void read_layers(const Json::List& list) {
+    for (const Json& j : list) {
       const std::string& name = text_member(j, "name");
       const auto layer = nn::make_layer(text_member(j, "type"), attributes_member(j));
       freeze(*layer, name, j);
@@ -121,27 +94,27 @@ class GraphReader {
   }
 
   // What a layer's entry says of the parameters that are not trained; it says nothing where all are.
-  static void freeze(nn::Module& layer, const std::string& name, const json& j) {
-    if (!j.contains(kFrozen)) return;
+  static void freeze(nn::Module& layer, const std::string& name, const Json& j) {
+    if (!j.find(kFrozen)) return;
     std::unordered_map<std::string, Tensor> parameters;
     for (const auto& [path, parameter] : layer.named_parameters()) parameters.emplace(path, parameter);
-    for (const json& path : list_member(j, kFrozen)) {
-      const auto found = path.is_string() ? parameters.find(path.get_ref<const std::string&>()) : parameters.end();
+    for (const Json& path : list_member(j, kFrozen)) {
+      const auto found = path.is<std::string>() ? parameters.find(path.get<std::string>()) : parameters.end();
       check<FormatError>(found != parameters.end(), "graph: '", kFrozen, "' of layer ", quote(name),
                          " names what is no parameter of it");
       found->second.set_requires_grad(false);
     }
   }
 
-  void read_node(const json& j) {
+  void read_node(const Json& j) {
     const std::string &name = text_member(j, "name"), &kind = text_member(j, "kind"),
                       &target = text_member(j, "target");
     check<FormatError>(!name.empty() && !nodes_.contains(name), "graph: the node name ", quote(name),
                        " is empty or given twice");
     std::vector<Node*> inputs;
-    for (const json& input : list_member(j, "inputs")) {
-      check<FormatError>(input.is_string(), "graph: an input of ", quote(name), " is not a name");
-      inputs.push_back(node_named(input.get_ref<const std::string&>()));
+    for (const Json& input : list_member(j, "inputs")) {
+      check<FormatError>(input.is<std::string>(), "graph: an input of ", quote(name), " is not a name");
+      inputs.push_back(node_named(input.get<std::string>()));
     }
     Attributes attributes = attributes_member(j);
     Node* node = nullptr;
@@ -190,51 +163,50 @@ Attributes tensor_attributes(const Tensor& tensor, bool is_parameter) {
   return a;
 }
 
-// json's own braces lose memory when there is not enough for all of it.
-json object(std::initializer_list<std::pair<const char*, json>> members) {
-  json out = json::object();
-  for (const auto& [key, value] : members) out[key] = value;
-  return out;
-}
-
-json checked_json(const Attributes& attributes) {
+std::string checked_json(const Attributes& attributes) {
   return attributes_to_json(checked_attributes<ValueError>(attributes));
 }
 
-json layer_json(const std::string& path, const nn::Module& layer) {
-  json j = object({{"name", checked_text<ValueError>(path)},
-                   {"type", checked_text<ValueError>(layer.type())},
-                   {"attributes", checked_json(layer.attributes())}});
+std::string checked_json(const std::string& text) { return json_text(checked_text<ValueError>(text)); }
+
+// Members in alphabetical order, as in all files before.
+std::string layer_json(const std::string& path, const nn::Module& layer) {
+  std::vector<std::pair<std::string, std::string>> members{{"attributes", checked_json(layer.attributes())}};
+  std::vector<std::string> frozen;
   for (const auto& [name, parameter] : layer.named_parameters())
-    if (!parameter.requires_grad()) j[kFrozen].push_back(name);
-  return j;
+    if (!parameter.requires_grad()) frozen.push_back(json_text(name));
+  if (!frozen.empty()) members.emplace_back(kFrozen, json_list(frozen));
+  members.emplace_back("name", checked_json(path));
+  members.emplace_back("type", checked_json(layer.type()));
+  return json_object(members);
+}
+
+std::string node_json(const Node& node, const Attributes& attributes) {
+  std::vector<std::string> inputs;
+  for (const Node* input : node.inputs) inputs.push_back(json_text(input->name));
+  return json_object({{"attributes", checked_json(attributes)},
+                      {"inputs", json_list(inputs)},
+                      {"kind", json_text(nn::name(node.kind))},
+                      {"name", checked_json(node.name)},
+                      {"target", checked_json(node.target)}});
 }
 
 }  // namespace
 
 std::string graph_to_json(const nn::Graph& graph) {
-  json layers = json::array(), nodes = json::array();
+  std::vector<std::string> layers, nodes;
   for (const auto& [path, layer] : graph.children()) layers.push_back(layer_json(path, *layer));
   std::unordered_map<std::string, Attributes> tensors;
   for (auto& [path, tensor] : graph.named_parameters()) tensors.emplace(path, tensor_attributes(tensor, true));
   for (auto& [path, tensor] : graph.named_buffers()) tensors.emplace(path, tensor_attributes(tensor, false));
   for (const Node* node : graph.nodes()) {
-    json inputs = json::array();
-    for (const Node* input : node->inputs) inputs.push_back(input->name);
     const bool is_tensor = node->kind == Node::Kind::tensor;
-    nodes.push_back(object({{"name", checked_text<ValueError>(node->name)},
-                            {"kind", nn::name(node->kind)},
-                            {"target", checked_text<ValueError>(node->target)},
-                            {"inputs", inputs},
-                            {"attributes", checked_json(is_tensor ? tensors.at(node->target) : node->attributes)}}));
+    nodes.push_back(node_json(*node, is_tensor ? tensors.at(node->target) : node->attributes));
   }
-  return object({{"layers", layers}, {"nodes", nodes}, {"output", graph.output()->name}}).dump();
+  return json_object(
+      {{"layers", json_list(layers)}, {"nodes", json_list(nodes)}, {"output", json_text(graph.output()->name)}});
 }
 
-nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse(text, "graph")); }
-
-std::string attributes_to_text(const Attributes& attributes) { return attributes_to_json(attributes).dump(); }
-
-Attributes attributes_from_text(const std::string& text) { return attributes_from_json(parse(text, "notes")); }
+nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse_json(text, "graph")); }
 
 }  // namespace thimble::detail

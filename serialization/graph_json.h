@@ -3,7 +3,6 @@
 
 #include <string>
 
-#include <thimble/core/attributes.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::detail {
@@ -16,8 +15,5 @@ std::string graph_to_json(const nn::Graph& graph);
 /// The graph, its tensors still to be loaded (they take no memory until then). Throws an Error that says what is wrong
 /// for any text that graph_to_json did not write.
 nn::Graph graph_from_json(const std::string& text);
-
-std::string attributes_to_text(const Attributes& attributes);
-Attributes attributes_from_text(const std::string& text);
 
 }  // namespace thimble::detail

@@ -13,8 +13,6 @@ namespace thimble {
 
 namespace {
 
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
-
 constexpr std::string_view kSuffix = ".npy";
 
 NDArray array_of(std::vector<std::byte> bytes) {

@@ -35,7 +35,6 @@ std::vector<size_t> data_order(const std::vector<TensorRecord>& tensors) {
 }
 
 using Metadata = std::map<std::string, std::string>;
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 using ForeignTensors = std::map<std::string, ForeignTensor>;
 
 TensorRecord record_of(const std::string& name, const NDArray& array, const ForeignTensors& foreign) {

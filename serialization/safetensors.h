@@ -28,8 +28,8 @@ struct ForeignTensor {
 };
 
 struct TensorFile {
-  std::map<std::string, std::string> metadata;           // without the checksums
-  std::vector<std::pair<std::string, NDArray>> tensors;  // in the order of the header
+  std::map<std::string, std::string> metadata;  // without the checksums
+  NamedArrays tensors;                          // in the order of the header
   /// By name, those among the tensors whose dtype Thimble lacks. Their arrays are the bytes that the file has, as
   /// uint8: of the tensor's shape where an element is one byte (the 8-bit floats), else of shape [bytes].
   std::map<std::string, ForeignTensor> foreign = {};
@@ -42,16 +42,14 @@ struct TensorFile {
 /// AtomicFile, whose temporary file has a name that begins with `prefix`). Throws IOError, or ValueError for a name
 /// that is repeated, is "__metadata__" or is not UTF-8, for metadata named "thimble.crc32", and for an undefined array.
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata,
-                      const std::vector<std::pair<std::string, NDArray>>& tensors,
-                      std::string_view prefix = AtomicFile::kPrefix);
+                      const NamedArrays& tensors, std::string_view prefix = AtomicFile::kPrefix);
 
 /// The same for what load_safetensors() gave, foreign tensors included. Throws ValueError, too, for a foreign tensor of
 /// a dtype that the format lacks, or whose array is not uint8 of as many bytes as that takes.
 void save_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
 /// Bytes of the file that save_safetensors() would write. Throws its ValueError.
-uint64_t safetensors_size(const std::map<std::string, std::string>& metadata,
-                          const std::vector<std::pair<std::string, NDArray>>& tensors);
+uint64_t safetensors_size(const std::map<std::string, std::string>& metadata, const NamedArrays& tensors);
 
 /// Maps the file, unless it is to be read: the arrays borrow its memory, which is read from disk when touched, and may
 /// be written to without changing the file (see MappedFile). Only tensors that a foreign file does not align for their

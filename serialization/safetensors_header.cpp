@@ -10,6 +10,7 @@
 #include <thimble/core/text.h>
 #include <thimble/serialization/checksums.h>
 #include <thimble/serialization/file_array.h>
+#include <thimble/serialization/json.h>
 #include <thimble/serialization/safetensors_header.h>
 
 namespace thimble::detail {
@@ -255,10 +256,10 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 std::string format_safetensors_header(const SafetensorsHeader& header, const std::vector<uint32_t>& checksums) {
   check_names(header);
   std::string text = str("{\"", kMetadata, R"(":{")", kChecksumsKey, R"(":")", format_checksums(checksums), '"');
-  for (const auto& [key, value] : header.metadata) text += ',' + json(key).dump() + ':' + json(value).dump();
+  for (const auto& [key, value] : header.metadata) text += str(',', json_text(key), ':', json_text(value));
   text += '}';
   for (const TensorRecord& tensor : header.tensors)
-    text += str(',', json(tensor.name).dump(), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,
+    text += str(',', json_text(tensor.name), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,
                 R"(,"data_offsets":[)", tensor.begin, ',', tensor.end, "]}");
   text += '}';
   constexpr size_t kAlignment = 64, kLengthBytes = 8;

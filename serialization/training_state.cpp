@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include <thimble/core/text.h>
+#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/format_metadata.h>
-#include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/reading.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state.h>
@@ -13,8 +13,6 @@
 namespace thimble {
 
 namespace {
-
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
 
 constexpr const char *kKind = "training state", *kVersion = "1.0";
 constexpr std::string_view kModel = "model.", kOptimizer = "optimizer.";
@@ -35,13 +33,13 @@ void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
 
 TrainingState state_of(const TensorFile& file) {
   detail::check_format(file, detail::kTrainingStateFormat, kKind);
-  const Attributes run = detail::attributes_from_text(detail::metadata_of(file, "run", kKind));
+  const Attributes run = detail::attributes_from_json(detail::metadata_of(file, "run", kKind));
   TrainingState state{.model = {},
                       .optimizer = {},
                       .lr = run.get<double>("lr"),
                       .generator = {as_unsigned(run.get<int64_t>("generator_key")),
                                     as_unsigned(run.get<int64_t>("generator_position"))},
-                      .progress = detail::attributes_from_text(detail::metadata_of(file, "progress", kKind))};
+                      .progress = detail::attributes_from_json(detail::metadata_of(file, "progress", kKind))};
   check<FormatError>(std::isfinite(state.lr) && state.lr >= 0, "its learning rate is ", state.lr,
                      ", expected a finite one that is not negative");
   for (const auto& [name, array] : file.tensors) {
@@ -90,8 +88,8 @@ void save_training_state(const std::filesystem::path& path, const TrainingState&
   save_safetensors(path,
                    {{"format", detail::kTrainingStateFormat},
                     {"format_version", kVersion},
-                    {"run", detail::attributes_to_text(run_attributes(state))},
-                    {"progress", detail::attributes_to_text(state.progress)}},
+                    {"run", detail::attributes_to_json(run_attributes(state))},
+                    {"progress", detail::attributes_to_json(state.progress)}},
                    arrays, prefix);
 }
 

@@ -23,9 +23,9 @@
 namespace thimble {
 
 struct TrainingState {
-  std::vector<std::pair<std::string, NDArray>> model;      ///< parameters and buffers, see nn::Module::state()
-  std::vector<std::pair<std::string, NDArray>> optimizer;  ///< see optim::Optimizer::state()
-  double lr = 0;  ///< of the first group of parameters; those of several are in the optimizer's state
+  NamedArrays model;      ///< parameters and buffers, see nn::Module::state()
+  NamedArrays optimizer;  ///< see optim::Optimizer::state()
+  double lr = 0;          ///< of the first group of parameters; those of several are in the optimizer's state
   Generator::State generator;
   /// What else the run wants to find again: epoch, position in the data, metrics so far, its settings.
   Attributes progress;

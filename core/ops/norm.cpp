@@ -249,7 +249,7 @@ const OpRegistration registrations[] = {
 };
 
 // A new array: the old one may be a file's, or a copy's too.
-void move_towards(Tensor running, const std::vector<double>& batch, double factor, double momentum) {
+NDArray moved_towards(const Tensor& running, const std::vector<double>& batch, double factor, double momentum) {
   NDArray moved({running.numel()}, running.dtype());
   const NDArray before = running.data().contiguous();
   dispatch_float(running.dtype(), "batch_norm", [&](auto tag) {
@@ -258,7 +258,7 @@ void move_towards(Tensor running, const std::vector<double>& batch, double facto
       moved.data<T>()[i] =
           static_cast<T>((1 - momentum) * static_cast<double>(before.data<T>()[i]) + momentum * factor * batch[i]);
   });
-  running.set_data(moved);
+  return moved;
 }
 
 }  // namespace
@@ -292,8 +292,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
   Tensor y = thimble::apply(std::make_unique<BatchNormTrain>(o.eps, o.relu, statistics), std::move(inputs));
   if (running_mean.defined()) {
     const auto n = static_cast<double>(values_per_channel(x.shape()));
-    move_towards(running_mean, statistics->mean, 1, o.momentum);
-    move_towards(running_var, statistics->variance, n / (n - 1), o.momentum);
+    const NDArray new_mean = moved_towards(running_mean, statistics->mean, 1, o.momentum);
+    const NDArray new_var = moved_towards(running_var, statistics->variance, n / (n - 1), o.momentum);
+    running_mean.set_data(new_mean);  // both or, where memory ended above, none
+    running_var.set_data(new_var);
   }
   return y;
 }

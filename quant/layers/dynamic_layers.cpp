@@ -55,7 +55,7 @@ DynamicProduct::DynamicProduct(const char* type, const Shape& weight_shape, cons
 
 void DynamicProduct::load_float(const ProductWeights& float_weights) {
   const IntegerWeights::State state = weights_.quantize(float_weights.weight.data(), float_weights.qparams);
-  std::vector<std::pair<std::string, NDArray>> arrays{{"weight", state.values}, {"weight_scale", state.scale}};
+  NamedArrays arrays{{"weight", state.values}, {"weight_scale", state.scale}};
   if (options_.bias) arrays.emplace_back("bias", float_weights.bias.data().clone());
   load_state(arrays);
 }

@@ -84,9 +84,8 @@ std::shared_ptr<WeightOnlyLinear> WeightOnlyLinear::from_float(const nn::Linear&
   // Unsigned integers of a reduced range have their middle elsewhere than at 2^(bits - 1), where the layer has it.
   if (spec.scheme == QScheme::symmetric) spec.is_signed = true;
   const QParams p = WeightQuantization{spec, weight_observer}.qparams(weight);
-  std::vector<std::pair<std::string, NDArray>> state{
-      {"weight", pack_rows(quantize(weight, p), config.bits)},
-      {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
+  NamedArrays state{{"weight", pack_rows(quantize(weight, p), config.bits)},
+                    {"weight_scale", NDArray::from_vector(p.scale, parameter_shape(config))}};
   if (config.scheme == QScheme::affine) {
     std::vector<uint8_t> zero_points;
     for (const int32_t z : p.zero_point)

@@ -13,7 +13,7 @@ std::shared_ptr<nn::Module> layer_like(const nn::Module& layer, const std::strin
   Attributes attributes = layer.attributes();
   attributes.set("bias", bias.defined());
   std::shared_ptr<nn::Module> made = nn::make_layer(type, attributes);
-  std::vector<std::pair<std::string, NDArray>> arrays{{"weight", weight}};
+  NamedArrays arrays{{"weight", weight}};
   if (bias.defined()) arrays.emplace_back("bias", bias);
   made->load_state(arrays);
   const Tensor own_weight = tensor_of(layer, "weight"), own_bias = tensor_of(layer, "bias");

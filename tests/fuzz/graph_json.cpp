@@ -1,6 +1,7 @@
 // A graph's JSON, and any JSON object as the attributes that notes are. What is read is written again as it is.
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/mutate_json.h"
+#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/graph_json.h>
 
 using namespace thimble;
@@ -28,6 +29,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsi
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   survive_and_return(text, detail::graph_from_json, detail::graph_to_json);
-  survive_and_return(text, detail::attributes_from_text, detail::attributes_to_text);
+  survive_and_return(text, detail::attributes_from_json, detail::attributes_to_json);
   return 0;
 }

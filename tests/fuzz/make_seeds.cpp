@@ -27,6 +27,7 @@
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/quantize.h>
+#include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/npy.h>
@@ -133,7 +134,7 @@ void write_models(const fs::path& folder) {
 }
 
 void write_safetensors(const fs::path& folder) {
-  std::vector<std::pair<std::string, NDArray>> all;
+  NamedArrays all;
   for (const DType dtype : kAllDTypes) all.emplace_back(std::string(name(dtype)), random({2, 3}).to(dtype));
   all.emplace_back("scalar", NDArray::ones({}));
   all.emplace_back("empty", NDArray::ones({0, 2}));
@@ -156,7 +157,7 @@ void write_numpy(const fs::path& folder) {
   const fs::path npys = folder / "npy", npzs = folder / "npz";
   fs::create_directories(npys);
   fs::create_directories(npzs);
-  std::vector<std::pair<std::string, NDArray>> all;
+  NamedArrays all;
   for (const DType dtype : kAllDTypes) {
     all.emplace_back(std::string(name(dtype)), random({2, 3}).to(dtype));
     save_npy(npys / all.back().first, all.back().second);
@@ -203,7 +204,7 @@ void write_attributes(const fs::path& folder) {
                        {"integers", std::vector<int64_t>{1, 2}},
                        {"numbers", std::vector<double>{0.5, HUGE_VAL, NAN}},
                        {"none", std::vector<double>{}}};
-  write_bytes(folder / "graph_json" / "attributes", detail::attributes_to_text(all));
+  write_bytes(folder / "graph_json" / "attributes", detail::attributes_to_json(all));
 }
 
 // With what the program notes of its progress.

@@ -20,8 +20,6 @@ using namespace thimble;
 
 namespace {
 
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
-
 void check_same(const NamedArrays& a, const NamedArrays& b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (std::memcmp(a[i].second.raw(), b[i].second.raw(), static_cast<size_t>(a[i].second.nbytes())) != 0)

@@ -84,7 +84,7 @@ TEST(Module, ErrorsNameTheLayerAndTheNumbers) {
 
 TEST(Module, LoadStateReplacesByNameAndChecks) {
   Net a, b;
-  std::vector<std::pair<std::string, NDArray>> arrays;
+  NamedArrays arrays;
   for (const auto& [name, tensor] : a.state()) arrays.emplace_back(name, tensor.data().clone());
   b.load_state(arrays);
   const Tensor x(NDArray::ones({2, 3}));

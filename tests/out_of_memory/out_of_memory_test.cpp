@@ -10,6 +10,7 @@
 #include "tests/out_of_memory/failing_allocator.h"
 #include "tests/serialization/files.h"
 #include "tests/training_run.h"
+#include <thimble/serialization/training_state_folder.h>
 #include <thimble/thimble.h>
 
 namespace thimble {
@@ -58,7 +59,7 @@ Arrays arrays_of(const nn::NamedTensors& tensors) {
   return arrays;
 }
 
-Arrays arrays_of(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+Arrays arrays_of(const NamedArrays& arrays) {
   Arrays all;
   for (const auto& [name, array] : arrays) all.push_back(array.to_vector<float>());
   return all;
@@ -100,6 +101,7 @@ class OutOfMemory : public testing::Test {
 
   Tensor x{randn({4, 1, 4, 4}, default_generator())};
   Tensor labels{NDArray::from_vector(std::vector<int64_t>{0, 1, 2, 0})};
+  TempFolder folder;
 };
 
 TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
@@ -194,6 +196,43 @@ TEST_F(OutOfMemory, QuantizingAModel) {
   for_each_failure([&] { quant::quantize_dynamic(graph); }, [&] { ASSERT_EQ(answer(graph), expected); });
 }
 
+TEST_F(OutOfMemory, LoadingAModel) {
+  for (const bool quantized : {false, true}) {
+    nn::Graph graph = quantized ? integers() : traced();
+    const std::vector<float> expected = answer(graph);
+    save_model(graph, folder / "m");
+    for (const bool mapped : {true, false})
+      for_each_failure([&] { load_model(folder / "m", {.mapped = mapped}); },
+                       [&] {
+                         nn::Graph loaded = load_model(folder / "m");
+                         ASSERT_EQ(answer(loaded), expected);
+                       });
+  }
+}
+
+TEST_F(OutOfMemory, SavingAModelLeavesTheOldFile) {
+  nn::Graph graph = integers();
+  save_model(graph, folder / "m");
+  const std::string bytes = read_bytes(folder / "m");
+  for_each_failure([&] { save_model(graph, folder / "m"); },
+                   [&] {
+                     ASSERT_EQ(read_bytes(folder / "m"), bytes);
+                     ASSERT_EQ(folder.entries(), 1);
+                   });
+}
+
+TEST_F(OutOfMemory, ArraysOfFiles) {
+  const NamedArrays arrays{{"x", x.data()}, {"labels", labels.data()}};
+  save_npy(folder / "a", x.data());
+  save_npz(folder / "z", arrays);
+  save_safetensors(folder / "s", {}, arrays);
+  for_each_failure([&] { load_npy(folder / "a"); }, [] {});
+  for_each_failure([&] { load_npz(folder / "z"); }, [] {});
+  for_each_failure([&] { load_verified_safetensors(folder / "s", {.mapped = false}); }, [] {});
+  for_each_failure([&] { save_npz(folder / "z", arrays); },
+                   [&] { ASSERT_EQ(arrays_of(load_npz(folder / "z")), arrays_of(arrays)); });
+}
+
 TEST_F(OutOfMemory, TracingAModel) {
   Net net;
   net.train();
@@ -268,8 +307,54 @@ TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {
   for_each_failure([&] { run.state(); }, [] {});
 }
 
+TEST_F(OutOfMemory, ALoadedStateOfIntegersIsUsedWholeOrNotAtAll) {
+  nn::Graph graph = integers();
+  NamedArrays before, other;
+  for (const auto& [name, tensor] : graph.state()) {
+    before.emplace_back(name, tensor.data());
+    NDArray changed = tensor.data().clone();
+    if (changed.dtype() == DType::int8) changed.fill(1);
+    other.emplace_back(name, changed);
+  }
+  const std::vector<float> expected = answer(graph);
+  graph.load_state(other);
+  const std::vector<float> expected_of_other = answer(graph);
+  ASSERT_NE(expected, expected_of_other);
+  bool done = false;
+  for_each_failure(
+      [&] {
+        done = false;
+        graph.load_state(other);
+        done = true;
+      },
+      [&] { ASSERT_EQ(answer(graph), done ? expected_of_other : expected); },
+      [&] {
+        graph.load_state(before);
+        answer(graph);
+      });
+}
+
+TEST_F(OutOfMemory, WritingStatesInTheBackground) {
+  TrainingRun run;
+  const TrainingState state = run.state();
+  TrainingStateFolder states(folder / "states");
+  states.save(1, state);
+  states.flush();
+  for_each_failure(
+      [&] {
+        states.save(2, state);
+        states.flush();
+      },
+      [&] { ASSERT_TRUE(newest_training_state(folder / "states")); },
+      [&] {
+        try {
+          states.flush();
+        } catch (const std::exception&) {  // of a save whose caller had given up
+        }
+      });
+}
+
 TEST_F(OutOfMemory, LookingForStatesInAFolder) {
-  const TempFolder folder;
   write_bytes(folder / "state-1.safetensors", "");
   write_bytes(folder / "a name that is too long to be kept without memory of its own", "");
   for_each_failure([&] { EXPECT_TRUE(has_training_states(folder.path())); }, [] {});

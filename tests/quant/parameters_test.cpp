@@ -181,7 +181,8 @@ struct TwoReaders : nn::Module {
   nn::Submodule<nn::Linear> first{this, "first", 8, 8}, a{this, "a", 8, 4}, b{this, "b", 8, 4}, c{this, "c", 8, 4};
   Tensor forward(const Tensor& x) override {
     const Tensor h = reshape(relu(first(x)), {-1, 8});
-    return a(h) + b(h) + c(h);
+    const Tensor of_a = a(h), of_b = b(h), of_c = c(h);  // called in this order, whatever the compiler
+    return of_a + of_b + of_c;
   }
 };
 

@@ -12,8 +12,6 @@
 
 namespace thimble {
 
-using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
-
 inline std::string bytes_of(const NDArray& array) {
   const NDArray dense = array.contiguous();
   return {static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())};

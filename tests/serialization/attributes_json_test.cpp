@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <tests/serialization/files.h>
 
 #include <thimble/serialization/attributes_json.h>
@@ -12,15 +11,12 @@
 namespace thimble::detail {
 namespace {
 
-using nlohmann::json;
 using testing::HasSubstr;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Through text, as in a file.
-Attributes round_trip(const Attributes& attributes) {
-  return attributes_from_json(json::parse(attributes_to_json(attributes).dump()));
-}
+Attributes round_trip(const Attributes& attributes) { return attributes_from_json(attributes_to_json(attributes)); }
 
 TEST(AttributesJson, KeepsEveryValueAndItsType) {
   const Attributes attributes{
@@ -71,7 +67,7 @@ TEST(AttributesJson, KeepsThatAValueIsNotANumber) {
   ASSERT_EQ(losses.size(), 2u);
   EXPECT_EQ(losses[0], 1);
   EXPECT_TRUE(std::isnan(losses[1]));
-  EXPECT_EQ(attributes_to_json({{"loss", nan}}).dump(), R"({"loss":{"double":"nan"}})");
+  EXPECT_EQ(attributes_to_json({{"loss", nan}}), R"({"loss":{"double":"nan"}})");
 }
 
 TEST(AttributesJson, RefusesWhatItCouldNotReadBack) {
@@ -101,11 +97,11 @@ TEST(AttributesJson, NamesTheAttributeThatIsWrong) {
       {R"({"a":[[1]]})", "attribute 'a' is array"},
   };
   for (const auto& c : cases)
-    EXPECT_THAT(message_of<FormatError>([&] { attributes_from_json(json::parse(c.json)); }), HasSubstr(c.message));
+    EXPECT_THAT(message_of<FormatError>([&] { attributes_from_json(std::string(c.json)); }), HasSubstr(c.message));
 }
 
 TEST(AttributesJson, ReadsAMixedListAsDoubles) {
-  EXPECT_EQ(attributes_from_json(json::parse(R"({"a":[1,2.5]})")).get<std::vector<double>>("a"),
+  EXPECT_EQ(attributes_from_json(std::string(R"({"a":[1,2.5]})")).get<std::vector<double>>("a"),
             (std::vector<double>{1, 2.5}));
 }
 

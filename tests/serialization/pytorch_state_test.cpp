@@ -43,7 +43,7 @@ TEST(PyTorchState, HalfPrecisionLoadsAsTheParametersAre) {
 }
 
 TEST(PyTorchState, PartsAreReported) {
-  nn::NamedArrays tensors = of_pytorch("net").tensors;
+  NamedArrays tensors = of_pytorch("net").tensors;
   tensors.back().first = "head.6.bias";
   from_pytorch::Net net;
   EXPECT_THROW(net.load_state(tensors), ValueError);

@@ -280,6 +280,17 @@ TEST(Safetensors, TrainsInPlaceWithoutTouchingTheFile) {
   expect_same(load_safetensors(folder / "f").tensors[0].second, NDArray::full({100, 100}, 2), "w");
 }
 
+TEST(Safetensors, ReadInsteadOfMappedKeepsWhatItHoldsWhenTheFileChanges) {
+  TempFolder folder;
+  save_safetensors(folder / "f", {}, {{"w", NDArray::ones({3})}});
+  const TensorFile file = load_safetensors(folder / "f", {.mapped = false});
+  const size_t size = read_bytes(folder / "f").size();
+  write_bytes(folder / "f", std::string(size, 'x'));  // in place, as another program may
+  expect_same(file.tensors, {{"w", NDArray::ones({3})}});
+  std::filesystem::resize_file(folder / "f", 0);  // what is mapped is gone: a read of it would end the program
+  expect_same(file.tensors, {{"w", NDArray::ones({3})}});
+}
+
 TEST(Safetensors, RefusesToWriteWhatItCouldNotRead) {
   TempFolder folder;
   const NDArray a = NDArray::ones({1});

@@ -89,7 +89,7 @@ void Optimizer::zero_grad() {
   for (Tensor& p : parameters_) p.set_grad(Tensor());
 }
 
-std::vector<std::pair<std::string, NDArray>> Optimizer::state() const {
+NamedArrays Optimizer::state() const {
   NamedArrays arrays;
   for (size_t i = 0; i < state_.size(); ++i) {
     const std::vector<std::string>& names = state_names_[static_cast<size_t>(group_[i])];
@@ -110,7 +110,7 @@ void Optimizer::check_groups(const std::map<std::string, NDArray>& given) const 
                     "groups");
 }
 
-std::function<void()> Optimizer::prepare_state(const std::vector<std::pair<std::string, NDArray>>& arrays) {
+std::function<void()> Optimizer::prepare_state(const NamedArrays& arrays) {
   std::map<std::string, NDArray> given(arrays.begin(), arrays.end());
   NamedArrays mine = state();
   check<ValueError>(given.size() == mine.size() && arrays.size() == mine.size(), "optimizer: state of ", arrays.size(),

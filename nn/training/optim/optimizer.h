@@ -55,14 +55,14 @@ class Optimizer {
   /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape). With
   /// several groups the rates, too: "lr" and "initial_lr", from which the ratios are (float64 [groups]), and "group",
   /// that of each parameter (int64 [parameters]).
-  std::vector<std::pair<std::string, NDArray>> state() const;
+  NamedArrays state() const;
   /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own, steps not in
   /// [0, 2^53), rates that are none or other groups, ShapeError or DTypeError for an array that does not fit; nothing
   /// is changed then.
-  void load_state(const std::vector<std::pair<std::string, NDArray>>& arrays) { prepare_state(arrays)(); }
+  void load_state(const NamedArrays& arrays) { prepare_state(arrays)(); }
   /// Throws what load_state() would; what it returns does the rest and cannot fail, so that other things can be loaded
   /// together with this or not at all.
-  std::function<void()> prepare_state(const std::vector<std::pair<std::string, NDArray>>& arrays);
+  std::function<void()> prepare_state(const NamedArrays& arrays);
 
  protected:
   Optimizer() = default;
@@ -85,7 +85,6 @@ class Optimizer {
   virtual void update(const Slice& slice, int64_t begin, int64_t end) const = 0;
 
  private:
-  using NamedArrays = std::vector<std::pair<std::string, NDArray>>;
   void check_groups(const std::map<std::string, NDArray>& given) const;
 
   std::vector<double> lrs_, initial_lrs_;              // of each group

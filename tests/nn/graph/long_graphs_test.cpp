@@ -2,13 +2,48 @@
 // would not come to an end.
 #include <gtest/gtest.h>
 
+#include <thimble/core/ops.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/nn/graph/passes.h>
+#include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/linear.h>
 
 namespace thimble::nn {
 namespace {
 
 constexpr int kOps = 100000;
+
+// Ops of all kinds: elementwise, views, and with tensors of their own.
+struct Chain : Module {
+  Tensor forward(const Tensor& x) override {
+    Tensor h = x;
+    for (int i = 0; i < kOps; i += 4) {
+      h = reshape(relu(h) * 0.5, {-1, 2});
+      h = h + Tensor(NDArray::from_vector<float>({static_cast<float>(i), 1}));
+    }
+    return h;
+  }
+};
+
+TEST(LongGraphs, AreTracedRewrittenAndRun) {
+  Chain chain;
+  const Tensor x = NDArray::from_vector<float>({1, -2, 3, 4}, {2, 2});
+  const NoGrad guard;
+  const std::vector<float> expected = chain(x).data().to_vector<float>();
+  Graph graph = trace(chain.eval(), x);
+  EXPECT_EQ(graph.nodes().size(), 1u + kOps + kOps / 4);
+  EXPECT_EQ(graph(x).data().to_vector<float>(), expected);
+  Graph folded = fold_constants(eliminate_dead_nodes(graph));
+  EXPECT_EQ(folded.nodes().size(), graph.nodes().size());
+  EXPECT_EQ(folded.run_all(std::vector<Tensor>{x}).back().data().to_vector<float>(), expected);
+}
+
+TEST(LongGraphs, AreTrained) {
+  Chain chain;
+  const Tensor x(NDArray::from_vector<float>({1, 2}, {1, 2}), true);
+  sum(chain(x)).backward();
+  EXPECT_EQ(x.grad().shape(), x.shape());
+}
 
 TEST(LongGraphs, AreEditedNodeByNode) {
   Graph graph;

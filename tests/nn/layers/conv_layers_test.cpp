@@ -156,7 +156,7 @@ TEST(BatchNorm2d, RefusesACountThatTrainingCannotGoOnFrom) {
   BatchNorm2d bn(1);
   auto state = bn.state();
   for (const int64_t count : {int64_t{-1}, int64_t{1} << 53, std::numeric_limits<int64_t>::max()}) {
-    std::vector<std::pair<std::string, NDArray>> arrays;
+    NamedArrays arrays;
     for (const auto& [name, tensor] : state) arrays.emplace_back(name, tensor.data());
     arrays.back().second = NDArray::from_vector<int64_t>({count}, Shape{});
     arrays.front().second = NDArray::full({1}, 7);

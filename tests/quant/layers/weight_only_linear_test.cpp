@@ -197,7 +197,7 @@ TEST(WeightOnlyLinear, ForgetsItsWeightsWhenOthersAreLoaded) {
   const auto b = WeightOnlyLinear::from_float(random_linear(12, 4, rng), spec_of(4), false);
   const Tensor x = random_normal({3, 12}, rng);
   ASSERT_NE((*a)(x).data().to_vector<float>(), (*b)(x).data().to_vector<float>());
-  std::vector<std::pair<std::string, NDArray>> state;
+  NamedArrays state;
   for (const auto& [name, tensor] : b->state()) state.emplace_back(name, tensor.data());
   a->load_state(state);
   EXPECT_EQ((*a)(x).data().to_vector<float>(), (*b)(x).data().to_vector<float>());

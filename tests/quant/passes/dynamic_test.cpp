@@ -221,8 +221,8 @@ TEST(DynamicQuantizedLinear, LoadedScalesMustLeaveUnitsThatFloatsCanHold) {
   const auto load = [](int bits, float scale) {
     DynamicQuantizedLinear layer(4, 1, {.weight = {.bits = bits}});
     const NDArray weight = bits == 8 ? NDArray::ones({1, 4}, DType::int8) : NDArray::ones({1, bits / 2}, DType::uint8);
-    layer.load_state(std::vector<std::pair<std::string, NDArray>>{
-        {"weight", weight}, {"weight_scale", NDArray::full({1}, scale)}, {"bias", NDArray::zeros({1})}});
+    layer.load_state(
+        NamedArrays{{"weight", weight}, {"weight_scale", NDArray::full({1}, scale)}, {"bias", NDArray::zeros({1})}});
   };
   constexpr float kSmallest = std::numeric_limits<float>::min();
   for (const int bits : {2, 4, 8}) {

@@ -1,0 +1,71 @@
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <tests/serialization/files.h>
+
+#include <thimble/core/error.h>
+#include <thimble/serialization/json.h>
+
+namespace thimble::detail {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Json, ReadsEachKindOfValue) {
+  const Json json = parse_json(R"({"n":null,"b":true,"i":-3,"u":18446744073709551615,"d":2.0,"big":1e20,
+                                   "s":"a\u00e9\n","l":[1,[],{}],"o":{"x":0}})",
+                               "test");
+  ASSERT_TRUE(json.is<Json::Object>());
+  EXPECT_TRUE(json.find("n")->is<std::nullptr_t>());
+  EXPECT_TRUE(json.find("b")->get<bool>());
+  EXPECT_EQ(json.find("i")->get<int64_t>(), -3);
+  EXPECT_EQ(json.find("u")->get<uint64_t>(), std::numeric_limits<uint64_t>::max());
+  EXPECT_EQ(json.find("d")->get<double>(), 2);
+  EXPECT_EQ(json.find("big")->get<double>(), 1e20);
+  EXPECT_EQ(json.find("s")->get<std::string>(), "a\u00e9\n");
+  const auto& list = json.find("l")->get<Json::List>();
+  ASSERT_EQ(list.size(), 3u);
+  EXPECT_EQ(list[0].get<int64_t>(), 1);
+  EXPECT_TRUE(list[1].get<Json::List>().empty());
+  EXPECT_TRUE(list[2].get<Json::Object>().empty());
+  EXPECT_EQ(json.find("o")->find("x")->get<int64_t>(), 0);
+  EXPECT_EQ(json.find("x"), nullptr);
+  EXPECT_EQ(json.find("s")->find("s"), nullptr);
+}
+
+TEST(Json, ReadsValuesThatAreNoObjects) {
+  EXPECT_EQ(parse_json("7", "test").get<int64_t>(), 7);
+  EXPECT_EQ(parse_json("\"x\"", "test").get<std::string>(), "x");
+  EXPECT_EQ(parse_json("9223372036854775807", "test").get<int64_t>(), std::numeric_limits<int64_t>::max());
+}
+
+TEST(Json, OfMembersOfOneNameTheLastCounts) {
+  EXPECT_EQ(parse_json(R"({"a":1,"b":2,"a":3})", "test").find("a")->get<int64_t>(), 3);
+}
+
+TEST(Json, SaysWhereTheTextIsNoJson) {
+  for (const char* text : {"", "{", "[1,]", "{\"a\"}", "1 2", "nul", "\"\xff\"", "[1e999]"})
+    EXPECT_THAT(message_of<FormatError>([&] { parse_json(text, "test"); }),
+                HasSubstr("test: not valid JSON at its byte"))
+        << text;
+}
+
+TEST(Json, RefusesWhatIsNestedTooDeep) {
+  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_NO_THROW(parse_json(nested(16), "test"));
+  EXPECT_THAT(message_of<FormatError>([&] { parse_json(nested(17), "test"); }), HasSubstr("nested deeper than 16"));
+  EXPECT_THROW(parse_json(std::string(1000000, '['), "test"), FormatError);
+}
+
+TEST(Json, WritesWhatItReads) {
+  const std::string text = json_object({{"a\"b", json_list({json_text("caf\u00e9\n"), json_text(2.0), "7"})},
+                                        {"empty", json_list({})},
+                                        {"none", json_object({})}});
+  EXPECT_EQ(text, "{\"a\\\"b\":[\"caf\u00e9\\n\",2.0,7],\"empty\":[],\"none\":{}}");
+  const Json json = parse_json(text, "test");
+  EXPECT_EQ(json.find("a\"b")->get<Json::List>()[0].get<std::string>(), "caf\u00e9\n");
+}
+
+}  // namespace
+}  // namespace thimble::detail
