@@ -24,10 +24,10 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
 
 Shape contiguous_strides(const Shape& shape) {
   Shape strides = shape;
-  int64_t step = 1;
+  uint64_t step = 1;  // may wrap: shapes come from files, and whoever makes an array asks whether one is too large
   for (int i = shape.ndim() - 1; i >= 0; --i) {
-    strides[i] = step;
-    step *= std::max<int64_t>(shape[i], 1);
+    strides[i] = static_cast<int64_t>(step);
+    step *= static_cast<uint64_t>(std::max<int64_t>(shape[i], 1));
   }
   return strides;
 }

@@ -37,12 +37,21 @@ int64_t live_allocations() { return live; }
 
 }  // namespace thimble
 
-void* operator new(size_t bytes) {
+// All forms but the aligned ones: under AddressSanitizer those that are not replaced would not come here.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   void* p = thimble::fails() ? nullptr : std::malloc(bytes > 0 ? bytes : 1);
-  if (!p) throw std::bad_alloc();
-  ++thimble::live;
+  if (p) ++thimble::live;
   return p;
 }
+
+void* operator new(size_t bytes) {
+  void* p = operator new(bytes, std::nothrow);
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+
+void* operator new[](size_t bytes) { return operator new(bytes); }
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return operator new(bytes, std::nothrow); }
 
 void operator delete(void* p) noexcept {
   if (p) --thimble::live;
@@ -50,6 +59,10 @@ void operator delete(void* p) noexcept {
 }
 
 void operator delete(void* p, size_t) noexcept { operator delete(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { operator delete(p); }
+void operator delete[](void* p) noexcept { operator delete(p); }
+void operator delete[](void* p, size_t) noexcept { operator delete(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { operator delete(p); }
 
 extern "C" void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
   void* p = nullptr;
