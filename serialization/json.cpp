@@ -46,8 +46,10 @@ class JsonReader : public json::json_sax_t {
   // Where the value is from now on; this stays, since what is around it does not grow before it is closed.
   Json& place(Json&& value) {
     if (open_.empty()) return root_ = std::move(value);
-    if (auto* object = std::get_if<Json::Object>(&open_.back()->value))
-      return object->emplace_back(std::move(key_), std::move(value)).second;
+    if (auto* object = std::get_if<Json::Object>(&open_.back()->value)) {
+      object->push_back({std::move(key_), std::move(value)});
+      return object->back().value;
+    }
     return std::get<Json::List>(open_.back()->value).emplace_back(std::move(value));
   }
 
@@ -79,7 +81,7 @@ const Json* Json::find(const std::string& key) const {
   const auto* members = std::get_if<Object>(&value);
   if (!members) return nullptr;
   for (auto it = members->rbegin(); it != members->rend(); ++it)
-    if (it->first == key) return &it->second;
+    if (it->key == key) return &it->value;
   return nullptr;
 }
 

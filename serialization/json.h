@@ -14,7 +14,8 @@ namespace thimble::detail {
 
 struct Json {
   using List = std::vector<Json>;
-  using Object = std::vector<std::pair<std::string, Json>>;  // in the document's order
+  struct Member;
+  using Object = std::vector<Member>;  // in the document's order
 
   /// Integers beyond int64 are uint64; beyond that, doubles.
   std::variant<std::nullptr_t, bool, int64_t, uint64_t, double, std::string, List, Object> value;
@@ -34,6 +35,11 @@ struct Json {
   const Json* find(const std::string& key) const;
   /// "null", "boolean", "number", "string", "array", "object"
   const char* type_name() const;
+};
+
+struct Json::Member {
+  std::string key;
+  Json value;
 };
 
 /// The value of a document. Throws FormatError that begins with `what` for what is no JSON, or is nested deeper
