@@ -29,6 +29,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsi
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   survive_and_return(text, detail::graph_from_json, detail::graph_to_json);
-  survive_and_return(text, detail::attributes_from_json, detail::attributes_to_json);
+  survive_and_return(
+      text, [](const std::string& t) { return detail::attributes_from_json(t); }, detail::attributes_to_json);
   return 0;
 }
