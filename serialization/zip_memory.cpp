@@ -26,20 +26,24 @@ uLong read(void*, void* stream, void* to, uLong size) {
   return n;
 }
 
-// No exception may pass through minizip; that nothing was written is an error there.
-uLong write(void*, void* stream, const void* from, uLong size) try {
+// No exception may pass through minizip, and where it hears that nothing was written it loses memory: it does not hear.
+uLong write(void*, void* stream, const void* from, uLong size) {
   ZipMemory& m = memory(stream);
-  if (m.written->size() - m.position < size) m.written->resize(m.position + size);
+  try {
+    if (!m.out_of_memory && m.written->size() - m.position < size) m.written->resize(m.position + size);
+  } catch (const std::bad_alloc&) {
+    m.out_of_memory = true;
+  }
+  if (m.out_of_memory) return size;
   if (size > 0) std::memcpy(m.written->data() + m.position, from, size);
   m.content = *m.written;
   m.position += size;
   return size;
-} catch (const std::bad_alloc&) {
-  return 0;
 }
 
 long seek(void*, void* stream, ZPOS64_T offset, int origin) {
   ZipMemory& m = memory(stream);
+  if (m.out_of_memory) return kSeekDone;
   const uint64_t size = m.content.size();
   const uint64_t from = origin == ZLIB_FILEFUNC_SEEK_SET ? 0 : origin == ZLIB_FILEFUNC_SEEK_CUR ? m.position : size;
   if (offset > size - from) return kSeekFailed;

@@ -19,10 +19,6 @@ constexpr uint64_t kMostWithoutZip64 = 0xfffffffe;
 constexpr uLong kVersionMadeBy = 20, kNamesAreUtf8 = 1 << 11;
 constexpr uLong kFirstOfJanuary1980 = 1 << 21 | 1 << 16;  // the earliest date; minizip takes 0 for none given
 
-void check_written(bool ok) {
-  if (!ok) throw std::bad_alloc();  // the only way that writing to memory fails
-}
-
 }  // namespace
 
 class ZipWriter::Impl {
@@ -30,7 +26,7 @@ class ZipWriter::Impl {
   Impl() {
     zlib_filefunc64_def functions = memory_.functions();
     archive_ = zipOpen2_64("", APPEND_STATUS_CREATE, nullptr, &functions);
-    check_written(archive_ != nullptr);
+    if (!archive_) throw std::bad_alloc();
   }
   ~Impl() { close(); }
 
@@ -43,15 +39,20 @@ class ZipWriter::Impl {
                       " are supported");
     open_member(name);
     for (const auto& piece : pieces) write(piece);
-    check_written(zipCloseFileInZip(archive_) == ZIP_OK);
+    check_written(zipCloseFileInZip(archive_));
   }
 
   std::vector<std::byte> finish() {
-    check_written(close() == ZIP_OK);
+    check_written(close());
     return std::move(bytes_);
   }
 
  private:
+  // That there is no memory left is the only way in which writing to memory fails.
+  void check_written(int status) const {
+    if (status != ZIP_OK || memory_.out_of_memory) throw std::bad_alloc();
+  }
+
   void check_name(const std::string& name) {
     check<ValueError>(is_utf8(name) && name.find('\0') == std::string::npos, "zip: member name ", quote(name),
                       " is not UTF-8 or holds a zero byte");
@@ -66,14 +67,14 @@ class ZipWriter::Impl {
     const int status = zipOpenNewFileInZip4_64(archive_, name.c_str(), &info, nullptr, 0, nullptr, 0, nullptr, kStored,
                                                0, 0, -MAX_WBITS, DEF_MEM_LEVEL, Z_DEFAULT_STRATEGY, nullptr, 0,
                                                kVersionMadeBy, kNamesAreUtf8, kZip64);
-    check_written(status == ZIP_OK);
+    check_written(status);
   }
 
   void write(std::span<const std::byte> bytes) {
     constexpr size_t kLargestPiece = 1 << 30;  // minizip counts in unsigned int
     while (!bytes.empty()) {
       const size_t n = std::min(bytes.size(), kLargestPiece);
-      check_written(zipWriteInFileInZip(archive_, bytes.data(), static_cast<unsigned>(n)) == ZIP_OK);
+      check_written(zipWriteInFileInZip(archive_, bytes.data(), static_cast<unsigned>(n)));
       bytes = bytes.subspan(n);
     }
   }

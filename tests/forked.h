@@ -7,6 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/sanitized.h"
+
+/// Skips a test that forks while other threads are at work: they may hold a lock of the sanitizer's allocator, which is
+/// then held in the child for good.
+#define SKIP_WHERE_CHILDREN_MAY_HANG() \
+  if (kSanitized) GTEST_SKIP() << "the sanitizer's allocator may be locked in a child"
+
 namespace thimble {
 
 inline bool is_forked_child = false;

@@ -31,6 +31,7 @@ class Fork : public testing::Test {
  protected:
   Fork() { set_num_threads(3); }
   ~Fork() override { set_num_threads(before_); }
+  void SetUp() override { SKIP_WHERE_CHILDREN_MAY_HANG(); }
 
   int before_ = num_threads();
 };

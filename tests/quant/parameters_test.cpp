@@ -261,7 +261,7 @@ TEST_F(Parameters, ThatCannotBeMadeOfEachOtherAreRefused) {
   for (const QConfig& other : {bits(8, "entropy"), bits(4, "percentile"), symmetric}) {
     const auto mapping = QConfigMapping().set_global(bits(8, "mse")).set_name("b", other);
     const std::string error = error_of([&] { prepare(graph, mapping); });
-    EXPECT_THAT(error, HasSubstr("'a' and 'b' read the same value"));
+    EXPECT_THAT(error, HasSubstr("'c' and 'b' read the same value"));
     EXPECT_THAT(error, HasSubstr("set_name()"));
   }
   // All is in the smallest and largest value's range.

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/sanitized.h"
 #include "tests/serialization/round_trip.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/parallel.h>
@@ -21,18 +22,7 @@
 namespace thimble {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kSlowdown = 50;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr int kSlowdown = 50;
-#else
-constexpr int kSlowdown = 1;
-#endif
-#else
-constexpr int kSlowdown = 1;
-#endif
-
+constexpr int kSlowdown = kSanitized ? 50 : 1;
 constexpr int kThreads = 8;
 
 class ManyThreads : public CheckpointTest {

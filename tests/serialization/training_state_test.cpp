@@ -426,6 +426,7 @@ TEST(TrainingStateFolders, AnErrorOfSavingIsReportedOnceAndTheNextSaveGoesWell) 
 }
 
 TEST(TrainingStateFolders, BelongToTheProcessThatMadeThem) {
+  SKIP_WHERE_CHILDREN_MAY_HANG();
   TempFolder folder;
   TrainingRun run;
   {

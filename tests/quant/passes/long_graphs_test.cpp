@@ -1,6 +1,7 @@
 // Passes over graphs so long that searching all nodes for each of them, or recursion along them, would not do.
 #include <gtest/gtest.h>
 
+#include "tests/sanitized.h"
 #include <thimble/core/ops.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/container.h>
@@ -40,7 +41,7 @@ TEST(LongGraphs, OfThousandsOfLayersAreFusedAndQuantized) {
 }
 
 TEST(LongGraphs, OfAHundredThousandOpsBetweenLayersAreQuantized) {
-  constexpr int kOps = 100000;
+  constexpr int kOps = kSanitized ? 20000 : 100000;
   nn::Graph graph;
   nn::Node* last = graph.add_layer("first", identity(), {graph.add_input("x")});
   for (int i = 0; i < kOps; ++i)
