@@ -105,8 +105,7 @@ void flush_output() {
   thimble::check<thimble::IOError>(std::cout.good() && std::ferror(stdout) == 0, "cannot write to standard output");
 }
 
-// Subcommands run while the command line is parsed, after all of it was understood.
-int run(int argc, char** argv) {
+int run_command_line(int argc, char** argv) {
   CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
   app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
   app.formatter(thimble::apps::help_formatter());
@@ -116,7 +115,7 @@ int run(int argc, char** argv) {
   add_subcommands(app, words.empty() ? "" : words.front());
   try {
     std::ranges::reverse(words);  // as CLI11 wants them
-    app.parse(words);
+    app.parse(words);             // which runs the subcommand, after all was understood
   } catch (const CLI::Success& e) {
     app.exit(e);  // prints what --help asks for
   } catch (const CLI::Error& e) {
@@ -136,7 +135,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   try {
-    return run(argc, argv);
+    return run_command_line(argc, argv);
   } catch (const apps::Interrupted& e) {
     return fail(e.what(), e.status());
   } catch (const Error& e) {

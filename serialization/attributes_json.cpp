@@ -52,15 +52,15 @@ const Json* unwrapped(const Json& value) {
 }
 
 int64_t to_integer(const std::string& key, const Json& value) {
-  if (const auto* large = std::get_if<uint64_t>(&value.value))
-    throw FormatError(str("attribute ", quote(key), ": ", *large, " is too large for an integer"));
+  if (value.is<uint64_t>())
+    throw FormatError(str("attribute ", quote(key), ": ", value.get<uint64_t>(), " is too large for an integer"));
   return value.get<int64_t>();
 }
 
 double to_double(const std::string& key, const Json& value) {
-  if (const auto* number = std::get_if<double>(&value.value)) return *number;
-  if (const auto* number = std::get_if<int64_t>(&value.value)) return static_cast<double>(*number);
-  if (const auto* number = std::get_if<uint64_t>(&value.value)) return static_cast<double>(*number);
+  if (value.is<double>()) return value.get<double>();
+  if (value.is<int64_t>()) return static_cast<double>(value.get<int64_t>());
+  if (value.is<uint64_t>()) return static_cast<double>(value.get<uint64_t>());
   const Json* text = unwrapped(value);
   if (text && text->is<std::string>()) {
     const auto& name = text->get<std::string>();
@@ -110,7 +110,5 @@ Attributes attributes_from_json(const Json& object) {
   for (const auto& [key, value] : object.get<Json::Object>()) out.set(key, to_attribute(key, value));
   return out;
 }
-
-Attributes attributes_from_json(const std::string& text) { return attributes_from_json(parse_json(text, "notes")); }
 
 }  // namespace thimble::detail

@@ -22,8 +22,9 @@ constexpr const char* kVersion = "1.2";
 
 Checkpoint checkpoint_of(const TensorFile& file) {
   detail::check_format(file, detail::kModelFormat, kKind);
-  Checkpoint checkpoint{detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
-                        detail::attributes_from_json(detail::metadata_of(file, "notes", kKind))};
+  Checkpoint checkpoint{
+      detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
+      detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, "notes", kKind), "notes"))};
   checkpoint.graph.load_state(file.tensors);
   checkpoint.graph.eval();
   return checkpoint;

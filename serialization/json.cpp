@@ -1,4 +1,5 @@
-#include <limits>
+#include <iterator>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -19,22 +20,21 @@ class JsonReader : public json::json_sax_t {
   explicit JsonReader(const char* what) : what_(what) {}
   Json take() { return std::move(root_); }
 
-  bool null() override { return add(Json{nullptr}); }
-  bool boolean(bool value) override { return add(Json{value}); }
-  bool number_integer(json::number_integer_t value) override { return add(Json{int64_t{value}}); }
+  bool null() override { return add(Json()); }
+  bool boolean(bool value) override { return add(Json(value)); }
+  bool number_integer(json::number_integer_t value) override { return add(Json(value)); }
   bool number_unsigned(json::number_unsigned_t value) override {
-    if (value > uint64_t{std::numeric_limits<int64_t>::max()}) return add(Json{uint64_t{value}});
-    return add(Json{static_cast<int64_t>(value)});
+    return add(std::in_range<int64_t>(value) ? Json(static_cast<int64_t>(value)) : Json(value));
   }
-  bool number_float(json::number_float_t value, const std::string&) override { return add(Json{value}); }
-  bool string(std::string& value) override { return add(Json{std::move(value)}); }
+  bool number_float(json::number_float_t value, const std::string&) override { return add(Json(value)); }
+  bool string(std::string& value) override { return add(Json(std::move(value))); }
   bool binary(json::binary_t&) override { return false; }  // JSON has none
   bool key(std::string& name) override {
     key_ = std::move(name);
     return true;
   }
-  bool start_object(size_t) override { return open(Json{Json::Object()}); }
-  bool start_array(size_t) override { return open(Json{Json::List()}); }
+  bool start_object(size_t) override { return open(Json(Json::Object())); }
+  bool start_array(size_t) override { return open(Json(Json::List())); }
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
 
@@ -46,11 +46,9 @@ class JsonReader : public json::json_sax_t {
   // Where the value is from now on; this stays, since what is around it does not grow before it is closed.
   Json& place(Json&& value) {
     if (open_.empty()) return root_ = std::move(value);
-    if (auto* object = std::get_if<Json::Object>(&open_.back()->value)) {
-      object->push_back({std::move(key_), std::move(value)});
-      return object->back().value;
-    }
-    return std::get<Json::List>(open_.back()->value).emplace_back(std::move(value));
+    if (open_.back()->is<Json::Object>())
+      return open_.back()->get<Json::Object>().insert_or_assign(std::move(key_), std::move(value)).first->second;
+    return open_.back()->get<Json::List>().emplace_back(std::move(value));
   }
 
   bool add(Json&& value) {
@@ -77,18 +75,16 @@ class JsonReader : public json::json_sax_t {
 
 }  // namespace
 
-const Json* Json::find(const std::string& key) const {
-  const auto* members = std::get_if<Object>(&value);
-  if (!members) return nullptr;
-  for (auto it = members->rbegin(); it != members->rend(); ++it)
-    if (it->key == key) return &it->value;
-  return nullptr;
+const Json* Json::find(std::string_view key) const {
+  if (!is<Object>()) return nullptr;
+  const auto it = get<Object>().find(key);
+  return it != get<Object>().end() ? &it->second : nullptr;
 }
 
 const char* Json::type_name() const {
   constexpr const char* kNames[] = {"null", "boolean", "number", "number", "number", "string", "array", "object"};
-  static_assert(std::size(kNames) == std::variant_size_v<decltype(value)>);
-  return kNames[value.index()];
+  static_assert(std::size(kNames) == std::variant_size_v<decltype(value_)>);
+  return kNames[value_.index()];
 }
 
 Json parse_json(const std::string& text, const char* what) {

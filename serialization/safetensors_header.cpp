@@ -256,7 +256,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_
 std::string format_safetensors_header(const SafetensorsHeader& header, const std::vector<uint32_t>& checksums) {
   check_names(header);
   std::string text = str("{\"", kMetadata, R"(":{")", kChecksumsKey, R"(":")", format_checksums(checksums), '"');
-  for (const auto& [key, value] : header.metadata) text += str(',', json_text(key), ':', json_text(value));
+  for (const auto& [key, value] : header.metadata)
+    text.append(1, ',').append(json_text(key)).append(1, ':').append(json_text(value));
   text += '}';
   for (const TensorRecord& tensor : header.tensors)
     text += str(',', json_text(tensor.name), R"(:{"dtype":")", tensor.type->name, R"(","shape":)", tensor.shape,

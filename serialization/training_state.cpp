@@ -33,13 +33,16 @@ void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
 
 TrainingState state_of(const TensorFile& file) {
   detail::check_format(file, detail::kTrainingStateFormat, kKind);
-  const Attributes run = detail::attributes_from_json(detail::metadata_of(file, "run", kKind));
+  const auto attributes_of = [&](const char* key) {
+    return detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, key, kKind), key));
+  };
+  const Attributes run = attributes_of("run");
   TrainingState state{.model = {},
                       .optimizer = {},
                       .lr = run.get<double>("lr"),
                       .generator = {as_unsigned(run.get<int64_t>("generator_key")),
                                     as_unsigned(run.get<int64_t>("generator_position"))},
-                      .progress = detail::attributes_from_json(detail::metadata_of(file, "progress", kKind))};
+                      .progress = attributes_of("progress")};
   check<FormatError>(std::isfinite(state.lr) && state.lr >= 0, "its learning rate is ", state.lr,
                      ", expected a finite one that is not negative");
   for (const auto& [name, array] : file.tensors) {

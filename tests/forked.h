@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,11 +13,9 @@
 /// Skips a test that forks while other threads are at work: they may hold a lock of the sanitizer's allocator, which is
 /// then held in the child for good.
 #define SKIP_WHERE_CHILDREN_MAY_HANG() \
-  if (kSanitized) GTEST_SKIP() << "the sanitizer's allocator may be locked in a child"
+  if (::thimble::kSanitized) GTEST_SKIP() << "the sanitizer's allocator may be locked in a child"
 
 namespace thimble {
-
-inline bool is_forked_child = false;
 
 /// The status with which a child leaves by exit(), as a program does: 0 if body() there returns true, 1 if not. -1 if
 /// it did not end, or crashed.
@@ -25,7 +24,6 @@ int status_of_child(F&& body) {
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
-    is_forked_child = true;
     ::alarm(60);  // one that hangs
     std::exit(body() ? 0 : 1);
   }
@@ -35,6 +33,3 @@ int status_of_child(F&& body) {
 }
 
 }  // namespace thimble
-
-/// What the parent's other threads held is lost in a child: AddressSanitizer shall not look for it there.
-extern "C" __attribute__((used)) inline int __lsan_is_turned_off() { return thimble::is_forked_child; }

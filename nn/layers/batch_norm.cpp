@@ -56,10 +56,11 @@ Tensor BatchNorm::forward_relu(const Tensor& x) { return run(x, true); }
 
 Tensor BatchNorm::run(const Tensor& x, bool relu) {
   check<ShapeError>(takes(x.shape()), type(), ": takes no input of shape ", x.shape());
+  NDArray count;  // made before the statistics change: they do so together, or not at all where memory ends
+  if (training()) count = NDArray::from_vector<int64_t>({num_batches_tracked.item<int64_t>() + 1}, Shape{});
   const Tensor y = batch_norm(x, weight, bias, running_mean, running_var,
                               {.training = training(), .momentum = momentum_, .eps = eps_, .relu = relu});
-  if (training())
-    num_batches_tracked.set_data(NDArray::from_vector<int64_t>({num_batches_tracked.item<int64_t>() + 1}, Shape{}));
+  if (training()) num_batches_tracked.set_data(count);
   return y;
 }
 

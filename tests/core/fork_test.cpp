@@ -85,7 +85,6 @@ TEST_F(Fork, ALoopInWhichAProcessIsForkedIsTheParentsAlone) {
     refused = true;
   }
   if (::getpid() != parent) {
-    is_forked_child = true;
     std::exit(refused ? 0 : 1);
   }
   EXPECT_FALSE(refused);
@@ -126,7 +125,6 @@ TEST_F(Fork, ALoopThatFailedInAChildDoesNotFailTheNextOne) {
   } catch (const Error&) {
   }
   if (::getpid() != parent) {
-    is_forked_child = true;
     std::exit(adds_up() ? 0 : 1);
   }
   int status = 0;

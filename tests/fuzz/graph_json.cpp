@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   survive_and_return(text, detail::graph_from_json, detail::graph_to_json);
   survive_and_return(
-      text, [](const std::string& t) { return detail::attributes_from_json(t); }, detail::attributes_to_json);
+      text, [](const std::string& t) { return detail::attributes_from_json(detail::parse_json(t, "notes")); },
+      detail::attributes_to_json);
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <tests/serialization/files.h>
 
 #include <thimble/serialization/attributes_json.h>
@@ -16,7 +17,9 @@ using testing::HasSubstr;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Through text, as in a file.
-Attributes round_trip(const Attributes& attributes) { return attributes_from_json(attributes_to_json(attributes)); }
+Attributes round_trip(const Attributes& attributes) {
+  return attributes_from_json(parse_json(attributes_to_json(attributes), "test"));
+}
 
 TEST(AttributesJson, KeepsEveryValueAndItsType) {
   const Attributes attributes{
@@ -43,6 +46,8 @@ TEST(AttributesJson, KeepsEveryValueAndItsType) {
   };
   const Attributes back = round_trip(attributes);
   EXPECT_EQ(back, attributes);
+  const std::string text = attributes_to_json(attributes);
+  EXPECT_EQ(nlohmann::json::parse(text).dump(), text) << "as in files before";
   EXPECT_TRUE(std::signbit(back.get<double>("minus_zero")));
   EXPECT_EQ(round_trip({}), Attributes());
 }
@@ -97,11 +102,18 @@ TEST(AttributesJson, NamesTheAttributeThatIsWrong) {
       {R"({"a":[[1]]})", "attribute 'a' is array"},
   };
   for (const auto& c : cases)
-    EXPECT_THAT(message_of<FormatError>([&] { attributes_from_json(std::string(c.json)); }), HasSubstr(c.message));
+    EXPECT_THAT(message_of<FormatError>([&] { attributes_from_json(parse_json(c.json, "test")); }),
+                HasSubstr(c.message));
+}
+
+TEST(AttributesJson, OfRepeatedNamesTheLastCounts) {
+  const Attributes read =
+      attributes_from_json(parse_json(R"({"a":null,"a":1,"b":{"double":"inf","double":"-inf"}})", "test"));
+  EXPECT_EQ(read, (Attributes{{"a", int64_t{1}}, {"b", -kInfinity}}));
 }
 
 TEST(AttributesJson, ReadsAMixedListAsDoubles) {
-  EXPECT_EQ(attributes_from_json(std::string(R"({"a":[1,2.5]})")).get<std::vector<double>>("a"),
+  EXPECT_EQ(attributes_from_json(parse_json(R"({"a":[1,2.5]})", "test")).get<std::vector<double>>("a"),
             (std::vector<double>{1, 2.5}));
 }
 

@@ -72,6 +72,7 @@ TEST_F(CheckpointTest, WhatIsFrozenComesBackFrozen) {
   EXPECT_EQ(what_learns(loaded), expected);
   EXPECT_EQ(what_learns(loaded.clone()), expected);
   json document = json::parse(detail::graph_to_json(graph));
+  EXPECT_EQ(document.dump(), detail::graph_to_json(graph)) << "members in alphabetical order, as in files before";
   document["layers"][0]["frozen"] = {"weigth"};
   EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
   document["layers"][0]["frozen"] = "weight";

@@ -41,14 +41,19 @@ TEST(Json, ReadsValuesThatAreNoObjects) {
 }
 
 TEST(Json, OfMembersOfOneNameTheLastCounts) {
-  EXPECT_EQ(parse_json(R"({"a":1,"b":2,"a":3})", "test").find("a")->get<int64_t>(), 3);
+  const Json json = parse_json(R"({"a":[1,{"x":0}],"b":2,"a":3})", "test");
+  EXPECT_EQ(json.get<Json::Object>().size(), 2u);
+  EXPECT_EQ(json.find("a")->get<int64_t>(), 3);
 }
 
 TEST(Json, SaysWhereTheTextIsNoJson) {
-  for (const char* text : {"", "{", "[1,]", "{\"a\"}", "1 2", "nul", "\"\xff\"", "[1e999]"})
-    EXPECT_THAT(message_of<FormatError>([&] { parse_json(text, "test"); }),
-                HasSubstr("test: not valid JSON at its byte"))
-        << text;
+  const struct {
+    const char* text;
+    int byte;
+  } cases[] = {{"", 1}, {"{", 2}, {"[1,]", 4}, {"{\"a\"}", 5}, {"1 2", 3}, {"nul", 4}, {"\"\xff\"", 2}, {"[1e999]", 6}};
+  for (const auto& c : cases)
+    EXPECT_EQ(message_of<FormatError>([&] { parse_json(c.text, "test"); }),
+              "test: not valid JSON at its byte " + std::to_string(c.byte));
 }
 
 TEST(Json, RefusesWhatIsNestedTooDeep) {
@@ -56,6 +61,10 @@ TEST(Json, RefusesWhatIsNestedTooDeep) {
   EXPECT_NO_THROW(parse_json(nested(16), "test"));
   EXPECT_THAT(message_of<FormatError>([&] { parse_json(nested(17), "test"); }), HasSubstr("nested deeper than 16"));
   EXPECT_THROW(parse_json(std::string(1000000, '['), "test"), FormatError);
+  std::string objects = "0";
+  for (int i = 0; i < 16; ++i) objects = json_object({{"a", objects}});
+  EXPECT_NO_THROW(parse_json(objects, "test"));
+  EXPECT_THROW(parse_json(json_list({objects}), "test"), FormatError);
 }
 
 TEST(Json, WritesWhatItReads) {

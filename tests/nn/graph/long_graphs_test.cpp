@@ -19,7 +19,7 @@ struct Chain : Module {
   Tensor forward(const Tensor& x) override {
     Tensor h = x;
     for (int i = 0; i < kOps; i += 4) {
-      h = reshape(relu(h) * 0.5, {-1, 2});
+      h = reshape(relu(h) * 1.0, {-1, 2});
       h = h + Tensor(NDArray::from_vector<float>({static_cast<float>(i), 1}));
     }
     return h;
@@ -34,8 +34,15 @@ TEST(LongGraphs, AreTracedRewrittenAndRun) {
   Graph graph = trace(chain.eval(), x);
   EXPECT_EQ(graph.nodes().size(), 1u + kOps + kOps / 2);
   EXPECT_EQ(graph(x).data().to_vector<float>(), expected);
-  Graph folded = fold_constants(eliminate_dead_nodes(graph));
-  EXPECT_EQ(folded.nodes().size(), graph.nodes().size());
+  const std::vector<Node*> nodes = graph.nodes();
+  for (Node* node : nodes) {  // behind a tensor a constant, behind an op a dead node
+    Node* added = graph.add_op("added", "relu", {}, {node}, node);
+    if (node->kind == Node::Kind::tensor) graph.replace_uses(node, added);
+  }
+  const Graph alive = eliminate_dead_nodes(graph);
+  EXPECT_EQ(alive.nodes().size(), nodes.size() + kOps / 2) << "the constants";
+  Graph folded = fold_constants(alive);
+  EXPECT_EQ(folded.nodes().size(), nodes.size());
   EXPECT_EQ(folded.run_all(std::vector<Tensor>{x}).back().data().to_vector<float>(), expected);
 }
 
@@ -43,7 +50,7 @@ TEST(LongGraphs, AreTrained) {
   Chain chain;
   const Tensor x(NDArray::from_vector<float>({1, 2}, {1, 2}), true);
   sum(chain(x)).backward();
-  EXPECT_EQ(x.grad().shape(), x.shape());
+  EXPECT_EQ(x.grad().data().to_vector<float>(), (std::vector<float>{1, 1}));
 }
 
 TEST(LongGraphs, AreEditedNodeByNode) {
