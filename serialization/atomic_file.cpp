@@ -87,10 +87,11 @@ void AtomicFile::commit() {
   if (!direct && ::fsync(fd_.get()) != 0) fail(errno);
   if (!fd_.close()) fail(errno);
   if (direct) return;
+  const fs::path folder = target_.parent_path();  // before the rename: nothing that takes memory may fail behind it
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
   temporary_.clear();
   // The rename is only safe from a power failure once the folder is on disk too.
-  if (const int error = detail::sync_folder(target_.parent_path()))
+  if (const int error = detail::sync_folder(folder))
     detail::throw_io_error("flush the folder of", path_, error);
 }
 
