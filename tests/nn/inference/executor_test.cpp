@@ -18,6 +18,9 @@
 namespace thimble::nn {
 namespace {
 
+using testing::FloatNear;
+using testing::Pointwise;
+
 using testing::HasSubstr;
 
 Tensor random(const Shape& shape, uint64_t seed = 7) {
@@ -170,7 +173,9 @@ TEST(Executor, InputsThatNoNodeUsesDoNotMatter) {
   const Tensor rows = random({1000, 3});
   const std::vector<float> expected = graph.layer(graph.output())(rows).data().to_vector<float>();
   for (const Shape& shape : {Shape{0, 5}, Shape{}, Shape{3}, Shape{0}, Shape{0, 2, 2, 2}, Shape{1000, 0}, Shape{1000}})
-    EXPECT_EQ(graph(rows, Tensor(NDArray::zeros(shape))).data().to_vector<float>(), expected) << shape;
+    EXPECT_THAT(graph(rows, Tensor(NDArray::zeros(shape))).data().to_vector<float>(),
+                Pointwise(FloatNear(1e-6f), expected))  // the executor may divide the batch
+        << shape;
   graph.set_output(x);
   graph.eliminate_dead_nodes();
   for (const Shape& shape : {Shape{0, 5}, Shape{}, Shape{1000}})
