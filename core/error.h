@@ -3,7 +3,10 @@
 //   check<ShapeError>(a.shape() == b.shape(), "mse_loss: input ", a.shape(), " and target ", b.shape(), " differ");
 #pragma once
 
-#include <sstream>
+#include <cstddef>
+#include <initializer_list>
+#include <ostream>
+#include <span>
 #include <stdexcept>
 #include <string>
 
@@ -45,20 +48,45 @@ class ValueError : public Error {
   using Error::Error;
 };
 
+namespace detail {
+
+/// A reference to something that can be streamed, whatever its type: all calls of str() share one function, and what a
+/// check() says when it fails takes little code where it is made.
+struct Piece {
+  const void* value;
+  void (*write)(std::ostream&, const void*);
+
+  template <typename T>
+  static void write_as(std::ostream& out, const void* value) {
+    out << *static_cast<const T*>(value);
+  }
+  template <typename T>
+  explicit Piece(const T& of) : value(&of), write(write_as<T>) {}
+  template <size_t N>  // one function for literals of all lengths
+  explicit Piece(const char (&text)[N]) : value(text), write(write_text) {}
+  static void write_text(std::ostream& out, const void* value) { out << static_cast<const char*>(value); }
+};
+
+std::string concatenate(std::span<const Piece> pieces);
+
+template <typename E>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::span<const Piece> message) {
+  throw E(concatenate(message));
+}
+
+}  // namespace detail
+
 /// Its arguments, streamed one after the other, as a string.
 template <typename... Args>
 std::string str(const Args&... args) {
-  std::ostringstream out;
-  out.exceptions(std::ios::badbit);  // else a stream that runs out of memory says nothing and gives a part of the text
-  (out << ... << args);
-  return out.str();
+  return detail::concatenate(std::initializer_list<detail::Piece>{detail::Piece(args)...});
 }
 
 /// Throws E with the concatenated message unless `ok`. The message is only formatted on failure.
 template <typename E = ValueError, typename... Args>
 void check(bool ok, const Args&... message) {
   if (!ok) [[unlikely]]
-    throw E(str(message...));
+    detail::fail<E>(std::initializer_list<detail::Piece>{detail::Piece(message)...});
 }
 
 }  // namespace thimble

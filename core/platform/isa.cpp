@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
+#include <string>
 
 #include <thimble/core/error.h>
 #include <thimble/core/platform/isa.h>
@@ -16,49 +19,76 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "avx512_vnni", "amx"};
+constexpr std::string_view kNames[] = {"scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"};
+constexpr Isa kLevels[] = {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni, Isa::amx};
 
 #if defined(__x86_64__)
+// Leaf 7 of what the CPU says of itself: registers a and d, for what __builtin_cpu_supports() has no name.
+struct Leaf7 {
+  unsigned a = 0, d = 0;
+  explicit Leaf7(unsigned subleaf) {
+    unsigned b = 0, c = 0;
+    if (!__get_cpuid_count(7, subleaf, &a, &b, &c, &d)) a = d = 0;
+  }
+};
+
+bool bit(unsigned value, int i) { return (value >> i) & 1; }
+
 // AMX state is large, so Linux lets a process use it only after asking (arch_prctl ARCH_REQ_XCOMP_PERM, component 18).
 bool amx_granted() {
 #if defined(__linux__)
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  const bool tile = (d >> 24) & 1, int8 = (d >> 25) & 1;
+  const Leaf7 leaf(0);
+  if (!bit(leaf.d, 24) || !bit(leaf.d, 25)) return false;  // tiles, and bytes in them
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
-  return tile && int8 && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
 #endif
 }
 
-Isa detect() {
+CpuFeatures detect() {
+  using enum CpuFeatures;
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::scalar;
+  CpuFeatures features = none;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return features;
+  features = features | avx2;
+  if (bit(Leaf7(1).a, 4)) features = features | avx_vnni;
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
-    return Isa::avx2;
-  if (!__builtin_cpu_supports("avx512vnni")) return Isa::avx512;
-  return amx_granted() ? Isa::amx : Isa::avx512_vnni;
+    return features;
+  features = features | avx512;
+  if (__builtin_cpu_supports("avx512vnni")) features = features | avx512_vnni;
+  if (amx_granted()) features = features | amx_int8;
+  return features;
 }
 #else
-Isa detect() { return Isa::scalar; }
+CpuFeatures detect() { return CpuFeatures::none; }
 #endif
 
+bool is_available(Isa isa) { return has_all(detected_features(), features_of(isa)); }
+
+template <typename Isas>
+std::string names(const Isas& isas) {
+  std::string all;
+  for (const Isa isa : isas) all += (all.empty() ? "" : ", ") + std::string(name(isa));
+  return all;
+}
+
 void check_available(Isa isa) {
-  check(isa <= detected_isa(), "instruction set '", name(isa), "' is not available on this CPU, which has up to '",
-        name(detected_isa()), "'");
+  if (!is_available(isa))
+    throw ValueError(
+        str("instruction set '", name(isa), "' is not available on this CPU, which has ", names(available_isas())));
 }
 
 Isa from_environment() {
   const char* wanted = std::getenv("THIMBLE_ISA");
   if (!wanted || !*wanted) return detected_isa();
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::amx}) {
+  for (const Isa isa : kLevels) {
     if (name(isa) != wanted) continue;
     check_available(isa);
     return isa;
   }
-  throw ValueError(str("THIMBLE_ISA='", wanted, "' is unknown; it is one of scalar, avx2, avx512, avx512_vnni, amx"));
+  throw ValueError(str("THIMBLE_ISA='", wanted, "' is unknown; it is one of ", names(kLevels)));
 }
 
 std::atomic<Isa>& active() {
@@ -68,22 +98,24 @@ std::atomic<Isa>& active() {
 
 }  // namespace
 
-Isa detected_isa() {
-  static const Isa isa = detect();
-  return isa;
+CpuFeatures detected_features() {
+  static const CpuFeatures features = detect();
+  return features;
 }
+
+std::vector<Isa> available_isas() {
+  std::vector<Isa> isas;
+  std::ranges::copy_if(kLevels, std::back_inserter(isas), is_available);
+  return isas;
+}
+
+Isa detected_isa() { return available_isas().back(); }
 
 Isa active_isa() { return active().load(std::memory_order_relaxed); }
 
 void set_isa(Isa isa) {
   check_available(isa);
   active().store(isa, std::memory_order_relaxed);
-}
-
-std::vector<Isa> available_isas() {
-  std::vector<Isa> isas;
-  for (int i = 0; i <= static_cast<int>(detected_isa()); ++i) isas.push_back(static_cast<Isa>(i));
-  return isas;
 }
 
 std::string_view name(Isa isa) { return kNames[static_cast<size_t>(isa)]; }

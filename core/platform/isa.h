@@ -1,26 +1,67 @@
-// Which instruction set the kernels use: the best that the CPU has, or a lower one on request.
+// What the CPU offers to kernels, as a set of features, and levels: names for the sets that kernels are written for.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
 namespace thimble {
 
-/// In rising order; each includes the ones before it. amx is Intel's tile unit (with avx512_vnni).
-enum class Isa { scalar, avx2, avx512, avx512_vnni, amx };
+/// A set of what a processor may have beyond the baseline of its kind.
+enum class CpuFeatures : uint32_t {
+  none = 0,
+  avx2 = 1 << 0,         // with FMA
+  avx_vnni = 1 << 1,     // products of bytes in 256 bits, without AVX-512
+  avx512 = 1 << 2,       // F, BW, VL and DQ
+  avx512_vnni = 1 << 3,  // products of bytes in 512 bits
+  amx_int8 = 1 << 4,     // tiles of bytes, and the operating system's leave to use them
+};
 
-/// The best instruction set that this CPU and operating system offer.
+constexpr CpuFeatures operator|(CpuFeatures a, CpuFeatures b) {
+  return static_cast<CpuFeatures>(static_cast<uint32_t>(a) | static_cast<uint32_t>(b));
+}
+
+/// Whether `set` holds all of `needed`.
+constexpr bool has_all(CpuFeatures set, CpuFeatures needed) { return (set | needed) == set; }
+
+/// Levels, from slow to fast. Not each includes those before it: see features_of().
+enum class Isa { scalar, avx2, avx_vnni, avx512, avx512_vnni, amx };
+
+/// What a CPU has at least, and what kernels may use, at a level.
+constexpr CpuFeatures features_of(Isa isa) {
+  using enum CpuFeatures;
+  switch (isa) {
+    case Isa::scalar:
+      return none;
+    case Isa::avx2:
+      return avx2;
+    case Isa::avx_vnni:
+      return avx2 | avx_vnni;
+    case Isa::avx512:
+      return avx2 | avx512;
+    case Isa::avx512_vnni:
+      return avx2 | avx512 | avx512_vnni;
+    case Isa::amx:
+      break;
+  }
+  return avx2 | avx512 | avx512_vnni | amx_int8;
+}
+
+/// What this CPU and operating system offer.
+CpuFeatures detected_features();
+
+/// Every level that this CPU has, from slow to fast.
+std::vector<Isa> available_isas();
+
+/// The last of them.
 Isa detected_isa();
 
-/// The one in use: detected_isa(), unless the environment's THIMBLE_ISA=scalar|avx2|avx512|avx512_vnni|amx or set_isa()
-/// says otherwise. Throws ValueError for an unknown name or one that this CPU lacks.
+/// The one in use: detected_isa(), unless the environment's THIMBLE_ISA (a level's name) or set_isa() says otherwise.
+/// Throws ValueError for an unknown name or a level that this CPU lacks.
 Isa active_isa();
 
 /// Uses `isa` from now on; throws ValueError if this CPU lacks it. Not to be called while kernels run.
 void set_isa(Isa isa);
-
-/// Every instruction set that this CPU has, in rising order.
-std::vector<Isa> available_isas();
 
 std::string_view name(Isa isa);
 

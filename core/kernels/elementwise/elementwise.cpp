@@ -1,18 +1,15 @@
 #include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/kernels/elementwise/strided.h>
-#include <thimble/core/platform/isa.h>
+#include <thimble/core/kernels/kernel_list.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-const ElementwiseTable& table() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return elementwise_avx512;
-  if (active_isa() >= Isa::avx2) return elementwise_avx2;
-#endif
-  return elementwise_scalar;
-}
+constexpr KernelOf<const ElementwiseTable*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &elementwise_avx512}, {Isa::avx2, &elementwise_avx2}){Isa::scalar, &elementwise_scalar}};
+
+const ElementwiseTable& table() { return *best_kernel(kKernels); }
 
 template <typename T>
 const ElementwiseRows<T>& rows_for() {

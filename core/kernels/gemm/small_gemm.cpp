@@ -1,19 +1,16 @@
 #include <algorithm>
 
 #include <thimble/core/kernels/gemm/small_gemm.h>
-#include <thimble/core/platform/isa.h>
+#include <thimble/core/kernels/kernel_list.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-const SmallGemmTable& table() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return small_gemm_avx512;
-  if (active_isa() >= Isa::avx2) return small_gemm_avx2;
-#endif
-  return small_gemm_scalar;
-}
+constexpr KernelOf<const SmallGemmTable*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &small_gemm_avx512}, {Isa::avx2, &small_gemm_avx2}){Isa::scalar, &small_gemm_scalar}};
+
+const SmallGemmTable& table() { return *best_kernel(kKernels); }
 
 // In parts of at most kGemmChain terms: several segments, or a part of one.
 template <typename T>

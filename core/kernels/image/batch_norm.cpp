@@ -5,10 +5,10 @@
 #include <utility>
 
 #include <thimble/core/kernels/image/batch_norm.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -19,13 +19,10 @@ constexpr int64_t kGrain = 32768, kBlock = 4096;
 // Blocks are summed up in at most this many pieces, whatever the number of threads.
 constexpr int64_t kMostPieces = 64;
 
-const BatchNormTable& table() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return batch_norm_avx512;
-  if (active_isa() >= Isa::avx2) return batch_norm_avx2;
-#endif
-  return batch_norm_scalar;
-}
+constexpr KernelOf<const BatchNormTable*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &batch_norm_avx512}, {Isa::avx2, &batch_norm_avx2}){Isa::scalar, &batch_norm_scalar}};
+
+const BatchNormTable& table() { return *best_kernel(kKernels); }
 
 const BatchNormRows<float>& rows_of(float) { return table().float32; }
 const BatchNormRows<double>& rows_of(double) { return table().float64; }

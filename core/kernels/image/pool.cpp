@@ -3,9 +3,9 @@
 
 #include <thimble/core/kernels/image/pool.h>
 #include <thimble/core/kernels/image/pool_rows.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -16,13 +16,10 @@ constexpr int64_t kGrain = 32768;
 
 int64_t grain(int64_t elements_each) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, elements_each)); }
 
-const PoolTable& table() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return pool_avx512;
-  if (active_isa() >= Isa::avx2) return pool_avx2;
-#endif
-  return pool_scalar;
-}
+constexpr KernelOf<const PoolTable*> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::avx512, &pool_avx512}, {Isa::avx2, &pool_avx2}){Isa::scalar, &pool_scalar}};
+
+const PoolTable& table() { return *best_kernel(kKernels); }
 
 const MaxPoolRows<float, uint8_t>& max_rows(float, uint8_t) { return table().max32; }
 const MaxPoolRows<double, uint8_t>& max_rows(double, uint8_t) { return table().max64; }

@@ -4,8 +4,8 @@
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/kernels/int8/int8_gemm_task.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -13,60 +13,24 @@ namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-using Kernel = void (*)(const Int8GemmTask&, const Int8GemmRange&);
+struct Kernel {
+  void (*run)(const Int8GemmTask&, const Int8GemmRange&);
+  double speed;  // multiply-adds per nanosecond and core, roughly and on the low side
+};
 
-Kernel kernel_of(Isa isa) {
-#if defined(__x86_64__)
-  switch (isa) {
-    case Isa::amx:
-      return int8_gemm_amx;
-    case Isa::avx512_vnni:
-      return int8_gemm_avx512_vnni;
-    case Isa::avx512:
-      return int8_gemm_avx512;
-    case Isa::avx2:
-      return int8_gemm_avx2;
-    case Isa::scalar:
-      break;
-  }
-#else
-  static_cast<void>(isa);
-#endif
-  return int8_gemm_scalar;
-}
+constexpr KernelOf<Kernel> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::amx, {int8_gemm_amx, 1000}}, {Isa::avx512_vnni, {int8_gemm_avx512_vnni, 250}},
+                        {Isa::avx_vnni, {int8_gemm_avx_vnni, 125}}, {Isa::avx512, {int8_gemm_avx512, 50}},
+                        {Isa::avx2, {int8_gemm_avx2, 35}}){Isa::scalar, {int8_gemm_scalar, 5}}};
 
-Kernel depthwise_kernel_of(Isa isa) {
-#if defined(__x86_64__)
-  if (isa >= Isa::avx512) return int8_depthwise_avx512;
-  if (isa >= Isa::avx2) return int8_depthwise_avx2;
-#else
-  static_cast<void>(isa);
-#endif
-  return int8_depthwise_scalar;
-}
-
-// Multiply-adds per nanosecond and core, roughly and on the low side.
-double speed_of(Isa isa) {
-  switch (isa) {
-    case Isa::amx:
-      return 1000;
-    case Isa::avx512_vnni:
-      return 250;
-    case Isa::avx512:
-      return 50;
-    case Isa::avx2:
-      return 35;
-    case Isa::scalar:
-      break;
-  }
-  return 5;
-}
+constexpr KernelOf<decltype(&int8_depthwise_scalar)> kDepthwiseKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, int8_depthwise_avx512}, {Isa::avx2, int8_depthwise_avx2}){Isa::scalar, int8_depthwise_scalar}};
 
 // Handing work to another thread takes a microsecond or two, so a piece should last some. The time is estimated from
 // the multiply-adds and from the weights, which batch 1 does little more than read.
 int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
   constexpr double kNanosPerByte = 1.0 / 50, kNanosPerPiece = 3000;
-  const double nanos = multiply_adds / speed_of(active_isa()) + weight_bytes * kNanosPerByte;
+  const double nanos = multiply_adds / best_kernel(kKernels).speed + weight_bytes * kNanosPerByte;
   return static_cast<int64_t>(std::max(1.0, kNanosPerPiece * units / std::max(nanos, 1.0)));
 }
 
@@ -74,7 +38,7 @@ int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
 // then stay in that thread's cache from call to call), or the rows of the input.
 void run(const Int8GemmTask& task, int64_t m) {
   constexpr int64_t kRowsPerUnit = 32, kPanelsPerUnit = 2;
-  const Kernel kernel = kernel_of(active_isa());
+  const auto kernel = best_kernel(kKernels).run;
   const int64_t panels = ceil_div(task.n, PackedInt8Weights::kPanel);
   const double weight_bytes = static_cast<double>(task.n) * static_cast<double>(task.k);
   const double multiply_adds = weight_bytes * static_cast<double>(m);
@@ -181,7 +145,7 @@ void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const 
   set_rows(task, a);
   set_weights(task, w);
   set_output(task, epilogue, out, ldc);
-  kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, w.panels()});
+  best_kernel(kKernels).run(task, {0, std::ssize(a.rows), 0, w.panels()});
 }
 
 template <typename Epilogue, typename Out>
@@ -193,7 +157,7 @@ void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t cha
   task.panel_stride = std::ssize(a.segments) * PackedInt8Weights::kPanel;
   task.n = channels;
   set_output(task, epilogue, out, ldc);
-  depthwise_kernel_of(active_isa())(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
+  best_kernel(kDepthwiseKernels)(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
 }
 
 // A piece of a grouped product, small enough for its sums to stay in the first level cache from group to group.
@@ -240,7 +204,7 @@ template <typename Epilogue, typename Out>
 void multiply_group_piece(const uint8_t* a, int64_t lda, int64_t rows, std::span<const PackedInt8Weights> groups,
                           int64_t first_panel, int64_t panels, const Epilogue& e, Out* out, int64_t ldc) {
   alignas(64) float sums[kGroupRows * kGroupColumns], of_group[kGroupRows * kGroupColumns];
-  const Kernel kernel = kernel_of(active_isa());
+  const auto kernel = best_kernel(kKernels).run;
   const int64_t n = groups[0].n(), k = groups[0].k(), column = first_panel * PackedInt8Weights::kPanel;
   const int64_t columns = std::min(panels * PackedInt8Weights::kPanel, n - column);
   for (size_t g = 0; g < groups.size(); ++g) {

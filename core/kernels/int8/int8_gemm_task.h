@@ -37,6 +37,7 @@ struct Int8GemmRange {
 
 void int8_gemm_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
+void int8_gemm_avx_vnni(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512_vnni(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range);

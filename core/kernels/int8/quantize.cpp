@@ -3,21 +3,18 @@
 
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/kernels/int8/quantize_kernels.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-const QuantizeKernels& kernels() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return quantize_avx512;
-  if (active_isa() == Isa::avx2) return quantize_avx2;
-#endif
-  return quantize_scalar;
-}
+constexpr KernelOf<const QuantizeKernels*> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::avx512, &quantize_avx512}, {Isa::avx2, &quantize_avx2}){Isa::scalar, &quantize_scalar}};
+
+const QuantizeKernels& kernels() { return *best_kernel(kKernels); }
 
 // Elements that take a thread some microseconds.
 constexpr int64_t kGrain = 32 * 1024;

@@ -3,10 +3,10 @@
 #include <limits>
 #include <mutex>
 
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/reduce/min_max.h>
 #include <thimble/core/kernels/reduce/min_max_rows.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -18,13 +18,10 @@ constexpr int64_t kGrain = 64 * 1024;
 constexpr int64_t kColumns = 64;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-const MinMaxRows& loops() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return min_max_avx512;
-  if (active_isa() == Isa::avx2) return min_max_avx2;
-#endif
-  return min_max_scalar;
-}
+constexpr KernelOf<const MinMaxRows*> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::avx512, &min_max_avx512}, {Isa::avx2, &min_max_avx2}){Isa::scalar, &min_max_scalar}};
+
+const MinMaxRows& loops() { return *best_kernel(kKernels); }
 
 bool of_all(const float* x, int64_t n, float* min, float* max) {
   const MinMaxRows& kernel = loops();

@@ -1,21 +1,18 @@
 #include <type_traits>
 
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/reduce/partial_sums.h>
 #include <thimble/core/kernels/training/fake_quantize.h>
 #include <thimble/core/kernels/training/fake_quantize_rows.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-const FakeQuantizeKernels& kernels() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return fake_quantize_avx512;
-  if (active_isa() == Isa::avx2) return fake_quantize_avx2;
-#endif
-  return fake_quantize_scalar;
-}
+constexpr KernelOf<const FakeQuantizeKernels*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &fake_quantize_avx512}, {Isa::avx2, &fake_quantize_avx2}){Isa::scalar, &fake_quantize_scalar}};
+
+const FakeQuantizeKernels& kernels() { return *best_kernel(kKernels); }
 
 template <typename T>
 const FakeQuantizeRows<T>& rows() {

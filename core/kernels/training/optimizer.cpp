@@ -1,18 +1,15 @@
 #include <thimble/core/kernels/elementwise/flush_denormals.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/training/optimizer.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-const OptimizerTable& table() {
-#if defined(__x86_64__)
-  if (active_isa() >= Isa::avx512) return optimizer_avx512;
-  if (active_isa() >= Isa::avx2) return optimizer_avx2;
-#endif
-  return optimizer_scalar;
-}
+constexpr KernelOf<const OptimizerTable*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &optimizer_avx512}, {Isa::avx2, &optimizer_avx2}){Isa::scalar, &optimizer_scalar}};
+
+const OptimizerTable& table() { return *best_kernel(kKernels); }
 
 }  // namespace
 

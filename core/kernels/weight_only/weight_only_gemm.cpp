@@ -2,13 +2,13 @@
 #include <vector>
 
 #include <thimble/core/error.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm_task.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/parallel.h>
-#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -26,25 +26,13 @@ struct Kernel {
   int64_t plane_multiple = 4;
 };
 
-Kernel kernel_of(Isa isa) {
-#if defined(__x86_64__)
-  switch (isa) {
-    case Isa::amx:
-      return {weight_only_rows_avx512_vnni, weight_only_gemm_amx, 300, 64};
-    case Isa::avx512_vnni:
-      return {weight_only_rows_avx512_vnni, weight_only_gemm_avx512_vnni, 100};
-    case Isa::avx512:
-      return {weight_only_rows_avx512, weight_only_gemm_avx512, 40};
-    case Isa::avx2:
-      return {weight_only_rows_avx2, weight_only_gemm_avx2, 25};
-    case Isa::scalar:
-      break;
-  }
-#else
-  static_cast<void>(isa);
-#endif
-  return {weight_only_rows_scalar, weight_only_gemm_scalar, 2};
-}
+constexpr KernelOf<Kernel> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::amx, {weight_only_rows_avx512_vnni, weight_only_gemm_amx, 300, 64}},
+                        {Isa::avx512_vnni, {weight_only_rows_avx512_vnni, weight_only_gemm_avx512_vnni, 100}},
+                        {Isa::avx_vnni, {weight_only_rows_avx_vnni, weight_only_gemm_avx_vnni, 50}},
+                        {Isa::avx512, {weight_only_rows_avx512, weight_only_gemm_avx512, 40}},
+                        {Isa::avx2, {weight_only_rows_avx2, weight_only_gemm_avx2, 25}}){
+        Isa::scalar, {weight_only_rows_scalar, weight_only_gemm_scalar, 2}}};
 
 // How many of `units`, which take `nanos` together, are worth handing to another thread.
 int64_t grain_of(int64_t units, double nanos) {
@@ -179,7 +167,7 @@ int64_t WeightOnlyMatrix::nbytes() const {
 void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMatrix& w,
                       const WeightOnlyEpilogue& epilogue, float* out, int64_t ldc) {
   constexpr int64_t kChunkBytes = 512 * 1024, kRowsPerUnit = 64;
-  const Kernel kernel = kernel_of(active_isa());
+  const Kernel& kernel = best_kernel(kKernels);
   // An odd number of cache lines, so that rows do not compete for the same places in the cache.
   const int64_t row_stride = (ceil_div(2 * w.padded_k(kernel.plane_multiple), 64) | 1) * 64;
   WeightOnlyTask task{.x = x,

@@ -1,18 +1,11 @@
-#include <immintrin.h>
-
+#include <thimble/core/kernels/weight_only/weight_only_gemm_halves.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm_pairs.h>
 
 namespace thimble::kernels {
 namespace {
 
-// A panel is two vectors of 8 channels.
-struct Dot : PairPlanes {
+struct Dot : PairPlanes, HalfPanels {
   static constexpr int kWidth = 8, kFewSums = 4, kManySums = 4, kSums = 1;
-  struct Halves {
-    __m256i half[2];
-  };
-  using Bytes = Halves;
-  using Sum = Halves;
   struct Activations {
     __m256i even, odd;
   };
@@ -20,22 +13,6 @@ struct Dot : PairPlanes {
     Activations half[2];
   };
 
-  template <typename F>
-  static Halves both(F&& f) {
-    return {{f(0), f(1)}};
-  }
-  static Sum zero() {
-    return both([](int) { return _mm256_setzero_si256(); });
-  }
-  static Sum sum(const Sum& a, const Sum& b) {
-    return both([&](int h) { return _mm256_add_epi32(a.half[h], b.half[h]); });
-  }
-  static Bytes load(const uint8_t* p) {
-    return both([p](int h) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32 * h)); });
-  }
-  static Bytes masked(const Bytes& b, uint8_t mask) {
-    return both([&](int h) { return _mm256_and_si256(b.half[h], _mm256_set1_epi8(static_cast<char>(mask))); });
-  }
   static Bytes shifted(const Bytes& b, int n) {
     return both([&](int h) { return _mm256_srli_epi16(b.half[h], n); });
   }

@@ -19,7 +19,7 @@
 //                                                q has kMostBlock readable elements
 //   Activations activations(first, second)       4 bytes of each plane: 4 features, for all channels
 //   kSums                 how many sums are kept of each panel and lane
-//   Sum, zero(), sum(Sum, Sum), add_products(i, Sum, Weights, Activations)
+//   Sum, zero(), sum(Sum, Sum), add_products(i, Sum, Weights, Activations); if it is cumulative, Sum - Sum, Sum >> n
 //   Lanes<int32_t, ...> total(const Sum (&)[kSums])
 #pragma once
 

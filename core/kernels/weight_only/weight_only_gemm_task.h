@@ -43,12 +43,14 @@ struct WeightOnlyRange {
 // Makes rows [begin, end) fixed-point.
 void weight_only_rows_scalar(const WeightOnlyTask& task, int64_t begin, int64_t end);
 void weight_only_rows_avx2(const WeightOnlyTask& task, int64_t begin, int64_t end);
+void weight_only_rows_avx_vnni(const WeightOnlyTask& task, int64_t begin, int64_t end);
 void weight_only_rows_avx512(const WeightOnlyTask& task, int64_t begin, int64_t end);
 void weight_only_rows_avx512_vnni(const WeightOnlyTask& task, int64_t begin, int64_t end);
 
 // Multiplies rows that are fixed-point.
 void weight_only_gemm_scalar(const WeightOnlyTask& task, const WeightOnlyRange& range);
 void weight_only_gemm_avx2(const WeightOnlyTask& task, const WeightOnlyRange& range);
+void weight_only_gemm_avx_vnni(const WeightOnlyTask& task, const WeightOnlyRange& range);
 void weight_only_gemm_avx512(const WeightOnlyTask& task, const WeightOnlyRange& range);
 void weight_only_gemm_avx512_vnni(const WeightOnlyTask& task, const WeightOnlyRange& range);
 // Takes the rows of avx512_vnni, of planes of whole cache lines; 16 rows are readable wherever one is, and 1024 bytes

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <string>
@@ -5,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <thimble/core/error.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/platform/isa.h>
 
 namespace thimble {
@@ -35,16 +37,40 @@ TEST_F(Isas, EachAvailableOneCanBeUsed) {
 
 TEST_F(Isas, OnesThatTheCpuLacksAreRefused) {
   const Isa before = active_isa();
-  for (Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::amx}) {
-    if (isa <= detected_isa()) continue;
+  for (Isa isa : {Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni, Isa::amx}) {
+    if (has_all(detected_features(), features_of(isa))) continue;
     EXPECT_THROW(set_isa(isa), ValueError) << name(isa);
   }
   EXPECT_EQ(active_isa(), before);
 }
 
+TEST_F(Isas, EachIsAvailableWhereItsFeaturesAre) {
+  const auto isas = available_isas();
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni, Isa::amx})
+    EXPECT_EQ(std::ranges::count(isas, isa) == 1, has_all(detected_features(), features_of(isa))) << name(isa);
+}
+
+// A kernel that no level picks would never run, nor be tested: lists go from best to plainest, level by level.
+TEST_F(Isas, PickOfAListTheBestThatTheyHaveTheFeaturesFor) {
+  constexpr kernels::KernelOf<Isa> all[] = {{Isa::amx, Isa::amx},           {Isa::avx512_vnni, Isa::avx512_vnni},
+                                            {Isa::avx_vnni, Isa::avx_vnni}, {Isa::avx512, Isa::avx512},
+                                            {Isa::avx2, Isa::avx2},         {Isa::scalar, Isa::scalar}};
+  constexpr kernels::KernelOf<Isa> few[] = {
+      {Isa::avx512, Isa::avx512}, {Isa::avx2, Isa::avx2}, {Isa::scalar, Isa::scalar}};
+  constexpr kernels::KernelOf<Isa> one[] = {{Isa::scalar, Isa::scalar}};
+  for (Isa isa : available_isas()) {
+    set_isa(isa);
+    EXPECT_EQ(kernels::best_kernel(all), isa) << name(isa);
+    const Isa expected = isa == Isa::scalar ? Isa::scalar : isa <= Isa::avx_vnni ? Isa::avx2 : Isa::avx512;
+    EXPECT_EQ(kernels::best_kernel(few), expected) << name(isa);
+    EXPECT_EQ(kernels::best_kernel(one), Isa::scalar) << name(isa);
+  }
+}
+
 TEST_F(Isas, HaveTheNamesThatTheEnvironmentUses) {
   EXPECT_EQ(name(Isa::scalar), "scalar");
   EXPECT_EQ(name(Isa::avx2), "avx2");
+  EXPECT_EQ(name(Isa::avx_vnni), "avx_vnni");
   EXPECT_EQ(name(Isa::avx512), "avx512");
   EXPECT_EQ(name(Isa::avx512_vnni), "avx512_vnni");
   EXPECT_EQ(name(Isa::amx), "amx");
@@ -86,12 +112,13 @@ TEST_P(NamedIsaDeathTest, IsUsedOrRefused) {
   const std::string expected = available ? "uses " + wanted + "\n" : "'" + wanted + "' is not available on this CPU";
   EXPECT_EXIT(print_active_isa(), testing::ExitedWithCode(0), expected);
 }
-INSTANTIATE_TEST_SUITE_P(Names, NamedIsaDeathTest, testing::Values("scalar", "avx2", "avx512", "avx512_vnni", "amx"));
+INSTANTIATE_TEST_SUITE_P(Names, NamedIsaDeathTest,
+                         testing::Values("scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"));
 
 using UnknownIsaDeathTest = IsaEnvironmentDeathTest;
 TEST_P(UnknownIsaDeathTest, IsRefusedWithTheListOfNames) {
   EXPECT_EXIT(print_active_isa(), testing::ExitedWithCode(0),
-              "THIMBLE_ISA='.*' is unknown; it is one of scalar, avx2, avx512, avx512_vnni, amx");
+              "THIMBLE_ISA='.*' is unknown; it is one of scalar, avx2, avx_vnni, avx512, avx512_vnni, amx");
 }
 INSTANTIATE_TEST_SUITE_P(Names, UnknownIsaDeathTest, testing::Values("sse2", "AVX2", "avx512 "));
 
