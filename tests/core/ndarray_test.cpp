@@ -285,6 +285,21 @@ TEST(NDArrayConversions, EveryPairKeepsSmallIntegers) {
     }
 }
 
+TEST(NDArrayConversions, OfLongRowsAndOfStridesAreThoseOfTheirElements) {
+  constexpr int64_t kRows = 700;
+  for (DType from : kAllDTypes)
+    for (DType to : kAllDTypes) {
+      const NDArray x = NDArray::arange(2 * kRows, DType::int64).to(from).reshape({kRows, 2});
+      for (const NDArray& view : {x.reshape({2 * kRows}), x.slice(1, 1, 2), x.transpose(0, 1)}) {
+        const NDArray converted = view.to(to), flat = view.contiguous().reshape({view.numel()});
+        const std::vector<int64_t> values = converted.to_vector<int64_t>();
+        for (int64_t i = 0; i < view.numel(); i += 37)
+          ASSERT_EQ(values[static_cast<size_t>(i)], flat.slice(0, i, i + 1).to(to).to_vector<int64_t>()[0])
+              << from << to << i;
+      }
+    }
+}
+
 TEST(NDArrayConversions, ToTheSameDtypeIsTheArrayItself) {
   const NDArray x = NDArray::ones({2});
   EXPECT_TRUE(x.to(DType::float32).shares_memory_with(x));
