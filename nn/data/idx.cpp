@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdio>
 #include <cstring>
-#include <iomanip>
 #include <limits>
 #include <vector>
 
@@ -22,7 +22,11 @@ struct Header {
   size_t bytes = 0;  // of the elements
 };
 
-std::string hex(int byte) { return str("0x", std::hex, std::setw(2), std::setfill('0'), byte); }
+std::string hex(unsigned byte) {
+  char text[sizeof("0xffffffff")];
+  std::snprintf(text, sizeof(text), "0x%02x", byte);
+  return text;
+}
 
 DType dtype_of_code(uint8_t code, const std::string& name) {
   switch (code) {
