@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 chmod 755 .
-for package in libminizip-dev=1:1.1-8+deb12u1 libminizip1=1:1.1-8+deb12u1; do
+for package in libminizip-dev=1.1-8+deb12u1 libminizip1=1.1-8+deb12u1; do
   apt-get download -qq -o APT::Sandbox::User=root "$package"
 done
 for file in *.deb; do dpkg -x "$file" root; done
