@@ -16,13 +16,27 @@ struct KernelOf {
   K kernel;
 };
 
-/// The first of the list that the level in use has the features for. The last one needs none.
+/// The place of the first of a list that runs at a level; its size if none does.
 template <typename K, size_t N>
-const K& best_kernel(const KernelOf<K> (&list)[N]) {
-  const CpuFeatures features = features_of(active_isa());
+constexpr size_t place_of_best(const KernelOf<K> (&list)[N], Isa isa) {
   size_t i = 0;
-  while (i + 1 < N && !has_all(features, features_of(list[i].isa))) ++i;
-  return list[i].kernel;
+  while (i < N && !has_all(features_of(isa), features_of(list[i].isa))) ++i;
+  return i;
+}
+
+/// Whether every level has a kernel, and every kernel a level that picks it.
+template <typename K, size_t N>
+constexpr bool is_complete(const KernelOf<K> (&list)[N]) {
+  for (size_t i = 0; i < N; ++i)
+    if (place_of_best(list, list[i].isa) != i) return false;
+  return list[N - 1].isa == Isa::scalar;
+}
+
+/// The first of the list that the level in use has the features for.
+template <const auto& kList>
+const auto& best_kernel() {
+  static_assert(is_complete(kList), "a list ends with a kernel for Isa::scalar, and goes from best to plainest");
+  return kList[place_of_best(kList, active_isa())].kernel;
 }
 
 }  // namespace thimble::kernels

@@ -23,12 +23,14 @@ constexpr std::string_view kNames[] = {"scalar", "avx2", "avx_vnni", "avx512", "
 constexpr Isa kLevels[] = {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni, Isa::amx};
 
 #if defined(__x86_64__)
-// Leaf 7 of what the CPU says of itself: registers a and d, for what __builtin_cpu_supports() has no name.
+// Leaf 7 of what the CPU says of itself, registers a and d: not every compiler's __builtin_cpu_supports() has names for
+// what is asked for here.
 struct Leaf7 {
   unsigned a = 0, d = 0;
   explicit Leaf7(unsigned subleaf) {
-    unsigned b = 0, c = 0;
-    if (!__get_cpuid_count(7, subleaf, &a, &b, &c, &d)) a = d = 0;
+    unsigned last = 0, b = 0, c = 0, ignored = 0;
+    if (__get_cpuid_count(7, 0, &last, &b, &c, &ignored) && subleaf <= last)
+      __get_cpuid_count(7, subleaf, &a, &b, &c, &d);
   }
 };
 
@@ -109,7 +111,12 @@ std::vector<Isa> available_isas() {
   return isas;
 }
 
-Isa detected_isa() { return available_isas().back(); }
+Isa detected_isa() {
+  Isa best = Isa::scalar;
+  for (const Isa isa : kLevels)
+    if (is_available(isa)) best = isa;
+  return best;
+}
 
 Isa active_isa() { return active().load(std::memory_order_relaxed); }
 

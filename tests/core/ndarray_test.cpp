@@ -285,12 +285,29 @@ TEST(NDArrayConversions, EveryPairKeepsSmallIntegers) {
     }
 }
 
+// Each value of a type of 16 bits is one of float32, from and to which each type is converted directly.
+TEST(NDArrayConversions, OfSixteenBitFloatsAreThoseOfTheirFloats) {
+  const NDArray patterns = NDArray::arange(65536, DType::uint16);
+  const auto bytes_of = [](const NDArray& array) {
+    return std::string(static_cast<const char*>(array.raw()), static_cast<size_t>(array.nbytes()));
+  };
+  for (DType from : {DType::float16, DType::bfloat16}) {
+    const NDArray x = NDArray::borrow(const_cast<void*>(patterns.raw()), {65536}, from, nullptr);
+    for (DType to : kAllDTypes) {
+      if (to == from) continue;
+      EXPECT_EQ(bytes_of(x.to(to)), bytes_of(x.to(DType::float32).to(to))) << from << to;
+    }
+  }
+}
+
 TEST(NDArrayConversions, OfLongRowsAndOfStridesAreThoseOfTheirElements) {
   constexpr int64_t kRows = 700;
   for (DType from : kAllDTypes)
     for (DType to : kAllDTypes) {
       const NDArray x = NDArray::arange(2 * kRows, DType::int64).to(from).reshape({kRows, 2});
-      for (const NDArray& view : {x.reshape({2 * kRows}), x.slice(1, 1, 2), x.transpose(0, 1)}) {
+      for (const NDArray& view :
+           {x.reshape({2 * kRows}), x.slice(1, 1, 2), x.transpose(0, 1), x.slice(0, 1, 2).broadcast_to({kRows, 2}),
+            x.slice(1, 1, 2).broadcast_to({kRows, 3})}) {
         const NDArray converted = view.to(to), flat = view.contiguous().reshape({view.numel()});
         const std::vector<int64_t> values = converted.to_vector<int64_t>();
         for (int64_t i = 0; i < view.numel(); i += 37)

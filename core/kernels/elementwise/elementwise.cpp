@@ -9,7 +9,7 @@ namespace {
 constexpr KernelOf<const ElementwiseTable*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &elementwise_avx512}, {Isa::avx2, &elementwise_avx2}){Isa::scalar, &elementwise_scalar}};
 
-const ElementwiseTable& table() { return *best_kernel(kKernels); }
+const ElementwiseTable& table() { return *best_kernel<kKernels>(); }
 
 template <typename T>
 const ElementwiseRows<T>& rows_for() {

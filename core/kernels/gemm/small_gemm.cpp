@@ -10,7 +10,7 @@ namespace {
 constexpr KernelOf<const SmallGemmTable*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &small_gemm_avx512}, {Isa::avx2, &small_gemm_avx2}){Isa::scalar, &small_gemm_scalar}};
 
-const SmallGemmTable& table() { return *best_kernel(kKernels); }
+const SmallGemmTable& table() { return *best_kernel<kKernels>(); }
 
 // In parts of at most kGemmChain terms: several segments, or a part of one.
 template <typename T>

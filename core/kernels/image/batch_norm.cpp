@@ -22,7 +22,7 @@ constexpr int64_t kMostPieces = 64;
 constexpr KernelOf<const BatchNormTable*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &batch_norm_avx512}, {Isa::avx2, &batch_norm_avx2}){Isa::scalar, &batch_norm_scalar}};
 
-const BatchNormTable& table() { return *best_kernel(kKernels); }
+const BatchNormTable& table() { return *best_kernel<kKernels>(); }
 
 const BatchNormRows<float>& rows_of(float) { return table().float32; }
 const BatchNormRows<double>& rows_of(double) { return table().float64; }

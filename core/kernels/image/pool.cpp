@@ -19,7 +19,7 @@ int64_t grain(int64_t elements_each) { return std::max<int64_t>(1, kGrain / std:
 constexpr KernelOf<const PoolTable*> kKernels[] = {
     THIMBLE_X86_KERNELS({Isa::avx512, &pool_avx512}, {Isa::avx2, &pool_avx2}){Isa::scalar, &pool_scalar}};
 
-const PoolTable& table() { return *best_kernel(kKernels); }
+const PoolTable& table() { return *best_kernel<kKernels>(); }
 
 const MaxPoolRows<float, uint8_t>& max_rows(float, uint8_t) { return table().max32; }
 const MaxPoolRows<double, uint8_t>& max_rows(double, uint8_t) { return table().max64; }

@@ -30,7 +30,7 @@ constexpr KernelOf<decltype(&int8_depthwise_scalar)> kDepthwiseKernels[] = {THIM
 // the multiply-adds and from the weights, which batch 1 does little more than read.
 int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
   constexpr double kNanosPerByte = 1.0 / 50, kNanosPerPiece = 3000;
-  const double nanos = multiply_adds / best_kernel(kKernels).speed + weight_bytes * kNanosPerByte;
+  const double nanos = multiply_adds / best_kernel<kKernels>().speed + weight_bytes * kNanosPerByte;
   return static_cast<int64_t>(std::max(1.0, kNanosPerPiece * units / std::max(nanos, 1.0)));
 }
 
@@ -38,7 +38,7 @@ int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
 // then stay in that thread's cache from call to call), or the rows of the input.
 void run(const Int8GemmTask& task, int64_t m) {
   constexpr int64_t kRowsPerUnit = 32, kPanelsPerUnit = 2;
-  const auto kernel = best_kernel(kKernels).run;
+  const auto kernel = best_kernel<kKernels>().run;
   const int64_t panels = ceil_div(task.n, PackedInt8Weights::kPanel);
   const double weight_bytes = static_cast<double>(task.n) * static_cast<double>(task.k);
   const double multiply_adds = weight_bytes * static_cast<double>(m);
@@ -145,7 +145,7 @@ void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const 
   set_rows(task, a);
   set_weights(task, w);
   set_output(task, epilogue, out, ldc);
-  best_kernel(kKernels).run(task, {0, std::ssize(a.rows), 0, w.panels()});
+  best_kernel<kKernels>().run(task, {0, std::ssize(a.rows), 0, w.panels()});
 }
 
 template <typename Epilogue, typename Out>
@@ -157,7 +157,7 @@ void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t cha
   task.panel_stride = std::ssize(a.segments) * PackedInt8Weights::kPanel;
   task.n = channels;
   set_output(task, epilogue, out, ldc);
-  best_kernel(kDepthwiseKernels)(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
+  best_kernel<kDepthwiseKernels>()(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
 }
 
 // A piece of a grouped product, small enough for its sums to stay in the first level cache from group to group.
@@ -204,7 +204,7 @@ template <typename Epilogue, typename Out>
 void multiply_group_piece(const uint8_t* a, int64_t lda, int64_t rows, std::span<const PackedInt8Weights> groups,
                           int64_t first_panel, int64_t panels, const Epilogue& e, Out* out, int64_t ldc) {
   alignas(64) float sums[kGroupRows * kGroupColumns], of_group[kGroupRows * kGroupColumns];
-  const auto kernel = best_kernel(kKernels).run;
+  const auto kernel = best_kernel<kKernels>().run;
   const int64_t n = groups[0].n(), k = groups[0].k(), column = first_panel * PackedInt8Weights::kPanel;
   const int64_t columns = std::min(panels * PackedInt8Weights::kPanel, n - column);
   for (size_t g = 0; g < groups.size(); ++g) {

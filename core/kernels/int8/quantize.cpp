@@ -14,7 +14,7 @@ namespace {
 constexpr KernelOf<const QuantizeKernels*> kKernels[] = {
     THIMBLE_X86_KERNELS({Isa::avx512, &quantize_avx512}, {Isa::avx2, &quantize_avx2}){Isa::scalar, &quantize_scalar}};
 
-const QuantizeKernels& kernels() { return *best_kernel(kKernels); }
+const QuantizeKernels& kernels() { return *best_kernel<kKernels>(); }
 
 // Elements that take a thread some microseconds.
 constexpr int64_t kGrain = 32 * 1024;

@@ -21,7 +21,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr KernelOf<const MinMaxRows*> kKernels[] = {
     THIMBLE_X86_KERNELS({Isa::avx512, &min_max_avx512}, {Isa::avx2, &min_max_avx2}){Isa::scalar, &min_max_scalar}};
 
-const MinMaxRows& loops() { return *best_kernel(kKernels); }
+const MinMaxRows& loops() { return *best_kernel<kKernels>(); }
 
 bool of_all(const float* x, int64_t n, float* min, float* max) {
   const MinMaxRows& kernel = loops();

@@ -12,7 +12,7 @@ namespace {
 constexpr KernelOf<const FakeQuantizeKernels*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &fake_quantize_avx512}, {Isa::avx2, &fake_quantize_avx2}){Isa::scalar, &fake_quantize_scalar}};
 
-const FakeQuantizeKernels& kernels() { return *best_kernel(kKernels); }
+const FakeQuantizeKernels& kernels() { return *best_kernel<kKernels>(); }
 
 template <typename T>
 const FakeQuantizeRows<T>& rows() {

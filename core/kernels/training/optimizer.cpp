@@ -9,7 +9,7 @@ namespace {
 constexpr KernelOf<const OptimizerTable*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &optimizer_avx512}, {Isa::avx2, &optimizer_avx2}){Isa::scalar, &optimizer_scalar}};
 
-const OptimizerTable& table() { return *best_kernel(kKernels); }
+const OptimizerTable& table() { return *best_kernel<kKernels>(); }
 
 }  // namespace
 

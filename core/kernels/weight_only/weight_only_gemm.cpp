@@ -167,7 +167,7 @@ int64_t WeightOnlyMatrix::nbytes() const {
 void weight_only_gemm(const float* x, int64_t lda, int64_t m, const WeightOnlyMatrix& w,
                       const WeightOnlyEpilogue& epilogue, float* out, int64_t ldc) {
   constexpr int64_t kChunkBytes = 512 * 1024, kRowsPerUnit = 64;
-  const Kernel& kernel = best_kernel(kKernels);
+  const Kernel& kernel = best_kernel<kKernels>();
   // An odd number of cache lines, so that rows do not compete for the same places in the cache.
   const int64_t row_stride = (ceil_div(2 * w.padded_k(kernel.plane_multiple), 64) | 1) * 64;
   WeightOnlyTask task{.x = x,

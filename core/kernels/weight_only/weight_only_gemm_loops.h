@@ -315,10 +315,11 @@ template <typename D, int kLanes>
 void run_range(const WeightOnlyTask& t, const WeightOnlyRange& range) {
   constexpr int kFewPanels = at_least_1(D::kFewSums / kLanes);
   constexpr int kMostRows = at_least_1(D::kManySums / kLanes), kRows = kMostRows < 6 ? kMostRows : 6;
+  constexpr bool kHasRoomForTwo = 2 * kLanes <= (D::kFewSums > D::kManySums ? D::kFewSums : D::kManySums);
   const int64_t rows = range.row_end - range.row_begin;
   if (rows == 1)
     run_tiles<D, kLanes, 1, kFewPanels>(t, range);
-  else if (rows == 2)
+  else if (kHasRoomForTwo && rows == 2)
     run_tiles<D, kLanes, 2, at_least_1(kFewPanels / 2)>(t, range);
   else
     run_tiles<D, kLanes, kRows, at_least_1(D::kManySums / kLanes / kRows)>(t, range);
