@@ -91,8 +91,7 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
   temporary_.clear();
   // The rename is only safe from a power failure once the folder is on disk too.
-  if (const int error = detail::sync_folder(folder))
-    detail::throw_io_error("flush the folder of", path_, error);
+  if (const int error = detail::sync_folder(folder)) detail::throw_io_error("flush the folder of", path_, error);
 }
 
 void AtomicFile::check_open() const {
