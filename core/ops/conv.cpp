@@ -60,8 +60,8 @@ class Conv2d final : public Op {
     NDArray y = channels_last_array(out_shape(g), x.dtype());
     dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::conv2d(kernels::forward_frames(g), x.data<T>(), weight.data<T>(), has_bias ? bias.data<T>() : nullptr,
-                      y.data<T>());
+      kernels::conv2d(kernels::forward_frames(g), x.data<T>(), weight.data<T>(), y.data<T>(),
+                      kernels::bias_epilogue(has_bias ? bias.data<T>() : nullptr));
     });
     return from_channels_last(y);
   }
@@ -113,8 +113,7 @@ class ConvTranspose2d final : public Op {
     dispatch_float(dy.dtype(), "conv_transpose2d", [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (is_convolution)
-        kernels::conv2d<T>(forward_frames(input_gradient_geometry(g)), dy.data<T>(), weight.data<T>(), nullptr,
-                           dx.data<T>());
+        kernels::conv2d<T>(forward_frames(input_gradient_geometry(g)), dy.data<T>(), weight.data<T>(), dx.data<T>());
       else
         kernels::conv2d_input_gradient(g, dy.data<T>(), weight.data<T>(), dx.data<T>());
     });

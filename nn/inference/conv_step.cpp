@@ -18,8 +18,8 @@ class Conv2dStep : public InferenceStep {
   int64_t weight_bytes() const override { return weight_.nbytes(); }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::conv2d(frames_, static_cast<const float*>(inputs[0]), weight_.data<float>(),
-                    bias_.defined() ? bias_.data<float>() : nullptr, static_cast<float*>(out), relu_);
+    kernels::conv2d(frames_, static_cast<const float*>(inputs[0]), weight_.data<float>(), static_cast<float*>(out),
+                    kernels::bias_epilogue(bias_.defined() ? bias_.data<float>() : nullptr, relu_));
   }
 
  private:

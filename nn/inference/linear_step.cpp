@@ -17,8 +17,8 @@ class LinearStep : public InferenceStep {
 
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::packed_gemm(static_cast<const float*>(inputs[0]), weight_.k(), output().shape.numel() / weight_.n(),
-                         weight_, bias_.defined() ? bias_.data<float>() : nullptr, relu_, static_cast<float*>(out),
-                         weight_.n());
+                         weight_, static_cast<float*>(out), weight_.n(),
+                         kernels::bias_epilogue(bias_.defined() ? bias_.data<float>() : nullptr, relu_));
   }
 
  private:

@@ -27,8 +27,8 @@ PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_str
       data[(j / panel_width_ * k + p) * panel_width_ + j % panel_width_] = b[p * row_stride + j * col_stride];
 }
 
-void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, const float* bias, bool relu, float* c,
-                 int64_t ldc) {
+void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, float* c, int64_t ldc,
+                 const Epilogue<float>& epilogue) {
   const int64_t k = b.k(), n = b.n(), panels = b.panels(), width = b.panel_width();
   const int64_t block = std::max(kRowsPerUnit, kBlockFloats / std::max<int64_t>(k, 1) / kRowsPerUnit * kRowsPerUnit);
   const auto multiply = [&](int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
@@ -45,8 +45,7 @@ void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, 
                                   .c = c + row * ldc + first,
                                   .ldc = ldc,
                                   .b_panel = k * width,
-                                  .bias = bias ? bias + first : nullptr,
-                                  .relu = relu});
+                                  .epilogue = epilogue.at(first, row * ldc + first)});
   };
   // The larger operand is divided, so that each thread reads little of what the others read.
   if (n >= m && panels > 1) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 
+#include <thimble/core/kernels/gemm/epilogue.h>
+
 namespace thimble::kernels {
 
 /// b [k, n] in panels of kGemmPanel columns, the last filled up with zeros; one narrower panel if n is small.
@@ -25,9 +27,9 @@ class PackedMatrix {
   std::shared_ptr<void> data_;
 };
 
-/// c [m, n] = a [m, k] b + bias (unless null), with relu above 0; rows of a and c are lda and ldc elements apart.
+/// c [m, n] = a [m, k] b, and then the epilogue; rows of a and c are lda and ldc elements apart.
 /// Divided among threads where it is worth it.
-void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, const float* bias, bool relu, float* c,
-                 int64_t ldc);
+void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, float* c, int64_t ldc,
+                 const Epilogue<float>& epilogue = {});
 
 }  // namespace thimble::kernels

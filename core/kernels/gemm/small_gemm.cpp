@@ -26,8 +26,7 @@ void multiply_in_chains(const SmallGemm<T>& task, void (*multiply)(const SmallGe
       part.a = task.a + p * task.a_col;
       part.b = task.b + (s * task.k + p) * task.ldb;
       const bool is_last = s + segments >= task.segment_count && p + terms >= task.k;
-      part.bias = is_last ? task.bias : nullptr;
-      part.relu = is_last && task.relu;
+      part.epilogue = is_last ? task.epilogue : Epilogue<T>{};
       multiply(part);
       part.accumulate = true;
     }

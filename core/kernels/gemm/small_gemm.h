@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include <thimble/core/kernels/gemm/epilogue.h>
+
 namespace thimble::kernels {
 
 /// Columns of a packed right operand that lie together. A multiple of every register tile's width.
@@ -16,7 +18,7 @@ inline constexpr int64_t kOneSegment[] = {0};
 
 /// c [m, n] = a [m, k] b [k, n] (+ c). Element (i, p) of a lies at a[i * a_row + p * a_col]; rows of b and c are dense,
 /// ldb and ldc elements apart. Where b is packed, in panels of kGemmPanel columns, b_panel is the distance of panels.
-/// bias [n], unless null, is added; with relu, results below 0 become 0.
+/// The epilogue's addend has c's distances.
 ///
 /// The sum may run over several segments, each of k elements: they begin segments[0], segments[1], ... elements from a,
 /// and b is [segment_count * k, n].
@@ -38,8 +40,7 @@ struct SmallGemm {
   int64_t segment_count = 1;
   int64_t products = 1, a_step = 0, c_step = 0;
   bool accumulate = false;
-  const T* bias = nullptr;
-  bool relu = false;
+  Epilogue<T> epilogue = {};
 };
 
 void small_gemm(const SmallGemm<float>& task);

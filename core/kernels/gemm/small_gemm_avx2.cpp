@@ -27,6 +27,7 @@ struct Avx2Float {
   static __m256 multiply_add(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
   static __m256 add(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
   static __m256 max(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+  static __m256 min(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
 };
 
 struct Avx2Double {
@@ -46,6 +47,7 @@ struct Avx2Double {
   static __m256d multiply_add(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
   static __m256d add(__m256d a, __m256d b) { return _mm256_add_pd(a, b); }
   static __m256d max(__m256d a, __m256d b) { return _mm256_max_pd(a, b); }
+  static __m256d min(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
 };
 
 }  // namespace

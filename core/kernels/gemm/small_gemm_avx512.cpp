@@ -21,6 +21,7 @@ struct Avx512Float {
   static __m512 multiply_add(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
   static __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
   static __m512 max(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+  static __m512 min(__m512 a, __m512 b) { return _mm512_min_ps(a, b); }
 };
 
 struct Avx512Double {
@@ -38,6 +39,7 @@ struct Avx512Double {
   static __m512d multiply_add(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
   static __m512d add(__m512d a, __m512d b) { return _mm512_add_pd(a, b); }
   static __m512d max(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
+  static __m512d min(__m512d a, __m512d b) { return _mm512_min_pd(a, b); }
 };
 
 }  // namespace

@@ -2,7 +2,8 @@
 //   Value, Register, kWidth   element type, register, elements in it
 //   kRows, kVectors           size of the register tile
 //   load(p), load(p, count), store(p, v), store(p, v, count)   count < kWidth: the first count elements
-//   zero(), broadcast(p), multiply_add(a, b, c) = a * b + c, add(a, b), max(a, b)
+//   zero(), broadcast(p), multiply_add(a, b, c) = a * b + c, add(a, b), max(a, b), min(a, b); of a NaN and another
+//   value these are b
 #pragma once
 
 #include <thimble/core/kernels/gemm/small_gemm.h>
@@ -26,7 +27,7 @@ struct Tile {
       V::store(p + v * V::kWidth, value);
   }
 
-  static void run(const SmallGemm<T>& t, const T* a, const T* b, const T* bias, T* c, int last) {
+  static void run(const SmallGemm<T>& t, const T* a, const T* b, const Epilogue<T>& epilogue, T* c, int last) {
     Register sums[R][N];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -49,14 +50,17 @@ struct Tile {
         }
       }
     }
+    const bool clamps = epilogue.clamps();
+    const Register lower = V::broadcast(&epilogue.lower), upper = V::broadcast(&epilogue.upper);
 #pragma GCC unroll 4
     for (int v = 0; v < N; ++v) {
-      const Register offset = bias ? load(bias, v, last) : V::zero();
+      const Register offset = epilogue.bias ? load(epilogue.bias, v, last) : V::zero();
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         Register result = t.accumulate ? V::add(load(c + r * t.ldc, v, last), sums[r][v]) : sums[r][v];
-        if (bias) result = V::add(result, offset);
-        if (t.relu) result = V::max(V::zero(), result);  // in this order NaN stays
+        if (epilogue.bias) result = V::add(result, offset);
+        if (epilogue.addend) result = V::add(result, load(epilogue.addend + r * t.ldc, v, last));
+        if (clamps) result = V::min(upper, V::max(lower, result));  // in this order NaN stays
         store(c + r * t.ldc, v, last, result);
       }
     }
@@ -69,7 +73,7 @@ void run_tile(const SmallGemm<T>& t, int64_t rows, const T* a, int64_t column, T
   if constexpr (R > 1)
     if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, a, column, c, last);
   const T* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
-  Tile<V, R, N, Partial>::run(t, a, b, t.bias ? t.bias + column : nullptr, c + column, last);
+  Tile<V, R, N, Partial>::run(t, a, b, t.epilogue.at(column, c + column - t.c), c + column, last);
 }
 
 // All rows of all products, in tiles that are as high as each other, or nearly: low ones wait for the latency of their

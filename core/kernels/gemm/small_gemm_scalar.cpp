@@ -19,6 +19,7 @@ struct Scalar {
   static T multiply_add(T a, T b, T c) { return a * b + c; }
   static T add(T a, T b) { return a + b; }
   static T max(T a, T b) { return a > b ? a : b; }
+  static T min(T a, T b) { return a < b ? a : b; }
 };
 
 }  // namespace

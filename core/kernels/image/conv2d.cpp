@@ -95,9 +95,9 @@ template <typename T>
 struct Forward {
   const ConvFrames& frames;
   const Conv2dGeometry& g;
-  const T *weight, *bias;
+  const T* weight;
   T* y;
-  bool relu;
+  const Epilogue<T>& epilogue;
 
   // Outputs that are computed together: `count` pixels, and that `products` times. Their windows begin at `windows`,
   // and `out` is the first's number among the pixels of y; steps lead to the next pixel and the next product.
@@ -112,6 +112,7 @@ struct Forward {
   void run(const WeightBlock& block, const Pixels& pixels) const {
     const int64_t k = frames.segment_elements(), channel = block.group * g.group_out() + block.column;
     const bool is_last = block.segment + block.segments == std::ssize(frames.segments());
+    const int64_t out = pixels.out * g.out_channels + channel;
     small_gemm(
         SmallGemm<T>{.m = pixels.count,
                      .n = block.columns,
@@ -121,7 +122,7 @@ struct Forward {
                      .a_col = 1,
                      .b = weight + (block.group * g.columns() + block.segment * k) * g.group_out() + block.column,
                      .ldb = g.group_out(),
-                     .c = y + pixels.out * g.out_channels + channel,
+                     .c = y + out,
                      .ldc = pixels.out_step * g.out_channels,
                      .segments = frames.segments().data() + block.segment,
                      .segment_count = block.segments,
@@ -129,8 +130,7 @@ struct Forward {
                      .a_step = pixels.product_window_step,
                      .c_step = pixels.product_out_step * g.out_channels,
                      .accumulate = block.segment > 0,
-                     .bias = bias && is_last ? bias + channel : nullptr,
-                     .relu = relu && is_last});
+                     .epilogue = is_last ? epilogue.at(channel, out) : Epilogue<T>{}});
   }
 
   // Rows [first, last) of an image's outputs: a product for each row, or one for all if their windows lie equally far
@@ -213,10 +213,10 @@ ConvFrames forward_frames(const Conv2dGeometry& g) {
 }
 
 template <typename T>
-void conv2d(const ConvFrames& frames, const T* x, const T* weight, const T* bias, T* y, bool relu) {
+void conv2d(const ConvFrames& frames, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue) {
   const Conv2dGeometry& g = frames.geometry();
-  if (g.depthwise()) return depthwise(g, x, weight, bias, y, relu);
-  const Forward<T> conv{frames, g, weight, bias, y, relu};
+  if (g.depthwise()) return depthwise(g, x, weight, y, epilogue);
+  const Forward<T> conv{frames, g, weight, y, epilogue};
   const bool is_small = g.out_height * g.out_width < kShortRow || has_short_rows(frames);
   if (is_small && g.batch > g.out_width && frame_block<T>(frames).rows == g.out_height)
     conv2d_by_images(conv, x);
@@ -322,8 +322,8 @@ void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T*
                 [&](int64_t begin, int64_t end, T* sums) { WeightGradient<T>(frames, x, dy).add(begin, end, sums); });
 }
 
-template void conv2d(const ConvFrames&, const float*, const float*, const float*, float*, bool);
-template void conv2d(const ConvFrames&, const double*, const double*, const double*, double*, bool);
+template void conv2d(const ConvFrames&, const float*, const float*, float*, const Epilogue<float>&);
+template void conv2d(const ConvFrames&, const double*, const double*, double*, const Epilogue<double>&);
 template void conv2d_input_gradient(const Conv2dGeometry&, const float*, const float*, float*);
 template void conv2d_input_gradient(const Conv2dGeometry&, const double*, const double*, double*);
 template void conv2d_weight_gradient(const Conv2dGeometry&, const float*, const float*, float*);

@@ -5,6 +5,7 @@
 // conv_frames.h); only the input gradient of strided convolutions makes them, a few pixels at a time.
 #pragma once
 
+#include <thimble/core/kernels/gemm/epilogue.h>
 #include <thimble/core/kernels/image/conv_frames.h>
 
 namespace thimble::kernels {
@@ -12,11 +13,10 @@ namespace thimble::kernels {
 /// How conv2d() is to read the images of a convolution, made once for several calls.
 ConvFrames forward_frames(const Conv2dGeometry& g);
 
-/// y [batch, out_height, out_width, out_channels] = x * weight + bias (unless null), or 0 where that is below and
-/// `relu` is asked for. weight is [groups, columns(), group_out()]; for the three depthwise functions it is [taps(),
-/// out_channels].
+/// y [batch, out_height, out_width, out_channels] = x * weight, and then the epilogue. weight is [groups, columns(),
+/// group_out()]; for the three depthwise functions it is [taps(), out_channels].
 template <typename T>
-void conv2d(const ConvFrames& frames, const T* x, const T* weight, const T* bias, T* y, bool relu = false);
+void conv2d(const ConvFrames& frames, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue = {});
 
 /// dx, the gradient of x, from dy. With strides of 1 conv2d() of
 /// input_gradient_geometry() is faster. weight is

@@ -34,20 +34,22 @@ void for_each_tap(const Conv2dGeometry& g, int64_t begin, int64_t end, Visit&& v
 }  // namespace
 
 template <typename T>
-void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu) {
+void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue) {
   const int64_t channels = g.out_channels, pixels = g.out_height * g.out_width, image = pixels * channels;
   parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * image; i < end * image; i += channels) {
-      if (bias)
-        std::copy_n(bias, channels, y + i);
+      if (epilogue.bias)
+        std::copy_n(epilogue.bias, channels, y + i);
       else
         std::fill_n(y + i, channels, T{0});
     }
     for_each_tap(g, begin * pixels, end * pixels, [&](int64_t out, int64_t in, int64_t tap) {
       add_products(channels, x + in * channels, weight + tap * channels, y + out * channels);
     });
-    if (relu)
-      for (int64_t i = begin * image; i < end * image; ++i) y[i] = std::max(y[i], T{0});
+    if (epilogue.addend)
+      for (int64_t i = begin * image; i < end * image; ++i) y[i] += epilogue.addend[i];
+    if (epilogue.clamps())
+      for (int64_t i = begin * image; i < end * image; ++i) y[i] = std::clamp(y[i], epilogue.lower, epilogue.upper);
   });
 }
 
@@ -80,8 +82,8 @@ void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy,
   });
 }
 
-template void depthwise(const Conv2dGeometry&, const float*, const float*, const float*, float*, bool);
-template void depthwise(const Conv2dGeometry&, const double*, const double*, const double*, double*, bool);
+template void depthwise(const Conv2dGeometry&, const float*, const float*, float*, const Epilogue<float>&);
+template void depthwise(const Conv2dGeometry&, const double*, const double*, double*, const Epilogue<double>&);
 template void depthwise_input_gradient(const Conv2dGeometry&, const float*, const float*, float*);
 template void depthwise_input_gradient(const Conv2dGeometry&, const double*, const double*, double*);
 template void depthwise_weight_gradient(const Conv2dGeometry&, const float*, const float*, float*);

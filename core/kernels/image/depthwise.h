@@ -6,7 +6,7 @@
 namespace thimble::kernels {
 
 template <typename T>
-void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, const T* bias, T* y, bool relu);
+void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue);
 template <typename T>
 void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx);
 template <typename T>

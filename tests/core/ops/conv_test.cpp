@@ -109,7 +109,8 @@ TEST(Conv2d, FusedReluKeepsNaN) {
   for (Isa isa : available_isas()) {
     set_isa(isa);
     std::vector<float> y(20 * pixels);
-    kernels::conv2d(kernels::forward_frames(g), x.data(), weight.data(), bias.data(), y.data(), true);
+    kernels::conv2d(kernels::forward_frames(g), x.data(), weight.data(), y.data(),
+                    kernels::bias_epilogue(bias.data(), true));
     for (size_t i = 0; i < y.size(); ++i) {
       const float v = 2 * x[i / 20] - 1;
       if (std::isnan(v))

@@ -79,8 +79,7 @@ TEST(LongSums, OfSmallProductsAreRightOnEveryMachine) {
                                    .c = c.data<float>(),
                                    .ldc = 1,
                                    .accumulate = true,
-                                   .bias = bias.data<float>(),
-                                   .relu = true};
+                                   .epilogue = kernels::bias_epilogue(bias.data<float>(), true)};
     kernels::small_gemm(task);
     expect_sum(c);
     // The same in segments of two lengths: some to a chain, and each of several chains.

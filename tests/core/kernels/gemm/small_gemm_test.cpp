@@ -22,9 +22,13 @@ TEST(SmallGemm, IsTheSumOnEveryMachine) {
     const int64_t m = up_to(33), n = up_to(70), k = up_to(20), segments = up_to(3), products = up_to(3);
     const int64_t a_col = up_to(3), a_row = k * a_col + up_to(5), a_step = m * a_row, segment = products * a_step + 3;
     const int64_t ldb = n + up_to(4) - 1, ldc = n + up_to(4) - 1, c_step = m * ldc;
-    const bool accumulate = round % 2 == 0, relu = round % 3 == 0, has_bias = round % 5 != 0;
+    const bool accumulate = round % 2 == 0;
     const auto a = random_floats(segments * segment, rng), b = random_floats(segments * k * ldb, rng);
-    const auto bias = random_floats(n, rng), c_before = random_floats(products * c_step, rng);
+    const auto bias = random_floats(n, rng), c_before = random_floats(products * c_step, rng),
+               addend = random_floats(products * c_step, rng);
+    Epilogue<float> epilogue = bias_epilogue(round % 5 != 0 ? bias.data() : nullptr, round % 4 == 0);
+    if (round % 3 == 0) epilogue.addend = addend.data();
+    if (round % 7 == 0) epilogue.upper = 0.5f;
     std::vector<int64_t> offsets;
     for (int64_t s = 0; s < segments; ++s) offsets.push_back(s * segment);
     auto expected = c_before;
@@ -32,12 +36,13 @@ TEST(SmallGemm, IsTheSumOnEveryMachine) {
       for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < n; ++j) {
           float& c = expected[static_cast<size_t>(p * c_step + i * ldc + j)];
-          double sum = (accumulate ? double{c} : 0) + (has_bias ? double{bias[static_cast<size_t>(j)]} : 0);
+          double sum = (accumulate ? double{c} : 0) + (epilogue.bias ? double{epilogue.bias[j]} : 0) +
+                       (epilogue.addend ? double{epilogue.addend[p * c_step + i * ldc + j]} : 0);
           for (int64_t s = 0; s < segments; ++s)
             for (int64_t e = 0; e < k; ++e)
               sum += double{a[static_cast<size_t>(s * segment + p * a_step + i * a_row + e * a_col)]} *
                      double{b[static_cast<size_t>((s * k + e) * ldb + j)]};
-          c = static_cast<float>(relu ? std::max(sum, 0.0) : sum);
+          c = static_cast<float>(std::clamp(sum, double{epilogue.lower}, double{epilogue.upper}));
         }
     for (Isa isa : available_isas()) {
       set_isa(isa);
@@ -58,8 +63,7 @@ TEST(SmallGemm, IsTheSumOnEveryMachine) {
                                   .a_step = a_step,
                                   .c_step = c_step,
                                   .accumulate = accumulate,
-                                  .bias = has_bias ? bias.data() : nullptr,
-                                  .relu = relu});
+                                  .epilogue = epilogue});
       expect_close(NDArray::from_vector(c), NDArray::from_vector(expected), 2e-5);
     }
   }
@@ -92,7 +96,7 @@ TEST(PackedGemm, IsTheSumOnEveryMachineAndWithAnyNumberOfThreads) {
         set_isa(isa);
         set_num_threads(count);
         std::vector<float> c(static_cast<size_t>(m * n));
-        packed_gemm(a.data(), k, m, b, bias.data(), true, c.data(), n);
+        packed_gemm(a.data(), k, m, b, c.data(), n, bias_epilogue(bias.data(), true));
         expect_close(NDArray::from_vector(c), NDArray::from_vector(expected), 1e-4);
       }
   }
