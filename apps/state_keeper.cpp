@@ -164,7 +164,7 @@ void StateKeeper::check_settings(const FoundTrainingState& found) const {
 Attributes StateKeeper::conditions() {
   return {{"--threads", int64_t{num_threads()}},
           {"instruction set", std::string(name(active_isa()))},
-          {"OpenBLAS", kernels::blas_description()}};
+          {"matrix products", kernels::gemm_description()}};
 }
 
 void StateKeeper::compare_conditions(const FoundTrainingState& found) {

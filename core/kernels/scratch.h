@@ -6,7 +6,7 @@
 namespace thimble::kernels {
 
 /// What for; each use has memory of its own, because kernels call each other.
-enum class ScratchUse { columns, rows, sums, offsets, numbers, count };
+enum class ScratchUse { columns, rows, sums, offsets, numbers, left, right, product, count };
 
 /// Memory of this thread, 64-byte aligned, valid until its next call for this use. It grows to the most that was asked
 /// for and is kept, so that a loop that runs again allocates nothing.

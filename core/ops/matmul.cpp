@@ -9,6 +9,8 @@ namespace thimble {
 
 namespace {
 
+using kernels::SumOrder;
+
 // A batch of products this small is divided among threads by product, a larger one within each product.
 constexpr int64_t kSmallProductFlops = 4'000'000;
 
@@ -40,11 +42,11 @@ int64_t batch_offset(const NDArray& x, const Shape& batch_shape, int64_t batch) 
 }
 
 template <typename T>
-void multiply_batch(const NDArray& a, const NDArray& b, const Shape& batch_shape, T* out) {
+void multiply_batch(const NDArray& a, const NDArray& b, const Shape& batch_shape, T* out, SumOrder order) {
   const int64_t m = a.shape(-2), n = b.shape(-1), k = a.shape(-1), batches = batch_shape.numel();
   auto multiply = [&](int64_t batch, auto&& gemm) {
     gemm(matrix_at<T>(a, batch_offset(a, batch_shape, batch)), matrix_at<T>(b, batch_offset(b, batch_shape, batch)),
-         static_cast<const T*>(nullptr), out + batch * m * n);
+         out + batch * m * n, kernels::Epilogue<T>{}, order);
   };
   const int64_t flops = 2 * m * n * k;
   if (batches == 1 || flops > kSmallProductFlops) {
@@ -67,8 +69,15 @@ Tensor reshaped(const Tensor& x, const Shape& shape) { return x.shape() == shape
 
 class MatMul final : public Op {
  public:
+  static constexpr const char* kInShards = "sum_in_shards";
+
+  explicit MatMul(SumOrder order) : order_(order) {}
+
   std::string_view name() const override { return "matmul"; }
   InputCount num_inputs() const override { return {2, 2}; }
+  Attributes attributes() const override {
+    return order_ == SumOrder::in_shards ? Attributes{{kInShards, true}} : Attributes{};
+  }
 
   NDArray compute(std::span<const NDArray> inputs) override {
     check_same_float_dtype(inputs, "matmul");
@@ -82,9 +91,10 @@ class MatMul final : public Op {
     dispatch_float(a.dtype(), "matmul", [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (b.ndim() == 2 && a.ndim() > 2 && a.is_contiguous())  // one tall product instead of many
-        kernels::gemm<T>(matrix_at<T>(a.reshape(flat_rows(a.shape())), 0), matrix_at<T>(b, 0), nullptr, out.data<T>());
+        kernels::gemm<T>(matrix_at<T>(a.reshape(flat_rows(a.shape())), 0), matrix_at<T>(b, 0), out.data<T>(),
+                         {}, order_);
       else
-        multiply_batch<T>(a, b, batch, out.data<T>());
+        multiply_batch<T>(a, b, batch, out.data<T>(), order_);
     });
     return out;
   }
@@ -103,9 +113,14 @@ class MatMul final : public Op {
     }
     if (inputs[1].requires_grad()) {
       const Tensor a = reshaped(inputs[0], a_rows);
-      grads[1] = reshaped(sum_to(matmul(transpose(a, -2, -1), g), b_matrix), sb);
+      grads[1] = reshaped(sum_to(flat ? sum_over_batch(a, g) : matmul(transpose(a, -2, -1), g), b_matrix), sb);
     }
     return grads;
+  }
+
+  // x^T g, whose rows are the samples of a batch.
+  static Tensor sum_over_batch(const Tensor& x, const Tensor& g) {
+    return apply(std::make_unique<MatMul>(SumOrder::in_shards), {transpose(x, 0, 1), g});
   }
 
  private:
@@ -126,6 +141,8 @@ class MatMul final : public Op {
     if (a.ndim() == 1) out.insert(out.ndim() - 1, 1);
     return out;
   }
+
+  SumOrder order_;
 };
 
 class Linear final : public Op {
@@ -150,8 +167,8 @@ class Linear final : public Op {
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
     dispatch_float(x.dtype(), "linear", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::gemm<T>(matrix_at<T>(rows, 0), matrix_at<T>(columns, 0), has_bias ? bias.data<T>() : nullptr,
-                       out.data<T>());
+      kernels::gemm<T>(matrix_at<T>(rows, 0), matrix_at<T>(columns, 0), out.data<T>(),
+                       kernels::bias_epilogue(has_bias ? bias.data<T>() : nullptr));
     });
     return out;
   }
@@ -161,18 +178,21 @@ class Linear final : public Op {
     const Tensor g = reshaped(out_grad, flat_rows(out_grad.shape()));
     std::vector<Tensor> grads(inputs.size());
     if (x.requires_grad()) grads[0] = reshaped(matmul(g, weight), x.shape());
-    if (weight.requires_grad()) grads[1] = matmul(transpose(g, 0, 1), reshaped(x, flat_rows(x.shape())));
+    if (weight.requires_grad()) grads[1] = MatMul::sum_over_batch(g, reshaped(x, flat_rows(x.shape())));
     if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(g, {0});
     return grads;
   }
 };
 
-const OpRegistration matmul_registration{"matmul", [](const Attributes&) { return std::make_unique<MatMul>(); }};
+const OpRegistration matmul_registration{
+    "matmul", [](const Attributes& a) {
+      return std::make_unique<MatMul>(a.get(MatMul::kInShards, false) ? SumOrder::in_shards : SumOrder::in_turn);
+    }};
 const OpRegistration linear_registration{"linear", [](const Attributes&) { return std::make_unique<Linear>(); }};
 
 }  // namespace
 
-Tensor matmul(const Tensor& a, const Tensor& b) { return apply(std::make_unique<MatMul>(), {a, b}); }
+Tensor matmul(const Tensor& a, const Tensor& b) { return apply(std::make_unique<MatMul>(SumOrder::in_turn), {a, b}); }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!bias.defined()) return apply(std::make_unique<Linear>(), {x, weight});

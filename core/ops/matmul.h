@@ -1,4 +1,4 @@
-// Matrix products, by OpenBLAS.
+// Matrix products.
 #pragma once
 
 #include <thimble/core/tensor.h>

@@ -10,7 +10,7 @@ namespace thimble::kernels {
 template <typename T>
 struct Epilogue {
   const T* bias = nullptr;    ///< [n], one for each column or channel
-  const T* addend = nullptr;  ///< lies as y does; y itself is allowed
+  const T* addend = nullptr;  ///< lies as y does, in other memory
   T lower = -std::numeric_limits<T>::infinity();
   T upper = std::numeric_limits<T>::infinity();
 

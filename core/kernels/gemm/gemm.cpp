@@ -1,142 +1,44 @@
 #include <algorithm>
+#include <type_traits>
 
-#include <thimble/core/kernels/gemm/blas.h>
-#include <thimble/core/kernels/gemm/gemm.h>
-#include <thimble/core/kernels/scratch.h>
-#include <thimble/core/parallel.h>
+#include <thimble/core/kernels/gemm/blas_gemm.h>
+#include <thimble/core/kernels/gemm/blocked_gemm.h>
+#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
 namespace {
 
-// Below this a piece of work does not repay waking a thread.
-constexpr int64_t kMinFlopsPerThread = 500'000;
-// A matrix-vector product is bound by memory: smaller matrices lie in one core's cache anyway.
-constexpr int64_t kMinGemvBytesPerThread = 512 * 1024;
-// Pieces are multiples of this many rows or columns, so that only the last one ends within a register tile.
-constexpr int64_t kTile = 16;
+#ifdef THIMBLE_GEMM_OPENBLAS
+constexpr bool kOwnFloat32 = false;
+#else
+constexpr bool kOwnFloat32 = true;
+#endif
 
-// How BLAS is told of a matrix: transposed or not, and the distance between its rows (or columns).
-struct Layout {
-  CBLAS_TRANSPOSE transpose;
-  blasint leading;
-};
-
+// What a sum of no terms becomes.
 template <typename T>
-Layout layout_of(const MatrixView<T>& m) {
-  // A single row or column has no distance to the next, but BLAS wants one that is large enough.
-  if (m.col_stride == 1 || m.cols == 1) {
-    const int64_t stride = m.rows == 1 ? m.cols : m.row_stride;
-    if (stride >= m.cols) return {CblasNoTrans, static_cast<blasint>(std::max<int64_t>(stride, 1))};
-  }
-  const int64_t stride = m.cols == 1 ? m.rows : m.col_stride;
-  return {CblasTrans, static_cast<blasint>(std::max<int64_t>(stride, 1))};
-}
-
-void blas_gemm(Layout a_layout, Layout b_layout, blasint m, blasint n, blasint k, const float* a, const float* b,
-               float beta, float* c, blasint ldc) {
-  blas().sgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
-               b_layout.leading, beta, c, ldc);
-}
-
-void blas_gemm(Layout a_layout, Layout b_layout, blasint m, blasint n, blasint k, const double* a, const double* b,
-               double beta, double* c, blasint ldc) {
-  blas().dgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1, a, a_layout.leading, b,
-               b_layout.leading, beta, c, ldc);
-}
-
-// y += matrix * x. BLAS takes the size of the matrix as it lies in memory.
-void blas_gemv(Layout layout, blasint rows, blasint cols, const float* matrix, const float* x, blasint incx, float* y) {
-  blas().sgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
-}
-
-void blas_gemv(Layout layout, blasint rows, blasint cols, const double* matrix, const double* x, blasint incx,
-               double* y) {
-  blas().dgemv(CblasRowMajor, layout.transpose, rows, cols, 1, matrix, layout.leading, x, incx, 1, y, 1);
-}
-
-// Rows [r0, r1) of c, and of them columns [c0, c1). The bias goes in first and the product is added to it, which costs
-// nothing: BLAS adds to c panel by panel in any case.
-template <typename T>
-void multiply_block(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c, int64_t r0, int64_t r1,
-                    int64_t c0, int64_t c1) {
-  T* block = c + r0 * b.cols + c0;
-  if (bias)
-    for (int64_t r = r0; r < r1; ++r) std::copy(bias + c0, bias + c1, c + r * b.cols + c0);
-  blas_gemm(layout_of(a), layout_of(b), static_cast<blasint>(r1 - r0), static_cast<blasint>(c1 - c0),
-            static_cast<blasint>(a.cols), a.data + r0 * a.row_stride, b.data + c0 * b.col_stride, bias ? T{1} : T{0},
-            block, static_cast<blasint>(b.cols));
-}
-
-// Rows [begin, end) of y += matrix * x.
-template <typename T>
-void add_vector_product(const MatrixView<T>& matrix, const T* x, int64_t incx, T* y, int64_t begin, int64_t end) {
-  const Layout layout = layout_of(matrix);
-  const blasint n = static_cast<blasint>(end - begin), k = static_cast<blasint>(matrix.cols);
-  const bool transposed = layout.transpose == CblasTrans;
-  blas_gemv(layout, transposed ? k : n, transposed ? n : k, matrix.data + begin * matrix.row_stride, x,
-            static_cast<blasint>(incx), y + begin);
-}
-
-// Rows [begin, end) of y = matrix * x + bias, where bias[i * bias_step] belongs to row i. In parts of so many columns:
-// BLAS may add them to y one by one, and a running sum of millions loses digits.
-template <typename T>
-void multiply_vector(const MatrixView<T>& matrix, const T* x, int64_t incx, const T* bias, int64_t bias_step, T* y,
-                     int64_t begin, int64_t end) {
-  constexpr int64_t kMostColumns = 8192;
-  for (int64_t i = begin; i < end; ++i) y[i] = bias ? bias[i * bias_step] : T{0};
-  if (matrix.cols <= kMostColumns) return add_vector_product(matrix, x, incx, y, begin, end);
-  T* sums = thread_scratch_of<T>(ScratchUse::sums, end - begin);
-  for (int64_t column = 0; column < matrix.cols; column += kMostColumns) {
-    const MatrixView<T> part{matrix.data + begin * matrix.row_stride + column * matrix.col_stride, end - begin,
-                             std::min(kMostColumns, matrix.cols - column), matrix.row_stride, matrix.col_stride};
-    std::fill_n(sums, end - begin, T{0});
-    add_vector_product(part, x + column * incx, incx, sums, 0, end - begin);
-    for (int64_t i = begin; i < end; ++i) y[i] += sums[i - begin];
-  }
-}
-
-// Calls body(begin, end) on pieces of [0, n) that end at multiples of kTile.
-template <typename Body>
-void for_tiles(int64_t n, int64_t grain, bool threads, Body&& body) {
-  if (!threads) return body(int64_t{0}, n);
-  const int64_t tiles = (n + kTile - 1) / kTile;
-  parallel_for(tiles, std::max<int64_t>(1, grain / kTile),
-               [&](int64_t begin, int64_t end) { body(begin * kTile, std::min(n, end * kTile)); });
+void store_empty_sums(int64_t m, int64_t n, T* c, const Epilogue<T>& e) {
+  for (int64_t i = 0; i < m * n; ++i)
+    c[i] = std::clamp((e.bias ? e.bias[i % n] : T{0}) + (e.addend ? e.addend[i] : T{0}), e.lower, e.upper);
 }
 
 template <typename T>
-void gemv(const MatrixView<T>& matrix, const T* x, int64_t incx, const T* bias, int64_t bias_step, T* y, bool threads) {
-  const int64_t row_bytes = matrix.cols * static_cast<int64_t>(sizeof(T));
-  for_tiles(matrix.rows, kMinGemvBytesPerThread / row_bytes, threads,
-            [&](int64_t begin, int64_t end) { multiply_vector(matrix, x, incx, bias, bias_step, y, begin, end); });
-}
-
-template <typename T>
-void multiply(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c, bool threads) {
+void multiply(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilogue<T>& epilogue, SumOrder order,
+              bool threads) {
   const int64_t m = a.rows, n = b.cols, k = a.cols;
   if (m == 0 || n == 0) return;
-  if (k == 0) {
-    for (int64_t i = 0; i < m * n; ++i) c[i] = bias ? bias[i % n] : T{0};
-    return;
-  }
-  // A vector of one element may have any stride, 0 too if it was broadcast, which BLAS refuses.
-  if (m == 1) return gemv(b.transposed(), a.data, k == 1 ? 1 : a.col_stride, bias, 1, c, threads);
-  if (n == 1) return gemv(a, b.data, k == 1 ? 1 : b.row_stride, bias, 0, c, threads);
-  // Each thread packs its part of the divided operand and all of the other, so the larger one is divided; of two equal
-  // ones the rows, since whole rows of c are written fastest.
-  if (m >= n) {
-    for_tiles(m, kMinFlopsPerThread / (2 * n * k), threads,
-              [&](int64_t begin, int64_t end) { multiply_block(a, b, bias, c, begin, end, 0, n); });
-  } else {
-    for_tiles(n, kMinFlopsPerThread / (2 * m * k), threads,
-              [&](int64_t begin, int64_t end) { multiply_block(a, b, bias, c, 0, m, begin, end); });
-  }
+  if (k == 0) return store_empty_sums(m, n, c, epilogue);
+  if constexpr (std::is_same_v<T, float> && kOwnFloat32)
+    blocked_gemm(a, b, c, epilogue, order, threads);
+  else
+    blas_gemm(a, b, c, epilogue, threads);
 }
 
 }  // namespace
 
-std::string blas_description() { return blas().description; }
+std::string gemm_description() {
+  return kOwnFloat32 ? "Thimble's kernels for " + std::string(name(active_isa())) : blas_description();
+}
 
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
   const bool dense_rows = (col_stride == 1 || cols == 1) && (row_stride >= cols || rows == 1);
@@ -145,18 +47,19 @@ bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_
 }
 
 template <typename T>
-void gemm(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c) {
-  multiply(a, b, bias, c, true);
+void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilogue<T>& epilogue, SumOrder order) {
+  multiply(a, b, c, epilogue, order, true);
 }
 
 template <typename T>
-void gemm_serial(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c) {
-  multiply(a, b, bias, c, false);
+void gemm_serial(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilogue<T>& epilogue, SumOrder order) {
+  multiply(a, b, c, epilogue, order, false);
 }
 
-template void gemm(const MatrixView<float>&, const MatrixView<float>&, const float*, float*);
-template void gemm(const MatrixView<double>&, const MatrixView<double>&, const double*, double*);
-template void gemm_serial(const MatrixView<float>&, const MatrixView<float>&, const float*, float*);
-template void gemm_serial(const MatrixView<double>&, const MatrixView<double>&, const double*, double*);
+template void gemm(const MatrixView<float>&, const MatrixView<float>&, float*, const Epilogue<float>&, SumOrder);
+template void gemm(const MatrixView<double>&, const MatrixView<double>&, double*, const Epilogue<double>&, SumOrder);
+template void gemm_serial(const MatrixView<float>&, const MatrixView<float>&, float*, const Epilogue<float>&, SumOrder);
+template void gemm_serial(const MatrixView<double>&, const MatrixView<double>&, double*, const Epilogue<double>&,
+                          SumOrder);
 
 }  // namespace thimble::kernels

@@ -1,8 +1,11 @@
-// Float matrix products: OpenBLAS for the arithmetic, the library's own threads around it.
+// Float matrix products: float32 by the library's own kernels, float64 by OpenBLAS, and by -DTHIMBLE_GEMM=openblas
+// both.
 #pragma once
 
 #include <cstdint>
 #include <string>
+
+#include <thimble/core/kernels/gemm/epilogue.h>
 
 namespace thimble::kernels {
 
@@ -16,20 +19,29 @@ struct MatrixView {
   MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 };
 
-/// OpenBLAS's version, options, and the processor whose kernels it has chosen: with another, sums may differ in their
-/// last bits. Throws Error if OpenBLAS cannot be loaded.
-std::string blas_description();
+/// What multiplies: the kernels of float32, and OpenBLAS's version, options and the processor that it takes this one
+/// for. With others, sums may differ in their last bits. Throws Error if OpenBLAS cannot be loaded.
+std::string gemm_description();
 
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride);
 
-/// c [m, n], row-major and dense, becomes a [m, k] times b [k, n], plus bias [n] on every row unless it is null. a and
-/// b are in BLAS layout; sizes and strides are below 2^31. Runs on several threads where the product is worth it.
+/// How the terms of an element are added up.
+enum class SumOrder {
+  in_turn,
+  in_shards,  ///< as sums over a batch are: those of kBatchShards parts of k, as a binary tree (partial_sums.h)
+};
+
+/// c [m, n], row-major and dense, becomes a [m, k] times b [k, n], and then the epilogue. a and b are in BLAS layout;
+/// sizes and strides are below 2^31. Runs on several threads where the product is worth it. In float32 an element's
+/// bits depend on its row of a, its column of b, and the order alone: neither on the threads nor on the other rows.
 template <typename T>
-void gemm(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c);
+void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilogue<T>& epilogue = {},
+          SumOrder order = SumOrder::in_turn);
 
 /// The same on the calling thread, for callers that divide a batch of products among threads.
 template <typename T>
-void gemm_serial(const MatrixView<T>& a, const MatrixView<T>& b, const T* bias, T* c);
+void gemm_serial(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilogue<T>& epilogue = {},
+                 SumOrder order = SumOrder::in_turn);
 
 }  // namespace thimble::kernels

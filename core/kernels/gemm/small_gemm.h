@@ -26,6 +26,9 @@ inline constexpr int64_t kOneSegment[] = {0};
 /// There may be several products with the same b: those of a, a + a_step, ... to c, c + c_step, ...
 ///
 /// However long, sums stay accurate: at most kGemmChain terms are added up before they are added to c.
+///
+/// With `shards` (float32, not to be added to c, at most kGemmChain terms each) the segments are those of Shards, of
+/// which the last may have fewer terms, and their sums are added as its tree.
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;
@@ -40,6 +43,8 @@ struct SmallGemm {
   int64_t segment_count = 1;
   int64_t products = 1, a_step = 0, c_step = 0;
   bool accumulate = false;
+  bool shards = false;
+  int64_t last_k = 0;  ///< terms of the last shard
   Epilogue<T> epilogue = {};
 };
 

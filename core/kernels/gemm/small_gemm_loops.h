@@ -6,7 +6,10 @@
 //   value these are b
 #pragma once
 
+#include <bit>
+
 #include <thimble/core/kernels/gemm/small_gemm.h>
+#include <thimble/core/kernels/reduce/shards.h>
 
 namespace thimble::kernels {
 namespace {
@@ -27,18 +30,41 @@ struct Tile {
       V::store(p + v * V::kWidth, value);
   }
 
-  static void run(const SmallGemm<T>& t, const T* a, const T* b, const Epilogue<T>& epilogue, T* c, int last) {
-    Register sums[R][N];
+  using Sums = Register[R][N];
+
+  [[gnu::always_inline]] static void clear(Sums& sums) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) sums[r][v] = V::zero();
     }
+  }
+  [[gnu::always_inline]] static void add(Sums& sums, const Sums& others) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) sums[r][v] = V::add(sums[r][v], others[r][v]);
+    }
+  }
+  [[gnu::always_inline]] static void copy(Sums& to, const Sums& from) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) to[r][v] = from[r][v];
+    }
+  }
+
+  static void run(const SmallGemm<T>& t, const T* a, const T* b, const Epilogue<T>& epilogue, T* c, int last) {
+    Sums sums;
+    clear(sums);
     // In registers: segments may be as short as a few elements.
     const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
+    Sums branches[Shards::kLevels - 1];  // of the tree, that wait for the ones to their right
+    int waiting = 0;
     for (const int64_t *segment = t.segments, *end = segment + t.segment_count; segment != end; ++segment) {
+      const bool is_last = segment + 1 == end;
       const T* factors = a + *segment;
-      for (int64_t p = 0; p < k; ++p, factors += a_col, b += ldb) {
+      for (int64_t p = t.shards && is_last ? k - t.last_k : 0; p < k; ++p, factors += a_col, b += ldb) {
         Register columns[N];
 #pragma GCC unroll 4
         for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
@@ -49,6 +75,13 @@ struct Tile {
           for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
         }
       }
+      if (!t.shards) continue;
+      const auto shard = static_cast<uint64_t>(segment - t.segments);
+      for (int complete = is_last ? waiting : std::countr_one(shard); complete > 0; --complete)
+        add(sums, branches[--waiting]);
+      if (is_last) break;
+      copy(branches[waiting++], sums);
+      clear(sums);
     }
     const bool clamps = epilogue.clamps();
     const Register lower = V::broadcast(&epilogue.lower), upper = V::broadcast(&epilogue.upper);

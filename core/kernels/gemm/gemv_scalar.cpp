@@ -1,0 +1,15 @@
+#include <thimble/core/kernels/gemm/gemv_loops.h>
+
+namespace thimble::kernels {
+
+namespace {
+struct Scalar {
+  static constexpr int kLanes = 4;
+  using V = Vector<float, kLanes>;
+  static V multiply_add(V a, V b, V c) { return a * b + c; }
+};
+}  // namespace
+
+constinit const GemvTable gemv_scalar = kGemvOf<Scalar>;
+
+}  // namespace thimble::kernels
