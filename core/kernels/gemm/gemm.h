@@ -29,7 +29,7 @@ bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_
 /// How the terms of an element are added up.
 enum class SumOrder {
   in_turn,
-  in_shards,  ///< as sums over a batch are: those of kBatchShards parts of k, as a binary tree (partial_sums.h)
+  in_shards,  ///< as sums over a batch are: those of kBatchShards parts of k, as a binary tree (reduce/shards.h)
 };
 
 /// c [m, n], row-major and dense, becomes a [m, k] times b [k, n], and then the epilogue. a and b are in BLAS layout;

@@ -318,7 +318,7 @@ template <typename T>
 void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
   if (g.depthwise()) return depthwise_weight_gradient(g, x, dy, dweight);
   const ConvFrames frames(g);
-  sum_in_pieces(g.batch, grain(g.out_height * row_work(g)), g.groups * g.columns() * g.group_out(), dweight,
+  sum_in_shards(g.batch, grain(g.out_height * row_work(g)), g.groups * g.columns() * g.group_out(), dweight,
                 [&](int64_t begin, int64_t end, T* sums) { WeightGradient<T>(frames, x, dy).add(begin, end, sums); });
 }
 

@@ -69,7 +69,7 @@ template <typename T>
 void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
   const int64_t channels = g.out_channels, weights = g.taps() * channels, pixels = g.out_height * g.out_width;
   constexpr int64_t kBlock = kGemmChain;
-  sum_in_pieces(g.batch, grain_images(g), weights, dweight, [&](int64_t begin, int64_t end, T* sums) {
+  sum_in_shards(g.batch, grain_images(g), weights, dweight, [&](int64_t begin, int64_t end, T* sums) {
     SumInParts<T> parts(sums, weights, kBlock);
     for (int64_t first = begin * pixels; first < end * pixels; first += kBlock) {
       const int64_t last = std::min(first + kBlock, end * pixels);

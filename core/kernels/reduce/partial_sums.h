@@ -4,29 +4,38 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <thimble/core/kernels/reduce/shards.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
 
-/// total [size] = the sum of what add(begin, end, sums) adds to sums [size] for pieces of [0, n), of at least `grain`
-/// each. Pieces have sums of their own, which are added in order: the result depends on the number of threads, but not
-/// on timing.
+/// total [size] = the sum of what add(begin, end, sums) adds to sums [size] for the shards of [0, n) (see Shards), on
+/// several threads where these are worth `grain` or more. Each shard has sums of its own, which are added as a tree.
 template <typename T, typename Add>
-void sum_in_pieces(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) {
-  const int64_t pieces = std::clamp<int64_t>(n / grain, 1, num_threads());
-  const std::shared_ptr<void> memory = allocate(static_cast<size_t>((pieces - 1) * size) * sizeof(T));
-  T* others = static_cast<T*>(memory.get());
-  parallel_for(pieces, 1, [&](int64_t first, int64_t last) {
-    for (int64_t piece = first; piece < last; ++piece) {
-      T* sums = piece == 0 ? total : others + (piece - 1) * size;
-      std::fill_n(sums, size, T{0});
-      add(n * piece / pieces, n * (piece + 1) / pieces, sums);
+void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) {
+  const Shards shards(n);
+  const int64_t count = shards.count();
+  if (count == 0) return static_cast<void>(std::fill_n(total, size, T{0}));
+  const std::shared_ptr<void> memory = allocate(static_cast<size_t>((count - 1) * size) * sizeof(T));
+  const auto sums_of = [total, size, others = static_cast<T*>(memory.get())](int64_t shard) {
+    return shard == 0 ? total : others + (shard - 1) * size;
+  };
+  parallel_for(count, std::max<int64_t>(1, grain / shards.size()), [&](int64_t first, int64_t last) {
+    for (int64_t shard = first; shard < last; ++shard) {
+      std::fill_n(sums_of(shard), size, T{0});
+      add(shards.begin(shard), shards.end(shard), sums_of(shard));
     }
   });
-  for (int64_t piece = 1; piece < pieces; ++piece)
-    for (int64_t i = 0; i < size; ++i) total[i] += others[(piece - 1) * size + i];
+  constexpr int64_t kElements = 16384;  // worth another thread
+  parallel_for(size, kElements, [&](int64_t begin, int64_t end) {
+    for (int64_t step = 1; step < count; step *= 2)
+      for (int64_t shard = 0; shard + step < count; shard += 2 * step) {
+        T *to = sums_of(shard), *from = sums_of(shard + step);
+        for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+      }
+  });
 }
 
 /// Sums [size] of very many terms, added up in parts: a running sum loses the digits of terms that are much smaller

@@ -45,7 +45,7 @@ template <typename T>
 double learned_fake_quantize_backward(const T* x, const T* out_grad, int64_t n, const FakeQuantizeArgs<T>& a,
                                       T* x_grad) {
   double scale_grad = 0;
-  sum_in_pieces<double>(n, kGrain, 1, &scale_grad, [&](int64_t begin, int64_t end, double* sum) {
+  sum_in_shards<double>(n, kGrain, 1, &scale_grad, [&](int64_t begin, int64_t end, double* sum) {
     // In blocks, since float sums of many elements lose digits.
     constexpr int64_t kBlock = 4096;
     for (int64_t i = begin; i < end; i += kBlock)
