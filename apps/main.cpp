@@ -14,6 +14,7 @@
 #include "apps/help.h"
 #include "apps/interruption.h"
 #include <thimble/core/error.h>
+#include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/text.h>
 
 namespace {
@@ -99,6 +100,10 @@ std::string usage_error(const CLI::App& app, const CLI::Error& error) {
   return thimble::str(usage_problem(app, error), " (see ", command, " --help)");
 }
 
+std::string version() {
+  return thimble::str("thimble ", THIMBLE_VERSION, "\nfloat32 products: ", thimble::kernels::gemm_description());
+}
+
 void flush_output() {
   std::cout.flush();
   // A failure to write a line is not always told to the stream above.
@@ -107,7 +112,7 @@ void flush_output() {
 
 int run_command_line(int argc, char** argv) {
   CLI::App app{"Trains neural networks, quantizes them, and runs them in integer arithmetic.", "thimble"};
-  app.set_version_flag("--version", "thimble " THIMBLE_VERSION);
+  app.set_version_flag("--version", version);
   app.formatter(thimble::apps::help_formatter());
   app.require_subcommand(1);
   app.footer(kExamples);

@@ -10,7 +10,6 @@
 #include "apps/command.h"
 #include "apps/warning.h"
 #include <thimble/core/kernels/gemm/gemm.h>
-#include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
@@ -97,8 +96,8 @@ void StateOptions::add_to(CLI::App& command) {
   command
       .add_option("--resume", resume,
                   "Go on from the newest valid state in this folder, with all other options as before; the result is "
-                  "the same, bit for bit, as without interruption, with as many threads on a processor of the same "
-                  "kind. A folder without states: from the start")
+                  "the same, bit for bit, as without interruption, on a processor of the same kind. A folder without "
+                  "states: from the start")
       ->type_name("DIR")
       ->check(named());
 }
@@ -162,9 +161,7 @@ void StateKeeper::check_settings(const FoundTrainingState& found) const {
 
 // Sums of floats depend on them in their last bits.
 Attributes StateKeeper::conditions() {
-  return {{"--threads", int64_t{num_threads()}},
-          {"instruction set", std::string(name(active_isa()))},
-          {"matrix products", kernels::gemm_description()}};
+  return {{"instruction set", std::string(name(active_isa()))}, {"matrix products", kernels::gemm_description()}};
 }
 
 void StateKeeper::compare_conditions(const FoundTrainingState& found) {

@@ -167,7 +167,7 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
   command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(number_from(0, 1));
   command->add_option("--weight-decay", o->weight_decay, "Weight decay [0; adamw: 0.01]")->check(number_from(0, 1e6));
-  command->add_option("--seed", o->seed, "Of initialization and order; the same seed and threads give the same bits")
+  command->add_option("--seed", o->seed, "Of initialization and order; the same seed gives the same bits")
       ->capture_default_str()
       ->check(uint64_number());
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");

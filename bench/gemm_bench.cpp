@@ -1,72 +1,79 @@
-// Float matrix products of a training step at batch 64, and of a single answer, for the reference MLPs: mlp1024 is
-// 400 -> 1024 -> 1024 -> 10, mlp128 is 784 -> 128 -> 128 -> 10. The counter is in multiply-adds counted as two.
+// Our float32 products beside OpenBLAS's, for shapes of training steps and square ones, of every layout.
 #include <benchmark/benchmark.h>
 
-#include <thimble/core/ops/matmul.h>
-#include <thimble/core/ops/reduce.h>
+#include <thimble/core/kernels/gemm/blas_gemm.h>
+#include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/random.h>
 
 namespace {
 
 using namespace thimble;
+using kernels::MatrixView;
 
-struct Operands {
-  NDArray x, weight, bias, out_grad;
-
-  explicit Operands(const benchmark::State& state) {
-    const int64_t batch = state.range(0), out = state.range(1), in = state.range(2);
-    Generator generator(1);
-    x = randn({batch, in}, generator);
-    weight = randn({out, in}, generator);
-    bias = randn({out}, generator);
-    out_grad = randn({batch, out}, generator);
-    set_num_threads(static_cast<int>(state.range(3)));
-  }
+struct Shape3 {
+  const char* name;
+  int64_t m, n, k;
+  bool a_transposed, b_transposed;
+  kernels::SumOrder order = kernels::SumOrder::in_turn;
 };
 
-void count_flops(benchmark::State& state) {
-  const double flops = 2.0 * static_cast<double>(state.range(0) * state.range(1) * state.range(2));
-  state.counters["FLOP/s"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+constexpr auto kInShards = kernels::SumOrder::in_shards;
+constexpr Shape3 kShapes[] = {
+    {"mlp1024/forward", 64, 1024, 1024, false, true},
+    {"mlp1024/forward_first", 64, 1024, 400, false, true},
+    {"mlp1024/forward_last", 64, 10, 1024, false, true},
+    {"mlp1024/input_gradient", 64, 1024, 1024, false, false},
+    {"mlp1024/weight_gradient", 1024, 1024, 64, true, false, kInShards},
+    {"mlp1024/weight_gradient_in_turn", 1024, 1024, 64, true, false},
+    {"mlp1024/weight_gradient_first", 1024, 400, 64, true, false, kInShards},
+    {"mlp1024/weight_gradient_last", 10, 1024, 64, true, false, kInShards},
+    {"mlp128/forward", 64, 128, 784, false, true},
+    {"mlp128/forward_middle", 64, 128, 128, false, true},
+    {"mlp128/input_gradient", 64, 128, 128, false, false},
+    {"mlp128/weight_gradient", 128, 784, 64, true, false, kInShards},
+    {"square256", 256, 256, 256, false, false},
+    {"square1024", 1024, 1024, 1024, false, false},
+    {"square1024/b_transposed", 1024, 1024, 1024, false, true},
+    {"square1024/a_transposed", 1024, 1024, 1024, true, false},
+    {"square1000", 1000, 1000, 1000, false, false},
+    {"long_sum", 128, 128, 65536, true, false, kInShards},
+    {"vector/forward", 1, 1024, 1024, false, true},
+    {"vector/plain", 1, 1024, 1024, false, false},
+    {"attention/scores", 64, 64, 32, false, true},
+};
+
+MatrixView<float> view(const NDArray& x, int64_t rows, int64_t cols, bool transposed) {
+  return transposed ? MatrixView<float>{x.data<float>(), rows, cols, 1, rows}
+                    : MatrixView<float>{x.data<float>(), rows, cols, cols, 1};
 }
 
-void forward(benchmark::State& state) {
-  const Operands o(state);
-  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(linear(o.x, o.weight, o.bias));
-  count_flops(state);
+void product(benchmark::State& state, const Shape3& s, bool ours) {
+  set_num_threads(static_cast<int>(state.range(0)));
+  Generator generator(1);
+  const NDArray a = randn({s.m, s.k}, generator), b = randn({s.k, s.n}, generator);
+  NDArray c({s.m, s.n});
+  const auto av = view(a, s.m, s.k, s.a_transposed), bv = view(b, s.k, s.n, s.b_transposed);
+  for (auto _ : state) {
+    if (ours)
+      kernels::gemm<float>(av, bv, c.data<float>(), {}, s.order);
+    else
+      kernels::blas_gemm<float>(av, bv, c.data<float>(), {}, true);
+  }
+  state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(s.m * s.n * s.k),
+                                                 benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void weight_gradient(benchmark::State& state) {
-  const Operands o(state);
-  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(matmul(o.out_grad.transpose(0, 1), o.x));
-  count_flops(state);
-}
-
-void input_gradient(benchmark::State& state) {
-  const Operands o(state);
-  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(matmul(o.out_grad, o.weight));
-  count_flops(state);
-}
-
-void bias_gradient(benchmark::State& state) {
-  const Operands o(state);
-  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(sum(o.out_grad, {0}));
-}
-
-// batch, out, in, threads
-void layers(benchmark::internal::Benchmark* b, int64_t batch) {
-  b->ArgNames({"batch", "out", "in", "threads"})->UseRealTime();
-  for (int64_t threads : {1, 2})
-    for (const auto& [out, in] : {std::pair{1024, 400}, {1024, 1024}, {10, 1024}, {128, 784}, {128, 128}, {10, 128}})
-      b->Args({batch, out, in, threads});
-}
-
-void training(benchmark::internal::Benchmark* b) { layers(b, 64); }
-void single(benchmark::internal::Benchmark* b) { layers(b, 1); }
-
-BENCHMARK(forward)->Apply(training)->Apply(single);
-BENCHMARK(weight_gradient)->Apply(training);
-BENCHMARK(input_gradient)->Apply(training);
-BENCHMARK(bias_gradient)->Apply(training);
+const bool registered = [] {
+  for (const Shape3& shape : kShapes)
+    for (const bool ours : {true, false})
+      benchmark::RegisterBenchmark((std::string(shape.name) + (ours ? "/thimble" : "/openblas")).c_str(), product,
+                                   shape, ours)
+          ->ArgName("threads")
+          ->Arg(1)
+          ->Arg(2)
+          ->UseRealTime();
+  return true;
+}();
 
 }  // namespace

@@ -135,7 +135,7 @@ TEST_F(ProgramTest, CropsAndReadsCompressedFiles) {
 TEST_F(ProgramTest, TellsItsVersion) {
   const Result result = run({"--version"});
   EXPECT_EQ(result.status, 0);
-  EXPECT_THAT(result.out, testing::MatchesRegex("thimble [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(result.out, testing::MatchesRegex("thimble [0-9]+\\.[0-9]+\\.[0-9]+\nfloat32 products: .*\n"));
   EXPECT_EQ(result.err, "");
 }
 
@@ -773,9 +773,7 @@ TEST_F(ProgramTest, TheChildThatBenchTimesTakesThreadsAndAnyName) {
   EXPECT_EQ(dashed.status, 0) << dashed.err;
 }
 
-TEST_F(ProgramTest, OnlyProductsOfFloatsNeedOpenBlas) {
-  train("m.st");
-  ASSERT_EQ(run({"quantize", "m.st", "--data", "data", "--out", "q.st"}).status, 0);
+TEST_F(ProgramTest, NeedsNoOpenBlas) {
   std::filesystem::create_directory(folder / "libraries");
   write_bytes(folder / "libraries" / "libopenblas.so.0", "not a library");
   const auto run_without = [&](std::vector<std::string> arguments) {
@@ -784,13 +782,11 @@ TEST_F(ProgramTest, OnlyProductsOfFloatsNeedOpenBlas) {
     arguments.insert(arguments.begin(), start.begin(), start.end());
     return execute(arguments);
   };
+  const Result training = run_without({"train", "--data", "data", "--out", "m.st"});
+  ASSERT_EQ(training.status, 0) << training.err;
+  ASSERT_EQ(run_without({"quantize", "m.st", "--data", "data", "--out", "q.st"}).status, 0);
   const Result integers = run_without({"eval", "q.st", "--data", "data"});
   EXPECT_EQ(integers.status, 0) << integers.err;
-  const Result training = run_without({"train", "--data", "data", "--out", "new.st"});
-  EXPECT_EQ(training.status, 1);
-  EXPECT_THAT(training.err, testing::HasSubstr("cannot load OpenBLAS"));
-  EXPECT_EQ(std::ranges::count(training.err, '\n'), 1) << training.err;
-  EXPECT_FALSE(std::filesystem::exists(folder / "new.st"));
 }
 
 TEST_F(ProgramTest, FileNamesMayHoldAnything) {

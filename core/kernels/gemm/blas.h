@@ -1,4 +1,4 @@
-// OpenBLAS, loaded at the first product of floats.
+// OpenBLAS, loaded at the first product that it is to compute.
 #pragma once
 
 #include <cblas.h>
@@ -14,8 +14,8 @@ struct Blas {
   const char* description;
 };
 
-// Loads OpenBLAS at the first call, from any thread: a program that only runs integer models never calls it, and
-// loading it takes several times as long as loading such a model. It is set to one thread, since the library divides
+// Loads OpenBLAS at the first call, from any thread: most programs never call it, and loading it takes
+// several times as long as loading a model. It is set to one thread, since the library divides
 // the work itself and a second pool would compete for the same cores. Throws Error if there is no OpenBLAS to load.
 const Blas& blas();
 

@@ -53,10 +53,12 @@ void pack_right(const Matrix& m, float* to) {
   for (int64_t column = 0; column < m.cols; column += kGemmPanel, to += m.rows * kGemmPanel) {
     const int64_t columns = std::min(kGemmPanel, m.cols - column);
     const float* from = m.data + column * m.col_stride;
-    if (m.col_stride == 1)
-      for (int64_t p = 0; p < m.rows; ++p) std::copy_n(from + p * m.row_stride, columns, to + p * kGemmPanel);
-    else
+    if (m.col_stride != 1)
       Transpose<float>{from, m.col_stride, to, kGemmPanel}.run(m.rows, columns);
+    else if (columns == kGemmPanel)  // of a size that the compiler knows
+      for (int64_t p = 0; p < m.rows; ++p) std::copy_n(from + p * m.row_stride, kGemmPanel, to + p * kGemmPanel);
+    else
+      for (int64_t p = 0; p < m.rows; ++p) std::copy_n(from + p * m.row_stride, columns, to + p * kGemmPanel);
   }
 }
 

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include <thimble/core/error.h>
 #include <thimble/core/kernels/gemm/blas_gemm.h>
 #include <thimble/core/kernels/gemm/blocked_gemm.h>
+#include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
@@ -37,7 +39,8 @@ void multiply(const MatrixView<T>& a, const MatrixView<T>& b, T* c, const Epilog
 }  // namespace
 
 std::string gemm_description() {
-  return kOwnFloat32 ? "Thimble's kernels for " + std::string(name(active_isa())) : blas_description();
+  if (kOwnFloat32) return "Thimble's kernels for " + std::string(name(active_isa()));
+  return str(blas_description(), ", ", num_threads(), " threads");
 }
 
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride) {
