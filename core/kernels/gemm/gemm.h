@@ -19,8 +19,8 @@ struct MatrixView {
   MatrixView transposed() const { return {data, cols, rows, col_stride, row_stride}; }
 };
 
-/// What multiplies: the kernels of float32, and OpenBLAS's version, options and the processor that it takes this one
-/// for. With others, sums may differ in their last bits. Throws Error if OpenBLAS cannot be loaded.
+/// What multiplies float32: "Thimble's kernels for avx512", or OpenBLAS's version, options, the processor that it takes
+/// this one for (throws Error if it cannot be loaded), and threads. With others, sums may differ in their last bits.
 std::string gemm_description();
 
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
