@@ -1,9 +1,13 @@
+#include <algorithm>
+#include <cstdlib>
 #include <string>
+#include <vector>
 
 #include <dlfcn.h>
 
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/gemm/blas.h>
+#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
@@ -21,7 +25,34 @@ void find(void* library, const char* name, Function& function) {
                "-DTHIMBLE_OPENBLAS=<path>");
 }
 
+// What OpenBLAS calls the kernels for what this processor can do; null: let it choose. Of processors that are newer
+// than itself it knows nothing: 0.3.21 takes Intel's from Raptor Lake on for one of 2004, and AMD's with AVX-512 for
+// ones without.
+const char* core_type() {
+  const std::vector<Isa> isas = available_isas();
+  const auto has = [&](Isa isa) { return std::ranges::find(isas, isa) != isas.end(); };
+  return has(Isa::avx512) ? "SkylakeX" : has(Isa::avx2) ? "Haswell" : nullptr;
+}
+
+// Tells OpenBLAS, which looks there while it is loaded, unless the user has.
+class CoreType {
+ public:
+  CoreType() : is_ours_(core_type() && setenv(kName, core_type(), 0) == 0 && !before_) {}
+  ~CoreType() {
+    if (is_ours_) unsetenv(kName);
+  }
+  CoreType(const CoreType&) = delete;
+  CoreType& operator=(const CoreType&) = delete;
+
+ private:
+  static constexpr const char* kName = "OPENBLAS_CORETYPE";
+
+  const char* before_ = std::getenv(kName);
+  bool is_ours_;
+};
+
 Blas load() {
+  const CoreType told;
   // Never closed: its threads live as long as the process.
   void* library = dlopen(THIMBLE_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
   if (!library)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include <thimble/core/kernels/reduce/shards.h>
@@ -12,29 +13,39 @@
 namespace thimble::kernels {
 
 /// total [size] = the sum of what add(begin, end, sums) adds to sums [size] for the shards of [0, n) (see Shards), on
-/// several threads where these are worth `grain` or more. Each shard has sums of its own, which are added as a tree.
+/// several threads where these are worth `grain` or more.
 template <typename T, typename Add>
 void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) {
   const Shards shards(n);
-  const int64_t count = shards.count();
-  if (count == 0) return static_cast<void>(std::fill_n(total, size, T{0}));
-  const std::shared_ptr<void> memory = allocate(static_cast<size_t>((count - 1) * size) * sizeof(T));
-  const auto sums_of = [total, size, others = static_cast<T*>(memory.get())](int64_t shard) {
-    return shard == 0 ? total : others + (shard - 1) * size;
+  if (shards.count() == 0) return static_cast<void>(std::fill_n(total, size, T{0}));
+  // A thread adds up a branch of the tree, or several of one shard, if their number is no power of two.
+  const int64_t threads = std::clamp<int64_t>(n / grain, 1, num_threads());
+  const int64_t branches =
+      std::has_single_bit(static_cast<uint64_t>(threads)) ? std::min(threads, kBatchShards) : kBatchShards;
+  const int64_t width = kBatchShards / branches, used = (shards.count() + width - 1) / width;
+  const int64_t levels = std::bit_width(static_cast<uint64_t>(width));
+  const std::shared_ptr<void> memory = allocate(static_cast<size_t>((used * levels - 1) * size) * sizeof(T));
+  const auto sums_of = [total, size, levels, others = static_cast<T*>(memory.get())](int64_t branch, int64_t level) {
+    return branch + level == 0 ? total : others + (branch * levels + level - 1) * size;
   };
-  parallel_for(count, std::max<int64_t>(1, grain / shards.size()), [&](int64_t first, int64_t last) {
-    for (int64_t shard = first; shard < last; ++shard) {
-      std::fill_n(sums_of(shard), size, T{0});
-      add(shards.begin(shard), shards.end(shard), sums_of(shard));
-    }
+  const auto add_to = [](T* to, const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+  };
+  parallel_for(used, used / threads, [&](int64_t begin, int64_t end) {
+    for (int64_t branch = begin; branch < end; ++branch)
+      shards.add_up(
+          [&](int64_t shard, int level) {
+            T* sums = sums_of(branch, level);
+            std::fill_n(sums, size, T{0});
+            add(shards.begin(shard), shards.end(shard), sums);
+          },
+          [&](int level) { add_to(sums_of(branch, level), sums_of(branch, level + 1), size); }, branch * width, width);
   });
   constexpr int64_t kElements = 16384;  // worth another thread
   parallel_for(size, kElements, [&](int64_t begin, int64_t end) {
-    for (int64_t step = 1; step < count; step *= 2)
-      for (int64_t shard = 0; shard + step < count; shard += 2 * step) {
-        T *to = sums_of(shard), *from = sums_of(shard + step);
-        for (int64_t i = begin; i < end; ++i) to[i] += from[i];
-      }
+    for (int64_t step = 1; step < used; step *= 2)
+      for (int64_t branch = 0; branch + step < used; branch += 2 * step)
+        add_to(sums_of(branch, 0) + begin, sums_of(branch + step, 0) + begin, end - begin);
   });
 }
 

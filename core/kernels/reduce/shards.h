@@ -24,11 +24,12 @@ class Shards {
   /// Those that are not empty.
   int64_t count() const { return size_ == 0 ? 0 : (n_ + size_ - 1) / size_; }
 
-  /// The tree: sum(shard, level) computes the sum of a shard to the memory of a level; add(level) adds the sum of the
-  /// level below, level + 1, to that of `level`. The result is at level 0. There must be a shard.
+  /// The tree, or the branch of it that has `shards` of them, a power of two, from `first` on: sum(shard, level)
+  /// computes the sum of a shard to the memory of a level; add(level) adds the sum of the level below, level + 1, to
+  /// that of `level`. The result is at level 0. There must be a shard.
   template <typename Sum, typename Add>
-  void add_up(Sum&& sum, Add&& add) const {
-    branch(0, kBatchShards, 0, sum, add);
+  void add_up(Sum&& sum, Add&& add, int64_t first = 0, int64_t shards = kBatchShards) const {
+    branch(first, shards, 0, sum, add);
   }
 
  private:

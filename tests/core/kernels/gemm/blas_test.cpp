@@ -1,0 +1,23 @@
+#include <algorithm>
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thimble/core/kernels/gemm/blas_gemm.h>
+#include <thimble/core/platform/isa.h>
+
+namespace thimble::kernels {
+namespace {
+
+TEST(Blas, UsesWhatTheProcessorHas) {
+  if (std::getenv("OPENBLAS_CORETYPE")) GTEST_SKIP() << "the user has chosen";
+  const std::vector<Isa> isas = available_isas();
+  const auto has = [&](Isa isa) { return std::ranges::find(isas, isa) != isas.end(); };
+  const std::string expected = has(Isa::avx512) ? "SkylakeX" : has(Isa::avx2) ? "Haswell" : "OpenBLAS";
+  EXPECT_THAT(blas_description(), testing::HasSubstr(expected));
+  EXPECT_EQ(std::getenv("OPENBLAS_CORETYPE"), nullptr) << "what OpenBLAS was told stayed in the environment";
+}
+
+}  // namespace
+}  // namespace thimble::kernels
