@@ -9,6 +9,7 @@
 
 namespace thimble {
 
+/// A sign, 8 bits of exponent, 7 of fraction.
 struct bfloat16 {
   uint16_t bits = 0;
 

@@ -94,7 +94,9 @@ constexpr DType dtype_of = [] {
     static_assert(detail::always_false<T>, "not a Thimble element type");
 }();
 
-/// Names a C++ type as a value, for dispatch: `[&](auto tag) { using T = typename decltype(tag)::type; ... }`.
+/// Names a C++ type as a value, for dispatch:
+///
+///   auto bytes = [](auto tag) { return sizeof(typename decltype(tag)::type); };
 template <typename T>
 struct TypeTag {
   using type = T;

@@ -9,6 +9,7 @@
 
 namespace thimble {
 
+/// A sign, 5 bits of exponent, 10 of fraction.
 struct float16 {
   uint16_t bits = 0;
 

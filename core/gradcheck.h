@@ -8,6 +8,7 @@
 
 namespace thimble {
 
+/// How gradcheck() takes differences, and what it allows.
 struct GradcheckOptions {
   double step = 1e-6;      ///< half the distance of the two points of a difference
   double absolute = 1e-5;  ///< allowed: absolute + relative * |numerical|

@@ -20,6 +20,7 @@ namespace thimble {
 
 struct Storage;
 
+/// A handle of typed memory with a shape and strides: copies share the memory, as views do; clone() does not.
 class NDArray {
  public:
   /// An undefined array: defined() is false, and nothing else may be asked of it.

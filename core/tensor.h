@@ -14,6 +14,7 @@
 
 namespace thimble {
 
+/// What becomes of the graph in a backward pass.
 struct BackwardOptions {
   /// Keep the graph, so that backward can run through it again.
   bool retain_graph = false;

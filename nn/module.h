@@ -35,6 +35,7 @@ class InferenceStep;
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
+/// What Module::load_state() can be told.
 struct LoadStateOptions {
   /// Whether a name that is missing here or there is an error.
   bool strict = true;
@@ -313,6 +314,7 @@ std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& at
 /// A copy of a leaf layer, with its own tensors and the same mode.
 std::shared_ptr<Module> copy_layer(const Module& layer);
 
+/// `const LayerRegistration registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};`
 struct LayerRegistration {
   LayerRegistration(std::string type, LayerFactory factory) { register_layer(std::move(type), std::move(factory)); }
 };

@@ -3,6 +3,7 @@
 
 namespace thimble {
 
+/// What the functions that load files can be told.
 struct LoadOptions {
   /// Arrays borrow the mapped file's memory, so that loading reads next to nothing and several processes share it. Who
   /// writes into the file changes them, and who shortens it ends the program when they are touched (SIGBUS); replacing

@@ -27,6 +27,7 @@ struct ForeignTensor {
   Shape shape;
 };
 
+/// What a safetensors file holds.
 struct TensorFile {
   std::map<std::string, std::string> metadata;  // without the checksums
   NamedArrays tensors;                          // in the order of the header

@@ -22,6 +22,7 @@
 
 namespace thimble {
 
+/// All that the next step of a run depends on.
 struct TrainingState {
   NamedArrays model;      ///< parameters and buffers, see nn::Module::state()
   NamedArrays optimizer;  ///< see optim::Optimizer::state()

@@ -80,6 +80,7 @@ bool is_training_state_file(std::string_view name);
 /// Whether the folder exists and holds files that are named as training states. Throws IOError if it cannot be told.
 bool has_training_states(const std::filesystem::path& folder);
 
+/// What newest_training_state() has found.
 struct FoundTrainingState {
   TrainingState state;
   std::filesystem::path path;

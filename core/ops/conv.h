@@ -20,6 +20,7 @@ struct Padding {
   int64_t top, left, bottom, right;
 };
 
+/// Options of conv2d().
 struct Conv2dOptions {
   Pair stride = 1;
   Padding padding = 0;
@@ -38,6 +39,7 @@ struct Conv2dOptions {
 /// larger than the padded input or an empty batch; ValueError for strides or dilations below 1 or negative padding.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
 
+/// Options of conv1d(); padding is on both sides.
 struct Conv1dOptions {
   int64_t stride = 1;
   int64_t padding = 0;

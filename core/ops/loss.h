@@ -15,6 +15,7 @@ std::string_view name(Reduction reduction);
 /// Throws ValueError for an unknown name.
 Reduction reduction_from_name(std::string_view name);
 
+/// Options of cross_entropy().
 struct CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
   /// In [0, 1]: the target is (1 - s) on the class, s / classes on every class.

@@ -9,6 +9,7 @@
 
 namespace thimble {
 
+/// Options of batch_norm().
 struct BatchNormOptions {
   bool training = false;
   /// Share of the batch's statistics in the new running ones.

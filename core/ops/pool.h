@@ -19,6 +19,7 @@
 
 namespace thimble {
 
+/// Options of max_pool2d().
 struct MaxPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
   Pair padding = 0;                 ///< with -infinity, on both sides
@@ -30,6 +31,7 @@ struct MaxPool2dOptions {
 /// window makes the result NaN. The gradient goes to the first of several that are largest.
 Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& options = {});
 
+/// Options of avg_pool2d().
 struct AvgPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
   Pair padding = 0;                 ///< with zeros, on both sides

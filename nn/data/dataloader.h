@@ -14,6 +14,7 @@
 
 namespace thimble::data {
 
+/// How a DataLoader divides and orders the examples.
 struct DataLoaderOptions {
   int64_t batch_size = 1;
   bool shuffle = false;

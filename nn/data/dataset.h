@@ -7,11 +7,13 @@
 
 namespace thimble::data {
 
+/// Images and their labels.
 struct Batch {
   Tensor images;  ///< float32 [n, image shape...]
   Tensor labels;  ///< int64 [n]
 };
 
+/// Base: a fixed number of images of one shape, each with a label.
 class Dataset {
  public:
   virtual ~Dataset() = default;

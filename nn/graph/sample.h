@@ -9,6 +9,7 @@
 
 namespace thimble::nn {
 
+/// An input's dtype and sizes.
 struct Sample {
   DType dtype = DType::float32;
   Shape shape;  ///< without the batch, the first dimension

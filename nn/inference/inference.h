@@ -31,6 +31,7 @@ struct ValueInfo {
 NDArray array_over(void* memory, const ValueInfo& info);
 NDArray array_over(const void* memory, const ValueInfo& info);
 
+/// Base of steps. Made for inputs of known shapes, of which it knows the output's.
 class InferenceStep {
  public:
   explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}
@@ -75,6 +76,7 @@ const StepFactory* inference_step_factory(std::string_view op);
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
 bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
 
+/// `const StepRegistration registration("flatten", flatten_step);`
 struct StepRegistration {
   StepRegistration(std::string op, StepFactory factory) { register_inference_step(std::move(op), std::move(factory)); }
 };

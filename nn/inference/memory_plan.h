@@ -13,6 +13,7 @@ struct Lifetime {
   size_t first = 0, last = 0;
 };
 
+/// Where values lie.
 struct MemoryPlan {
   std::vector<int64_t> offsets;  ///< of each value, multiples of 64
   int64_t bytes = 0;             ///< of the block

@@ -14,6 +14,7 @@ namespace thimble::nn {
 /// num_batches_tracked, an int64 scalar.
 class BatchNorm : public Module {
  public:
+  /// What may follow the number of features.
   struct Options {
     double eps = 1e-5;
     /// Share of the batch's statistics in the new running ones.

@@ -13,6 +13,7 @@ namespace thimble::nn {
 /// kernel width], bias [out].
 class Conv2d : public Module {
  public:
+  /// What may follow the kernel's size.
   struct Options {
     Pair stride = 1;
     Padding padding = 0;
@@ -50,6 +51,7 @@ class Conv2d : public Module {
 /// x [n, in_channels, length] -> [n, out_channels, length'], see thimble::conv1d. weight [out, in / groups, kernel].
 class Conv1d : public Module {
  public:
+  /// What may follow the kernel's size.
   struct Options {
     int64_t stride = 1;
     int64_t padding = 0;
@@ -81,6 +83,7 @@ class Conv1d : public Module {
 /// kernel height, kernel width], bias [out].
 class ConvTranspose2d : public Module {
  public:
+  /// What may follow the kernel's size.
   struct Options {
     Pair stride = 1;
     Padding padding = 0;

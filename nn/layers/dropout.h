@@ -5,6 +5,7 @@
 
 namespace thimble::nn {
 
+/// In training, each element is 0 with probability p, and those that are left are divided by 1 - p.
 class Dropout : public Module {
  public:
   /// Throws ValueError for p outside [0, 1].

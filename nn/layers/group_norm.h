@@ -9,6 +9,7 @@ namespace thimble::nn {
 /// zeros at first.
 class GroupNorm : public Module {
  public:
+  /// What may follow the numbers of groups and channels.
   struct Options {
     double eps = 1e-5;
     bool affine = true;

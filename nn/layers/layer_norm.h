@@ -9,6 +9,7 @@ namespace thimble::nn {
 /// variance is the biased one.
 class LayerNorm : public Module {
  public:
+  /// What may follow the shape.
   struct Options {
     double eps = 1e-5;
     bool elementwise_affine = true;

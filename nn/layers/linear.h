@@ -12,6 +12,7 @@ namespace thimble::nn {
 /// in PyTorch.
 class Linear : public Module {
  public:
+  /// What may follow the numbers of features.
   struct Options {
     bool bias = true;
   };

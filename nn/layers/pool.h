@@ -7,6 +7,7 @@
 
 namespace thimble::nn {
 
+/// max_pool2d(x, kernel, options)
 struct MaxPool2d : Module {
   using Options = MaxPool2dOptions;
   explicit MaxPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
@@ -17,6 +18,7 @@ struct MaxPool2d : Module {
   Options options;
 };
 
+/// avg_pool2d(x, kernel, options)
 struct AvgPool2d : Module {
   using Options = AvgPool2dOptions;
   explicit AvgPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
@@ -27,12 +29,14 @@ struct AvgPool2d : Module {
   Options options;
 };
 
+/// adaptive_avg_pool2d(x, output_size)
 struct AdaptiveAvgPool2d : Module {
   explicit AdaptiveAvgPool2d(Pair size) : output_size(size) {}
   Tensor forward(const Tensor& x) override { return adaptive_avg_pool2d(x, output_size); }
   Pair output_size;
 };
 
+/// upsample_nearest2d(x, scale)
 struct UpsampleNearest2d : Module {
   explicit UpsampleNearest2d(Pair factor) : scale(factor) {}
   Tensor forward(const Tensor& x) override { return upsample_nearest2d(x, scale); }

@@ -6,6 +6,7 @@
 
 namespace thimble {
 
+/// What evaluate() has measured.
 struct Evaluation {
   double accuracy = 0;  ///< of the largest logit, 0 to 1
   double loss = 0;      ///< mean cross-entropy

@@ -24,6 +24,7 @@ struct Product {
   QConfig config;
 };
 
+/// A float graph and what calibration has seen of it, from which graphs of many configurations are made.
 class CalibratedGraph {
  public:
   using Calibrate = std::function<void(nn::Graph&)>;

@@ -8,11 +8,13 @@
 
 namespace thimble::quant {
 
+/// One of those that an item has.
 struct KnapsackOption {
   int64_t size = 0;
   double cost = 0;  ///< may be negative
 };
 
+/// An option for each item, with the sums of their sizes and costs.
 struct KnapsackChoice {
   int64_t size = 0;
   double cost = 0;

@@ -20,12 +20,14 @@
 
 namespace thimble::quant {
 
+/// How a layer's weights are quantized.
 struct LayerPrecision {
   std::string name;
   int weight_bits = 8;
   std::string weight_observer;  ///< QConfig::weight_observer
 };
 
+/// Bits for each layer, and what they make of the graph.
 struct PrecisionChoice {
   QConfigMapping mapping;              ///< the base mapping, and each layer by name
   std::vector<LayerPrecision> layers;  ///< in the order of the graph
@@ -34,6 +36,7 @@ struct PrecisionChoice {
   double predicted_cost = 0;  ///< by adding up
 };
 
+/// What there is to choose from, and how sizes are counted.
 struct MixedPrecisionOptions {
   /// Bits of weights to choose from, 2 to 8.
   std::vector<int> weight_bits = {2, 3, 4, 5, 6, 7, 8};
@@ -47,6 +50,7 @@ struct MixedPrecisionOptions {
   std::function<void(int64_t done, int64_t total)> on_progress = {};
 };
 
+/// Finds how many bits each layer's weights are to have.
 class MixedPrecision {
  public:
   /// What becomes worse: output_divergence(), a loss, ... Less is better.

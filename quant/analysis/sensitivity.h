@@ -20,6 +20,7 @@ enum class SensitivityMode {
   all_but_one,  ///< this layer is float, the others are as the mapping says: what keeping it float would gain
 };
 
+/// A layer's row.
 struct LayerSensitivity {
   std::string name, type;
   double accuracy = 0;
@@ -28,12 +29,14 @@ struct LayerSensitivity {
   double output_sqnr_db = 0, layer_sqnr_db = 0;
 };
 
+/// What measure_sensitivity() has measured.
 struct Sensitivity {
   double baseline = 0;   ///< accuracy of the float graph
   double quantized = 0;  ///< accuracy of the graph quantized as the mapping says
   std::vector<LayerSensitivity> layers;
 };
 
+/// Options of measure_sensitivity().
 struct SensitivityOptions {
   SensitivityMode mode = SensitivityMode::one;
   /// Called with each row as it is ready, and the graph that it is about, to show progress or measure more.

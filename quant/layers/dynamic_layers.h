@@ -22,6 +22,7 @@ namespace thimble::quant {
 /// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
 class DynamicProduct : public IntegerLayer {
  public:
+  /// What the layer is made with, besides the weights' shape.
   struct Options {
     IntegerWeights::Format weight = {};
     int activation_bits = 8;

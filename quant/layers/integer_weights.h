@@ -13,6 +13,7 @@ namespace thimble::quant {
 /// one. Weights of fewer than 8 bits multiply as 2^shift() times themselves, as if they had 8.
 class IntegerWeights {
  public:
+  /// Bits and groups.
   struct Format {
     int bits = 8;
     int64_t group_size = 0;  ///< 0: a scale for each output channel; else the last group may be smaller

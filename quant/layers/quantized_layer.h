@@ -86,6 +86,7 @@ struct Requantization {
 /// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, int32 [out].
 class IntegerProduct : public IntegerLayer {
  public:
+  /// What the product is made with, besides the weights' shape.
   struct Quantization {
     TensorQParams input = {};
     std::optional<TensorQParams> output = std::nullopt;

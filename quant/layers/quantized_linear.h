@@ -12,6 +12,7 @@ namespace thimble::quant {
 /// IntegerProduct of x uint8 [..., in] and W int8 [out, in].
 class QuantizedLinear : public IntegerProduct {
  public:
+  /// What the layer is made with.
   struct Config {
     int64_t in_features = 0, out_features = 0;
     TensorQParams input = {};

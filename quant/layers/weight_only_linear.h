@@ -33,6 +33,7 @@ namespace thimble::quant {
 /// - bias, float32 [out], if there is one.
 class WeightOnlyLinear : public IntegerLayer {
  public:
+  /// What the layer is made with.
   struct Config {
     int64_t in_features = 0, out_features = 0;
     int bits = 4;

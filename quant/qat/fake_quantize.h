@@ -13,6 +13,7 @@ namespace thimble::quant {
 /// a parameter of the model (LSQ). torch.ao.quantization.FakeQuantize is the model.
 class FakeQuantize : public Observer {
  public:
+  /// What the layer is made with.
   struct Options {
     QuantizationSpec spec = {};
     /// Of the same spec, in which it is registered as "observer"; null: each input's smallest and largest value, as

@@ -11,6 +11,7 @@
 
 namespace thimble::quant {
 
+/// Options of prepare_qat().
 struct QATOptions {
   /// Scales are parameters (LSQ: Esser et al. 2020; with zero points that stay, as in LSQ+), instead of following what
   /// observers see.

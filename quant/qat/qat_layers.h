@@ -13,6 +13,7 @@
 
 namespace thimble::quant {
 
+/// What a layer of quantization-aware training is made with, besides the float layer.
 struct QATLayerOptions {
   QuantizationSpec weight = QuantizationSpec::per_channel_weight();
   /// Of the weights' scales.

@@ -95,6 +95,7 @@ class Optimizer {
   std::vector<std::vector<NDArray>> state_;  // [parameter][state name]
 };
 
+/// Options of SGD.
 struct SGDOptions {
   double lr = 1e-2;
   double momentum = 0;
@@ -119,6 +120,7 @@ class SGD : public Optimizer {
   std::vector<SGDOptions> options_;  // of each group
 };
 
+/// Options of Adam.
 struct AdamOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
@@ -146,6 +148,7 @@ class Adam : public Optimizer {
   bool decoupled_;
 };
 
+/// Options of AdamW.
 struct AdamWOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
