@@ -229,7 +229,8 @@ TEST(Conv2d, OfABatchGivesEachSamplesBits) {
 // What an addend is added to, and where it lies: in y itself too, however many blocks the sum is made of.
 TEST(Conv2d, AddsWhatLiesInItsOutput) {
   Generator rng(8);
-  for (const Case& c : {Case{{2, 300, 5, 5}, {40, 300, 3, 3}, {.padding = 1}}}) {
+  for (const Case& c : {Case{{2, 300, 5, 5}, {40, 300, 3, 3}, {.padding = 1}},
+                        Case{{2, 20, 6, 6}, {20, 1, 3, 3}, {.padding = 1, .groups = 20}}}) {
     SCOPED_TRACE(describe(c));
     const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
     const NDArray sum = to_channels_last(conv2d(image, weight, bias, c.options).data()),
