@@ -1,3 +1,4 @@
+#include <thimble/core/kernels/elementwise/transpose.h>
 #include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/parallel.h>
 
@@ -17,16 +18,20 @@ template <typename T>
 template <typename T>
 void pack_panel(const Conv2dGeometry& g, const T* weight, const WeightStrides& s, int64_t channels, int64_t width,
                 T* packed) {
+  if (g.taps() == 1 && s.in == 1 && channels == width)
+    return Transpose<T>{weight, s.out, packed, width}.run(g.group_in(), channels);
   // Taps inside: they lie side by side in the weights, and an input channel's are a few cache lines.
   for (int64_t in = 0; in < g.group_in(); ++in)
     for (int64_t row = 0; row < g.kernel_height; ++row)
       for (int64_t column = 0; column < g.kernel_width; ++column) {
         const T* from = weight + in * s.in + row * s.row + column * s.column;
         T* to = packed + ((row * g.kernel_width + column) * g.group_in() + in) * width;
-        if (channels == kGemmPanel)
-          pack_row(from, s.out, kGemmPanel, kGemmPanel, to);
-        else
+        if (channels < kGemmPanel)
           pack_row(from, s.out, channels, width, to);
+        else if (s.out == 1)
+          pack_row(from, 1, kGemmPanel, kGemmPanel, to);
+        else
+          pack_row(from, s.out, kGemmPanel, kGemmPanel, to);
       }
 }
 
