@@ -22,13 +22,7 @@ NDArray for_input_gradient(const NDArray& weight, const Conv2dGeometry& g) {
   return grouped_weight(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
 }
 
-// For input_gradient_geometry(): [groups, reversed taps, out, in].
-NDArray for_transposed_conv(const NDArray& weight, const Conv2dGeometry& g) {
-  const int64_t h = g.kernel_height, w = g.kernel_width;
-  return grouped_weight(weight.slice(2, h - 1, -h - 1, -1).slice(3, w - 1, -w - 1, -1), g.groups, {0, 3, 4, 1, 2});
-}
-
-// conv2d_forward_weight() reversed.
+// What kernels::conv2d_weight_gradient() gives as OIHW.
 NDArray from_forward(const NDArray& weight, const Conv2dGeometry& g) {
   const int64_t in = g.group_in(), out = g.group_out(), h = g.kernel_height, w = g.kernel_width;
   const NDArray ordered = g.depthwise() ? weight.reshape({h, w, in, g.groups, out}).permute({3, 4, 2, 0, 1})
@@ -108,7 +102,7 @@ class ConvTranspose2d final : public Op {
     const Conv2dGeometry& g = trimmed.g;
     const bool is_convolution = g.stride_height == 1 && g.stride_width == 1 && !g.depthwise();
     const NDArray taps = trimmed.of(inputs[1]), dy = to_channels_last(inputs[0]);
-    const NDArray weight = is_convolution ? for_transposed_conv(taps, g) : for_input_gradient(taps, g);
+    const NDArray weight = is_convolution ? conv2d_input_gradient_weight(taps, g) : for_input_gradient(taps, g);
     NDArray dx = channels_last_array({g.batch, g.in_channels, g.in_height, g.in_width}, dy.dtype());
     dispatch_float(dy.dtype(), "conv_transpose2d", [&](auto tag) {
       using T = typename decltype(tag)::type;

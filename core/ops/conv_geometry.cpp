@@ -1,9 +1,24 @@
 #include <algorithm>
 #include <limits>
 
+#include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/ops/conv_geometry.h>
+#include <thimble/core/ops/float_operands.h>
 
 namespace thimble {
+
+namespace {
+
+NDArray packed_weight(const NDArray& weight, const kernels::Conv2dGeometry& g, const kernels::WeightStrides& strides) {
+  NDArray packed({kernels::WeightPanels(g).elements(g.groups)}, weight.dtype());
+  dispatch_float(weight.dtype(), "conv2d", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    kernels::pack_conv2d_weight(g, weight.data<T>(), strides, packed.data<T>());
+  });
+  return packed;
+}
+
+}  // namespace
 
 void check_conv2d_options(const char* op, const Conv2dOptions& o) {
   check<ValueError>(o.stride.height > 0 && o.stride.width > 0, op, ": stride ", o.stride.height, "x", o.stride.width,
@@ -72,7 +87,18 @@ NDArray grouped_weight(const NDArray& weight, int64_t groups, const Shape& axes)
 }
 
 NDArray conv2d_forward_weight(const NDArray& weight, const kernels::Conv2dGeometry& g) {
-  return grouped_weight(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 3, 4, 2, 1});
+  if (g.depthwise()) return grouped_weight(weight, g.groups, {3, 4, 2, 0, 1});
+  const Shape& s = weight.strides();
+  return packed_weight(weight, g,
+                       {.group = g.group_out() * s[0], .out = s[0], .in = s[1], .row = s[2], .column = s[3]});
+}
+
+NDArray conv2d_input_gradient_weight(const NDArray& weight, const kernels::Conv2dGeometry& g) {
+  const NDArray reversed = weight.slice(2, g.kernel_height - 1, -g.kernel_height - 1, -1)
+                               .slice(3, g.kernel_width - 1, -g.kernel_width - 1, -1);
+  const Shape& s = reversed.strides();
+  return packed_weight(reversed, kernels::input_gradient_geometry(g),
+                       {.group = g.group_out() * s[0], .out = s[1], .in = s[0], .row = s[2], .column = s[3]});
 }
 
 }  // namespace thimble

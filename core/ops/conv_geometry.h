@@ -32,7 +32,10 @@ struct TrimmedConv2d {
 /// An OIHW weight as [groups, out, in, height, width] with its axes in the order `axes`, dense.
 NDArray grouped_weight(const NDArray& weight, int64_t groups, const Shape& axes);
 
-/// As kernels::conv2d wants it: [groups, taps, in, out]; depthwise [taps, channels].
+/// An OIHW weight as kernels::conv2d wants it.
 NDArray conv2d_forward_weight(const NDArray& weight, const kernels::Conv2dGeometry& g);
+
+/// The same for the convolution of input_gradient_geometry(g), g's input gradient if its strides are 1.
+NDArray conv2d_input_gradient_weight(const NDArray& weight, const kernels::Conv2dGeometry& g);
 
 }  // namespace thimble

@@ -37,7 +37,4 @@ void multiply_in_chains(const SmallGemm<T>& task, void (*multiply)(const SmallGe
 void small_gemm(const SmallGemm<float>& task) { multiply_in_chains(task, table().float32); }
 void small_gemm(const SmallGemm<double>& task) { multiply_in_chains(task, table().float64); }
 
-void add_products(int64_t n, const float* a, const float* b, float* c) { table().add_products32(n, a, b, c); }
-void add_products(int64_t n, const double* a, const double* b, double* c) { table().add_products64(n, a, b, c); }
-
 }  // namespace thimble::kernels

@@ -51,16 +51,10 @@ struct SmallGemm {
 void small_gemm(const SmallGemm<float>& task);
 void small_gemm(const SmallGemm<double>& task);
 
-/// c [n] += a [n] * b [n], element by element: what a product is when each channel has one input (depthwise).
-void add_products(int64_t n, const float* a, const float* b, float* c);
-void add_products(int64_t n, const double* a, const double* b, double* c);
-
 /// The code of one instruction set.
 struct SmallGemmTable {
   void (*float32)(const SmallGemm<float>&);
   void (*float64)(const SmallGemm<double>&);
-  void (*add_products32)(int64_t, const float*, const float*, float*);
-  void (*add_products64)(int64_t, const double*, const double*, double*);
 };
 extern const SmallGemmTable small_gemm_scalar, small_gemm_avx2, small_gemm_avx512;
 

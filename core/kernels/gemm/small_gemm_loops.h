@@ -1,9 +1,5 @@
-// The loops of small_gemm.h. Included by one source for each instruction set, which says what a vector V is:
-//   Value, Register, kWidth   element type, register, elements in it
-//   kRows, kVectors           size of the register tile
-//   load(p), load(p, count), store(p, v), store(p, v, count)   count < kWidth: the first count elements
-//   zero(), broadcast(p), multiply_add(a, b, c) = a * b + c, add(a, b), max(a, b), min(a, b); of a NaN and another
-//   value these are b
+// The loops of small_gemm.h. Included by one source for each instruction set, which says what a vector V is, as in
+// float_vectors.h, and the size of the register tile, V::kRows rows of V::kVectors vectors.
 #pragma once
 
 #include <bit>
@@ -149,17 +145,8 @@ void run(const SmallGemm<typename V::Value>& t) {
   run_columns<V, V::kVectors>(t, 0);
 }
 
-template <typename V>
-void run_products(int64_t n, const typename V::Value* a, const typename V::Value* b, typename V::Value* c) {
-  int64_t i = 0;
-  for (; i + V::kWidth <= n; i += V::kWidth)
-    V::store(c + i, V::multiply_add(V::load(a + i), V::load(b + i), V::load(c + i)));
-  if (const int left = static_cast<int>(n - i); left > 0)
-    V::store(c + i, V::multiply_add(V::load(a + i, left), V::load(b + i, left), V::load(c + i, left)), left);
-}
-
 template <typename Float, typename Double>
-constexpr SmallGemmTable kTableOf{run<Float>, run<Double>, run_products<Float>, run_products<Double>};
+constexpr SmallGemmTable kTableOf{run<Float>, run<Double>};
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -13,13 +13,13 @@ namespace thimble::kernels {
 /// How conv2d() is to read the images of a convolution, made once for several calls.
 ConvFrames forward_frames(const Conv2dGeometry& g);
 
-/// y [batch, out_height, out_width, out_channels] = x * weight, and then the epilogue. weight is [groups, columns(),
-/// group_out()]; for the three depthwise functions it is [taps(), out_channels].
+/// y [batch, out_height, out_width, out_channels] = x * weight, and then the epilogue. weight is that of
+/// pack_conv2d_weight(); depthwise, here and in gradients, [taps(), out_channels]. The bits of an output depend neither
+/// on the batch nor on the number of threads.
 template <typename T>
 void conv2d(const ConvFrames& frames, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue = {});
 
-/// dx, the gradient of x, from dy. With strides of 1 conv2d() of
-/// input_gradient_geometry() is faster. weight is
+/// dx, the gradient of x, from dy. With strides of 1 conv2d() of input_gradient_geometry() is faster. weight is
 /// [groups, group_out(), columns()].
 template <typename T>
 void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx);

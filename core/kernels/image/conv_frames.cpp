@@ -14,23 +14,30 @@ ConvFrames::ConvFrames(const Conv2dGeometry& g, Layout layout)
     if (rows_.size(g.out_height) > g.out_height * g.kernel_height) rows_.separate();
     if (layout == Layout::rows_merged || columns_.size(g.out_width) > g.out_width * g.kernel_width) columns_.separate();
   }
+  if (layout == Layout::rows_merged) {
+    planes_ = rows_.stride;
+    plane_rows_ = plane_rows(g.out_height);
+  }
   width_ = in_place_ ? g.in_width : columns_.size(g.out_width);
   // Rows of the kernel whose taps lie side by side are one segment each.
   segment_taps_ = columns_.dilation == 1 && g.groups == 1 ? g.kernel_width : 1;
   for (int64_t kh = 0; kh < g.kernel_height; ++kh)
-    for (int64_t kw = 0; kw < g.kernel_width; kw += segment_taps_)
-      segments_.push_back((kh * rows_.dilation * width_ + kw * columns_.dilation) * g.in_channels);
+    for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
+      taps_.push_back((place(kh * rows_.dilation) * width_ + kw * columns_.dilation) * g.in_channels);
+      if (kw % segment_taps_ == 0) segments_.push_back(taps_.back());
+    }
 }
 
 template <typename T>
 void ConvFrames::fill(const T* image, T padding, int64_t first, int64_t last, T* frame) const {
-  const int64_t row_elements = width_ * g_.in_channels, size = rows_.size(last - first);
-  for (int64_t i = 0; i < size; ++i, frame += row_elements) {
+  const int64_t size = rows_.size(last - first);
+  for (int64_t i = 0; i < size; ++i) {
     const int64_t y = rows_.source(first * rows_.stride + i);
+    T* row = frame + place(i) * row_elements();
     if (y < 0 || y >= g_.in_height)
-      std::fill_n(frame, row_elements, padding);
+      std::fill_n(row, row_elements(), padding);
     else
-      fill_row(image + y * g_.in_width * g_.in_channels, padding, frame);
+      fill_row(image + y * g_.in_width * g_.in_channels, padding, row);
   }
 }
 

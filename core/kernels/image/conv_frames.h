@@ -15,7 +15,7 @@ class ConvFrames {
   enum class Layout {
     any,
     copied,       ///< images are not used in place even if they could be
-    rows_merged,  ///< copied, and so that rows_merge() holds if the kernel goes down by one row at a time
+    rows_merged,  ///< copied, and so that rows_merge() holds
   };
 
   /// g without taps that see nothing but padding.
@@ -25,21 +25,28 @@ class ConvFrames {
   /// The images can be read where they are, as if they were frames.
   bool in_place() const { return in_place_; }
   /// The size of the frame of `rows` rows of outputs.
-  int64_t elements(int64_t rows) const { return rows_.size(rows) * width_ * g_.in_channels; }
+  int64_t elements(int64_t rows) const {
+    return (planes_ == 1 ? rows_.size(rows) : (planes_ - 1) * plane_rows_ + plane_rows(rows)) * row_elements();
+  }
   int64_t image_step() const {
     return in_place_ ? g_.in_height * g_.in_width * g_.in_channels : elements(g_.out_height);
   }
   /// From an output pixel's window to the one below, and to the one beside it.
-  int64_t row_step() const { return rows_.stride * width_ * g_.in_channels; }
+  int64_t row_step() const { return rows_.stride / planes_ * row_elements(); }
   int64_t pixel_step() const { return columns_.stride * g_.in_channels; }
   /// The windows of all rows of outputs of an image, or of all images, lie pixel_step() apart.
   bool rows_merge() const { return row_step() == g_.out_width * pixel_step(); }
   bool images_merge() const { return rows_merge() && image_step() == g_.out_height * row_step(); }
 
+  /// Frames hold each window's pixels of a row side by side, copied one by one.
+  bool columns_separate() const { return columns_.is_separate(); }
+
   /// A window's elements (of one group) lie in segments of equal length, which begin so far from its first element.
   const std::vector<int64_t>& segments() const { return segments_; }
   int64_t segment_taps() const { return segment_taps_; }
   int64_t segment_elements() const { return segment_taps_ * g_.group_in(); }
+  /// Where each tap begins; those of a segment lie side by side.
+  const std::vector<int64_t>& taps() const { return taps_; }
 
   /// Makes the frame of rows [first, last) of an image's outputs, `padding` where there is no image.
   template <typename T>
@@ -65,12 +72,21 @@ class ConvFrames {
   template <typename T>
   void fill_row(const T* row, T padding, T* frame) const;
 
+  int64_t row_elements() const { return width_ * g_.in_channels; }
+  // Of a plane of the frame of `rows` rows of outputs.
+  int64_t plane_rows(int64_t rows) const { return rows + (rows_.taps - 1) * rows_.dilation / planes_; }
+  // Where a row of the padded image lies in the frame.
+  int64_t place(int64_t row) const { return row % planes_ * plane_rows_ + row / planes_; }
+
   Conv2dGeometry g_;
   Axis rows_, columns_;
+  // Rows that merge lie in planes: every planes_th row of the padded image is one's, so that a tap goes down by one
+  // row.
+  int64_t planes_ = 1, plane_rows_ = 0;
   int64_t width_;
   bool in_place_;
   int64_t segment_taps_;
-  std::vector<int64_t> segments_;
+  std::vector<int64_t> segments_, taps_;
 };
 
 }  // namespace thimble::kernels

@@ -1,6 +1,10 @@
+#include <algorithm>
+
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/kernels/image/depthwise.h>
-#include <thimble/core/kernels/image/pixel_cursor.h>
+#include <thimble/core/kernels/image/depthwise_axis.h>
+#include <thimble/core/kernels/image/depthwise_rows.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/reduce/partial_sums.h>
 #include <thimble/core/parallel.h>
 
@@ -8,78 +12,143 @@ namespace thimble::kernels {
 
 namespace {
 
-constexpr int64_t kGrain = 100'000;  // multiply-adds worth another thread
+constexpr KernelOf<const DepthwiseTable*> kKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512, &depthwise_avx512}, {Isa::avx2, &depthwise_avx2}){Isa::scalar, &depthwise_scalar}};
 
-int64_t grain_images(const Conv2dGeometry& g) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, g.out_height * g.out_width * g.taps() * g.out_channels));
+const DepthwiseTable& table() { return *best_kernel<kKernels>(); }
+const DepthwiseRows<float>& loops(float) { return table().float32; }
+const DepthwiseRows<double>& loops(double) { return table().float64; }
+
+constexpr int64_t kGrain = 20'000;  // multiply-adds worth another thread
+
+int64_t grain(int64_t multiply_adds_each) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, multiply_adds_each));
 }
 
-// Calls visit(output pixel, input pixel, tap) for every tap of output pixels [begin, end) that is not in the padding.
-template <typename Visit>
-void for_each_tap(const Conv2dGeometry& g, int64_t begin, int64_t end, Visit&& visit) {
-  PixelCursor cursor(g, begin);
-  for (int64_t out = begin; out < end; ++out, cursor.advance()) {
-    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
-      const int64_t y = cursor.top() + kh * g.dilation_height;
-      if (y < 0 || y >= g.in_height) continue;
-      for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
-        const int64_t x = cursor.left() + kw * g.dilation_width;
-        if (x < 0 || x >= g.in_width) continue;
-        visit(out, (cursor.image() * g.in_height + y) * g.in_width + x, kh * g.kernel_width + kw);
+ConvAxis height_of(const Conv2dGeometry& g) {
+  return {g.in_height, g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top};
+}
+ConvAxis width_of(const Conv2dGeometry& g) {
+  return {g.in_width, g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left};
+}
+
+// What outputs of a row see of an image of this width.
+template <typename T>
+DepthwiseRun<T> run_of(const AxisRun& row, const AxisRun& columns, const T* image, int64_t width, int64_t channels) {
+  return {.channels = channels,
+          .pixels = columns.count,
+          .rows = row.taps,
+          .columns = columns.taps,
+          .x = image + (row.in * width + columns.in) * channels,
+          .x_pixel = columns.in_step * channels,
+          .x_row = row.in_tap_step * width * channels,
+          .x_column = columns.in_tap_step * channels};
+}
+
+// y [batch, height, width, channels], each pixel the sum over the taps that it sees of images [in_height, in_width,
+// channels].
+template <typename T>
+struct Correlation {
+  int64_t batch, height, width, in_height, in_width, channels, kernel_width, multiply_adds;
+  std::vector<AxisRun> columns;
+
+  template <typename RowOf>
+  void run(const T* x, const T* weight, T* y, const Epilogue<T>& epilogue, RowOf&& row_of) const {
+    const bool clamps = epilogue.clamps();
+    parallel_for(batch * height, grain(multiply_adds), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const AxisRun row = row_of(i % height);
+        const T* image = x + i / height * in_height * in_width * channels;
+        for (const AxisRun& c : columns) {
+          const int64_t out = (i * width + c.out) * channels;
+          loops(T{}).forward({.run = run_of(row, c, image, in_width, channels),
+                              .weight = weight + (row.tap * kernel_width + c.tap) * channels,
+                              .weight_row = row.tap_step * kernel_width * channels,
+                              .weight_column = c.tap_step * channels,
+                              .y = y + out,
+                              .y_pixel = c.step * channels,
+                              .bias = epilogue.bias,
+                              .addend = epilogue.addend ? epilogue.addend + out : nullptr,
+                              .clamps = clamps,
+                              .lower = epilogue.lower,
+                              .upper = epilogue.upper});
+        }
       }
-    }
+    });
   }
-}
+};
 
 }  // namespace
 
 template <typename T>
 void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, T* y, const Epilogue<T>& epilogue) {
-  const int64_t channels = g.out_channels, pixels = g.out_height * g.out_width, image = pixels * channels;
-  parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * image; i < end * image; i += channels) {
-      if (epilogue.bias)
-        std::copy_n(epilogue.bias, channels, y + i);
-      else
-        std::fill_n(y + i, channels, T{0});
-    }
-    for_each_tap(g, begin * pixels, end * pixels, [&](int64_t out, int64_t in, int64_t tap) {
-      add_products(channels, x + in * channels, weight + tap * channels, y + out * channels);
-    });
-    if (epilogue.addend)
-      for (int64_t i = begin * image; i < end * image; ++i) y[i] += epilogue.addend[i];
-    if (epilogue.clamps())
-      for (int64_t i = begin * image; i < end * image; ++i) y[i] = std::clamp(y[i], epilogue.lower, epilogue.upper);
-  });
+  const ConvAxis rows = height_of(g), columns = width_of(g);
+  const Correlation<T> correlation{g.batch,
+                                   g.out_height,
+                                   g.out_width,
+                                   g.in_height,
+                                   g.in_width,
+                                   g.out_channels,
+                                   g.kernel_width,
+                                   g.out_width * g.taps() * g.out_channels,
+                                   axis_runs(g.out_width, 1, [&](int64_t at) { return columns.forward(at); })};
+  correlation.run(x, weight, y, epilogue, [&](int64_t row) { return rows.forward(row); });
 }
 
 template <typename T>
 void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx) {
-  const int64_t channels = g.out_channels, pixels = g.out_height * g.out_width;
-  const int64_t image = g.in_height * g.in_width * channels;
-  parallel_for(g.batch, grain_images(g), [&](int64_t begin, int64_t end) {
-    std::fill(dx + begin * image, dx + end * image, T{0});
-    for_each_tap(g, begin * pixels, end * pixels, [&](int64_t out, int64_t in, int64_t tap) {
-      add_products(channels, dy + out * channels, weight + tap * channels, dx + in * channels);
-    });
-  });
+  const ConvAxis rows = height_of(g), columns = width_of(g);
+  const Correlation<T> correlation{
+      g.batch,
+      g.in_height,
+      g.in_width,
+      g.out_height,
+      g.out_width,
+      g.out_channels,
+      g.kernel_width,
+      std::max<int64_t>(1, g.out_height * g.out_width * g.taps() * g.out_channels / g.in_height),
+      axis_runs(g.in_width, g.stride_width, [&](int64_t at) { return columns.backward(at); })};
+  correlation.run(dy, weight, dx, {}, [&](int64_t row) { return rows.backward(row); });
 }
+
+namespace {
+
+// Adds a row of outputs' products to sums, at most kGemmChain pixels at a time.
+template <typename T>
+void add_weight_gradient(const Conv2dGeometry& g, const AxisRun& row, const std::vector<AxisRun>& columns,
+                         const T* image, const T* dy, SumInParts<T>& parts) {
+  const int64_t channels = g.out_channels;
+  for (const AxisRun& all : columns)
+    for (int64_t first = 0; first < all.count; first += kGemmChain) {
+      AxisRun c = all;
+      c.out += first;
+      c.in += first * c.in_step;
+      c.count = std::min(kGemmChain, all.count - first);
+      loops(T{}).weight_gradient({.run = run_of(row, c, image, g.in_width, channels),
+                                  .dy = dy + c.out * channels,
+                                  .dy_pixel = channels,
+                                  .sums = parts.next(c.count) + (row.tap * g.kernel_width + c.tap) * channels,
+                                  .sums_row = g.kernel_width * channels,
+                                  .sums_column = channels});
+    }
+}
+
+}  // namespace
 
 template <typename T>
 void depthwise_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T* dweight) {
-  const int64_t channels = g.out_channels, weights = g.taps() * channels, pixels = g.out_height * g.out_width;
-  constexpr int64_t kBlock = kGemmChain;
-  sum_in_shards(g.batch, grain_images(g), weights, dweight, [&](int64_t begin, int64_t end, T* sums) {
-    SumInParts<T> parts(sums, weights, kBlock);
-    for (int64_t first = begin * pixels; first < end * pixels; first += kBlock) {
-      const int64_t last = std::min(first + kBlock, end * pixels);
-      T* part = parts.next(last - first);
-      for_each_tap(g, first, last, [&](int64_t out, int64_t in, int64_t tap) {
-        add_products(channels, x + in * channels, dy + out * channels, part + tap * channels);
-      });
-    }
-    parts.finish();
-  });
+  const int64_t channels = g.out_channels, weights = g.taps() * channels;
+  const int64_t row_elements = g.out_width * channels, image = g.in_height * g.in_width * channels;
+  const ConvAxis rows = height_of(g), width = width_of(g);
+  const std::vector<AxisRun> columns = axis_runs(g.out_width, 1, [&](int64_t at) { return width.forward(at); });
+  sum_in_shards(g.batch, grain(g.out_height * row_elements * g.taps()), weights, dweight,
+                [&](int64_t begin, int64_t end, T* sums) {
+                  SumInParts<T> parts(sums, weights, kGemmChain);
+                  for (int64_t i = begin * g.out_height; i < end * g.out_height; ++i)
+                    add_weight_gradient(g, rows.forward(i % g.out_height), columns, x + i / g.out_height * image,
+                                        dy + i * row_elements, parts);
+                  parts.finish();
+                });
 }
 
 template void depthwise(const Conv2dGeometry&, const float*, const float*, float*, const Epilogue<float>&);

@@ -3,7 +3,10 @@
 
 #include "tests/core/views.h"
 #include <thimble/core/kernels/image/conv2d.h>
+#include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/conv.h>
+#include <thimble/core/ops/conv_geometry.h>
+#include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
@@ -104,12 +107,13 @@ TEST(Conv2d, FusedReluKeepsNaN) {
                                   .out_channels = 20,
                                   .kernel_height = 1,
                                   .kernel_width = 1};
-  const std::vector<float> x{-1, 2, std::numeric_limits<float>::quiet_NaN(), 0, 3}, weight(20, 2), bias(20, -1);
+  const std::vector<float> x{-1, 2, std::numeric_limits<float>::quiet_NaN(), 0, 3}, bias(20, -1);
+  const NDArray packed = conv2d_forward_weight(NDArray::full({20, 1, 1, 1}, 2.0f), g);
   const Isa before = active_isa();
   for (Isa isa : available_isas()) {
     set_isa(isa);
     std::vector<float> y(20 * pixels);
-    kernels::conv2d(kernels::forward_frames(g), x.data(), weight.data(), y.data(),
+    kernels::conv2d(kernels::forward_frames(g), x.data(), packed.data<float>(), y.data(),
                     kernels::bias_epilogue(bias.data(), true));
     for (size_t i = 0; i < y.size(); ++i) {
       const float v = 2 * x[i / 20] - 1;
@@ -174,6 +178,72 @@ TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
     set_num_threads(threads);
   }
   set_isa(before);
+}
+
+// Whatever tiles, blocks and pieces a batch is made into, an output is the same sum in the same order.
+TEST(Conv2d, OfABatchGivesEachSamplesBits) {
+  const Case cases[] = {
+      {{5, 3, 40, 40}, {20, 3, 7, 7}, {.stride = 2, .padding = 3}},
+      {{3, 16, 28, 28}, {33, 16, 3, 3}, {.padding = 1}},
+      {{17, 200, 7, 7}, {70, 200, 3, 3}, {.padding = 1}},
+      {{2, 800, 5, 5}, {40, 800, 3, 3}, {.padding = 1}},
+      {{40, 70, 2, 2}, {64, 70, 3, 3}, {.padding = 1}},
+      {{20, 40, 3, 3}, {17, 40, 3, 3}, {.padding = 1}},
+      {{6, 24, 14, 14}, {48, 24, 3, 3}, {.stride = 2, .padding = 1}},
+      {{9, 96, 6, 6}, {40, 96, 2, 3}, {.stride = {3, 2}, .padding = {2, 1}, .dilation = {2, 1}}},
+      {{7, 900, 4, 4}, {64, 900, 1, 1}, {}},
+      {{16, 48, 9, 9}, {130, 48, 1, 1}, {.stride = 2}},
+      {{3, 32, 60, 60}, {16, 32, 1, 1}, {}},
+      {{2, 24, 130, 120}, {8, 24, 3, 3}, {.padding = 1}},
+      {{5, 64, 10, 10}, {96, 16, 3, 3}, {.padding = 2, .dilation = 2, .groups = 4}},
+      {{4, 40, 11, 11}, {40, 1, 3, 3}, {.stride = 2, .padding = 1, .groups = 40}},
+      {{3, 33, 8, 8}, {33, 1, 5, 5}, {.padding = 2, .groups = 33}},
+  };
+  const int threads = num_threads();
+  const Isa before = active_isa();
+  Generator rng(7);
+  for (const Case& c : cases) {
+    SCOPED_TRACE(describe(c));
+    const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
+    for (Isa isa : available_isas()) {
+      set_isa(isa);
+      set_num_threads(1);
+      std::vector<float> expected;
+      for (int64_t i = 0; i < c.image[0]; ++i) {
+        const Tensor y = conv2d(image.slice(0, i, i + 1), weight, bias, c.options);
+        for (float v : y.data().to_vector<float>()) expected.push_back(v);
+      }
+      for (int n : {1, 2, 3, 8}) {
+        set_num_threads(n);
+        EXPECT_EQ(conv2d(image, weight, bias, c.options).data().to_vector<float>(), expected) << name(isa) << ' ' << n;
+        const NDArray part = image.slice(0, 0, (c.image[0] + 1) / 2);
+        auto got = conv2d(part, weight, bias, c.options).data().to_vector<float>();
+        EXPECT_TRUE(std::equal(got.begin(), got.end(), expected.begin())) << name(isa) << ' ' << n;
+      }
+    }
+  }
+  set_num_threads(threads);
+  set_isa(before);
+}
+
+// What an addend is added to, and where it lies: in y itself too, however many blocks the sum is made of.
+TEST(Conv2d, AddsWhatLiesInItsOutput) {
+  Generator rng(8);
+  for (const Case& c : {Case{{2, 300, 5, 5}, {40, 300, 3, 3}, {.padding = 1}},
+                        Case{{2, 20, 6, 6}, {20, 1, 3, 3}, {.padding = 1, .groups = 20}}}) {
+    SCOPED_TRACE(describe(c));
+    const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
+    const NDArray sum = to_channels_last(conv2d(image, weight, bias, c.options).data()),
+                  addend = randn(sum.shape(), rng);
+    const NDArray expected = relu(Tensor(sum) + Tensor(addend)).data();
+    const kernels::Conv2dGeometry g = conv2d_geometry("test", c.image, c.weight, c.options);
+    const NDArray x = to_channels_last(image), packed = conv2d_forward_weight(weight, g);
+    NDArray y = addend.clone();
+    kernels::Epilogue<float> epilogue = kernels::bias_epilogue(bias.data<float>(), true);
+    epilogue.addend = y.data<float>();
+    kernels::conv2d(kernels::forward_frames(g), x.data<float>(), packed.data<float>(), y.data<float>(), epilogue);
+    expect_close(y, expected, 1e-4);
+  }
 }
 
 TEST(Conv2d, GradientsAreRight) {
