@@ -31,6 +31,10 @@ struct ValueInfo {
 NDArray array_over(void* memory, const ValueInfo& info);
 NDArray array_over(const void* memory, const ValueInfo& info);
 
+struct Following;
+class SharedWeights;
+
+/// Made by Module::inference_step() or a StepFactory, then asked to absorb what follows, then prepared, then run.
 class InferenceStep {
  public:
   explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}
@@ -39,6 +43,15 @@ class InferenceStep {
   InferenceStep& operator=(const InferenceStep&) = delete;
 
   const ValueInfo& output() const { return output_; }
+
+  /// Takes over what a node that follows does to the output, which nobody else reads; see nn/inference/following.h. An
+  /// addend, of the output's shape, dtype and order, becomes the last input. False if the step cannot do it, and is as
+  /// before then. `weights` are those of the step's layer.
+  virtual bool absorb(const Following& /*next*/, SharedWeights& /*weights*/) { return false; }
+
+  /// Makes what running needs, weights in the kernels' order above all, or takes it from another step of the same
+  /// layer; see nn/inference/shared_weights.h.
+  virtual void prepare(SharedWeights& /*weights*/) {}
 
   /// Computes the output. scratch has scratch_bytes() bytes, 64-byte aligned. May run on several threads at once.
   virtual void run(std::span<const void* const> inputs, void* output, uint8_t* scratch) const = 0;
