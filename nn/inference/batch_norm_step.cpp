@@ -34,6 +34,8 @@ class BatchNormStep : public InferenceStep {
     return is_relu;
   }
 
+  bool is_pointwise() const override { return true; }
+
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     const auto* numbers = numbers_.data<float>();
     kernels::map_channels(static_cast<const float*>(inputs[0]), output().shape.numel() / channels_, channels_,

@@ -61,6 +61,9 @@ class InferenceStep {
   virtual int64_t weight_bytes() const { return 0; }
   /// Nothing is computed: the output is the first input's memory.
   virtual bool is_view() const { return false; }
+  /// Each element of the output depends on those at its place in the inputs alone, which are of its size, so that it
+  /// may lie where one of them does.
+  virtual bool is_pointwise() const { return false; }
   /// Each sample (index of the first dimension) is computed by itself, so a batch may be divided.
   virtual bool is_per_sample() const { return true; }
 
@@ -87,6 +90,9 @@ const StepFactory* inference_step_factory(std::string_view op);
 
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
 bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
+
+/// Whether each element of the op's output depends on those at its place in these inputs alone.
+bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);
 
 struct StepRegistration {
   StepRegistration(std::string op, StepFactory factory) { register_inference_step(std::move(op), std::move(factory)); }

@@ -23,6 +23,8 @@ class Program {
 
  private:
   void place_values();
+  std::vector<size_t> last_uses() const;
+  std::vector<size_t> share_places() const;
 
   int64_t batch_;  // of the first input
   StepList list_;

@@ -13,8 +13,8 @@ using Source = StepList::Source;
 
 constexpr size_t kMostInputs = StepList::kMostOperands - 1;  // of a node: a step may have absorbed an addend
 
-// Goes through the nodes in order. A step whose output one node alone reads is held back until that node's turn, who
-// may be absorbed by it: then the two are held back for the next.
+// Goes through the nodes that the output needs, in order. A step whose output one node alone reads is held back until
+// that node's turn, which it may absorb: then it is held back for the next.
 class StepListBuilder {
  public:
   StepListBuilder(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)

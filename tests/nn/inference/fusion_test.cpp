@@ -282,6 +282,40 @@ TEST(Fusion, RandomModelsComputeWhatTheirNodesDo) {
   EXPECT_LT(steps, nodes * 2 / 3);
 }
 
+// Whether it is divided or not.
+TEST(Fusion, ABatchHasTheBitsOfItsSamples) {
+  const int threads = num_threads();
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    RandomModel model(7000 + seed);
+    Graph graph = trace(model.eval(), model.example());
+    SCOPED_TRACE(str("seed ", seed, "\n", graph.table()));
+    set_num_threads(seed % 2 == 0 ? 1 : 3);
+    Generator rng(seed);
+    const Tensor x = model.input(7, rng);
+    if (graph.run_all(std::vector<Tensor>{x}).back().shape()[0] != 7) continue;
+    std::vector<float> one_by_one;
+    for (int64_t i = 0; i < 7; ++i)
+      for (const float v : on_executor(graph, x.data().slice(0, i, i + 1))) one_by_one.push_back(v);
+    EXPECT_EQ(on_executor(graph, x), one_by_one);
+    if (testing::Test::HasFailure()) break;
+  }
+  set_num_threads(threads);
+}
+
+// Elementwise ops write where their input lies, of all sizes.
+TEST(Fusion, ChainsOfElementwiseOpsRunInPlace) {
+  for (int64_t size = 1; size <= 70; ++size) {
+    Net net([](Net&, const Tensor& x) {
+      Tensor h = gelu(silu(sigmoid(tanh(x * 0.5) * 2.0)));
+      h = maximum(h * h, leaky_relu(h - 0.25, 0.1));
+      return abs(sqrt(exp(neg(h)) + 1.0)) / (h + 2.0);
+    });
+    const Tensor x = random({2, size}, static_cast<uint64_t>(size));
+    Graph graph = trace(net.eval(), x);
+    EXPECT_EQ(on_executor(graph, x), node_by_node(graph, x)) << size;
+  }
+}
+
 TEST(Fusion, ManyThreadsGetTheSameAnswers) {
   manual_seed(8);
   Net net([](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x)) + n.bn2(n.conv2(x))); });
