@@ -1,4 +1,5 @@
-// Inference of the reference models, float32 and static int8, at several batch sizes.
+// Inference of the reference models at several batch sizes: float32 as training leaves it, float32 fused before, and
+// static int8.
 #include <benchmark/benchmark.h>
 
 #include "bench/reference_models.h"
@@ -14,13 +15,16 @@ void run(benchmark::State& state, nn::Graph graph, const Reference& reference) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
+void unfused(benchmark::State& state, const Reference& reference) { run(state, traced_graph(reference), reference); }
+
 void float32(benchmark::State& state, const Reference& reference) { run(state, float_graph(reference), reference); }
 
 void int8(benchmark::State& state, const Reference& reference) { run(state, int8_graph(reference), reference); }
 
 const bool registered = [] {
   for (const Reference& reference : kReferences) {
-    for (const auto& [kind, function] : {std::pair<const char*, decltype(&int8)>{"float32", &float32}, {"int8", &int8}})
+    for (const auto& [kind, function] :
+         {std::pair<const char*, decltype(&int8)>{"unfused", &unfused}, {"float32", &float32}, {"int8", &int8}})
       benchmark::RegisterBenchmark(("inference/" + reference.name + '/' + kind).c_str(), function, reference)
           ->ArgNames({"batch", "threads"})
           ->ArgsProduct({{1, 2, 4, 8, 16, 32, 64, 128, 256}, {1, 2}})

@@ -40,11 +40,13 @@ inline Tensor images(const Reference& reference, int64_t batch_size) {
   return rand(shape, generator);
 }
 
-/// Ready for inference, fused.
-inline nn::Graph float_graph(const Reference& reference) {
-  const auto model = make(reference);
-  return quant::fuse_conv_bn_relu(nn::trace(model->eval(), images(reference, 1)));
+/// As training leaves it.
+inline nn::Graph traced_graph(const Reference& reference) {
+  return nn::trace(make(reference)->eval(), images(reference, 1));
 }
+
+/// The same, fused.
+inline nn::Graph float_graph(const Reference& reference) { return quant::fuse_conv_bn_relu(traced_graph(reference)); }
 
 /// The same network in integers, calibrated on random images.
 inline nn::Graph int8_graph(const Reference& reference) {

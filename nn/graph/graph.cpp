@@ -1,22 +1,33 @@
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
 
 #include <thimble/nn/graph/graph.h>
+#include <thimble/nn/graph/recomputed.h>
 #include <thimble/nn/inference/executor.h>
+#include <thimble/nn/training/eval_mode.h>
 
 namespace thimble::nn {
 
-/// The graph as a list of steps over numbered values, and its executor.
+/// The graph as a list of steps over numbered values, and its executor. Outlives the graph where a backward() needs it.
 struct Graph::Plan {
   explicit Plan(const Graph& graph) : executor(std::make_unique<Executor>(graph)) {}
+
+  /// Node by node. All values, or the output alone.
+  std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
+  /// The output in evaluation mode, whatever mode the layers are in meanwhile.
+  Tensor evaluate(std::span<const Tensor> inputs) const;
+  /// What the output may depend on besides the inputs: parameters and buffers.
+  std::vector<Tensor> state_of_output() const;
 
   struct Step {
     Node::Kind kind;
     std::shared_ptr<Module> layer;
     const OpFactory* op = nullptr;
-    const Node* node = nullptr;
+    std::string name;
+    Attributes attributes;
     Tensor tensor;
     std::vector<size_t> inputs;
     std::vector<size_t> last_uses;  // values that nobody needs after this step
@@ -24,7 +35,10 @@ struct Graph::Plan {
   std::vector<Step> steps;
   size_t output = 0;
   size_t arguments = 0;
+  std::vector<Tensor> state;  // state_of_output()
   std::unique_ptr<Executor> executor;
+  /// Whether somebody called backward() through an answer of the executor, which then had to be computed again.
+  mutable std::atomic<bool> is_trained{false};
 };
 
 namespace {
@@ -372,6 +386,7 @@ void Graph::rename(Node* node, const std::string& new_name) {
   by_name_.erase(node->name);
   if (!suffixes_.empty()) suffixes_.clear();
   node->name = std::move(name);
+  edited();
 }
 
 void Graph::erase(Node* node) {
@@ -453,6 +468,23 @@ Graph Graph::clone() const {
   return copy;
 }
 
+std::vector<Tensor> Graph::Plan::state_of_output() const {
+  std::vector<bool> needed(steps.size());
+  needed[output] = true;
+  std::map<const void*, Tensor> found;  // a layer that is called twice counts once
+  for (size_t i = steps.size(); i-- > 0;) {
+    const Step& step = steps[i];
+    if (!needed[i]) continue;
+    for (size_t input : step.inputs) needed[input] = true;
+    if (step.tensor.defined()) found.emplace(step.tensor.id(), step.tensor);
+    if (!step.layer) continue;
+    for (const auto& [path, tensor] : step.layer->state()) found.emplace(tensor.id(), tensor);
+  }
+  std::vector<Tensor> tensors;
+  for (const auto& [id, tensor] : found) tensors.push_back(tensor);
+  return tensors;
+}
+
 std::shared_ptr<const Graph::Plan> Graph::plan() const {
   check_not_moved_from();
   std::lock_guard lock(*plan_mutex_);
@@ -467,7 +499,7 @@ std::shared_ptr<const Graph::Plan> Graph::plan() const {
     const size_t index = made->steps.size();
     number[node] = index;
     last_use[index] = index;
-    Plan::Step step{node->kind, nullptr, nullptr, node, {}, {}, {}};
+    Plan::Step step{node->kind, nullptr, nullptr, node->name, node->attributes, {}, {}, {}};
     if (node->kind == Node::Kind::layer) step.layer = layer_at(node->target);
     if (node->kind == Node::Kind::op) step.op = &op_factory(node->target);
     if (node->kind == Node::Kind::tensor) step.tensor = tensors.at(node->target);
@@ -479,22 +511,22 @@ std::shared_ptr<const Graph::Plan> Graph::plan() const {
     made->steps.push_back(std::move(step));
   }
   made->output = number.at(output_);
+  made->state = made->state_of_output();
   for (size_t value = 0; value < last_use.size(); ++value)
     if (value != made->output) made->steps[last_use[value]].last_uses.push_back(value);
   *plan_ = made;
   return made;
 }
 
-std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) const {
-  const std::shared_ptr<const Plan> p = plan();
-  check<ValueError>(inputs.size() == p->arguments, "graph: takes ", p->arguments, " inputs, got ", inputs.size());
-  std::vector<Tensor> values(p->steps.size());
-  std::vector<Tensor> arguments;
+std::vector<Tensor> Graph::Plan::run(std::span<const Tensor> inputs, bool keep_all) const {
+  check<ValueError>(inputs.size() == arguments, "graph: takes ", arguments, " inputs, got ", inputs.size());
+  std::vector<Tensor> values(steps.size());
+  std::vector<Tensor> operands;
   size_t next_input = 0;
-  for (size_t i = 0; i < p->steps.size(); ++i) {
-    const Plan::Step& step = p->steps[i];
-    arguments.clear();
-    for (size_t input : step.inputs) arguments.push_back(values[input]);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Step& step = steps[i];
+    operands.clear();
+    for (size_t input : step.inputs) operands.push_back(values[input]);
     switch (step.kind) {
       case Node::Kind::input:
         values[i] = inputs[next_input++];
@@ -503,30 +535,56 @@ std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) co
         values[i] = step.tensor;
         break;
       case Node::Kind::layer:
-        values[i] = step.layer->call(arguments);
+        values[i] = step.layer->call(operands);
         break;
       case Node::Kind::op:
-        values[i] = detail::named_in_errors(step.node->name,
-                                            [&] { return apply((*step.op)(step.node->attributes), arguments); });
+        values[i] = detail::named_in_errors(step.name, [&] { return apply((*step.op)(step.attributes), operands); });
         break;
     }
     if (!keep_all)
       for (size_t done : step.last_uses) values[done] = Tensor();
   }
-  if (!keep_all) return {values[p->output]};
+  if (!keep_all) return {values[output]};
   return values;
 }
 
-Tensor Graph::forward_all(std::span<const Tensor> inputs) {
-  if (!training() && !grad_enabled() && !call_listener() && inputs.size() <= Executor::kMostInputs) {
-    const std::shared_ptr<const Plan> p = plan();
-    try {
-      if (p->executor->usable()) return p->executor->run(*this, inputs);
-    } catch (const Error&) {
-      return run(inputs, false).front();  // node by node: an error says which one it is about
-    }
-  }
+Tensor Graph::Plan::evaluate(std::span<const Tensor> inputs) const {
+  std::list<EvalMode> modes;
+  for (const Step& step : steps)
+    if (step.layer && step.layer->training()) modes.emplace_back(*step.layer);
   return run(inputs, false).front();
+}
+
+std::vector<Tensor> Graph::run(std::span<const Tensor> inputs, bool keep_all) const {
+  return plan()->run(inputs, keep_all);
+}
+
+// On the executor, unless gradients of an input are wanted. With parameters that want some the answer is recorded as a
+// function of them, which is computed again if somebody calls backward(): who does will do so again, and gets recorded
+// runs from then on.
+Tensor Graph::forward_all(std::span<const Tensor> inputs) {
+  const std::shared_ptr<const Plan> p = plan();
+  const auto want_gradients = [](std::span<const Tensor> tensors) {
+    return grad_enabled() && std::ranges::any_of(tensors, &Tensor::requires_grad);
+  };
+  const auto node_by_node = [&] { return p->run(inputs, false).front(); };
+  if (training() || call_listener() || inputs.size() > Executor::kMostInputs || want_gradients(inputs))
+    return node_by_node();
+  const bool records = want_gradients(p->state);
+  if (records && p->is_trained) return node_by_node();
+  try {
+    if (!p->executor->usable()) return node_by_node();
+    const Tensor y = p->executor->run(*this, inputs);
+    if (!records) return y;
+    std::vector<Tensor> given(inputs.begin(), inputs.end()), all = p->state;
+    all.insert(all.end(), inputs.begin(), inputs.end());
+    return recomputed_in_backward(y.data(), std::move(all), [p, given = std::move(given)] {
+      p->is_trained = true;
+      return p->evaluate(given);
+    });
+  } catch (const Error&) {
+    return node_by_node();  // an error says which node it is about
+  }
 }
 
 std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return run(inputs, true); }

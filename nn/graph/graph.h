@@ -38,7 +38,7 @@ struct Node {
 
 std::string_view name(Node::Kind kind);
 
-/// In evaluation mode and without recording (NoGrad) it runs on an executor, see nn/inference/executor.h.
+/// In evaluation mode it runs on an executor, see nn/inference/executor.h, unless gradients of its inputs are recorded.
 ///
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
 /// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in

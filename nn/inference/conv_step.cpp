@@ -1,6 +1,7 @@
 #include <thimble/core/kernels/image/conv2d.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/nn/inference/conv_step.h>
+#include <thimble/nn/inference/fused_product.h>
 
 namespace thimble::nn {
 
@@ -8,24 +9,32 @@ namespace {
 
 class Conv2dStep : public InferenceStep {
  public:
-  Conv2dStep(const kernels::Conv2dGeometry& g, const NDArray& weight, const NDArray& bias, bool relu)
-      : InferenceStep({{g.batch, g.out_channels, g.out_height, g.out_width}}),
-        frames_(kernels::forward_frames(g)),
-        weight_(weight),
-        bias_(bias),
-        relu_(relu) {}
+  Conv2dStep(const TrimmedConv2d& conv, const Tensor& weight, const Tensor& bias, bool relu)
+      : InferenceStep({{conv.g.batch, conv.g.out_channels, conv.g.out_height, conv.g.out_width}}),
+        conv_(conv),
+        frames_(kernels::forward_frames(conv.g)),
+        product_(weight.data(), bias.defined() ? bias.data() : NDArray(), relu) {}
 
-  int64_t weight_bytes() const override { return weight_.nbytes(); }
+  bool absorb(const Following& next, SharedWeights& weights) override { return product_.absorb(next, weights); }
+
+  void prepare(SharedWeights& weights) override {
+    const SharedWeights::Key taps{conv_.first.row, conv_.first.column, conv_.g.kernel_height, conv_.g.kernel_width};
+    weight_ = product_.packed<NDArray>(
+        weights, taps, [&](const NDArray& weight) { return conv2d_forward_weight(conv_.of(weight), conv_.g); });
+  }
+
+  int64_t weight_bytes() const override { return weight_->nbytes(); }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::conv2d(frames_, static_cast<const float*>(inputs[0]), weight_.data<float>(), static_cast<float*>(out),
-                    kernels::bias_epilogue(bias_.defined() ? bias_.data<float>() : nullptr, relu_));
+    kernels::conv2d(frames_, static_cast<const float*>(inputs[0]), weight_->data<float>(), static_cast<float*>(out),
+                    product_.epilogue(inputs));
   }
 
  private:
+  TrimmedConv2d conv_;
   kernels::ConvFrames frames_;
-  NDArray weight_, bias_;
-  bool relu_;
+  FusedProduct product_;
+  std::shared_ptr<const NDArray> weight_;
 };
 
 }  // namespace
@@ -33,10 +42,9 @@ class Conv2dStep : public InferenceStep {
 std::unique_ptr<InferenceStep> conv2d_step(const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
                                            bool relu, std::span<const ValueInfo> inputs) {
   const ValueInfo& x = inputs[0];
-  if (inputs.size() != 1 || weight.dtype() != DType::float32 || x.dtype != DType::float32) return nullptr;
+  if (inputs.size() != 1 || !FusedProduct::takes(weight, bias) || x.dtype != DType::float32) return nullptr;
   const TrimmedConv2d trimmed(conv2d_geometry("conv2d", x.shape, weight.shape(), options));
-  return std::make_unique<Conv2dStep>(trimmed.g, conv2d_forward_weight(trimmed.of(weight.data()), trimmed.g),
-                                      bias.defined() ? bias.data().contiguous() : NDArray(), relu);
+  return std::make_unique<Conv2dStep>(trimmed, weight, bias, relu);
 }
 
 }  // namespace thimble::nn

@@ -44,8 +44,10 @@ class OpStep : public InferenceStep {
       : InferenceStep(std::move(output)),
         op_(std::move(op)),
         inputs_(inputs.begin(), inputs.end()),
+        pointwise_(is_pointwise_op(op_->name(), inputs)),
         per_sample_(is_per_sample_op(op_->name(), inputs)) {}
 
+  bool is_pointwise() const override { return pointwise_; }
   bool is_per_sample() const override { return per_sample_; }
 
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
@@ -58,7 +60,7 @@ class OpStep : public InferenceStep {
  private:
   std::unique_ptr<const Op> op_;
   std::vector<ValueInfo> inputs_;
-  bool per_sample_;
+  bool pointwise_, per_sample_;
 };
 
 class UnflattenStep : public InferenceStep {

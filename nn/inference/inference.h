@@ -31,7 +31,10 @@ struct ValueInfo {
 NDArray array_over(void* memory, const ValueInfo& info);
 NDArray array_over(const void* memory, const ValueInfo& info);
 
-/// Base of steps. Made for inputs of known shapes, of which it knows the output's.
+struct Following;
+class SharedWeights;
+
+/// Made by Module::inference_step() or a StepFactory, then asked to absorb what follows, then prepared, then run.
 class InferenceStep {
  public:
   explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}
@@ -41,6 +44,15 @@ class InferenceStep {
 
   const ValueInfo& output() const { return output_; }
 
+  /// Takes over what a node that follows does to the output, which nobody else reads; see nn/inference/following.h. An
+  /// addend, of the output's shape, dtype and order, becomes the last input. False if the step cannot do it, and is as
+  /// before then. `weights` are those of the step's layer.
+  virtual bool absorb(const Following& /*next*/, SharedWeights& /*weights*/) { return false; }
+
+  /// Makes what running needs, weights in the kernels' order above all, or takes it from another step of the same
+  /// layer; see nn/inference/shared_weights.h.
+  virtual void prepare(SharedWeights& /*weights*/) {}
+
   /// Computes the output. scratch has scratch_bytes() bytes, 64-byte aligned. May run on several threads at once.
   virtual void run(std::span<const void* const> inputs, void* output, uint8_t* scratch) const = 0;
 
@@ -49,6 +61,9 @@ class InferenceStep {
   virtual int64_t weight_bytes() const { return 0; }
   /// Nothing is computed: the output is the first input's memory.
   virtual bool is_view() const { return false; }
+  /// Each element of the output depends on those at its place in the inputs alone, which are of its size, so that it
+  /// may lie where one of them does.
+  virtual bool is_pointwise() const { return false; }
   /// Each sample (index of the first dimension) is computed by itself, so a batch may be divided.
   virtual bool is_per_sample() const { return true; }
 
@@ -75,6 +90,9 @@ const StepFactory* inference_step_factory(std::string_view op);
 
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
 bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
+
+/// Whether each element of the op's output depends on those at its place in these inputs alone.
+bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);
 
 /// `const StepRegistration registration("flatten", flatten_step);`
 struct StepRegistration {

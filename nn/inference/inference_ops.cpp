@@ -21,19 +21,26 @@ std::unique_ptr<InferenceStep> flatten_step(const Attributes& attributes, std::s
 
 const StepRegistration flatten_registration("flatten", flatten_step);
 
-constexpr std::string_view kUnary[] = {
-    "abs",  "avg_pool2d", "adaptive_avg_pool2d", "group_norm", "clamp", "exp",   "gelu", "leaky_relu",
-    "log",  "neg",        "max_pool2d",          "pow",        "relu",  "relu6", "silu", "sigmoid",
-    "sqrt", "tanh",       "upsample_nearest2d"};
+using Names = std::span<const std::string_view>;
+
+constexpr std::string_view kPointwise[] = {"abs", "clamp", "exp",   "gelu", "leaky_relu", "log",     "neg",
+                                           "pow", "relu",  "relu6", "silu", "sqrt",       "sigmoid", "tanh"};
+constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "group_norm", "max_pool2d",
+                                           "upsample_nearest2d"};
 constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
+
+bool contains(Names names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
 
 }  // namespace
 
+bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs) {
+  if (inputs.size() == 1) return contains(kPointwise, op);
+  // Of one shape, so that nothing is broadcast, neither along the batch.
+  return inputs.size() == 2 && inputs[0].shape == inputs[1].shape && contains(kBinary, op);
+}
+
 bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs) {
-  if (inputs.size() == 1) return std::ranges::find(kUnary, op) != std::end(kUnary);
-  // Of one shape, so that nothing is broadcast along the batch.
-  return inputs.size() == 2 && inputs[0].shape == inputs[1].shape &&
-         std::ranges::find(kBinary, op) != std::end(kBinary);
+  return is_pointwise_op(op, inputs) || (inputs.size() == 1 && contains(kPerSample, op));
 }
 
 }  // namespace thimble::nn

@@ -1,4 +1,5 @@
 #include <thimble/core/kernels/gemm/packed_gemm.h>
+#include <thimble/nn/inference/fused_product.h>
 #include <thimble/nn/inference/linear_step.h>
 
 namespace thimble::nn {
@@ -7,24 +8,40 @@ namespace {
 
 class LinearStep : public InferenceStep {
  public:
-  LinearStep(ValueInfo output, const NDArray& weight, const NDArray& bias, bool relu)
-      : InferenceStep(std::move(output)),
-        weight_(weight.data<float>(), weight.shape(1), weight.shape(0), 1, weight.shape(1)),
-        bias_(bias),
-        relu_(relu) {}
+  LinearStep(const ValueInfo& x, const Tensor& weight, const Tensor& bias, bool relu)
+      : InferenceStep({with_features(x.shape, weight.shape(0))}),
+        x_(x),
+        product_(weight.data(), bias.defined() ? bias.data() : NDArray(), relu) {}
 
-  int64_t weight_bytes() const override { return weight_.nbytes(); }
+  bool absorb(const Following& next, SharedWeights& weights) override {
+    const bool scales_features = !next.scale || output().shape.ndim() == 2;
+    return scales_features && product_.absorb(next, weights);
+  }
+
+  void prepare(SharedWeights& weights) override {
+    const Shape& order = x_.flattened_image;
+    weight_ = product_.packed<kernels::PackedMatrix>(weights, {order.begin(), order.end()}, [&](const NDArray& w) {
+      const NDArray weight = weight_in_order(w, x_);
+      return kernels::PackedMatrix(weight.data<float>(), weight.shape(1), weight.shape(0), 1, weight.shape(1));
+    });
+  }
+
+  int64_t weight_bytes() const override { return weight_->nbytes(); }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::packed_gemm(static_cast<const float*>(inputs[0]), weight_.k(), output().shape.numel() / weight_.n(),
-                         weight_, static_cast<float*>(out), weight_.n(),
-                         kernels::bias_epilogue(bias_.defined() ? bias_.data<float>() : nullptr, relu_));
+    kernels::packed_gemm(static_cast<const float*>(inputs[0]), weight_->k(), output().shape.numel() / weight_->n(),
+                         *weight_, static_cast<float*>(out), weight_->n(), product_.epilogue(inputs));
   }
 
  private:
-  kernels::PackedMatrix weight_;
-  NDArray bias_;
-  bool relu_;
+  static Shape with_features(Shape shape, int64_t features) {
+    shape.back() = features;
+    return shape;
+  }
+
+  ValueInfo x_;
+  FusedProduct product_;
+  std::shared_ptr<const kernels::PackedMatrix> weight_;
 };
 
 }  // namespace
@@ -39,13 +56,10 @@ NDArray weight_in_order(const NDArray& weight, const ValueInfo& input) {
 std::unique_ptr<InferenceStep> linear_step(const Tensor& weight, const Tensor& bias, bool relu,
                                            std::span<const ValueInfo> inputs) {
   const ValueInfo& x = inputs[0];
-  if (inputs.size() != 1 || weight.dtype() != DType::float32 || x.dtype != DType::float32 || x.shape.ndim() < 1 ||
+  if (inputs.size() != 1 || !FusedProduct::takes(weight, bias) || x.dtype != DType::float32 || x.shape.ndim() < 1 ||
       x.is_image() || x.shape.back() != weight.shape(1))
     return nullptr;
-  Shape shape = x.shape;
-  shape.back() = weight.shape(0);
-  return std::make_unique<LinearStep>(ValueInfo{shape}, weight_in_order(weight.data(), x),
-                                      bias.defined() ? bias.data().contiguous() : NDArray(), relu);
+  return std::make_unique<LinearStep>(x, weight, bias, relu);
 }
 
 }  // namespace thimble::nn

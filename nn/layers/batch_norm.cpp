@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include <thimble/core/ops/norm.h>
+#include <thimble/nn/inference/batch_norm_step.h>
 #include <thimble/nn/layers/batch_norm.h>
 
 namespace thimble::nn {
@@ -53,6 +54,10 @@ BatchNorm::BatchNorm(const char* type, Tensor w, Tensor b, Tensor mean, Tensor v
 
 Tensor BatchNorm::forward(const Tensor& x) { return run(x, false); }
 Tensor BatchNorm::forward_relu(const Tensor& x) { return run(x, true); }
+
+std::unique_ptr<InferenceStep> BatchNorm::inference_step(std::span<const ValueInfo> inputs) const {
+  return batch_norm_step(*this, inputs);
+}
 
 Tensor BatchNorm::run(const Tensor& x, bool relu) {
   check<ShapeError>(takes(x.shape()), type(), ": takes no input of shape ", x.shape());

@@ -25,6 +25,7 @@ class BatchNorm : public Module {
 
   Tensor forward(const Tensor& x) override;
   bool is_per_sample() const override { return true; }
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   /// relu(forward(x)), in training in one pass over memory.
   Tensor forward_relu(const Tensor& x);
   Attributes attributes() const override;

@@ -38,13 +38,13 @@ IntegerWeights::IntegerWeights(std::string type, const Shape& shape, const Forma
   check_bits(format.bits, str(type_, ": weights"));
   const int64_t group = format.group_size;
   check<ValueError>(group >= 0, type_, ": groups of ", group, " inputs of weight ", shape);
-  values_ = is_packed() ? NDArray::placeholder({shape[0], kernels::packed_bytes(k_, format.bits)}, DType::uint8)
-                        : NDArray::placeholder(shape, DType::int8);
+  values_ = has_packed_bits() ? NDArray::placeholder({shape[0], kernels::packed_bytes(k_, format.bits)}, DType::uint8)
+                              : NDArray::placeholder(shape, DType::int8);
   scale_ = NDArray::placeholder(group == 0 ? Shape{shape[0]} : Shape{shape[0], groups()});
 }
 
 NDArray IntegerWeights::unpacked() const {
-  if (!is_packed()) return values_.data();
+  if (!has_packed_bits()) return values_.data();
   const NDArray rows = unpack_rows(values_.data(), k_, format_.bits);
   NDArray unpacked(shape_, DType::int8);
   const int offset = 1 << (format_.bits - 1);
@@ -53,8 +53,8 @@ NDArray IntegerWeights::unpacked() const {
   return unpacked;
 }
 
-NDArray IntegerWeights::packed(const NDArray& weight) const {
-  return is_packed() ? pack_rows(weight, format_.bits) : weight;
+NDArray IntegerWeights::with_packed_bits(const NDArray& weight) const {
+  return has_packed_bits() ? pack_rows(weight, format_.bits) : weight;
 }
 
 NDArray IntegerWeights::dequantized() const {
@@ -109,7 +109,7 @@ QParams IntegerWeights::with_scales(const QParams& qparams) const {
 
 IntegerWeights::State IntegerWeights::quantize(const NDArray& weight, const QParams& qparams) const {
   const QParams p = with_scales(qparams);
-  return {packed(quant::quantize(weight, p)), NDArray::from_vector(p.scale, scale_.shape())};
+  return {with_packed_bits(quant::quantize(weight, p)), NDArray::from_vector(p.scale, scale_.shape())};
 }
 
 }  // namespace thimble::quant

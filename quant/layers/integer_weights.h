@@ -1,10 +1,12 @@
 // The weights of integer products as layers keep them: integers of 2 to 8 bits and their scales.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <thimble/core/tensor.h>
+#include <thimble/nn/inference/shared_weights.h>
 #include <thimble/quant/layers/product_weights.h>
 
 namespace thimble::quant {
@@ -48,6 +50,12 @@ class IntegerWeights {
   NDArray dequantized() const;
   /// What kernels multiply with: unpacked() * 2^shift(), int8 [out, ...].
   NDArray shifted() const;
+  /// pack(shifted()), a T, which all that use these weights share; `layout` is what it depends on besides.
+  template <typename T, typename Pack>
+  std::shared_ptr<const T> packed(nn::SharedWeights::Key layout, Pack&& pack) const {
+    layout.insert(layout.begin(), static_cast<int64_t>(values_.version()));
+    return shared_->get<T>(layout, [&] { return pack(shifted()); });
+  }
   /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws
   /// ValueError for scales that are not positive and finite, or whose unit is below the smallest normal float.
   std::vector<float> steps() const;
@@ -63,14 +71,15 @@ class IntegerWeights {
   State quantize(const NDArray& weight, const QParams& qparams) const;
 
  private:
-  bool is_packed() const { return format_.bits < 8; }
-  NDArray packed(const NDArray& weight) const;
+  bool has_packed_bits() const { return format_.bits < 8; }
+  NDArray with_packed_bits(const NDArray& weight) const;
 
   std::string type_;
   Shape shape_;
   Format format_;
   int64_t k_;
   Tensor values_, scale_;
+  std::shared_ptr<nn::SharedWeights> shared_ = std::make_shared<nn::SharedWeights>();
 };
 
 }  // namespace thimble::quant

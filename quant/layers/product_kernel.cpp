@@ -31,87 +31,98 @@ class ProductKernelOf : public ProductKernel {
 
 class LinearKernel final : public ProductKernelOf<LinearKernel> {
  public:
-  LinearKernel(const NDArray& weight, const Shape& x)
-      : weights_(weight.data<int8_t>(), weight.shape(0), weight.shape(1)),
-        output_(with_features(x, weight.shape(0))),
-        rows_(output_.numel() / weight.shape(0)) {}
+  LinearKernel(std::shared_ptr<const kernels::PackedInt8Weights> weights, const Shape& x)
+      : weights_(std::move(weights)),
+        output_(with_features(x, weights_->n())),
+        rows_(output_.numel() / weights_->n()) {}
 
   void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t*) const override {
-    kernels::int8_gemm(x, weights_.k(), rows_, weights_, epilogue, y, weights_.n());
+    kernels::int8_gemm(x, weights_->k(), rows_, *weights_, epilogue, y, weights_->n());
   }
   int64_t rows() const override { return rows_; }
-  std::span<const int32_t> sums() const override { return weights_.channel_sums(); }
+  std::span<const int32_t> sums() const override { return weights_->channel_sums(); }
   Shape output_shape() const override { return output_; }
-  int64_t weight_bytes() const override { return weights_.n() * weights_.k(); }
+  int64_t weight_bytes() const override { return weights_->n() * weights_->k(); }
 
   template <typename Out>
   void multiply(const uint8_t* x, uint8_t, const kernels::Int8Epilogue& epilogue, Out* y, uint8_t*) const {
-    kernels::int8_gemm(x, weights_.k(), rows_, weights_, epilogue, y, weights_.n());
+    kernels::int8_gemm(x, weights_->k(), rows_, *weights_, epilogue, y, weights_->n());
   }
 
  private:
-  kernels::PackedInt8Weights weights_;
+  std::shared_ptr<const kernels::PackedInt8Weights> weights_;
   Shape output_;
   int64_t rows_;
 };
 
-class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
- public:
-  GroupLinearKernel(const NDArray& weight, const IntegerWeights& layout, const Shape& x)
-      : in_(weight.shape(1)), out_(weight.shape(0)), output_(with_features(x, out_)), rows_(output_.numel() / out_) {
+// The weights of each group of inputs.
+struct PackedGroups {
+  std::vector<kernels::PackedInt8Weights> groups;
+  std::vector<int32_t> sums;
+
+  PackedGroups(const NDArray& weight, const IntegerWeights& layout) {
     for (int64_t g = 0, first = 0; g < layout.groups(); first = layout.group_end(g++)) {
       const NDArray group = weight.slice(1, first, layout.group_end(g)).contiguous();
-      groups_.emplace_back(group.data<int8_t>(), out_, group.shape(1));
-      sums_.insert(sums_.end(), groups_.back().channel_sums().begin(), groups_.back().channel_sums().end());
+      const auto& packed = groups.emplace_back(group.data<int8_t>(), weight.shape(0), group.shape(1));
+      sums.insert(sums.end(), packed.channel_sums().begin(), packed.channel_sums().end());
     }
   }
+};
+
+class GroupLinearKernel final : public ProductKernelOf<GroupLinearKernel> {
+ public:
+  GroupLinearKernel(std::shared_ptr<const PackedGroups> weights, const IntegerWeights& layout, const Shape& x)
+      : weights_(std::move(weights)),
+        in_(layout.shape()[1]),
+        out_(layout.shape()[0]),
+        output_(with_features(x, out_)),
+        rows_(output_.numel() / out_) {}
 
   void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t*) const override {
-    kernels::int8_group_gemm(x, in_, rows_, groups_, epilogue, y, out_);
+    kernels::int8_group_gemm(x, in_, rows_, weights_->groups, epilogue, y, out_);
   }
   int64_t rows() const override { return rows_; }
-  std::span<const int32_t> sums() const override { return sums_; }
+  std::span<const int32_t> sums() const override { return weights_->sums; }
   Shape output_shape() const override { return output_; }
   int64_t weight_bytes() const override { return out_ * in_; }
 
   template <typename Out>
   void multiply(const uint8_t* x, uint8_t, const kernels::Int8Epilogue& epilogue, Out* y, uint8_t*) const {
-    kernels::int8_group_gemm(x, in_, rows_, groups_, epilogue, y, out_);
+    kernels::int8_group_gemm(x, in_, rows_, weights_->groups, epilogue, y, out_);
   }
 
  private:
+  std::shared_ptr<const PackedGroups> weights_;
   int64_t in_, out_;
   Shape output_;
   int64_t rows_;
-  std::vector<kernels::PackedInt8Weights> groups_;
-  std::vector<int32_t> sums_;
 };
 
 class Conv2dKernel final : public ProductKernelOf<Conv2dKernel> {
  public:
-  Conv2dKernel(const NDArray& weight, const kernels::Conv2dGeometry& g)
-      : conv_(g, weight.data<int8_t>()),
+  Conv2dKernel(std::shared_ptr<const kernels::Int8Conv2d> conv, const kernels::Conv2dGeometry& g)
+      : conv_(std::move(conv)),
         batch_(g.batch),
         output_{g.batch, g.out_channels, g.out_height, g.out_width},
         weight_bytes_(g.out_channels * g.columns()) {}
 
   void run_rows(const uint8_t* x, const kernels::Int8RowEpilogue& epilogue, float* y, uint8_t* scratch) const override {
-    conv_.run(x, batch_, epilogue, y, scratch);
+    conv_->run(x, batch_, epilogue, y, scratch);
   }
   int64_t rows() const override { return batch_; }
-  std::span<const int32_t> sums() const override { return conv_.channel_sums(); }
+  std::span<const int32_t> sums() const override { return conv_->channel_sums(); }
   Shape output_shape() const override { return output_; }
-  int64_t scratch_bytes() const override { return conv_.scratch_bytes(batch_); }
+  int64_t scratch_bytes() const override { return conv_->scratch_bytes(batch_); }
   int64_t weight_bytes() const override { return weight_bytes_; }
 
   template <typename Out>
   void multiply(const uint8_t* x, uint8_t zero_point, const kernels::Int8Epilogue& epilogue, Out* y,
                 uint8_t* scratch) const {
-    conv_.run(x, batch_, zero_point, epilogue, y, scratch);
+    conv_->run(x, batch_, zero_point, epilogue, y, scratch);
   }
 
  private:
-  kernels::Int8Conv2d conv_;
+  std::shared_ptr<const kernels::Int8Conv2d> conv_;
   int64_t batch_;
   Shape output_;
   int64_t weight_bytes_;
@@ -123,14 +134,23 @@ std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, cons
   const int64_t group_size = weights.format().group_size;
   // To put the weights into a flattened image's order would tear the groups apart.
   if (x.is_image() || (group_size != 0 && !x.flattened_image.empty())) return nullptr;
-  const NDArray weight = nn::weight_in_order(weights.shifted(), x);
-  if (group_size == 0) return std::make_unique<LinearKernel>(weight, x.shape);
-  return std::make_unique<GroupLinearKernel>(weight, weights, x.shape);
+  if (group_size != 0)
+    return std::make_unique<GroupLinearKernel>(
+        weights.packed<PackedGroups>({}, [&](const NDArray& w) { return PackedGroups(w, weights); }), weights, x.shape);
+  const Shape& order = x.flattened_image;
+  const auto pack = [&](const NDArray& w) {
+    const NDArray weight = nn::weight_in_order(w, x);
+    return kernels::PackedInt8Weights(weight.data<int8_t>(), weight.shape(0), weight.shape(1));
+  };
+  return std::make_unique<LinearKernel>(weights.packed<kernels::PackedInt8Weights>({order.begin(), order.end()}, pack),
+                                        x.shape);
 }
 
 std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
                                              const Conv2dOptions& options) {
-  return std::make_unique<Conv2dKernel>(weights.shifted(), conv2d_geometry(op, x.shape, weights.shape(), options));
+  const kernels::Conv2dGeometry g = conv2d_geometry(op, x.shape, weights.shape(), options);
+  const auto pack = [&](const NDArray& w) { return kernels::Int8Conv2d(g, w.data<int8_t>()); };
+  return std::make_unique<Conv2dKernel>(weights.packed<kernels::Int8Conv2d>({g.in_height, g.in_width}, pack), g);
 }
 
 void check_conv2d_weights(const char* type, const IntegerWeights& weights, const Conv2dOptions& options) {

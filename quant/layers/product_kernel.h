@@ -11,7 +11,8 @@
 
 namespace thimble::quant {
 
-/// Weights packed for inputs of one shape. Calls are const and may come from several threads.
+/// Packed weights, which those for other shapes share, ready for inputs of one shape. Calls are const and may come from
+/// several threads.
 class ProductKernel {
  public:
   virtual ~ProductKernel() = default;

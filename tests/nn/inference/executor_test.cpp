@@ -110,6 +110,17 @@ TEST(Executor, TensorsOfTheGraphAndOpsThatMixTheBatch) {
   expect_same(graph, {3, 4, 4});
 }
 
+// A dropout's value is its input's memory.
+TEST(Executor, ViewsOfTensorsOfTheGraph) {
+  struct Net : Module {
+    Tensor shift = register_parameter("shift", Tensor(NDArray::full({1, 3}, 2), true));
+    Submodule<Dropout> dropout{this, "dropout", 0.5};
+    Tensor forward(const Tensor& x) override { return x + dropout(shift); }
+  } net;
+  Graph graph = trace(net.eval(), random({2, 3}));
+  expect_same(graph, {3});
+}
+
 TEST(Executor, IndicesAreNoImages) {
   struct Net : Module {
     Submodule<Embedding> table{this, "table", 10, 4};

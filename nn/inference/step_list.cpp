@@ -1,0 +1,213 @@
+#include <algorithm>
+
+#include <thimble/core/ops/channels_last.h>
+#include <thimble/nn/inference/fallback_steps.h>
+#include <thimble/nn/inference/following.h>
+#include <thimble/nn/inference/step_list.h>
+
+namespace thimble::nn {
+
+namespace {
+
+using Source = StepList::Source;
+
+constexpr size_t kMostInputs = StepList::kMostOperands - 1;  // of a node: a step may have absorbed an addend
+
+// Goes through the nodes that the output needs, in order. A step whose output one node alone reads is held back until
+// that node's turn, which it may absorb: then it is held back for the next.
+class StepListBuilder {
+ public:
+  StepListBuilder(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)
+      : graph_(graph), inputs_(inputs), shared_(shared) {}
+
+  StepList build() {
+    find_readers();
+    size_t next_input = 0;
+    for (const Node* node : graph_.nodes()) {
+      if (node->kind == Node::Kind::input) {
+        check<ValueError>(next_input < inputs_.size(), "graph: takes more inputs than the ", inputs_.size(), " given");
+        const ValueInfo& info = inputs_[next_input++];
+        value_of_[node] = add_value(info, Source::argument);
+        // One that no node uses is divided with the others, too.
+        list_.per_sample = list_.per_sample && has_batch_first(info);
+      } else if (is_needed(node)) {
+        if (node->kind == Node::Kind::tensor)
+          value_of_[node] = add_constant(node);
+        else
+          add_node(node);
+      }
+    }
+    check<ValueError>(next_input == inputs_.size(), "graph: takes ", next_input, " inputs, got ", inputs_.size());
+    list_.output = unflattened(value_of(graph_.output()));
+    list_.per_sample = list_.per_sample && list_.values[list_.output].source != Source::constant;
+    return std::move(list_);
+  }
+
+ private:
+  // A step that waits for what follows it.
+  struct Pending {
+    std::unique_ptr<InferenceStep> step;
+    std::vector<size_t> inputs;
+    SharedWeights* weights;
+  };
+
+  void find_readers() {
+    const std::vector<Node*> nodes = graph_.nodes();
+    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
+      if (is_needed(*node))
+        for (const Node* input : (*node)->inputs) readers_[input].push_back(*node);
+  }
+
+  bool is_needed(const Node* node) const { return node == graph_.output() || readers_.contains(node); }
+
+  void add_node(const Node* node) {
+    check<ValueError>(node->inputs.size() <= kMostInputs, "graph: '", node->name, "' has more than ", kMostInputs,
+                      " inputs");
+    if (absorbed(node)) return;
+    std::vector<size_t> arguments;
+    for (const Node* input : node->inputs) arguments.push_back(value_of(input));
+    std::unique_ptr<InferenceStep> step = make_step(*node, arguments);
+    if (!step) {
+      for (size_t& argument : arguments) argument = unflattened(argument);
+      step = make_step(*node, arguments);
+    }
+    if (!step) {
+      const std::vector<ValueInfo> infos = infos_of(arguments);
+      step = node->kind == Node::Kind::layer ? call_step(graph_.layer(node), infos)
+                                             : op_step(node->target, node->attributes, infos);
+    }
+    hold_back(node, {std::move(step), std::move(arguments), weights_of(*node)});
+  }
+
+  // Whether a step in front of the node does its work, too.
+  bool absorbed(const Node* node) {
+    for (const Node* input : node->inputs) {
+      if (!pending_.contains(input) || !absorb(input, node)) continue;
+      Pending both = std::move(pending_.at(input));
+      pending_.erase(input);
+      hold_back(node, std::move(both));
+      return true;
+    }
+    return false;
+  }
+
+  bool absorb(const Node* front, const Node* node) {
+    Pending& pending = pending_.at(front);
+    const ValueInfo info = pending.step->output();
+    const std::optional<Following> next = following(graph_, *node, info);
+    if (!next || node->inputs.size() != (next->adds ? 2 : 1)) return false;
+    const Node* addend = next->adds ? node->inputs[node->inputs[0] == front ? 1 : 0] : nullptr;
+    if (addend && unflattened(info_of(addend)) != info) return false;
+    if (!pending.step->absorb(*next, *pending.weights)) return false;
+    if (addend) {
+      const size_t value = unflattened(value_of(addend));
+      pending_.at(front).inputs.push_back(value);
+    }
+    return true;
+  }
+
+  // Until its one reader's turn, if that may be absorbed. Others find the value there.
+  void hold_back(const Node* node, Pending pending) {
+    const bool has_one_reader = node != graph_.output() && readers_.at(node).size() == 1;
+    if (has_one_reader && can_follow(graph_, *readers_.at(node)[0]))
+      pending_.emplace(node, std::move(pending));
+    else
+      value_of_[node] = add_step(std::move(pending));
+  }
+
+  ValueInfo info_of(const Node* node) const {
+    const auto it = pending_.find(node);
+    return it != pending_.end() ? it->second.step->output() : list_.values[value_of_.at(node)].info;
+  }
+
+  static ValueInfo unflattened(const ValueInfo& info) { return {info.shape, info.dtype}; }
+
+  size_t value_of(const Node* node) {
+    if (const auto it = pending_.find(node); it != pending_.end()) {
+      value_of_[node] = add_step(std::move(it->second));
+      pending_.erase(it);
+    }
+    return value_of_.at(node);
+  }
+
+  size_t add_value(const ValueInfo& info, Source source) {
+    list_.values.push_back({info, source, list_.values.size()});
+    return list_.values.size() - 1;
+  }
+
+  size_t add_constant(const Node* node) {
+    NDArray& array = shared_.constants[node];
+    if (!array.defined()) array = in_step_order(graph_.tensor(node).data());
+    const size_t value = add_value({array.shape(), array.dtype()}, Source::constant);
+    list_.constants.emplace_back(value, array);
+    return value;
+  }
+
+  size_t add_step(Pending&& pending) {
+    InferenceStep& step = *pending.step;
+    step.prepare(*pending.weights);
+    const size_t value = add_value(step.output(), step.is_view() ? Source::view : Source::step);
+    list_.per_sample = list_.per_sample && step.is_per_sample() && has_batch_first(step.output());
+    for (size_t input : pending.inputs)
+      list_.per_sample = list_.per_sample && list_.values[input].source != Source::constant &&
+                         has_batch_first(list_.values[input].info);
+    list_.weight_bytes += step.weight_bytes();
+    list_.scratch_bytes = std::max(list_.scratch_bytes, step.scratch_bytes());
+    if (step.is_view())
+      list_.values[value].base = list_.values[pending.inputs[0]].base;
+    else
+      list_.steps.push_back({std::move(pending.step), std::move(pending.inputs), value});
+    return value;
+  }
+
+  size_t unflattened(size_t value) {
+    if (list_.values[value].info.flattened_image.empty()) return value;
+    return add_step({unflatten_step(list_.values[value].info), {value}, &no_layers_});
+  }
+
+  SharedWeights* weights_of(const Node& node) {
+    return node.kind == Node::Kind::layer ? &shared_.weights[&graph_.layer(&node)] : &no_layers_;
+  }
+
+  // What does not cannot be divided with the batch.
+  bool has_batch_first(const ValueInfo& info) const {
+    return info.shape.ndim() > 0 && inputs_[0].shape.ndim() > 0 && info.shape[0] == inputs_[0].shape[0];
+  }
+
+  std::vector<ValueInfo> infos_of(const std::vector<size_t>& values) const {
+    std::vector<ValueInfo> infos;
+    for (size_t value : values) infos.push_back(list_.values[value].info);
+    return infos;
+  }
+
+  std::unique_ptr<InferenceStep> make_step(const Node& node, const std::vector<size_t>& arguments) const {
+    const std::vector<ValueInfo> infos = infos_of(arguments);
+    try {
+      if (node.kind == Node::Kind::layer) return graph_.layer(&node).inference_step(infos);
+      const StepFactory* factory = inference_step_factory(node.target);
+      return factory ? (*factory)(node.attributes, infos) : nullptr;
+    } catch (const Error&) {
+      return nullptr;  // the layer or op itself will say what is wrong, and its name
+    }
+  }
+
+  const Graph& graph_;
+  const std::vector<ValueInfo>& inputs_;
+  SharedState& shared_;
+  SharedWeights no_layers_;
+  StepList list_;
+  // Of what the output needs, each as often as it reads: `x + x` reads x twice.
+  std::unordered_map<const Node*, std::vector<const Node*>> readers_;
+  std::unordered_map<const Node*, size_t> value_of_;
+  std::unordered_map<const Node*, Pending> pending_;
+};
+
+}  // namespace
+
+NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
+
+StepList make_steps(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared) {
+  return StepListBuilder(graph, inputs, shared).build();
+}
+
+}  // namespace thimble::nn

@@ -1,0 +1,52 @@
+// A graph's nodes as steps for inputs of known shapes: what a program runs. Internal.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <thimble/nn/graph/graph.h>
+#include <thimble/nn/inference/inference.h>
+#include <thimble/nn/inference/shared_weights.h>
+
+namespace thimble::nn {
+
+/// What the programs of an executor have in common, whatever their shapes.
+struct SharedState {
+  std::unordered_map<const Module*, SharedWeights> weights;  // of each layer
+  std::unordered_map<const Node*, NDArray> constants;        // of each tensor's node, in the order of steps
+};
+
+struct StepList {
+  static constexpr size_t kMostOperands = 65;
+
+  enum class Source { argument, constant, step, view };
+  struct Value {
+    ValueInfo info;
+    Source source;
+    size_t base;  // the value whose memory it is: its own, or what it is a view of
+  };
+  struct Step {
+    std::unique_ptr<InferenceStep> step;
+    std::vector<size_t> inputs;
+    size_t output;
+  };
+
+  std::vector<Value> values;
+  std::vector<Step> steps;  // those that compute something
+  std::vector<std::pair<size_t, NDArray>> constants;
+  size_t output = 0;
+  bool per_sample = true;  ///< each sample is computed by itself, so that the batch may be divided
+  int64_t weight_bytes = 0, scratch_bytes = 0;
+};
+
+/// As steps want an array: dense, and images channels-last.
+NDArray in_step_order(const NDArray& x);
+
+/// The graph's steps. Where a node does something to the value in front of it, which nobody else reads, that the
+/// value's own step can do on its way out, both are one step, which runs in the place of the last of its nodes. Throws
+/// ValueError for inputs of another number than the graph takes, and what a layer or op says against its own.
+StepList make_steps(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared);
+
+}  // namespace thimble::nn

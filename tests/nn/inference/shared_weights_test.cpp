@@ -1,0 +1,81 @@
+#include <cstdio>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thimble/core/ops.h>
+#include <thimble/core/random.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/inference/executor.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
+
+namespace thimble::nn {
+namespace {
+
+Tensor random(const Shape& shape) {
+  Generator rng(7);
+  return randn(shape, rng);
+}
+
+int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+TEST(SharedWeights, AreMadeOnceWhileSomebodyHoldsThem) {
+  SharedWeights weights;
+  int made = 0;
+  const auto get = [&](const SharedWeights::Key& key) { return weights.get<int>(key, [&] { return ++made; }); };
+  auto first = get({1}), again = get({1}), other = get({2});
+  EXPECT_EQ(first, again);
+  EXPECT_EQ(*other, 2);
+  EXPECT_EQ(made, 2);
+  first = again = nullptr;
+  EXPECT_EQ(*get({1}), 3);
+  EXPECT_EQ(*get({2}), 2);
+}
+
+// 17 MB of weights. A copy for each shape would be 270 MB.
+TEST(SharedWeights, OneMoreShapeTakesNoMoreOfThem) {
+  manual_seed(1);
+  Sequential model(Linear(1024, 2048), ReLU(), Linear(2048, 1024));
+  Graph graph = trace(model.eval(), random({1, 1024}));
+  const NoGrad guard;
+  const int64_t bytes = graph.num_parameters() * 4, before = resident_bytes();
+  for (int64_t batch = 1; batch <= 16; ++batch) graph(random({batch, 1024}));
+  EXPECT_LT(resident_bytes() - before, 2 * bytes);
+}
+
+// Taps that see nothing but padding are dropped, and a flattened image's rows lie otherwise: such weights are others.
+TEST(SharedWeights, ThatDependOnTheShapeAreToldApart) {
+  manual_seed(2);
+  Sequential model(Conv2d(2, 3, 3, {.padding = 1}), Conv2d(3, 4, 3, {.padding = 1}));
+  Graph graph = trace(model.eval(), random({1, 2, 4, 4}));
+  const NoGrad guard;
+  for (const Shape& shape :
+       {Shape{2, 2, 1, 1}, Shape{2, 2, 1, 5}, Shape{2, 2, 4, 4}, Shape{2, 2, 5, 1}, Shape{1, 2, 1, 1}}) {
+    const Tensor x = random(shape);
+    const auto got = graph(x).data().to_vector<float>(),
+               expected = graph.run_all(std::vector<Tensor>{x}).back().data().to_vector<float>();
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5) << shape;
+  }
+}
+
+TEST(SharedWeights, MoreShapesThanAreKeptGiveRightAnswers) {
+  manual_seed(3);
+  Sequential model(Linear(3, 4), ReLU());
+  Graph graph = trace(model.eval(), random({1, 3}));
+  const NoGrad guard;
+  const auto most = static_cast<int64_t>(Executor::kMostShapes);
+  for (int round = 0; round < 2; ++round)
+    for (int64_t batch = 1; batch <= most + 20; ++batch) ASSERT_EQ(graph(random({batch, 3})).shape(0), batch);
+}
+
+}  // namespace
+}  // namespace thimble::nn
