@@ -21,10 +21,26 @@ std::unique_ptr<InferenceStep> flatten_step(const Attributes& attributes, std::s
 
 const StepRegistration flatten_registration("flatten", flatten_step);
 
-constexpr std::string_view kUnary[] = {
-    "abs",  "avg_pool2d", "adaptive_avg_pool2d", "group_norm", "clamp", "exp",   "gelu", "leaky_relu",
-    "log",  "neg",        "max_pool2d",          "pow",        "relu",  "relu6", "silu", "sigmoid",
-    "sqrt", "tanh",       "upsample_nearest2d"};
+constexpr std::string_view kUnary[] = {"abs",
+                                       "avg_pool2d",
+                                       "adaptive_avg_pool2d",
+                                       "group_norm",
+                                       "clamp",
+                                       "erf",
+                                       "exp",
+                                       "gelu",
+                                       "leaky_relu",
+                                       "log",
+                                       "neg",
+                                       "max_pool2d",
+                                       "pow",
+                                       "relu",
+                                       "relu6",
+                                       "silu",
+                                       "sigmoid",
+                                       "sqrt",
+                                       "tanh",
+                                       "upsample_nearest2d"};
 constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
 
 }  // namespace
