@@ -45,7 +45,15 @@ constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "mi
 
 }  // namespace
 
-bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs) {
+bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs) {
+  const int ndim = inputs.empty() ? 0 : inputs[0].shape.ndim();
+  if (op == "softmax" || op == "log_softmax") {
+    const auto axis = attributes.get<int64_t>("axis", -1);
+    return axis != 0 && axis != -ndim;
+  }
+  if (op == "layer_norm") return attributes.get<int64_t>("dims") < ndim;
+  // One matrix a sample.
+  if (op == "matmul") return ndim >= 3 && inputs[1].shape.ndim() == ndim && inputs[0].shape[0] == inputs[1].shape[0];
   if (inputs.size() == 1) return std::ranges::find(kUnary, op) != std::end(kUnary);
   // Of one shape, so that nothing is broadcast along the batch.
   return inputs.size() == 2 && inputs[0].shape == inputs[1].shape &&

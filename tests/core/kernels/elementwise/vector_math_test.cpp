@@ -32,12 +32,12 @@ struct Function {
 };
 const Function kFunctions[] = {
     {"exp", Unary::exp, [](double x) { return std::exp(x); }, 1},
-    {"log", Unary::log, [](double x) { return std::log(x); }, 0.9},
-    {"tanh", Unary::tanh, [](double x) { return std::tanh(x); }, 1.3},
-    {"sigmoid", Unary::sigmoid, sigmoid_of, 1.6},
-    {"erf", Unary::erf, [](double x) { return std::erf(x); }, 1.2},
-    {"silu", Unary::silu, [](double x) { return x * sigmoid_of(x); }, 1.7},
-    {"gelu", Unary::gelu, [](double x) { return x * normal_cdf(x); }, 2.9},
+    {"log", Unary::log, [](double x) { return std::log(x); }, 1},
+    {"tanh", Unary::tanh, [](double x) { return std::tanh(x); }, 1.5},
+    {"sigmoid", Unary::sigmoid, sigmoid_of, 1.8},
+    {"erf", Unary::erf, [](double x) { return std::erf(x); }, 1.5},
+    {"silu", Unary::silu, [](double x) { return x * sigmoid_of(x); }, 2},
+    {"gelu", Unary::gelu, [](double x) { return x * normal_cdf(x); }, 3.5},
 };
 
 bool same(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b)); }
@@ -66,8 +66,8 @@ class VectorMath : public testing::Test {
   const Isa isa_ = active_isa();
 };
 
-// Floats from all over, every 14321st. THIMBLE_EXHAUSTIVE=1 in the environment takes each of them, for some minutes,
-// and prints the largest errors.
+// Floats from all over, every 14321st. THIMBLE_EXHAUSTIVE=1 in the environment takes each of them, for some hours, and
+// prints the largest errors.
 TEST_F(VectorMath, IsAsExactAsStatedAndTheSameOnEveryInstructionSet) {
   const bool exhaustive = std::getenv("THIMBLE_EXHAUSTIVE") != nullptr;
   constexpr uint64_t kAll = uint64_t{1} << 32;
@@ -95,7 +95,6 @@ TEST_F(VectorMath, IsAsExactAsStatedAndTheSameOnEveryInstructionSet) {
       for (size_t i = 0; i < kBlock; ++i) {
         const double exact = f.exact(x[i]);
         if (std::isnan(exact)) {
-          // Of the exact formulas, these two are 0 * inf at -inf.
           ASSERT_TRUE(std::isnan(y[i])) << f.name << " of " << x[i] << ": " << y[i];
           continue;
         }
