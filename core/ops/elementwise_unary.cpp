@@ -1,3 +1,5 @@
+#include <numbers>
+
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/elementwise_op.h>
 
@@ -104,6 +106,14 @@ class Silu : public UnaryOp {
   }
 };
 
+class Erf : public UnaryOp {
+ public:
+  Erf() : UnaryOp("erf", Unary::erf) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {g * exp(-(in[0] * in[0])) * (2 * std::numbers::inv_sqrtpi)};
+  }
+};
+
 class Clamp : public UnaryOp {
  public:
   Clamp(double min, double max) : UnaryOp("clamp", Unary::clamp, min, max), min_(min), max_(max) {
@@ -135,7 +145,7 @@ const OpRegistration registrations[] = {
     {"log", make_plain<Log>},         {"sqrt", make_plain<Sqrt>}, {"tanh", make_plain<Tanh>},
     {"sigmoid", make_plain<Sigmoid>}, {"relu", make_plain<Relu>}, {"relu6", make_plain<Relu6>},
     {"leaky_relu", LeakyRelu::make},  {"gelu", make_plain<Gelu>}, {"silu", make_plain<Silu>},
-    {"clamp", Clamp::make},
+    {"erf", make_plain<Erf>},         {"clamp", Clamp::make},
 };
 
 }  // namespace
@@ -154,6 +164,7 @@ Tensor leaky_relu(const Tensor& x, double negative_slope) {
 }
 Tensor gelu(const Tensor& x) { return apply(std::make_unique<Gelu>(), {x}); }
 Tensor silu(const Tensor& x) { return apply(std::make_unique<Silu>(), {x}); }
+Tensor erf(const Tensor& x) { return apply(std::make_unique<Erf>(), {x}); }
 Tensor clamp(const Tensor& x, double min, double max) { return apply(std::make_unique<Clamp>(min, max), {x}); }
 
 }  // namespace thimble

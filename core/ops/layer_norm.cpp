@@ -25,9 +25,20 @@ class RowNorm : public Op {
     dispatch_float(x.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (x.numel() > 0)
-        kernels::normalize_rows(x.data<T>(), rows, x.numel() / rows, eps_, y.data<T>(), inverse_std_.data<T>());
+        kernels::normalize_rows<T>(x.data<T>(), rows, x.numel() / rows, eps_, y.data<T>(), inverse_std_.data<T>());
     });
     return y;
+  }
+
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    const NDArray& x = inputs[0];
+    if (!x.is_contiguous() || !out.is_contiguous()) return false;
+    const int64_t rows = rows_of(x.shape());
+    dispatch_float(x.dtype(), name(), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (x.numel() > 0) kernels::normalize_rows<T>(x.data<T>(), rows, x.numel() / rows, eps_, out.data<T>(), nullptr);
+    });
+    return true;
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor& output) override {

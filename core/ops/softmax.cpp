@@ -13,21 +13,39 @@ class AlongAxis : public Op {
 
   Attributes attributes() const override { return {{"axis", axis_}}; }
 
-  // The kernels want the axis last and dense; another one is moved there and back.
+  // The kernels want rows along the axis that lie dense. Where the axis lies otherwise it is moved there and back.
   NDArray compute(std::span<const NDArray> inputs) override {
-    const int axis = normalize_axis(axis_, inputs[0].ndim(), std::string(name()).c_str());
+    const int axis = axis_of(inputs[0]);
+    if (has_dense_rows(inputs[0], axis)) {
+      NDArray out = NDArray::empty_like(inputs[0], inputs[0].dtype());
+      normalize(inputs[0], inputs[0].shape(axis), out);
+      return out;
+    }
     const NDArray x = inputs[0].transpose(axis, -1).contiguous();
     NDArray out(x.shape(), x.dtype());
-    if (x.numel() > 0) normalize(x, x.numel() / x.shape(-1), out);
+    normalize(x, x.shape(-1), out);
     return out.transpose(axis, -1).contiguous();
+  }
+
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    const int axis = axis_of(inputs[0]);
+    if (!has_dense_rows(inputs[0], axis) || inputs[0].strides() != out.strides()) return false;
+    normalize(inputs[0], inputs[0].shape(axis), out);
+    return true;
   }
 
  protected:
   int64_t axis_;
 
  private:
-  // Each of the rows that x, contiguous, consists of.
-  virtual void normalize(const NDArray& x, int64_t rows, NDArray& out) const = 0;
+  int axis_of(const NDArray& x) const { return normalize_axis(axis_, x.ndim(), std::string(name()).c_str()); }
+
+  static bool has_dense_rows(const NDArray& x, int axis) {
+    return x.is_dense() && (x.strides()[axis] == 1 || x.shape(axis) == 1);
+  }
+
+  // Each of the rows of n elements that the memory of x and out consists of.
+  virtual void normalize(const NDArray& x, int64_t n, NDArray& out) const = 0;
 };
 
 class Softmax final : public AlongAxis {
@@ -41,10 +59,10 @@ class Softmax final : public AlongAxis {
   }
 
  private:
-  void normalize(const NDArray& x, int64_t rows, NDArray& out) const override {
+  void normalize(const NDArray& x, int64_t n, NDArray& out) const override {
     dispatch_float(x.dtype(), "softmax", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::softmax(x.data<T>(), rows, x.shape(-1), out.data<T>());
+      if (n > 0) kernels::softmax(x.data<T>(), x.numel() / n, n, out.data<T>());
     });
   }
 };
@@ -59,10 +77,10 @@ class LogSoftmax final : public AlongAxis {
   }
 
  private:
-  void normalize(const NDArray& x, int64_t rows, NDArray& out) const override {
+  void normalize(const NDArray& x, int64_t n, NDArray& out) const override {
     dispatch_float(x.dtype(), "log_softmax", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::log_softmax(x.data<T>(), rows, x.shape(-1), out.data<T>());
+      if (n > 0) kernels::log_softmax(x.data<T>(), x.numel() / n, n, out.data<T>());
     });
   }
 };

@@ -45,7 +45,7 @@ class OpStep : public InferenceStep {
         op_(std::move(op)),
         inputs_(inputs.begin(), inputs.end()),
         pointwise_(is_pointwise_op(op_->name(), inputs)),
-        per_sample_(is_per_sample_op(op_->name(), inputs)) {}
+        per_sample_(is_per_sample_op(op_->name(), op_->attributes(), inputs)) {}
 
   bool is_pointwise() const override { return pointwise_; }
   bool is_per_sample() const override { return per_sample_; }
@@ -103,7 +103,7 @@ std::unique_ptr<InferenceStep> op_step(const std::string& op, const Attributes& 
       [make](std::span<const Tensor> x) {
         return apply(make(), {x.begin(), x.end()});
       },
-      inputs, is_per_sample_op(op, inputs));
+      inputs, is_per_sample_op(op, attributes, inputs));
 }
 
 std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input) { return std::make_unique<UnflattenStep>(input); }

@@ -89,7 +89,7 @@ void register_inference_step(std::string op, StepFactory factory);
 const StepFactory* inference_step_factory(std::string_view op);
 
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
-bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs);
+bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs);
 
 /// Whether each element of the op's output depends on those at its place in these inputs alone.
 bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);

@@ -23,8 +23,8 @@ const StepRegistration flatten_registration("flatten", flatten_step);
 
 using Names = std::span<const std::string_view>;
 
-constexpr std::string_view kPointwise[] = {"abs", "clamp", "exp",   "gelu", "leaky_relu", "log",     "neg",
-                                           "pow", "relu",  "relu6", "silu", "sqrt",       "sigmoid", "tanh"};
+constexpr std::string_view kPointwise[] = {"abs", "clamp", "erf",   "exp",  "gelu", "leaky_relu", "log", "neg",
+                                           "pow", "relu",  "relu6", "silu", "sqrt", "sigmoid",    "tanh"};
 constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "group_norm", "max_pool2d",
                                            "upsample_nearest2d"};
 constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
@@ -39,7 +39,15 @@ bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs) {
   return inputs.size() == 2 && inputs[0].shape == inputs[1].shape && contains(kBinary, op);
 }
 
-bool is_per_sample_op(std::string_view op, std::span<const ValueInfo> inputs) {
+bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs) {
+  const int ndim = inputs.empty() ? 0 : inputs[0].shape.ndim();
+  if (op == "softmax" || op == "log_softmax") {
+    const auto axis = attributes.get<int64_t>("axis", -1);
+    return axis != 0 && axis != -ndim;
+  }
+  if (op == "layer_norm") return attributes.get<int64_t>("dims") < ndim;
+  // One matrix a sample.
+  if (op == "matmul") return ndim >= 3 && inputs[1].shape.ndim() == ndim && inputs[0].shape[0] == inputs[1].shape[0];
   return is_pointwise_op(op, inputs) || (inputs.size() == 1 && contains(kPerSample, op));
 }
 

@@ -2,6 +2,6 @@
 
 namespace thimble::kernels {
 
-constinit const ElementwiseTable elementwise_avx2 = kTable;
+constinit const ElementwiseTable elementwise_avx2 = kTable<32>;
 
 }  // namespace thimble::kernels

@@ -2,6 +2,6 @@
 
 namespace thimble::kernels {
 
-constinit const ElementwiseTable elementwise_avx512 = kTable;
+constinit const ElementwiseTable elementwise_avx512 = kTable<64>;
 
 }  // namespace thimble::kernels

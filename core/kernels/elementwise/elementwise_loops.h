@@ -1,58 +1,95 @@
-// The elementwise row loops, written once; elementwise_<isa>.cpp compile them, and the compiler vectorizes them. All in
-// an unnamed namespace and without the standard library's inline functions, so that no two instruction sets share code.
-// The same operations in the same order everywhere: every instruction set gives the same bits.
+// The elementwise row loops, written once; elementwise_<isa>.cpp compile them, and say how large registers are. What
+// has one operation an element is left to the compiler to vectorize, transcendental ones of float32 are vectors'
+// (vector_math.h), and float64 has the C library's. All in an unnamed namespace and without the standard library's
+// inline functions, so that no two instruction sets share code. The same operations in the same order everywhere: every
+// instruction set gives the same bits.
 #pragma once
 
 #include <utility>
 
 #include <thimble/core/kernels/elementwise/elementwise_rows.h>
+#include <thimble/core/kernels/vector_math.h>
 
 namespace thimble::kernels {
 namespace {
 
-inline float exp_of(float x) { return __builtin_expf(x); }
-inline double exp_of(double x) { return __builtin_exp(x); }
-inline float log_of(float x) { return __builtin_logf(x); }
-inline double log_of(double x) { return __builtin_log(x); }
 inline float sqrt_of(float x) { return __builtin_sqrtf(x); }
 inline double sqrt_of(double x) { return __builtin_sqrt(x); }
-inline float tanh_of(float x) { return __builtin_tanhf(x); }
-inline double tanh_of(double x) { return __builtin_tanh(x); }
-inline float erfc_of(float x) { return __builtin_erfcf(x); }
-inline double erfc_of(double x) { return __builtin_erfc(x); }
 inline float pow_of(float x, float y) { return __builtin_powf(x, y); }
 inline double pow_of(double x, double y) { return __builtin_pow(x, y); }
 inline float abs_of(float x) { return __builtin_fabsf(x); }
 inline double abs_of(double x) { return __builtin_fabs(x); }
 
-template <typename T>
-inline T sigmoid_of(T x) {
-  return T(1) / (T(1) + exp_of(-x));
-}
+inline double sigmoid_of(double x) { return 1 / (1 + __builtin_exp(-x)); }
 
 /// The standard normal distribution function. erfc, not 1 + erf, keeps its digits for negative x.
-template <typename T>
-inline T normal_cdf(T x) {
-  return T(0.5) * erfc_of(x * T(-0.70710678118654752440));
+inline double normal_cdf(double x) { return 0.5 * __builtin_erfc(x * -0.70710678118654752440); }
+
+inline double normal_pdf(double x) { return 0.39894228040143267794 * __builtin_exp(-0.5 * x * x); }
+
+/// Those that are vectors' for float, and calls of the C library for double.
+constexpr bool is_transcendental(Unary f) {
+  switch (f) {
+    case Unary::exp:
+    case Unary::log:
+    case Unary::tanh:
+    case Unary::sigmoid:
+    case Unary::gelu:
+    case Unary::silu:
+    case Unary::erf:
+      return true;
+    default:
+      return false;
+  }
+}
+constexpr bool is_transcendental(Binary f) { return f == Binary::gelu_backward || f == Binary::silu_backward; }
+
+template <Unary kFunction>
+inline double evaluate_double(double x) {
+  if constexpr (kFunction == Unary::exp) return __builtin_exp(x);
+  if constexpr (kFunction == Unary::log) return __builtin_log(x);
+  if constexpr (kFunction == Unary::tanh) return __builtin_tanh(x);
+  if constexpr (kFunction == Unary::sigmoid) return sigmoid_of(x);
+  if constexpr (kFunction == Unary::gelu) return x * normal_cdf(x);
+  if constexpr (kFunction == Unary::silu) return x / (1 + __builtin_exp(-x));
+  if constexpr (kFunction == Unary::erf) return __builtin_erf(x);
 }
 
-template <typename T>
-inline T normal_pdf(T x) {
-  return T(0.39894228040143267794) * exp_of(T(-0.5) * x * x);
+template <Unary kFunction, typename V>
+[[gnu::always_inline]] inline V evaluate_vector(V x) {
+  if constexpr (kFunction == Unary::exp) return vector_exp(x);
+  if constexpr (kFunction == Unary::log) return vector_log(x);
+  if constexpr (kFunction == Unary::tanh) return vector_tanh(x);
+  if constexpr (kFunction == Unary::sigmoid) return vector_sigmoid(x);
+  if constexpr (kFunction == Unary::gelu) return vector_gelu(x);
+  if constexpr (kFunction == Unary::silu) return vector_silu(x);
+  if constexpr (kFunction == Unary::erf) return vector_erf(x);
+}
+
+template <Binary kFunction>
+inline double evaluate_double(double a, double b) {
+  if constexpr (kFunction == Binary::gelu_backward) return b * (normal_cdf(a) + a * normal_pdf(a));
+  if constexpr (kFunction == Binary::silu_backward) {
+    const double s = sigmoid_of(a);
+    return b * s * (1 + a * (1 - s));
+  }
+}
+
+template <Binary kFunction, typename V>
+[[gnu::always_inline]] inline V evaluate_vector(V a, V b) {
+  if constexpr (kFunction == Binary::gelu_backward) return b * vector_gelu_derivative(a);
+  if constexpr (kFunction == Binary::silu_backward) return b * vector_silu_derivative(a);
 }
 
 // Comparisons are written so that NaN comes through: an ordered comparison with NaN is false.
 template <Unary kFunction, typename T>
 inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
+  if constexpr (is_transcendental(kFunction)) return evaluate_double<kFunction>(x);
   if constexpr (kFunction == Unary::neg) return -x;
   if constexpr (kFunction == Unary::abs) return abs_of(x);
-  if constexpr (kFunction == Unary::exp) return exp_of(x);
-  if constexpr (kFunction == Unary::log) return log_of(x);
   if constexpr (kFunction == Unary::sqrt) return sqrt_of(x);
   if constexpr (kFunction == Unary::square) return x * x;
   if constexpr (kFunction == Unary::pow) return pow_of(x, p0);
-  if constexpr (kFunction == Unary::tanh) return tanh_of(x);
-  if constexpr (kFunction == Unary::sigmoid) return sigmoid_of(x);
   if constexpr (kFunction == Unary::relu) return x < T(0) ? T(0) : x;
   if constexpr (kFunction == Unary::leaky_relu) {
     const T scaled = x * p0;
@@ -62,12 +99,11 @@ inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
     const T raised = x < p0 ? p0 : x;
     return raised > p1 ? p1 : raised;
   }
-  if constexpr (kFunction == Unary::gelu) return x * normal_cdf(x);
-  if constexpr (kFunction == Unary::silu) return x / (T(1) + exp_of(-x));
 }
 
 template <Binary kFunction, typename T>
 inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
+  if constexpr (is_transcendental(kFunction)) return evaluate_double<kFunction>(a, b);
   if constexpr (kFunction == Binary::add) return a + b;
   if constexpr (kFunction == Binary::sub) return a - b;
   if constexpr (kFunction == Binary::mul) return a * b;
@@ -92,11 +128,6 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Binary::clamp_backward) return ((a >= p0) & (a <= p1)) ? b : T(0);
   if constexpr (kFunction == Binary::tanh_backward) return b * (T(1) - a * a);
   if constexpr (kFunction == Binary::sigmoid_backward) return b * (T(1) - a) * a;
-  if constexpr (kFunction == Binary::gelu_backward) return b * (normal_cdf(a) + a * normal_pdf(a));
-  if constexpr (kFunction == Binary::silu_backward) {
-    const T s = sigmoid_of(a);
-    return b * s * (T(1) + a * (T(1) - s));
-  }
 }
 
 template <Compare kFunction, typename T>
@@ -122,18 +153,63 @@ inline void for_pairs(const T* a, int64_t sa, const T* b, int64_t sb, Out* __res
   }
 }
 
-template <Unary kFunction, typename T>
+// Vectors of a row whose elements lie anyhow. The last ones of a row are a whole vector, too, filled up with zeros: an
+// element's result does not depend on where it lies.
+template <int kCount>
+[[gnu::always_inline]] inline Vector<float, kCount> load_strided(const float* p, int64_t stride, int64_t n) {
+  if (stride == 1 && n == kCount) return load<kCount>(p);
+  float values[kCount] = {};
+  for (int64_t i = 0; i < n; ++i) values[i] = p[i * stride];
+  return load<kCount>(values);
+}
+
+template <int kCount>
+[[gnu::always_inline]] inline void store_first(float* p, const Vector<float, kCount>& v, int64_t n) {
+  if (n == kCount) return store(p, v);
+  float values[kCount];
+  store(values, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = values[i];
+}
+
+/// Calls f(i, count) for n elements in groups of as many as a register of kBytes holds, the last of which may be
+/// smaller.
+template <int kBytes, typename F>
+[[gnu::always_inline]] inline void for_each_register(int64_t n, F&& f) {
+  constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
+  int64_t i = 0;
+  for (; i + kCount <= n; i += kCount) f(i, kCount);
+  if (i < n) f(i, n - i);
+}
+
+template <Unary kFunction, typename T, int kBytes>
 void unary_row(const T* x, int64_t sx, T* __restrict out, int64_t n, T p0, T p1) {
-  if (sx == 1) {
+  if constexpr (is_transcendental(kFunction) && sizeof(T) == sizeof(float)) {
+    constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
+    for_each_register<kBytes>(
+        n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
+          store_first<kCount>(out + i, evaluate_vector<kFunction>(load_strided<kCount>(x + i * sx, sx, count)), count);
+        });
+  } else if (sx == 1) {
     for (int64_t i = 0; i < n; ++i) out[i] = evaluate<kFunction>(x[i], p0, p1);
   } else {
     for (int64_t i = 0; i < n; ++i) out[i] = evaluate<kFunction>(x[i * sx], p0, p1);
   }
 }
 
-template <Binary kFunction, typename T>
+template <Binary kFunction, typename T, int kBytes>
 void binary_row(const T* a, int64_t sa, const T* b, int64_t sb, T* out, int64_t n, T p0, T p1) {
-  for_pairs(a, sa, b, sb, out, n, [p0, p1](T u, T v) { return evaluate<kFunction>(u, v, p0, p1); });
+  if constexpr (is_transcendental(kFunction) && sizeof(T) == sizeof(float)) {
+    constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
+    for_each_register<kBytes>(
+        n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
+          store_first<kCount>(out + i,
+                              evaluate_vector<kFunction>(load_strided<kCount>(a + i * sa, sa, count),
+                                                         load_strided<kCount>(b + i * sb, sb, count)),
+                              count);
+        });
+  } else {
+    for_pairs(a, sa, b, sb, out, n, [p0, p1](T u, T v) { return evaluate<kFunction>(u, v, p0, p1); });
+  }
 }
 
 template <Compare kFunction, typename T>
@@ -151,23 +227,24 @@ void where_row(const uint8_t* condition, int64_t sc, const T* a, int64_t sa, con
   }
 }
 
-template <typename T, int... kUnary, int... kBinary, int... kCompare>
+template <typename T, int kBytes, int... kUnary, int... kBinary, int... kCompare>
 constexpr ElementwiseRows<T> rows_of(std::integer_sequence<int, kUnary...>, std::integer_sequence<int, kBinary...>,
                                      std::integer_sequence<int, kCompare...>) {
-  return {{&unary_row<static_cast<Unary>(kUnary), T>...},
-          {&binary_row<static_cast<Binary>(kBinary), T>...},
+  return {{&unary_row<static_cast<Unary>(kUnary), T, kBytes>...},
+          {&binary_row<static_cast<Binary>(kBinary), T, kBytes>...},
           {&compare_row<static_cast<Compare>(kCompare), T>...},
           &where_row<T>};
 }
 
-template <typename T>
+template <typename T, int kBytes>
 constexpr ElementwiseRows<T> rows() {
-  return rows_of<T>(std::make_integer_sequence<int, static_cast<int>(Unary::count)>(),
-                    std::make_integer_sequence<int, static_cast<int>(Binary::count)>(),
-                    std::make_integer_sequence<int, static_cast<int>(Compare::count)>());
+  return rows_of<T, kBytes>(std::make_integer_sequence<int, static_cast<int>(Unary::count)>(),
+                            std::make_integer_sequence<int, static_cast<int>(Binary::count)>(),
+                            std::make_integer_sequence<int, static_cast<int>(Compare::count)>());
 }
 
-constexpr ElementwiseTable kTable{rows<float>(), rows<double>()};
+template <int kBytes>
+constexpr ElementwiseTable kTable{rows<float, kBytes>(), rows<double, kBytes>()};
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -22,6 +22,7 @@ enum class Unary {
   clamp,       // to [p0, p1]
   gelu,
   silu,
+  erf,
   count
 };
 

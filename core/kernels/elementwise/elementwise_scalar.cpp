@@ -2,6 +2,6 @@
 
 namespace thimble::kernels {
 
-constinit const ElementwiseTable elementwise_scalar = kTable;
+constinit const ElementwiseTable elementwise_scalar = kTable<16>;
 
 }  // namespace thimble::kernels

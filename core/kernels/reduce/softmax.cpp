@@ -1,8 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/reduce/reduce_run.h>
-#include <thimble/core/kernels/reduce/softmax.h>
+#include <thimble/core/kernels/reduce/softmax_rows.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -10,7 +11,7 @@ namespace thimble::kernels {
 namespace {
 
 // Exponentials that are worth handing to another thread.
-constexpr int64_t kGrain = 4096;
+constexpr int64_t kGrain = 32768;
 
 template <typename Row>
 void for_rows(int64_t rows, int64_t classes, Row&& row) {
@@ -19,51 +20,70 @@ void for_rows(int64_t rows, int64_t classes, Row&& row) {
   });
 }
 
-template <typename T>
-T row_max(const T* x, int64_t n) {
-  return reduce_run<reducers::Max<T>>(x, n, 1, T{0});
-}
+constexpr KernelOf<const SoftmaxRows<float>*> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::avx512, &softmax_avx512}, {Isa::avx2, &softmax_avx2}){Isa::scalar, &softmax_scalar}};
+
+// float64 is what gradient checks run in: the C library's exponential, one at a time.
+constexpr SoftmaxRows<double> kFloat64{
+    .softmax =
+        [](const double* x, int64_t n, double* out) {
+          const double max = reduce_run<reducers::Max<double>>(x, n, 1, 0.0);
+          for (int64_t i = 0; i < n; ++i) out[i] = std::exp(x[i] - max);
+          const double sum = reduce_run<reducers::Sum<double>>(out, n, 1, 0.0);
+          for (int64_t i = 0; i < n; ++i) out[i] /= sum;
+        },
+    .statistics =
+        [](const double* x, int64_t n) {
+          const double max = reduce_run<reducers::Max<double>>(x, n, 1, 0.0);
+          return SoftmaxStatistics<double>{max, reduce_run<reducers::Exponentials<double>>(x, n, 1, max)};
+        },
+    .log_softmax =
+        [](const double* x, int64_t n, double max, double log_sum, double* out) {
+          for (int64_t i = 0; i < n; ++i) out[i] = x[i] - max - log_sum;
+        },
+    .gradient =
+        [](const double* x, int64_t n, SoftmaxStatistics<double> s, double everywhere, double scale, double* out) {
+          for (int64_t i = 0; i < n; ++i) out[i] = (std::exp(x[i] - s.max) / s.sum - everywhere) * scale;
+        },
+};
 
 template <typename T>
-SoftmaxStatistics<T> row_statistics(const T* x, int64_t n) {
-  const T max = row_max(x, n);
-  return {max, reduce_run<reducers::Exponentials<T>>(x, n, 1, max)};
+const SoftmaxRows<T>& rows_of() {
+  if constexpr (std::is_same_v<T, float>)
+    return *best_kernel<kKernels>();
+  else
+    return kFloat64;
 }
 
 }  // namespace
 
 template <typename T>
 void softmax(const T* x, int64_t rows, int64_t classes, T* out) {
-  for_rows(rows, classes, [=](int64_t r) {
-    const T* row = x + r * classes;
-    T* to = out + r * classes;
-    const T max = row_max(row, classes);
-    for (int64_t c = 0; c < classes; ++c) to[c] = std::exp(row[c] - max);
-    const T sum = reduce_run<reducers::Sum<T>>(to, classes, 1, T{0});
-    for (int64_t c = 0; c < classes; ++c) to[c] /= sum;
-  });
+  const SoftmaxRows<T>& kernel = rows_of<T>();
+  for_rows(rows, classes, [=, &kernel](int64_t r) { kernel.softmax(x + r * classes, classes, out + r * classes); });
 }
 
 template <typename T>
 void log_softmax(const T* x, int64_t rows, int64_t classes, T* out) {
-  for_rows(rows, classes, [=](int64_t r) {
+  const SoftmaxRows<T>& kernel = rows_of<T>();
+  for_rows(rows, classes, [=, &kernel](int64_t r) {
     const T* row = x + r * classes;
-    const SoftmaxStatistics<T> s = row_statistics(row, classes);
-    const T log_sum = std::log(s.sum);
-    for (int64_t c = 0; c < classes; ++c) out[r * classes + c] = row[c] - s.max - log_sum;
+    const SoftmaxStatistics<T> s = kernel.statistics(row, classes);
+    kernel.log_softmax(row, classes, s.max, std::log(s.sum), out + r * classes);
   });
 }
 
 template <typename T>
 void cross_entropy(const T* x, const int64_t* target, int64_t rows, int64_t classes, T smoothing, T* loss,
                    SoftmaxStatistics<T>* statistics) {
-  for_rows(rows, classes, [=](int64_t r) {
+  const SoftmaxRows<T>& kernel = rows_of<T>();
+  for_rows(rows, classes, [=, &kernel](int64_t r) {
     if (target[r] == kIgnored) {
       loss[r] = 0;
       return;
     }
     const T* row = x + r * classes;
-    const SoftmaxStatistics<T> s = row_statistics(row, classes);
+    const SoftmaxStatistics<T> s = kernel.statistics(row, classes);
     const T log_sum = std::log(s.sum);
     statistics[r] = s;
     loss[r] = s.max - row[target[r]] + log_sum;
@@ -77,7 +97,8 @@ void cross_entropy(const T* x, const int64_t* target, int64_t rows, int64_t clas
 template <typename T>
 void cross_entropy_backward(const T* x, const int64_t* target, const SoftmaxStatistics<T>* statistics, int64_t rows,
                             int64_t classes, T smoothing, const T* scales, int64_t scale_step, T factor, T* out) {
-  for_rows(rows, classes, [=](int64_t r) {
+  const SoftmaxRows<T>& kernel = rows_of<T>();
+  for_rows(rows, classes, [=, &kernel](int64_t r) {
     const T* row = x + r * classes;
     T* to = out + r * classes;
     if (target[r] == kIgnored) {
@@ -85,8 +106,7 @@ void cross_entropy_backward(const T* x, const int64_t* target, const SoftmaxStat
       return;
     }
     const T scale = scales[r * scale_step] * factor, everywhere = smoothing / static_cast<T>(classes);
-    const auto [max, sum] = statistics[r];
-    for (int64_t c = 0; c < classes; ++c) to[c] = (std::exp(row[c] - max) / sum - everywhere) * scale;
+    kernel.gradient(row, classes, statistics[r], everywhere, scale, to);
     to[target[r]] -= (1 - smoothing) * scale;
   });
 }

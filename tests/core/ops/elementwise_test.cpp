@@ -65,6 +65,7 @@ const UnaryCase kUnary[] = {
     {"log", log, [](double x) { return std::log(x); }, true},
     {"sqrt", sqrt, [](double x) { return std::sqrt(x); }, true},
     {"tanh", tanh, [](double x) { return std::tanh(x); }},
+    {"erf", erf, [](double x) { return std::erf(x); }},
     {"sigmoid", sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }},
     {"relu", relu, [](double x) { return std::max(x, 0.0); }},
     {"relu6", [](const Tensor& x) { return relu6(4.0 * x); }, [](double x) { return std::clamp(4 * x, 0.0, 6.0); }},
@@ -380,9 +381,9 @@ TEST(Elementwise, EveryOpIsRebuiltFromNameAndAttributes) {
   apply(make_op("clamp_backward", {{"min", -0.5}, {"max", 0.5}}), {b, a});
   set_apply_listener(before);
   for (const char* op :
-       {"add",     "sub",   "mul",     "div",     "pow",           "neg",        "abs",     "exp",  "log",
-        "sqrt",    "tanh",  "sigmoid", "relu",    "relu6",         "leaky_relu", "gelu",    "silu", "maximum",
-        "minimum", "where", "clamp",   "greater", "greater_equal", "equal",      "add_relu"})
+       {"add",     "sub",     "mul",   "div",     "pow",     "neg",           "abs",        "exp",     "log",
+        "sqrt",    "tanh",    "erf",   "sigmoid", "relu",    "relu6",         "leaky_relu", "gelu",    "silu",
+        "maximum", "minimum", "where", "clamp",   "greater", "greater_equal", "equal",      "add_relu"})
     EXPECT_TRUE(rebuild.names.contains(op)) << op;
 }
 

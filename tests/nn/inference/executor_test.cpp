@@ -78,6 +78,27 @@ TEST(Executor, ComputesWhatTheNodesDo) {
   expect_same(graph, {3, 8, 8});
 }
 
+// Rows that are normalized, of each sample by itself.
+struct Sequences : Module {
+  Submodule<LayerNorm> norm{this, "norm", Shape{16}};
+  Submodule<LayerNorm> whole{this, "whole", Shape{5, 16}, LayerNorm::Options{.elementwise_affine = false}};
+  Tensor forward(const Tensor& x) override {
+    const Tensor h = norm(x);
+    const Tensor mixed = matmul(softmax(matmul(h, transpose(x, 1, 2))), h);
+    return layer_norm(erf(mixed), {16}) + log_softmax(whole(mixed), 1) + softmax(x, -2);
+  }
+};
+
+TEST(Executor, NormalizesSequences) {
+  manual_seed(4);
+  auto model = std::make_shared<Sequences>();
+  model->norm->weight.set_data(random({16}).data());
+  model->norm->bias.set_data(random({16}, 8).data());
+  model->eval();
+  Graph graph = trace(*model, random({2, 5, 16}));
+  expect_same(graph, {5, 16});
+}
+
 TEST(Executor, DividesBatchesOfNetworksThatTreatSamplesSeparately) {
   manual_seed(2);
   Sequential model(ConvBNReLU(1, 16, 3, {.padding = 1}), ConvBNReLU(16, 8, 3, {.stride = 2}));
