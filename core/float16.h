@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <thimble/core/api.h>
 #include <thimble/core/round_to_odd.h>
 
 namespace thimble {
 
-struct float16 {
+struct THIMBLE_API float16 {
   uint16_t bits = 0;
 
   float16() = default;

@@ -3,16 +3,17 @@
 
 #include <span>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble::data {
 
-struct Batch {
+struct THIMBLE_API Batch {
   Tensor images;  ///< float32 [n, image shape...]
   Tensor labels;  ///< int64 [n]
 };
 
-class Dataset {
+class THIMBLE_API Dataset {
  public:
   virtual ~Dataset() = default;
 

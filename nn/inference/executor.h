@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/inference/inference.h>
@@ -15,7 +16,7 @@ namespace thimble::nn {
 
 /// Programs of one graph as it was when the executor was made: who edits the graph makes a new one. Changes of its
 /// tensors' values are noticed, as far as Tensor::version() tells. run() may be called from several threads at once.
-class Executor {
+class THIMBLE_API Executor {
  public:
   explicit Executor(const Graph& graph);
   ~Executor();

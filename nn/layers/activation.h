@@ -1,6 +1,7 @@
 // Activations and other ops as modules. They hold no state, so a traced graph shows the op itself.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -8,38 +9,38 @@
 
 namespace thimble::nn {
 
-struct ReLU : Module {
+struct THIMBLE_API ReLU : Module {
   Tensor forward(const Tensor& x) override { return relu(x); }
 };
-struct ReLU6 : Module {
+struct THIMBLE_API ReLU6 : Module {
   Tensor forward(const Tensor& x) override { return relu6(x); }
 };
-struct GELU : Module {
+struct THIMBLE_API GELU : Module {
   Tensor forward(const Tensor& x) override { return gelu(x); }
 };
-struct SiLU : Module {
+struct THIMBLE_API SiLU : Module {
   Tensor forward(const Tensor& x) override { return silu(x); }
 };
-struct Tanh : Module {
+struct THIMBLE_API Tanh : Module {
   Tensor forward(const Tensor& x) override { return tanh(x); }
 };
-struct Sigmoid : Module {
+struct THIMBLE_API Sigmoid : Module {
   Tensor forward(const Tensor& x) override { return sigmoid(x); }
 };
 
-struct LeakyReLU : Module {
+struct THIMBLE_API LeakyReLU : Module {
   explicit LeakyReLU(double slope = 0.01) : negative_slope(slope) {}
   Tensor forward(const Tensor& x) override { return leaky_relu(x, negative_slope); }
   double negative_slope;
 };
 
-struct Softmax : Module {
+struct THIMBLE_API Softmax : Module {
   explicit Softmax(int64_t over_axis = -1) : axis(over_axis) {}
   Tensor forward(const Tensor& x) override { return softmax(x, axis); }
   int64_t axis;
 };
 
-struct Flatten : Module {
+struct THIMBLE_API Flatten : Module {
   explicit Flatten(int64_t from = 1, int64_t to = -1) : start_dim(from), end_dim(to) {}
   Tensor forward(const Tensor& x) override { return flatten(x, start_dim, end_dim); }
   int64_t start_dim, end_dim;

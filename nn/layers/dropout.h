@@ -1,11 +1,12 @@
 // Dropout as a layer: active in training mode only.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
-class Dropout : public Module {
+class THIMBLE_API Dropout : public Module {
  public:
   /// Throws ValueError for p outside [0, 1].
   explicit Dropout(double p = 0.5);

@@ -15,18 +15,19 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
 #include <thimble/quant/analysis/knapsack.h>
 
 namespace thimble::quant {
 
-struct LayerPrecision {
+struct THIMBLE_API LayerPrecision {
   std::string name;
   int weight_bits = 8;
   std::string weight_observer;  ///< QConfig::weight_observer
 };
 
-struct PrecisionChoice {
+struct THIMBLE_API PrecisionChoice {
   QConfigMapping mapping;              ///< the base mapping, and each layer by name
   std::vector<LayerPrecision> layers;  ///< in the order of the graph
   int64_t size_bytes = 0;
@@ -34,7 +35,7 @@ struct PrecisionChoice {
   double predicted_cost = 0;  ///< by adding up
 };
 
-struct MixedPrecisionOptions {
+struct THIMBLE_API MixedPrecisionOptions {
   /// Bits of weights to choose from, 2 to 8.
   std::vector<int> weight_bits = {2, 3, 4, 5, 6, 7, 8};
   /// Ways to choose weights' scales, which are free: at few bits, some layers want to be clipped, others not. Empty:
@@ -47,7 +48,7 @@ struct MixedPrecisionOptions {
   std::function<void(int64_t done, int64_t total)> on_progress = {};
 };
 
-class MixedPrecision {
+class THIMBLE_API MixedPrecision {
  public:
   /// What becomes worse: output_divergence(), a loss, ... Less is better.
   using Cost = std::function<double(nn::Graph&)>;

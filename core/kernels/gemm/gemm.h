@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include <thimble/core/api.h>
+
 namespace thimble::kernels {
 
 /// A matrix in memory: element (i, j) lies at data[i * row_stride + j * col_stride].
@@ -17,8 +19,8 @@ struct MatrixView {
 };
 
 /// OpenBLAS's version, options, and the processor whose kernels it has chosen: with another, sums may differ in their
-/// last bits. Throws Error if OpenBLAS cannot be loaded.
-std::string blas_description();
+/// last bits. Throws Error if OpenBLAS cannot be loaded. For the program, too.
+THIMBLE_API std::string blas_description();
 
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride);
