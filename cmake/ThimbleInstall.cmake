@@ -4,10 +4,9 @@ include(CMakePackageConfigHelpers)
 install(TARGETS thimble EXPORT thimbleTargets)
 install(EXPORT thimbleTargets NAMESPACE thimble:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/thimble)
 # Kernels, and headers that call themselves internal, are the library's own affair.
-file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/*.h nn/*.h quant/*.h serialization/*.h
-     thimble.h)
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/*.h nn/*.h quant/*.h serialization/*.h)
 list(FILTER headers EXCLUDE REGEX "^core/kernels/")
-foreach(header IN LISTS headers)
+foreach(header IN ITEMS thimble.h LISTS headers)
   file(READ ${header} head LIMIT 1000)
   string(REGEX REPLACE "#pragma once.*" "" head "${head}")
   if(head MATCHES "Internal")
