@@ -12,7 +12,7 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct BenchArguments {
   Common common;
   std::string model;
   ShapeOption shapes;
@@ -20,7 +20,7 @@ struct Options {
   int runs = 5;
 };
 
-void run(const Options& o) {
+void run(const BenchArguments& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
   const std::vector<ModelInput> inputs = o.shapes.inputs_of(loaded);
@@ -46,7 +46,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "Latency of a model's inference");
   command->footer(
       "Examples:\n"
@@ -67,7 +67,7 @@ void add_bench(CLI::App& app) {
 }
 
 void add_first_answer(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("first-answer", "Load a model and answer once (bench times this)");
   command->group("");  // not listed
   o->common.add_to(*command);

@@ -16,7 +16,7 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct CompareArguments {
   Common common;
   std::vector<std::string> models;
   DataOptions data;
@@ -42,7 +42,7 @@ std::string label_of(const LoadedModel& loaded) {
   return method + fewer_bits(loaded.graph);
 }
 
-Row measure(const std::string& model, LoadedModel& loaded, const Options& o) {
+Row measure(const std::string& model, LoadedModel& loaded, const CompareArguments& o) {
   const std::vector<ModelInput> inputs = o.shapes.inputs_of(loaded);
   Row row{.model = model,
           .label = label_of(loaded),
@@ -60,7 +60,7 @@ Row measure(const std::string& model, LoadedModel& loaded, const Options& o) {
 
 std::string latency_text(const Latency& l) { return str(fixed(l.mean_us, 1), " ± ", std_text(l, 1)); }
 
-void run(const Options& o) {
+void run(const CompareArguments& o) {
   o.common.apply(o.models);
   detail::TextTable table(
       {"model", "dtype", "size (MB)", "parameters", "accuracy (%)", "batch 1 (us)", "batch 64 (us)", "file"});
@@ -95,7 +95,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_compare(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CompareArguments>();
   CLI::App* command = app.add_subcommand("compare", "Size, accuracy and latency of models, a row each");
   command->footer(
       "Examples:\n"

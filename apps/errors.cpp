@@ -21,7 +21,7 @@ namespace {
 
 using quant::TensorError;
 
-struct Options {
+struct ErrorsArguments {
   Common common;
   std::string model, quantized;
   DataOptions data;
@@ -58,7 +58,7 @@ nlohmann::json to_json(const std::vector<TensorError>& errors) {
 }
 
 // Layers of one name may belong to models that have nothing to do with each other.
-void check_same_model(const Options& o, const Notes& a, const Notes& b) {
+void check_same_model(const ErrorsArguments& o, const Notes& a, const Notes& b) {
   const char* differs = a.model != b.model                   ? "model"
                         : a.dataset != b.dataset             ? "dataset"
                         : a.input_shape != b.input_shape     ? "shape of inputs"
@@ -68,7 +68,7 @@ void check_same_model(const Options& o, const Notes& a, const Notes& b) {
         differs ? differs : "", "; give a model and its quantized form");
 }
 
-void run(const Options& o) {
+void run(const ErrorsArguments& o) {
   o.common.apply({o.model, o.quantized});
   const LoadedModel loaded = load(o.model), other = load(o.quantized);
   check(method_of(loaded) == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
@@ -90,7 +90,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_errors(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ErrorsArguments>();
   CLI::App* command = app.add_subcommand(
       "errors",
       "How far a quantized model's values are from the float model's, layer by layer; of one made with "

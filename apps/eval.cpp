@@ -14,14 +14,14 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct EvalArguments {
   Common common;
   std::string model;
   DataOptions data;
   int64_t batch_size = 256;
 };
 
-void run(const Options& o) {
+void run(const EvalArguments& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
   const Images images(loaded, o.data);
@@ -40,7 +40,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvalArguments>();
   CLI::App* command = app.add_subcommand("eval", "Accuracy and loss of a model on a test set");
   command->footer(
       "Examples:\n"

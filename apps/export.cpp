@@ -15,12 +15,12 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct ExportArguments {
   Common common;
   std::string model, format = "npz", out;
 };
 
-void run(const Options& o) {
+void run(const ExportArguments& o) {
   o.common.apply({o.model}, o.out);
   const LoadedModel model = load(o.model);
   const auto arrays = exported_arrays(model, load_safetensors(o.model).metadata.at("graph"));
@@ -39,7 +39,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_export(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ExportArguments>();
   CLI::App* command =
       app.add_subcommand("export", "A model's weights, biases, scales and zero points as arrays for other programs");
   command->footer(

@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kLongestText = 2000, kWidth = 100;
 
-struct Options {
+struct InspectArguments {
   Common common;
   std::string file;
   bool verify = false;
@@ -42,14 +42,14 @@ nlohmann::json nodes_of(const std::string& graph_text) {
 
 // Text of a file, with a line's end; further lines are set in.
 std::string line_of(const std::string& text) {
-  constexpr size_t kIndent = 4;
+  constexpr size_t kFollowingIndent = 4;
   std::string lines;
-  for (const std::string& line : detail::wrapped(detail::printable(text, kLongestText), kWidth - kIndent))
-    lines += (lines.empty() ? "" : std::string(kIndent, ' ')) + line + '\n';
+  for (const std::string& line : detail::wrapped(detail::printable(text, kLongestText), kWidth - kFollowingIndent))
+    lines += (lines.empty() ? "" : std::string(kFollowingIndent, ' ')) + line + '\n';
   return lines;
 }
 
-void run(const Options& o) {
+void run(const InspectArguments& o) {
   o.common.apply({o.file});
   // Before anything is printed: what a damaged file says of itself may be wrong.
   const bool verified = o.verify && verify_safetensors(o.file);
@@ -102,7 +102,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand(
       "inspect", "A model's graph, tensors and quantization parameters; what a training state holds");
   command->footer(

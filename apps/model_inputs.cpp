@@ -47,7 +47,7 @@ CLI::Validator well_formed() {
           ""};
 }
 
-std::string names_of(const std::vector<nn::Node*>& inputs) {
+std::string listed(const std::vector<nn::Node*>& inputs) {
   std::string names;
   for (const nn::Node* input : inputs) names += (names.empty() ? "" : ", ") + detail::quote(input->name);
   return names;
@@ -102,7 +102,7 @@ std::vector<ModelInput> ShapeOption::inputs_of(const LoadedModel& model) const {
     const bool known =
         shape.name.empty() ? nodes.size() == 1 : std::ranges::count(nodes, shape.name, &nn::Node::name) > 0;
     check<ValueError>(known, "--shape ", detail::quote(text), shape.name.empty() ? " says not of which input" : "",
-                      ": the inputs of ", detail::quote_path(model.path), " are ", names_of(nodes));
+                      ": the inputs of ", detail::quote_path(model.path), " are ", listed(nodes));
   }
   std::vector<ModelInput> inputs;
   for (const nn::Node* node : nodes) {

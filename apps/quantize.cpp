@@ -17,7 +17,7 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct QuantizeArguments {
   Common common;
   std::string model, out;
   DataOptions data;
@@ -79,7 +79,7 @@ nlohmann::json json_of(const quant::ConversionReport& report) {
   return layers;
 }
 
-void run(const Options& o) {
+void run(const QuantizeArguments& o) {
   std::vector<std::string> inputs{o.model};
   if (!o.quantize.calibration.empty()) inputs.push_back(o.quantize.calibration);
   o.common.apply(inputs, o.out, o.quantize.states.save);
@@ -191,7 +191,7 @@ void add_training_options(CLI::App& command, QuantizeOptions& q) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeArguments>();
   CLI::App* command = app.add_subcommand("quantize", "Fuse and quantize a model");
   command->footer(
       "Examples:\n"

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct RunArguments {
   Common common;
   std::string model, output;
   std::vector<std::string> inputs;
@@ -66,7 +66,7 @@ nlohmann::json to_json(const std::vector<Output>& outputs) {
   return list;
 }
 
-void run(const Options& o) {
+void run(const RunArguments& o) {
   std::vector<std::string> files{o.model};
   for (const std::string& input : o.inputs) files.insert(files.end(), {input, input.substr(input.find('=') + 1)});
   o.common.apply(files);
@@ -90,7 +90,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand("run", "A model's answers for NumPy arrays");
   command->footer(
       "Examples:\n"

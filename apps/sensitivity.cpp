@@ -19,7 +19,7 @@ namespace {
 
 using quant::LayerSensitivity;
 
-struct Options {
+struct SensitivityArguments {
   Common common;
   std::string model, mode = "one", observer = "minmax";
   DataOptions data;
@@ -29,7 +29,7 @@ struct Options {
   bool one() const { return mode == "one"; }
 };
 
-quant::QConfigMapping mapping_for(const Options& o) {
+quant::QConfigMapping mapping_for(const SensitivityArguments& o) {
   quant::QConfig config;
   config.weight.bits = o.weight_bits;
   config.activation.bits = o.activation_bits;
@@ -43,7 +43,7 @@ struct Measured {
   std::vector<Latency> latencies;  // of each layer's graph
 };
 
-Measured measure(LoadedModel& loaded, const Options& o) {
+Measured measure(LoadedModel& loaded, const SensitivityArguments& o) {
   const Images sets(loaded, o.data);
   const auto train = sets.open(data::Split::train), test = sets.open(data::Split::test);
   const std::vector<ModelInput> inputs = ShapeOption().inputs_of(loaded);
@@ -67,7 +67,7 @@ Measured measure(LoadedModel& loaded, const Options& o) {
 
 std::string percent(double fraction) { return fixed(100 * fraction, 2); }
 
-void print(std::ostream& out, const Measured& m, const Options& o) {
+void print(std::ostream& out, const Measured& m, const SensitivityArguments& o) {
   out << (o.one() ? "One layer is quantized" : "All layers but one are quantized") << ", latency at batch "
       << o.batch_size << ".\nFloat: accuracy " << percent(m.sensitivity.baseline) << " %, "
       << fixed(m.baseline_latency.mean_us, 1) << " us. All layers quantized: accuracy "
@@ -85,7 +85,7 @@ void print(std::ostream& out, const Measured& m, const Options& o) {
 
 nlohmann::json decibel(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(); }
 
-nlohmann::json to_json(const Measured& m, const Options& o) {
+nlohmann::json to_json(const Measured& m, const SensitivityArguments& o) {
   nlohmann::json layers = nlohmann::json::array();
   for (size_t i = 0; i < m.latencies.size(); ++i) {
     const LayerSensitivity& layer = m.sensitivity.layers[i];
@@ -106,7 +106,7 @@ nlohmann::json to_json(const Measured& m, const Options& o) {
           {"layers", layers}};
 }
 
-void run(const Options& o) {
+void run(const SensitivityArguments& o) {
   o.common.apply({o.model});
   LoadedModel loaded = load(o.model);
   check_is_float(loaded);
@@ -118,7 +118,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_sensitivity(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<SensitivityArguments>();
   CLI::App* command =
       app.add_subcommand("sensitivity", "What each layer's quantization costs in accuracy and gains in time");
   command->footer(

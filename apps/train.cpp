@@ -20,7 +20,7 @@ namespace thimble::apps {
 
 namespace {
 
-struct Options {
+struct TrainArguments {
   Common common;
   ModelOptions model;
   std::string dataset = "mnist", data, out;
@@ -32,7 +32,7 @@ struct Options {
   StateOptions states;
 };
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<Tensor> parameters) {
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainArguments& o, std::vector<Tensor> parameters) {
   const optim::AdamOptions adam{.lr = o.lr, .weight_decay = o.weight_decay.value_or(0)};
   if (o.optimizer == "adam") return std::make_unique<optim::Adam>(std::move(parameters), adam);
   if (o.optimizer == "adamw")
@@ -43,12 +43,12 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const Options& o, std::vector<T
       optim::SGDOptions{.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay.value_or(0)});
 }
 
-optim::Schedule make_schedule(const Options& o, int64_t steps) {
+optim::Schedule make_schedule(const TrainArguments& o, int64_t steps) {
   return o.schedule == "cosine" ? optim::cosine(std::max<int64_t>(steps, 1)) : optim::constant();
 }
 
 // What the result depends on: a state of a run with others is not one of this run.
-Attributes settings_of(const Options& o, const data::Dataset& train, const data::Dataset& test) {
+Attributes settings_of(const TrainArguments& o, const data::Dataset& train, const data::Dataset& test) {
   if (!o.states.in_use()) return {};
   Attributes settings{{kSubcommand, "train"},
                       {"--dataset", o.dataset},
@@ -85,7 +85,7 @@ void print_epoch(std::ostream& out, const std::string& title, const EpochRecord&
       << std::flush;
 }
 
-void run(const Options& o) {
+void run(const TrainArguments& o) {
   o.common.apply({}, o.out, o.states.save);
   const data::Preprocessing preprocessing = preprocessing_for(o.model);
   const auto train = open_dataset(o.dataset, o.data, data::Split::train, preprocessing);
@@ -127,7 +127,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_train(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TrainArguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model from scratch, evaluate it after each epoch, save it");
   command->footer(
       "Examples:\n"

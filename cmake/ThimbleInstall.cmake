@@ -1,13 +1,20 @@
 # cmake --install: library, headers, find_package(thimble), pkg-config file.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS thimble thimble_options EXPORT thimbleTargets)
+install(TARGETS thimble EXPORT thimbleTargets)
 install(EXPORT thimbleTargets NAMESPACE thimble:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/thimble)
-foreach(header IN LISTS THIMBLE_HEADERS)
+# Kernels, and headers that call themselves internal, are the library's own affair.
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/*.h nn/*.h quant/*.h serialization/*.h)
+list(FILTER headers EXCLUDE REGEX "^core/kernels/")
+foreach(header IN ITEMS thimble.h LISTS headers)
+  file(READ ${header} head LIMIT 1000)
+  string(REGEX REPLACE "#pragma once.*" "" head "${head}")
+  if(head MATCHES "Internal")
+    continue()
+  endif()
   cmake_path(GET header PARENT_PATH folder)
   install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/thimble/${folder})
 endforeach()
-install(DIRECTORY ${THIMBLE_OLD_HEADERS}/thimble DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/thimbleConfig.cmake.in thimbleConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/thimble)

@@ -12,11 +12,6 @@ set(THIMBLE_AMX_FLAGS ${THIMBLE_AVX512_VNNI_FLAGS} -mamx-tile -mamx-int8)
 
 function(thimble_kernel_options target)
   get_target_property(sources ${target} SOURCES)
-  # Loops over raw pointers are worth the third level of optimization, CMake's own for Release; other code is smaller
-  # and compiles sooner without it. Its few loops are vectorized, which g++ 12's second level leaves (clang++'s does it).
-  set(other_sources ${sources})
-  list(FILTER other_sources EXCLUDE REGEX "kernels/.*\\.cpp$")
-  set_property(SOURCE ${other_sources} APPEND PROPERTY COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2;$<$<CXX_COMPILER_ID:GNU>:-fvect-cost-model=dynamic>>")
   foreach(isa avx2 avx_vnni avx512 avx512_vnni amx)
     set(isa_sources ${sources})
     list(FILTER isa_sources INCLUDE REGEX "kernels/.*_${isa}\\.cpp$")

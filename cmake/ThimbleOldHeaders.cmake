@@ -7,6 +7,8 @@ function(thimble_moved_headers from to)
   foreach(name IN LISTS ARGN)
     file(CONFIGURE OUTPUT ${THIMBLE_OLD_HEADERS}/thimble/${from}/${name}.h @ONLY CONTENT
          "// Moved: include <thimble/${to}/${name}.h>.\n#pragma once\n#include <thimble/${to}/${name}.h>\n")
+    install(FILES ${THIMBLE_OLD_HEADERS}/thimble/${from}/${name}.h
+            DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/thimble/${from})
     string(APPEND includes "#include <thimble/${from}/${name}.h>\n")
   endforeach()
   set_property(GLOBAL APPEND_STRING PROPERTY THIMBLE_OLD_INCLUDES "${includes}")
@@ -14,7 +16,7 @@ endfunction()
 
 thimble_moved_headers(core core/platform isa)
 thimble_moved_headers(nn nn/graph graph passes trace)
-thimble_moved_headers(nn nn/inference conv_step executor fallback_steps inference linear_step memory_plan)
+thimble_moved_headers(nn nn/inference executor inference)
 thimble_moved_headers(nn nn/layers activation batch_norm container conv conv_bn_relu dropout embedding fused group_norm
                       layer_norm linear pool)
 thimble_moved_headers(nn nn/training eval_mode evaluate)

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/error.h>
 
 namespace thimble {
@@ -15,7 +16,7 @@ namespace thimble {
 using Attribute = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 
 /// {"in_features": 400, "bias": true, ...}, in alphabetical order.
-class Attributes {
+class THIMBLE_API Attributes {
  public:
   Attributes() = default;
   Attributes(std::initializer_list<std::pair<const std::string, Attribute>> values);
@@ -53,7 +54,7 @@ class Attributes {
 };
 
 /// "bias=true, in_features=400"
-std::ostream& operator<<(std::ostream& out, const Attributes& attributes);
+THIMBLE_API std::ostream& operator<<(std::ostream& out, const Attributes& attributes);
 
 template <typename T>
 T Attributes::get(const std::string& key) const {

@@ -5,12 +5,13 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <thimble/core/api.h>
 #include <thimble/core/round_to_odd.h>
 
 namespace thimble {
 
 /// A sign, 8 bits of exponent, 7 of fraction.
-struct bfloat16 {
+struct THIMBLE_API bfloat16 {
   uint16_t bits = 0;
 
   bfloat16() = default;

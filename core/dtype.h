@@ -7,6 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <thimble/core/api.h>
 #include <thimble/core/bfloat16.h>
 #include <thimble/core/error.h>
 #include <thimble/core/float16.h>
@@ -36,19 +37,19 @@ inline constexpr DType kAllDTypes[] = {DType::float32, DType::float64, DType::bf
                                        DType::uint32,  DType::uint64,  DType::bool_};
 
 /// Bytes of one element.
-size_t itemsize(DType dtype);
+THIMBLE_API size_t itemsize(DType dtype);
 
 /// "float32", "int8", ...
-std::string_view name(DType dtype);
+THIMBLE_API std::string_view name(DType dtype);
 
 /// The inverse of name(); throws ValueError for an unknown name.
-DType dtype_from_name(std::string_view name);
+THIMBLE_API DType dtype_from_name(std::string_view name);
 
 inline bool is_differentiable(DType d) { return d == DType::float32 || d == DType::float64; }
 inline bool is_floating_point(DType d) { return is_differentiable(d) || d == DType::bfloat16 || d == DType::float16; }
 
 /// Throws a DTypeError that names `op` and says what to do, unless the dtype can be computed in.
-void check_differentiable(DType dtype, std::string_view op);
+THIMBLE_API void check_differentiable(DType dtype, std::string_view op);
 
 inline std::ostream& operator<<(std::ostream& out, DType dtype) { return out << name(dtype); }
 

@@ -10,40 +10,42 @@
 #include <stdexcept>
 #include <string>
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// Base of everything that Thimble throws. what() is one line that says what was wrong and what was expected.
-class Error : public std::runtime_error {
+class THIMBLE_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// Shapes or dimensions do not fit the operation.
-class ShapeError : public Error {
+class THIMBLE_API ShapeError : public Error {
  public:
   using Error::Error;
 };
 
 /// The operation does not exist for this dtype.
-class DTypeError : public Error {
+class THIMBLE_API DTypeError : public Error {
  public:
   using Error::Error;
 };
 
 /// A file's content is not what its format says.
-class FormatError : public Error {
+class THIMBLE_API FormatError : public Error {
  public:
   using Error::Error;
 };
 
 /// The operating system could not read or write.
-class IOError : public Error {
+class THIMBLE_API IOError : public Error {
  public:
   using Error::Error;
 };
 
 /// An argument is outside its domain.
-class ValueError : public Error {
+class THIMBLE_API ValueError : public Error {
  public:
   using Error::Error;
 };
@@ -67,7 +69,7 @@ struct Piece {
   static void write_text(std::ostream& out, const void* value) { out << static_cast<const char*>(value); }
 };
 
-std::string concatenate(std::span<const Piece> pieces);
+THIMBLE_API std::string concatenate(std::span<const Piece> pieces);
 
 template <typename E>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(std::span<const Piece> message) {

@@ -5,12 +5,13 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <thimble/core/api.h>
 #include <thimble/core/round_to_odd.h>
 
 namespace thimble {
 
 /// A sign, 5 bits of exponent, 10 of fraction.
-struct float16 {
+struct THIMBLE_API float16 {
   uint16_t bits = 0;
 
   float16() = default;

@@ -6,14 +6,16 @@
 #include <cstdint>
 #include <memory>
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// Memory of at least `bytes` bytes, aligned to 64, its content undefined; given back to the cache with the last
 /// reference. Throws std::bad_alloc. Safe to call from any thread.
-std::shared_ptr<void> allocate(size_t bytes);
+THIMBLE_API std::shared_ptr<void> allocate(size_t bytes);
 
 /// Memory that arrays share, and when it was last changed in place.
-struct Storage {
+struct THIMBLE_API Storage {
   /// As allocate() gives it.
   explicit Storage(size_t bytes);
   /// Somebody else's, who is kept alive.
@@ -30,21 +32,21 @@ struct Storage {
 
 /// Changes in place are numbered through, whichever memory they are about: a later one has a higher number. That of the
 /// change that is made now, and that of the last one so far.
-uint64_t next_change();
-uint64_t last_change();
+THIMBLE_API uint64_t next_change();
+THIMBLE_API uint64_t last_change();
 
 /// Bytes that lie in the cache, unused.
-size_t cached_bytes();
+THIMBLE_API size_t cached_bytes();
 
 /// Gives all unused memory back to the system.
-void empty_cache();
+THIMBLE_API void empty_cache();
 
 /// The most bytes that may lie in the cache unused. What is freed beyond them is given back to the system, what has
 /// lain there longest first. At the start it is a quarter of the memory that the process may use (the machine's or its
 /// container's).
-size_t cache_limit();
+THIMBLE_API size_t cache_limit();
 
 /// Sets cache_limit() and gives back what is beyond it; 0 for no cache at all.
-void set_cache_limit(size_t bytes);
+THIMBLE_API void set_cache_limit(size_t bytes);
 
 }  // namespace thimble

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/dtype.h>
 #include <thimble/core/shape.h>
 
@@ -21,7 +22,7 @@ namespace thimble {
 struct Storage;
 
 /// A handle of typed memory with a shape and strides: copies share the memory, as views do; clone() does not.
-class NDArray {
+class THIMBLE_API NDArray {
  public:
   /// An undefined array: defined() is false, and nothing else may be asked of it.
   NDArray() = default;
@@ -141,10 +142,10 @@ class NDArray {
 };
 
 /// Prints as NumPy does, long axes abbreviated: [[1, 2], [3, 4]], [True, False].
-std::ostream& operator<<(std::ostream& out, const NDArray& array);
+THIMBLE_API std::ostream& operator<<(std::ostream& out, const NDArray& array);
 
 /// Shape and dtype alone, "float32[2,3]", for messages.
-std::string describe(const NDArray& array);
+THIMBLE_API std::string describe(const NDArray& array);
 
 template <typename T>
 NDArray NDArray::from_vector(const std::vector<T>& values, const Shape& shape) {

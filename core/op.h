@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/core/ndarray.h>
 
@@ -17,13 +18,13 @@ namespace thimble {
 class Tensor;
 
 /// How many inputs an op takes, bounds included.
-struct InputCount {
+struct THIMBLE_API InputCount {
   size_t least = 1, most = 1;
   static constexpr size_t kAny = SIZE_MAX;
 };
 
 /// One application of an operation. Made for each call, so compute() may keep what gradient() will need.
-class Op {
+class THIMBLE_API Op {
  public:
   virtual ~Op() = default;
 
@@ -53,42 +54,42 @@ class Op {
 };
 
 /// Throws ValueError unless the op takes `count` inputs.
-void check_num_inputs(const Op& op, size_t count);
+THIMBLE_API void check_num_inputs(const Op& op, size_t count);
 
 /// Applies an op: computes, and remembers op and inputs if gradients are enabled and an input requires them.
-Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);
+THIMBLE_API Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs);
 
 /// Makes an op from its attributes; throws FormatError for attributes that do not fit.
 using OpFactory = std::function<std::unique_ptr<Op>(const Attributes&)>;
 
 /// Makes `name` known to make_op(). Called at load time, through OpRegistration.
-void register_op(std::string name, OpFactory factory);
+THIMBLE_API void register_op(std::string name, OpFactory factory);
 
 /// The factory of a registered op, valid for good. Throws FormatError for an unknown name.
-const OpFactory& op_factory(std::string_view name);
-std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes);
+THIMBLE_API const OpFactory& op_factory(std::string_view name);
+THIMBLE_API std::unique_ptr<Op> make_op(std::string_view name, const Attributes& attributes);
 
 /// Every registered name, sorted.
-std::vector<std::string> registered_ops();
+THIMBLE_API std::vector<std::string> registered_ops();
 
 /// `static const OpRegistration registration{"relu", [](const Attributes&) { return std::make_unique<Relu>(); }};`
-struct OpRegistration {
+struct THIMBLE_API OpRegistration {
   OpRegistration(std::string name, OpFactory factory) { register_op(std::move(name), std::move(factory)); }
 };
 
 /// Sees every op applied on its thread while it is installed; the tracer is one.
-class ApplyListener {
+class THIMBLE_API ApplyListener {
  public:
   virtual ~ApplyListener() = default;
   virtual void on_apply(const Op& op, std::span<const Tensor> inputs, const Tensor& output) = 0;
 };
 
 /// Installs a listener on this thread (nullptr for none) and returns the one before.
-ApplyListener* set_apply_listener(ApplyListener* listener);
+THIMBLE_API ApplyListener* set_apply_listener(ApplyListener* listener);
 
 /// Hears when the values of the tensors that it is set on are about to be read: by an op that is applied to them, or
 /// otherwise (Tensor::data(), item(), detach()). Shapes and dtypes are no values.
-class ReadListener {
+class THIMBLE_API ReadListener {
  public:
   virtual ~ReadListener() = default;
   virtual void on_read(const Tensor& tensor, bool by_op) = 0;

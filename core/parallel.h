@@ -6,15 +6,17 @@
 #include <type_traits>
 #include <utility>
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// Threads that parallel_for uses, the caller included. Initially the number of cores this process may run on.
-int num_threads();
+THIMBLE_API int num_threads();
 
 /// Throws ValueError unless 1 <= n <= 1024, or when called from inside parallel_for. A forked child has none of its
 /// parent's threads and starts its own. If it was forked inside parallel_for and goes on, the loop throws Error there,
 /// or ends the child if another thread than the caller's forked.
-void set_num_threads(int n);
+THIMBLE_API void set_num_threads(int n);
 
 namespace detail {
 /// A reference to a callable void(int64_t begin, int64_t end); unlike std::function it never allocates.
@@ -39,6 +41,6 @@ class RangeBody {
 /// result does not depend on timing. Nested calls, and calls while another thread uses the pool, run their pieces one
 /// after the other. An exception thrown by body is rethrown here when no other
 /// piece runs any more.
-void parallel_for(int64_t n, int64_t grain, detail::RangeBody body);
+THIMBLE_API void parallel_for(int64_t n, int64_t grain, detail::RangeBody body);
 
 }  // namespace thimble

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 
 namespace thimble {
@@ -13,7 +14,7 @@ namespace thimble {
 /// A stream of random numbers, given by a 64-bit key and a position in it. Copies continue independently from the same
 /// place; split() gives streams that do not overlap. The same key and calls give the same numbers on every machine
 /// (normal() as far as the C library's log, sin and cos do).
-class Generator {
+class THIMBLE_API Generator {
  public:
   /// Key and position, all that there is to save.
   struct State {
@@ -49,14 +50,14 @@ class Generator {
 };
 
 /// Arrays of random numbers, contiguous, float32 or float64.
-NDArray rand(const Shape& shape, Generator& generator, DType dtype = DType::float32);
-NDArray randn(const Shape& shape, Generator& generator, DType dtype = DType::float32);
+THIMBLE_API NDArray rand(const Shape& shape, Generator& generator, DType dtype = DType::float32);
+THIMBLE_API NDArray randn(const Shape& shape, Generator& generator, DType dtype = DType::float32);
 
 /// The generator that initializers and dropout use if they are given none. One for each thread, so that a program's
 /// main thread is reproducible whatever others do.
-Generator& default_generator();
+THIMBLE_API Generator& default_generator();
 
 /// Starts this thread's default generator anew.
-void manual_seed(uint64_t seed);
+THIMBLE_API void manual_seed(uint64_t seed);
 
 }  // namespace thimble

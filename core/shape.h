@@ -9,12 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/error.h>
 
 namespace thimble {
 
 /// A short list of int64, at most kMaxDims long, without heap memory. Also used for strides and lists of axes.
-class Shape {
+class THIMBLE_API Shape {
  public:
   static constexpr int kMaxDims = 8;
 
@@ -58,7 +59,7 @@ class Shape {
   }
   std::vector<int64_t> to_vector() const { return {begin(), end()}; }
 
-  friend bool operator==(const Shape& a, const Shape& b);
+  friend THIMBLE_API bool operator==(const Shape& a, const Shape& b);
 
  private:
   std::array<int64_t, kMaxDims> dims_{};
@@ -66,18 +67,18 @@ class Shape {
 };
 
 /// "[2,3]"
-std::ostream& operator<<(std::ostream& out, const Shape& shape);
+THIMBLE_API std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
 /// Strides, in elements, of a contiguous (row-major) array.
-Shape contiguous_strides(const Shape& shape);
+THIMBLE_API Shape contiguous_strides(const Shape& shape);
 
 /// NumPy's broadcast of two shapes; throws ShapeError that names `op` where they do not fit.
-Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op);
+THIMBLE_API Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op);
 
 /// An axis in [-ndim, ndim) as one in [0, ndim); throws ShapeError that names `op`.
-int normalize_axis(int64_t axis, int ndim, const char* op);
+THIMBLE_API int normalize_axis(int64_t axis, int ndim, const char* op);
 
 /// Axes made non-negative, sorted and checked for repeats; an empty list means all of them (as in PyTorch).
-Shape normalize_axes(const Shape& axes, int ndim, const char* op);
+THIMBLE_API Shape normalize_axes(const Shape& axes, int ndim, const char* op);
 
 }  // namespace thimble

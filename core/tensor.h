@@ -9,13 +9,14 @@
 #include <ostream>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/core/op.h>
 
 namespace thimble {
 
 /// What becomes of the graph in a backward pass.
-struct BackwardOptions {
+struct THIMBLE_API BackwardOptions {
   /// Keep the graph, so that backward can run through it again.
   bool retain_graph = false;
   /// Record the gradients' own computation, so that they can be differentiated; implies retain_graph.
@@ -24,7 +25,7 @@ struct BackwardOptions {
 
 /// A handle: copies name the same node, and a const one is a handle that stays with its node, whose values and
 /// gradient may change. float32 and float64 tensors can require gradients.
-class Tensor {
+class THIMBLE_API Tensor {
  public:
   /// Undefined: nothing but defined() may be asked of it.
   Tensor() = default;
@@ -99,20 +100,20 @@ class Tensor {
   std::shared_ptr<Node> node_;
 };
 
-std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
+THIMBLE_API std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 
 /// The gradients of `output` with respect to `inputs` (leaves or not), without touching any grad(). An input that
 /// output does not depend on gets an undefined Tensor. `out_grad` as in Tensor::backward.
-std::vector<Tensor> grad(const Tensor& output, const std::vector<Tensor>& inputs, const Tensor& out_grad = {},
-                         const BackwardOptions& options = {});
+THIMBLE_API std::vector<Tensor> grad(const Tensor& output, const std::vector<Tensor>& inputs,
+                                     const Tensor& out_grad = {}, const BackwardOptions& options = {});
 
 /// Whether ops record their inputs on this thread.
-bool grad_enabled();
+THIMBLE_API bool grad_enabled();
 /// Switches recording and returns what it was. NoGrad and no_grad() are the usual way.
-bool set_grad_enabled(bool enabled);
+THIMBLE_API bool set_grad_enabled(bool enabled);
 
 /// Recording on or off while it lives.
-class GradMode {
+class THIMBLE_API GradMode {
  public:
   explicit GradMode(bool enabled) : before_(set_grad_enabled(enabled)) {}
   ~GradMode() { set_grad_enabled(before_); }
@@ -124,7 +125,7 @@ class GradMode {
 };
 
 /// While it lives, ops on this thread record nothing.
-class NoGrad : public GradMode {
+class THIMBLE_API NoGrad : public GradMode {
  public:
   NoGrad() : GradMode(false) {}
 };

@@ -1,4 +1,4 @@
-// A table of text with aligned columns.
+// A table of text with aligned columns. Internal to the library and its program.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
+
 namespace thimble::detail {
 
 /// Cells may hold names from files: they are printed without control characters, shortened to 400 bytes.
-class TextTable {
+class THIMBLE_API TextTable {
  public:
   enum class Align { left, right };
 

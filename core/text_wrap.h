@@ -1,4 +1,4 @@
-// Text in lines of so many characters.
+// Text in lines of so many characters. Internal to the library and its program.
 #pragma once
 
 #include <cstddef>
@@ -6,13 +6,15 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
+
 namespace thimble::detail {
 
 /// Characters of UTF-8 text.
-size_t text_width(std::string_view text);
+THIMBLE_API size_t text_width(std::string_view text);
 
 /// `text` in lines of at most `width` characters (at least 1), broken at blanks; within a word that is longer, behind
 /// one of , . / _ - = or, where there is none, anywhere. At least one line; text that fits into it stays as it is.
-std::vector<std::string> wrapped(std::string_view text, size_t width);
+THIMBLE_API std::vector<std::string> wrapped(std::string_view text, size_t width);
 
 }  // namespace thimble::detail

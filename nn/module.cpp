@@ -15,7 +15,7 @@ thread_local CallListener* listener = nullptr;
 
 std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + '.' + name; }
 
-std::map<std::string, LayerFactory>& registry() {
+std::map<std::string, LayerFactory>& layer_registry() {
   static std::map<std::string, LayerFactory> registry;
   return registry;
 }
@@ -266,15 +266,15 @@ Module& Module::train(bool training) {
 }
 
 void register_layer(std::string type, LayerFactory factory) {
-  check<ValueError>(registry().emplace(type, std::move(factory)).second, "register_layer: '", type,
+  check<ValueError>(layer_registry().emplace(type, std::move(factory)).second, "register_layer: '", type,
                     "' is registered twice");
 }
 
-bool is_registered_layer(const std::string& type) { return registry().contains(type); }
+bool is_registered_layer(const std::string& type) { return layer_registry().contains(type); }
 
 std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes) {
-  const auto it = registry().find(type);
-  check<FormatError>(it != registry().end(), "unknown layer type '", type, "'");
+  const auto it = layer_registry().find(type);
+  check<FormatError>(it != layer_registry().end(), "unknown layer type '", type, "'");
   return it->second(attributes);
 }
 

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/compiler_messages.h>
@@ -36,13 +37,13 @@ class InferenceStep;
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// What Module::load_state() can be told.
-struct LoadStateOptions {
+struct THIMBLE_API LoadStateOptions {
   /// Whether a name that is missing here or there is an error.
   bool strict = true;
 };
 
 /// The names that load_state() found on one side only.
-struct LoadStateReport {
+struct THIMBLE_API LoadStateReport {
   std::vector<std::string> missing;     ///< in state(), but not given; their tensors are as before
   std::vector<std::string> unexpected;  ///< given, but not in state(); their arrays are left out
 };
@@ -53,7 +54,7 @@ inline NDArray array_to_load(const Tensor& tensor) { return tensor.data().clone(
 }  // namespace detail
 
 /// Base of layers, models and graphs. Not copyable: two models that share parameters by accident are a classic mistake.
-class Module {
+class THIMBLE_API Module {
  public:
   Module() = default;
   virtual ~Module() = default;
@@ -201,7 +202,7 @@ using OptionsOf = typename OptionsOfImpl<T>::type;
 
 /// An error whose message begins with a layer's name.
 template <typename E>
-struct Named : E {
+struct THIMBLE_API Named : E {
   using E::E;
 };
 /// In a handler of `e`. A type that somebody derived from E is passed on as it is: a new error would not be one.
@@ -291,7 +292,7 @@ class Submodule {
 };
 
 /// Sees module calls on its thread while it is installed; the tracer is one.
-class CallListener {
+class THIMBLE_API CallListener {
  public:
   virtual ~CallListener() = default;
   /// Runs the call (module.forward_all(inputs)) and returns its result.
@@ -299,23 +300,23 @@ class CallListener {
 };
 
 /// This thread's listener; nullptr if there is none.
-CallListener* call_listener();
+THIMBLE_API CallListener* call_listener();
 /// Installs a listener on this thread (nullptr for none) and returns the one before.
-CallListener* set_call_listener(CallListener* listener);
+THIMBLE_API CallListener* set_call_listener(CallListener* listener);
 
 // Leaf layers register under a name, so that files and copies can make them from their attributes.
 
 using LayerFactory = std::function<std::shared_ptr<Module>(const Attributes&)>;
-void register_layer(std::string type, LayerFactory factory);
-bool is_registered_layer(const std::string& type);
+THIMBLE_API void register_layer(std::string type, LayerFactory factory);
+THIMBLE_API bool is_registered_layer(const std::string& type);
 /// A layer with this configuration, its tensors not meaningful until load_state(). Throws FormatError for an unknown
 /// type.
-std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes);
+THIMBLE_API std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes);
 /// A copy of a leaf layer, with its own tensors and the same mode.
-std::shared_ptr<Module> copy_layer(const Module& layer);
+THIMBLE_API std::shared_ptr<Module> copy_layer(const Module& layer);
 
 /// `const LayerRegistration registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};`
-struct LayerRegistration {
+struct THIMBLE_API LayerRegistration {
   LayerRegistration(std::string type, LayerFactory factory) { register_layer(std::move(type), std::move(factory)); }
 };
 

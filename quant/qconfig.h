@@ -13,12 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
 
 /// How a layer's inputs and weights are quantized.
-struct QConfig {
+struct THIMBLE_API QConfig {
   QuantizationSpec activation = QuantizationSpec::activation();
   std::string observer = "minmax";  ///< of activations
   double percentile = 99.99;        ///< of values, if the observer is "percentile"
@@ -34,7 +35,7 @@ struct QConfig {
 };
 
 /// Which QConfig a layer gets: the one for its name, else for its type, else the global one. No value means float.
-class QConfigMapping {
+class THIMBLE_API QConfigMapping {
  public:
   /// Nothing is quantized.
   QConfigMapping() = default;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/core/ndarray.h>
 
@@ -31,15 +32,15 @@ enum class DynamicRange {
   call,  ///< all of the input, as torch.ao's dynamic layers and ONNX's DynamicQuantizeLinear
 };
 
-std::string_view name(QScheme scheme);
+THIMBLE_API std::string_view name(QScheme scheme);
 /// Throws ValueError for an unknown name.
-QScheme qscheme_from_name(std::string_view name);
-std::string_view name(DynamicRange range);
+THIMBLE_API QScheme qscheme_from_name(std::string_view name);
+THIMBLE_API std::string_view name(DynamicRange range);
 /// Throws ValueError for an unknown name.
-DynamicRange dynamic_range_from_name(std::string_view name);
+THIMBLE_API DynamicRange dynamic_range_from_name(std::string_view name);
 
 /// How values shall be quantized. Throws nothing by itself; choose_qparams checks it.
-struct QuantizationSpec {
+struct THIMBLE_API QuantizationSpec {
   int bits = 8;  ///< 2 to 8
   bool is_signed = false;
   QScheme scheme = QScheme::affine;
@@ -72,14 +73,14 @@ struct QuantizationSpec {
 };
 
 /// How many groups of at most `group_size` elements there are in `elements`; of size 0, one for all.
-int64_t group_count(int64_t elements, int64_t group_size);
+THIMBLE_API int64_t group_count(int64_t elements, int64_t group_size);
 
 /// Throws ValueError, beginning with `what`, unless bits is between 2 and 8.
-void check_bits(int64_t bits, std::string_view what);
+THIMBLE_API void check_bits(int64_t bits, std::string_view what);
 
 /// Scales and zero points: one of each, or one for each index along spec.axis, or for each group: those of channel 0
 /// first.
-struct QParams {
+struct THIMBLE_API QParams {
   QuantizationSpec spec;
   std::vector<float> scale;
   std::vector<int32_t> zero_point;
@@ -88,30 +89,31 @@ struct QParams {
 /// Parameters for values in [min, max]. A range that is the point 0 gets scale 1; scales too small for float32 are
 /// raised to the smallest normal number. Throws ValueError if a bound is not finite, min > max, or bits is not in [2,
 /// 8] or too small for reduce_range.
-QParams choose_qparams(float min, float max, const QuantizationSpec& spec = {});
+THIMBLE_API QParams choose_qparams(float min, float max, const QuantizationSpec& spec = {});
 /// The same for each of several ranges (per channel).
-QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max, const QuantizationSpec& spec);
+THIMBLE_API QParams choose_qparams(const std::vector<float>& min, const std::vector<float>& max,
+                                   const QuantizationSpec& spec);
 /// Parameters for the values of x (float32), from its smallest and largest, per tensor or per channel. Throws
 /// ValueError for an empty array or values that are not finite.
-QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec = {});
+THIMBLE_API QParams choose_qparams(const NDArray& x, const QuantizationSpec& spec = {});
 
 /// What choose_qparams() makes of one range, without memory of its own. The range must hold 0 and be finite; nothing is
 /// checked. `scale` may be coarser than the one for the range.
-float choose_scale(float low, float high, const QuantizationSpec& spec);
-int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec);
+THIMBLE_API float choose_scale(float low, float high, const QuantizationSpec& spec);
+THIMBLE_API int32_t choose_zero_point(float low, float scale, const QuantizationSpec& spec);
 
 /// x (float32) as int8 or uint8. Throws ShapeError if the parameters are per channel and their number is not x's size
 /// along the axis, ValueError for a scale that is not positive and finite or a zero point out of range. NaN becomes
 /// qmin.
-NDArray quantize(const NDArray& x, const QParams& qparams);
+THIMBLE_API NDArray quantize(const NDArray& x, const QParams& qparams);
 /// q as float32. Throws DTypeError if q's dtype is not the parameters', and as quantize().
-NDArray dequantize(const NDArray& q, const QParams& qparams);
+THIMBLE_API NDArray dequantize(const NDArray& q, const QParams& qparams);
 
 /// Smallest and largest values of x (float32), for each part of it that has parameters of its own (QuantizationSpec's
 /// axis and group_size). Throws ValueError, beginning with `what`, for values that are not finite or an empty x.
-struct Range {
+struct THIMBLE_API Range {
   std::vector<float> min, max;
 };
-Range min_max(const NDArray& x, const QuantizationSpec& spec, std::string_view what = "quantization");
+THIMBLE_API Range min_max(const NDArray& x, const QuantizationSpec& spec, std::string_view what = "quantization");
 
 }  // namespace thimble::quant

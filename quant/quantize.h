@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qconfig.h>
@@ -16,7 +17,7 @@
 namespace thimble::quant {
 
 /// What became of one layer or op.
-struct LayerReport {
+struct THIMBLE_API LayerReport {
   std::string name;
   std::string type;  ///< before conversion
   int weight_bits = 32;
@@ -31,20 +32,21 @@ using ConversionReport = std::vector<LayerReport>;
 /// ValueError if there is nothing to quantize (the mapping quantizes no layer, or the graph is quantized already), for
 /// a graph of prepare_qat(), if the mapping names a node that does not exist or asks for what integer layers cannot do,
 /// or if two layers read one value and neither's integers can be made of the other's.
-nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
+THIMBLE_API nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping);
 /// The same with observers of other kinds than QConfig::observer names.
 using ObserverFactory = std::function<std::shared_ptr<Observer>(const QConfig&)>;
-nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer);
+THIMBLE_API nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping,
+                              const ObserverFactory& make_observer);
 
 /// The integer graph, in evaluation mode, of a prepared one that has seen calibration data: integer values flow from
 /// integer layer to integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float.
 /// Throws ValueError for a graph that was not prepared, or if an observer has seen nothing.
-nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
+THIMBLE_API nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
 
 /// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts. Throws what
 /// these throw.
-nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
-                         const QConfigMapping& mapping = QConfigMapping::static_int8(),
-                         ConversionReport* report = nullptr);
+THIMBLE_API nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
+                                     const QConfigMapping& mapping = QConfigMapping::static_int8(),
+                                     ConversionReport* report = nullptr);
 
 }  // namespace thimble::quant

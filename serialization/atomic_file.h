@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include <thimble/core/api.h>
 #include <thimble/core/platform/file_descriptor.h>
 
 namespace thimble {
@@ -21,7 +22,7 @@ namespace thimble {
 /// temporary file is gone; only where the rename went well but could not be flushed, "cannot flush the folder of
 /// 'path'", the new file is in place. (A limit on file sizes, ulimit -f, is reported so only where SIGXFSZ is ignored:
 /// by default that signal ends the program.)
-class AtomicFile {
+class THIMBLE_API AtomicFile {
  public:
   /// What the names of temporary files begin with.
   static constexpr std::string_view kPrefix = ".thimble-";

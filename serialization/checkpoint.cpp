@@ -14,17 +14,17 @@ namespace thimble {
 
 namespace {
 
-constexpr const char* kKind = "model";
+constexpr const char* kModelKind = "model";
 // 1.0: the first. 1.1: checksums (and, refused by programs of 1.0, more than 4096 nodes, and NaN in notes). 1.2:
 // what is frozen, what a sample of each input is like, and what ranges of dynamic layers are of (programs before it
 // take one for each call; and, refused by them, groups that do not divide a layer's inputs).
-constexpr const char* kVersion = "1.2";
+constexpr const char* kModelVersion = "1.2";
 
 Checkpoint checkpoint_of(const TensorFile& file) {
-  detail::check_format(file, detail::kModelFormat, kKind);
+  detail::check_format(file, detail::kModelFormat, kModelKind);
   Checkpoint checkpoint{
-      detail::graph_from_json(detail::metadata_of(file, "graph", kKind)),
-      detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, "notes", kKind), "notes"))};
+      detail::graph_from_json(detail::metadata_of(file, "graph", kModelKind)),
+      detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, "notes", kModelKind), "notes"))};
   checkpoint.graph.load_state(file.tensors);
   checkpoint.graph.eval();
   return checkpoint;
@@ -59,7 +59,7 @@ Content content_of(const nn::Graph& graph, const Attributes& notes) {
   graph.verify();
   const std::string json = detail::graph_to_json(graph);
   return {{{"format", detail::kModelFormat},
-           {"format_version", kVersion},
+           {"format_version", kModelVersion},
            {"graph", json},
            {"notes", detail::attributes_to_json(notes)}},
           arrays_for(graph, json)};

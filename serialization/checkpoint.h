@@ -11,6 +11,7 @@
 
 #include <filesystem>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/serialization/load_options.h>
@@ -21,22 +22,22 @@ namespace thimble {
 /// Throws IOError; ValueError for a graph that is not sound or could not be loaded again: layers of unregistered types,
 /// names and attributes with text that is not UTF-8, is longer than 256 bytes or holds control characters. Notes may
 /// hold any UTF-8 text.
-void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes = {});
+THIMBLE_API void save_model(const nn::Graph& graph, const std::filesystem::path& path, const Attributes& notes = {});
 
 /// Bytes of the file that save_model() would write. Throws its ValueError.
-int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
+THIMBLE_API int64_t saved_size(const nn::Graph& graph, const Attributes& notes = {});
 
 /// The graph, runnable, in evaluation mode. Its tensors are mapped, not copied, unless LoadOptions say to read them;
 /// changing them does not change the file. Several threads may call it at once and get the same answers as one after
 /// the other (see nn/graph/graph.h). Throws IOError, or FormatError that names the file and what is wrong, whatever the
 /// file holds. Checksums are not looked at: verify_safetensors() does that, and finds any damaged bit.
-nn::Graph load_model(const std::filesystem::path& path, const LoadOptions& options = {});
+THIMBLE_API nn::Graph load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// The graph, as from load_model(), together with what save_model() was given.
-struct Checkpoint {
+struct THIMBLE_API Checkpoint {
   nn::Graph graph;
   Attributes notes;
 };
-Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options = {});
+THIMBLE_API Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options = {});
 
 }  // namespace thimble

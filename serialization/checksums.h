@@ -1,4 +1,5 @@
-// CRC-32 sums of a safetensors file's parts, which its metadata holds. For serialization and the program alone.
+// CRC-32 sums of a safetensors file's parts, which its metadata holds. Internal to serialization and the
+// program.
 //
 // The first entry of __metadata__ is "thimble.crc32": eight hex digits for the header and, after a space each, eight
 // for the bytes of each tensor, in the header's order. The header's sum is of all bytes before the data (the header's
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 
 namespace thimble::detail {
@@ -20,7 +22,7 @@ inline constexpr const char* kChecksumsKey = "thimble.crc32";
 uint32_t crc32(std::string_view bytes, uint32_t before = 0);
 
 /// The same of the elements' bytes, in row-major order.
-uint32_t crc32_of(const NDArray& array, uint32_t before = 0);
+THIMBLE_API uint32_t crc32_of(const NDArray& array, uint32_t before = 0);
 
 /// The value of the metadata for these tensors' sums, still with zeros for the header's digits.
 std::string format_checksums(const std::vector<uint32_t>& tensors);

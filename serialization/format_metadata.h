@@ -1,4 +1,5 @@
-// What the metadata of Thimble's own safetensors files says of their format. For serialization and the program alone.
+// What the metadata of Thimble's own safetensors files says of their format. Internal to
+// serialization and the program.
 #pragma once
 
 #include <map>

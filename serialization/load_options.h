@@ -1,10 +1,12 @@
 // How the bytes of a file become arrays.
 #pragma once
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// What the functions that load files can be told.
-struct LoadOptions {
+struct THIMBLE_API LoadOptions {
   /// Arrays borrow the mapped file's memory, so that loading reads next to nothing and several processes share it. Who
   /// writes into the file changes them, and who shortens it ends the program when they are touched (SIGBUS); replacing
   /// it by another of its name, as Thimble does, is safe. false: all is read into memory first, and whatever happens to

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/serialization/load_options.h>
 
@@ -20,11 +21,11 @@ namespace thimble {
 /// NumPy lacks, little- or big-endian; bytes of bool other than 0 are true. Where neither order nor byte order is to be
 /// changed, the array borrows the mapped file's memory and may be written to without changing the file (see
 /// MappedFile). Throws IOError, or FormatError that names the file and what was expected, whatever the file holds.
-NDArray load_npy(const std::filesystem::path& path, const LoadOptions& options = {});
+THIMBLE_API NDArray load_npy(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// Writes version 1.0, row-major, little-endian. bfloat16, which NumPy lacks, becomes float32. The file appears whole
 /// or not at all. Throws IOError, and ValueError for an undefined array.
-void save_npy(const std::filesystem::path& path, const NDArray& array);
+THIMBLE_API void save_npy(const std::filesystem::path& path, const NDArray& array);
 
 namespace detail {
 
@@ -37,7 +38,7 @@ void check_npy(std::span<const std::byte> beginning, uint64_t size);
 inline constexpr size_t kNpyHeaderLimit = size_t{1} << 17;
 
 /// The array as it is written: row-major, of a dtype that NumPy has.
-NDArray as_npy(const NDArray& array);
+THIMBLE_API NDArray as_npy(const NDArray& array);
 /// What comes before the bytes of such an array; fills a multiple of 64 bytes.
 std::string npy_header(const NDArray& array);
 

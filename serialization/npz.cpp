@@ -13,7 +13,7 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kSuffix = ".npy";
+constexpr std::string_view kArraySuffix = ".npy";
 
 NDArray array_of(std::vector<std::byte> bytes) {
   const auto owner = std::make_shared<std::vector<std::byte>>(std::move(bytes));
@@ -21,13 +21,13 @@ NDArray array_of(std::vector<std::byte> bytes) {
 }
 
 std::string array_name(const detail::ZipMember& member) {
-  return member.name.substr(0, member.name.size() - kSuffix.size());
+  return member.name.substr(0, member.name.size() - kArraySuffix.size());
 }
 
 // Before memory is taken for the member.
 void check_member(const detail::ZipMember& member, std::span<const std::byte> beginning) {
-  check<FormatError>(member.name.ends_with(kSuffix), "member ", detail::quote(member.name),
-                     " is not an array, expected ", kSuffix, " at the end of its name");
+  check<FormatError>(member.name.ends_with(kArraySuffix), "member ", detail::quote(member.name),
+                     " is not an array, expected ", kArraySuffix, " at the end of its name");
   try {
     detail::check_npy(beginning, member.size);
   } catch (const FormatError& error) {
@@ -58,7 +58,7 @@ void save_npz(const std::filesystem::path& path, const NamedArrays& arrays) {
     const NDArray dense = detail::as_npy(array);
     const std::string header = detail::npy_header(dense);
     const std::span elements(static_cast<const std::byte*>(dense.raw()), static_cast<size_t>(dense.nbytes()));
-    zip.add(name + std::string(kSuffix), {std::as_bytes(std::span(header)), elements});
+    zip.add(name + std::string(kArraySuffix), {std::as_bytes(std::span(header)), elements});
   }
   const std::vector<std::byte> bytes = zip.finish();
   AtomicFile file(path);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/serialization/load_options.h>
 
@@ -18,11 +19,11 @@ namespace thimble {
 /// numpy.savez_compressed write, but for arrays of 2 GiB or more. A file of n bytes takes no more memory than deflate
 /// can pack into n bytes, and that only for arrays whose headers say so. Throws IOError, or FormatError that names the
 /// file, the array and what was expected, whatever the file holds.
-NamedArrays load_npz(const std::filesystem::path& path, const LoadOptions& options = {});
+THIMBLE_API NamedArrays load_npz(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// Writes the arrays in this order, each as save_npy() would, not compressed. The same arrays give the same bytes. The
 /// file appears whole or not at all. Throws IOError, and ValueError for an undefined array or a name that repeats, is
 /// not UTF-8, holds a zero byte or is longer than 65531 bytes, and for files of 4 GiB or more.
-void save_npz(const std::filesystem::path& path, const NamedArrays& arrays);
+THIMBLE_API void save_npz(const std::filesystem::path& path, const NamedArrays& arrays);
 
 }  // namespace thimble

@@ -1,4 +1,4 @@
-// How errors found while reading a file get the file's name.
+// How errors found while reading a file get the file's name. Internal to serialization.
 #pragma once
 
 #include <exception>

@@ -1,4 +1,5 @@
-// The JSON header of a safetensors file: what tensors there are and where their bytes lie.
+// The JSON header of a safetensors file: what tensors there are and where their bytes lie. Internal to
+// serialization.
 #pragma once
 
 #include <cstdint>

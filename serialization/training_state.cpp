@@ -14,7 +14,7 @@ namespace thimble {
 
 namespace {
 
-constexpr const char *kKind = "training state", *kVersion = "1.0";
+constexpr const char *kStateKind = "training state", *kStateVersion = "1.0";
 constexpr std::string_view kModel = "model.", kOptimizer = "optimizer.";
 
 // Attributes have signed integers.
@@ -32,9 +32,9 @@ void add(NamedArrays& all, std::string_view prefix, const NamedArrays& arrays) {
 }
 
 TrainingState state_of(const TensorFile& file) {
-  detail::check_format(file, detail::kTrainingStateFormat, kKind);
+  detail::check_format(file, detail::kTrainingStateFormat, kStateKind);
   const auto attributes_of = [&](const char* key) {
-    return detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, key, kKind), key));
+    return detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, key, kStateKind), key));
   };
   const Attributes run = attributes_of("run");
   TrainingState state{.model = {},
@@ -90,7 +90,7 @@ void save_training_state(const std::filesystem::path& path, const TrainingState&
   add(arrays, kOptimizer, state.optimizer);
   save_safetensors(path,
                    {{"format", detail::kTrainingStateFormat},
-                    {"format_version", kVersion},
+                    {"format_version", kStateVersion},
                     {"run", detail::attributes_to_json(run_attributes(state))},
                     {"progress", detail::attributes_to_json(state.progress)}},
                    arrays, prefix);

@@ -23,16 +23,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "state-", kSuffix = ".safetensors";
+constexpr std::string_view kStatePrefix = "state-", kStateSuffix = ".safetensors";
 // Temporary files of states alone: others may save what they like in the folder, too.
 constexpr std::string_view kTemporaryPrefix = ".state-", kTemporarySuffix = ".tmp";
 constexpr const char* kLock = ".lock";
 
-fs::path file_name(int64_t step) { return str(kPrefix, step, kSuffix); }
+fs::path file_name(int64_t step) { return str(kStatePrefix, step, kStateSuffix); }
 
 std::optional<int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return {};
-  const char *begin = name.data() + kPrefix.size(), *end = name.data() + name.size() - kSuffix.size();
+  if (!name.starts_with(kStatePrefix) || !name.ends_with(kStateSuffix)) return {};
+  const char *begin = name.data() + kStatePrefix.size(), *end = name.data() + name.size() - kStateSuffix.size();
   int64_t step = -1;
   const auto [rest, error] = std::from_chars(begin, end, step);
   if (error != std::errc() || rest != end || step < 0) return {};
@@ -249,7 +249,7 @@ bool TrainingStateFolder::is_valid(int64_t step) {
 }
 
 bool is_training_state_file(std::string_view name) {
-  return name == kLock || name.starts_with(kPrefix) || name.starts_with(kTemporaryPrefix);
+  return name == kLock || name.starts_with(kStatePrefix) || name.starts_with(kTemporaryPrefix);
 }
 
 bool has_training_states(const fs::path& folder) {

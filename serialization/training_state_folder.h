@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/platform/file_descriptor.h>
 #include <thimble/core/platform/fork.h>
 #include <thimble/serialization/training_state.h>
@@ -23,7 +24,7 @@ namespace thimble {
 
 /// Writes "state-<step>.safetensors" files, each whole or not at all, by a thread of its own. It belongs to the process
 /// that made it: in a forked child its functions throw ValueError, and its destructor writes nothing.
-class TrainingStateFolder {
+class THIMBLE_API TrainingStateFolder {
  public:
   /// Makes the folder if there is none. Until the object goes no other may be made for the folder, in this process or
   /// another: it locks the file ".lock" there, which stays. Removes what a killed run has left half-written
@@ -75,13 +76,13 @@ class TrainingStateFolder {
 
 /// Whether a TrainingStateFolder may make, replace or remove a file of this name in its folder: others need other
 /// names.
-bool is_training_state_file(std::string_view name);
+THIMBLE_API bool is_training_state_file(std::string_view name);
 
 /// Whether the folder exists and holds files that are named as training states. Throws IOError if it cannot be told.
-bool has_training_states(const std::filesystem::path& folder);
+THIMBLE_API bool has_training_states(const std::filesystem::path& folder);
 
 /// What newest_training_state() has found.
-struct FoundTrainingState {
+struct THIMBLE_API FoundTrainingState {
   TrainingState state;
   std::filesystem::path path;
   std::vector<std::string> damaged;  ///< what is wrong with newer ones, which were passed over
@@ -90,6 +91,6 @@ struct FoundTrainingState {
 /// state that is newer than this cannot be read, VersionError for one that a later program has written, FormatError for
 /// another file of such a name (none of these is damaged: to go on from an earlier state would mean to lose it), and if
 /// all states are damaged.
-std::optional<FoundTrainingState> newest_training_state(const std::filesystem::path& folder);
+THIMBLE_API std::optional<FoundTrainingState> newest_training_state(const std::filesystem::path& folder);
 
 }  // namespace thimble

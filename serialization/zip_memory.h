@@ -1,4 +1,4 @@
-// Memory as what minizip takes for a file.
+// Memory as what minizip takes for a file. Internal to serialization.
 #pragma once
 
 #include <cstddef>

@@ -63,10 +63,10 @@ class ZipWriter::Impl {
 
   void open_member(const std::string& name) {
     const zip_fileinfo info{.tmz_date = {}, .dosDate = kFirstOfJanuary1980, .internal_fa = 0, .external_fa = 0};
-    constexpr int kStored = 0, kZip64 = 0;
-    const int status = zipOpenNewFileInZip4_64(archive_, name.c_str(), &info, nullptr, 0, nullptr, 0, nullptr, kStored,
-                                               0, 0, -MAX_WBITS, DEF_MEM_LEVEL, Z_DEFAULT_STRATEGY, nullptr, 0,
-                                               kVersionMadeBy, kNamesAreUtf8, kZip64);
+    constexpr int kAsIs = 0, kZip64 = 0;
+    const int status =
+        zipOpenNewFileInZip4_64(archive_, name.c_str(), &info, nullptr, 0, nullptr, 0, nullptr, kAsIs, 0, 0, -MAX_WBITS,
+                                DEF_MEM_LEVEL, Z_DEFAULT_STRATEGY, nullptr, 0, kVersionMadeBy, kNamesAreUtf8, kZip64);
     check_written(status);
   }
 

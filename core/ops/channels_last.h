@@ -1,5 +1,5 @@
 // Images in memory channels-last (NHWC), which is how kernels of convolution, pooling and normalization want them: what
-// an op does per pixel runs over dense channels. Outside they are arrays in NCHW order with such strides.
+// an op does per pixel runs over dense channels. Outside they are arrays in NCHW order with such strides. Internal.
 #pragma once
 
 #include <thimble/core/ndarray.h>

@@ -249,7 +249,7 @@ std::vector<Tensor> Conv2dWeight::gradient(const Tensor& out_grad, std::span<con
   return grads;
 }
 
-const OpRegistration registrations[] = {
+const OpRegistration conv_registrations[] = {
     {"conv2d", [](const Attributes& a) { return std::make_unique<Conv2d>(Conv2dOptions::from_attributes(a)); }},
     {"conv_transpose2d",
      [](const Attributes& a) {

@@ -76,9 +76,9 @@ class Dropout final : public Op {
   NDArray mask_;  // 0, or what the kept elements are scaled by
 };
 
-const OpRegistration registration{"dropout", [](const Attributes& attributes) {
-                                    return std::make_unique<Dropout>(attributes.get<double>("p", 0.5));
-                                  }};
+const OpRegistration dropout_registration{"dropout", [](const Attributes& attributes) {
+                                            return std::make_unique<Dropout>(attributes.get<double>("p", 0.5));
+                                          }};
 
 }  // namespace
 

@@ -4,50 +4,51 @@
 
 #include <limits>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
 
-Tensor add(const Tensor& a, const Tensor& b);
-Tensor sub(const Tensor& a, const Tensor& b);
-Tensor mul(const Tensor& a, const Tensor& b);
-Tensor div(const Tensor& a, const Tensor& b);
-Tensor pow(const Tensor& base, const Tensor& exponent);
-Tensor pow(const Tensor& base, double exponent);
+THIMBLE_API Tensor add(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor sub(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor mul(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor div(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor pow(const Tensor& base, const Tensor& exponent);
+THIMBLE_API Tensor pow(const Tensor& base, double exponent);
 /// Where both are equal, each gets half of the gradient, as in PyTorch.
-Tensor maximum(const Tensor& a, const Tensor& b);
-Tensor minimum(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor maximum(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor minimum(const Tensor& a, const Tensor& b);
 /// relu(a + b) in one pass over memory.
-Tensor add_relu(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor add_relu(const Tensor& a, const Tensor& b);
 
-Tensor neg(const Tensor& x);
-Tensor abs(const Tensor& x);
-Tensor exp(const Tensor& x);
-Tensor log(const Tensor& x);
-Tensor sqrt(const Tensor& x);
-Tensor tanh(const Tensor& x);
+THIMBLE_API Tensor neg(const Tensor& x);
+THIMBLE_API Tensor abs(const Tensor& x);
+THIMBLE_API Tensor exp(const Tensor& x);
+THIMBLE_API Tensor log(const Tensor& x);
+THIMBLE_API Tensor sqrt(const Tensor& x);
+THIMBLE_API Tensor tanh(const Tensor& x);
 /// The error function.
-Tensor erf(const Tensor& x);
-Tensor sigmoid(const Tensor& x);
-Tensor relu(const Tensor& x);
+THIMBLE_API Tensor erf(const Tensor& x);
+THIMBLE_API Tensor sigmoid(const Tensor& x);
+THIMBLE_API Tensor relu(const Tensor& x);
 /// min(max(x, 0), 6)
-Tensor relu6(const Tensor& x);
-Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
+THIMBLE_API Tensor relu6(const Tensor& x);
+THIMBLE_API Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
 /// x * Phi(x) with the exact normal distribution function (PyTorch's approximate="none").
-Tensor gelu(const Tensor& x);
+THIMBLE_API Tensor gelu(const Tensor& x);
 /// x * sigmoid(x)
-Tensor silu(const Tensor& x);
+THIMBLE_API Tensor silu(const Tensor& x);
 /// Throws ValueError if min > max. The gradient is 1 within [min, max], bounds included.
-Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinity(),
-             double max = std::numeric_limits<double>::infinity());
+THIMBLE_API Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinity(),
+                         double max = std::numeric_limits<double>::infinity());
 
 /// a where condition is not 0, else b; condition is uint8 or bool, and broadcasts with a and b.
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
 /// Comparisons give uint8 arrays of 0 and 1, through which no gradient flows; with NaN they are 0.
-Tensor greater(const Tensor& a, const Tensor& b);
-Tensor greater_equal(const Tensor& a, const Tensor& b);
-Tensor equal(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor greater(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor greater_equal(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor equal(const Tensor& a, const Tensor& b);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }

@@ -76,7 +76,7 @@ class AddRelu : public BinaryOp {
   }
 };
 
-const OpRegistration registrations[] = {
+const OpRegistration elementwise_binary_registrations[] = {
     {"add", make_plain<Add>},          {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
     {"div", make_plain<Div>},          {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
     {"add_relu", make_plain<AddRelu>},

@@ -52,7 +52,7 @@ std::unique_ptr<Op> make_pow(const Attributes& attributes) {
   return std::make_unique<Pow>();
 }
 
-const OpRegistration registration{"pow", make_pow};
+const OpRegistration elementwise_pow_registration{"pow", make_pow};
 
 }  // namespace
 

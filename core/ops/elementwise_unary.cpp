@@ -140,7 +140,7 @@ class Clamp : public UnaryOp {
   double min_, max_;
 };
 
-const OpRegistration registrations[] = {
+const OpRegistration elementwise_unary_registrations[] = {
     {"neg", make_plain<Neg>},         {"abs", make_plain<Abs>},   {"exp", make_plain<Exp>},
     {"log", make_plain<Log>},         {"sqrt", make_plain<Sqrt>}, {"tanh", make_plain<Tanh>},
     {"sigmoid", make_plain<Sigmoid>}, {"relu", make_plain<Relu>}, {"relu6", make_plain<Relu6>},

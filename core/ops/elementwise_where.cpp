@@ -56,7 +56,7 @@ Tensor compare(Compare kernel, const Tensor& a, const Tensor& b) {
   return apply(std::make_unique<Comparison>(kernel), {a, b});
 }
 
-const OpRegistration registrations[] = {
+const OpRegistration elementwise_where_registrations[] = {
     {"where", make_plain<Where>},
     {"greater", make_comparison<Compare::greater>},
     {"greater_equal", make_comparison<Compare::greater_equal>},

@@ -147,7 +147,7 @@ class Embedding final : public Op {
   }
 };
 
-const OpRegistration registrations[] = {
+const OpRegistration indexing_registrations[] = {
     {"gather", [](const Attributes& a) { return std::make_unique<Gather>(a.get<int64_t>("axis")); }},
     {"gather_backward",
      [](const Attributes& a) {

@@ -117,7 +117,7 @@ class GroupNorm final : public RowNorm {
   int64_t groups_;
 };
 
-const OpRegistration registrations[] = {
+const OpRegistration layer_norm_registrations[] = {
     {"layer_norm",
      [](const Attributes& a) { return std::make_unique<LayerNorm>(a.get<int64_t>("dims"), a.get<double>("eps")); }},
     {"group_norm",

@@ -72,7 +72,7 @@ class MseLoss final : public Op {
   Reduction reduction_;
 };
 
-const OpRegistration registration{
+const OpRegistration loss_registration{
     "mse_loss", [](const Attributes& attributes) {
       return std::make_unique<MseLoss>(reduction_from_name(attributes.get<std::string>("reduction", "mean")));
     }};

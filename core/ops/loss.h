@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
@@ -11,12 +12,12 @@ namespace thimble {
 inline constexpr int64_t kIgnoreIndex = -100;
 
 enum class Reduction { none, mean, sum };
-std::string_view name(Reduction reduction);
+THIMBLE_API std::string_view name(Reduction reduction);
 /// Throws ValueError for an unknown name.
-Reduction reduction_from_name(std::string_view name);
+THIMBLE_API Reduction reduction_from_name(std::string_view name);
 
 /// Options of cross_entropy().
-struct CrossEntropyOptions {
+struct THIMBLE_API CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
   /// In [0, 1]: the target is (1 - s) on the class, s / classes on every class.
   double label_smoothing = 0;
@@ -27,11 +28,11 @@ struct CrossEntropyOptions {
 /// Softmax and negative log likelihood in one. logits [n, classes], or [n, classes, d1, ...] as in PyTorch; target [n]
 /// (or [n, d1, ...]) of class indices, int64, int32 or uint8. The mean is NaN if no target counts, as in PyTorch; the
 /// gradient is 0 then. Throws ValueError for a class out of range, unless it is ignore_index.
-Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
+THIMBLE_API Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
 /// The same without the softmax: log_probabilities as log_softmax gives them.
-Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
-                int64_t ignore_index = kIgnoreIndex);
+THIMBLE_API Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
+                            Reduction reduction = Reduction::mean, int64_t ignore_index = kIgnoreIndex);
 /// Mean of (input - target)^2, of the same shape.
-Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
+THIMBLE_API Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
 
 }  // namespace thimble

@@ -239,7 +239,7 @@ class BatchNorm final : public Op {
   double eps_;
 };
 
-const OpRegistration registrations[] = {
+const OpRegistration norm_registrations[] = {
     {"batch_norm_train",
      [](const Attributes& a) {
        return std::make_unique<BatchNormTrain>(a.get<double>("eps"), a.get<bool>("relu"),

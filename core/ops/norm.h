@@ -5,12 +5,13 @@
 //   Tensor y = batch_norm(x, weight, bias, running_mean, running_var, {.training = true});
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
 
 /// Options of batch_norm().
-struct BatchNormOptions {
+struct THIMBLE_API BatchNormOptions {
   bool training = false;
   /// Share of the batch's statistics in the new running ones.
   double momentum = 0.1;
@@ -28,19 +29,19 @@ struct BatchNormOptions {
 /// empty batch, DTypeError for dtypes that differ, ValueError for a single value per channel in training, eps that is
 /// not above 0 or a momentum outside of [0, 1]. A variance beyond the largest float32, of values of 2e19 or more, is
 /// infinite among the running ones, as in PyTorch; training itself gets it right.
-Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
-                  const Tensor& running_var, const BatchNormOptions& options = {});
+THIMBLE_API Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean,
+                              const Tensor& running_var, const BatchNormOptions& options = {});
 
 /// Layer normalization (Ba et al. 2016): brought to mean 0 and variance 1 over the last dimensions, whose sizes are
 /// normalized_shape, then times weight plus bias, of that shape or undefined, as in PyTorch. Throws ShapeError for
 /// sizes that do not fit.
-Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {}, const Tensor& bias = {},
-                  double eps = 1e-5);
+THIMBLE_API Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
+                              const Tensor& bias = {}, double eps = 1e-5);
 
 /// Group normalization (Wu and He 2018): each sample brought to mean 0 and variance 1 over each of `groups` groups of
 /// channels, then times weight plus bias, [channels] or both undefined. Throws ShapeError for channels that are no
 /// multiple of groups and sizes that do not fit, ValueError for fewer than one group.
-Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
-                  double eps = 1e-5);
+THIMBLE_API Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
+                              double eps = 1e-5);
 
 }  // namespace thimble

@@ -3,12 +3,13 @@
 
 #include <string>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 
 namespace thimble {
 
 /// Height and width; one number stands for both.
-struct Pair {
+struct THIMBLE_API Pair {
   Pair(int64_t both) : height(both), width(both) {}
   Pair(int64_t h, int64_t w) : height(h), width(w) {}
   friend bool operator==(const Pair&, const Pair&) = default;

@@ -92,7 +92,7 @@ Conv2dGeometry geometry(std::string_view op, const Shape& x, const Pool2d& p) {
 }
 
 Shape in_shape(const Conv2dGeometry& g) { return {g.batch, g.in_channels, g.in_height, g.in_width}; }
-Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
+Shape pooled_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
 
 DType winner_dtype(const Conv2dGeometry& g) { return g.taps() <= 256 ? DType::uint8 : DType::int32; }
 
@@ -117,7 +117,7 @@ class MaxPool2dGather final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
     const NDArray x = to_channels_last(inputs[0]), winners = inputs[1];
-    NDArray y = channels_last_array(out_shape(g), x.dtype());
+    NDArray y = channels_last_array(pooled_shape(g), x.dtype());
     dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
       using T = typename decltype(tag)::type;
       using Index = typename decltype(index)::type;
@@ -139,8 +139,8 @@ class MaxPool2dBackward final : public Op {
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), shape_, pool_);
-    check<ShapeError>(inputs[0].shape() == out_shape(g), name(), ": gradient ", inputs[0].shape(), ", expected ",
-                      out_shape(g));
+    check<ShapeError>(inputs[0].shape() == pooled_shape(g), name(), ": gradient ", inputs[0].shape(), ", expected ",
+                      pooled_shape(g));
     const NDArray dy = to_channels_last(inputs[0]), winners = inputs[1];
     NDArray dx = channels_last_array(in_shape(g), dy.dtype());
     dispatch_pool(g, dy.dtype(), name(), [&](auto tag, auto index) {
@@ -176,7 +176,7 @@ class MaxPool2d final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
     check_pool_dtype(name(), inputs[0].dtype());
-    NDArray y = channels_last_array(out_shape(g), inputs[0].dtype());
+    NDArray y = channels_last_array(pooled_shape(g), inputs[0].dtype());
     // For the gradient, if there may be one.
     if (grad_enabled() && is_differentiable(y.dtype())) winners_ = NDArray(y.shape(), winner_dtype(g));
     run(g, to_channels_last(inputs[0]), y, winners_);
@@ -339,14 +339,14 @@ class AdaptiveAvgPool2d final : public AveragePool {
 };
 
 template <typename T>
-std::unique_ptr<Op> from_attributes(const Attributes& a) {
+std::unique_ptr<Op> make_pool(const Attributes& a) {
   return std::make_unique<T>(a);
 }
 
-const OpRegistration registrations[] = {
-    {"max_pool2d", from_attributes<MaxPool2d>},
-    {"avg_pool2d", from_attributes<AvgPool2d>},
-    {"adaptive_avg_pool2d", from_attributes<AdaptiveAvgPool2d>},
+const OpRegistration pool_registrations[] = {
+    {"max_pool2d", make_pool<MaxPool2d>},
+    {"avg_pool2d", make_pool<AvgPool2d>},
+    {"adaptive_avg_pool2d", make_pool<AdaptiveAvgPool2d>},
 };
 
 }  // namespace

@@ -14,13 +14,14 @@
 
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/pair.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
 
 /// Options of max_pool2d().
-struct MaxPool2dOptions {
+struct THIMBLE_API MaxPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
   Pair padding = 0;                 ///< with -infinity, on both sides
   Pair dilation = 1;
@@ -29,10 +30,10 @@ struct MaxPool2dOptions {
 
 /// The largest element of each window; h' = (h + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1. NaN in a
 /// window makes the result NaN. The gradient goes to the first of several that are largest.
-Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& options = {});
+THIMBLE_API Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& options = {});
 
 /// Options of avg_pool2d().
-struct AvgPool2dOptions {
+struct THIMBLE_API AvgPool2dOptions {
   std::optional<Pair> stride = {};  ///< the kernel's size if it is not given
   Pair padding = 0;                 ///< with zeros, on both sides
   bool ceil_mode = false;
@@ -40,11 +41,11 @@ struct AvgPool2dOptions {
 };
 
 /// The mean of each window.
-Tensor avg_pool2d(const Tensor& x, Pair kernel, const AvgPool2dOptions& options = {});
+THIMBLE_API Tensor avg_pool2d(const Tensor& x, Pair kernel, const AvgPool2dOptions& options = {});
 
 /// Means over as many windows as make an output of this size: window i of n covers [floor(i h / n), ceil((i + 1) h /
 /// n)).
-Tensor adaptive_avg_pool2d(const Tensor& x, Pair output_size);
+THIMBLE_API Tensor adaptive_avg_pool2d(const Tensor& x, Pair output_size);
 
 /// The mean of each channel of each image: [n, c, h, w] -> [n, c, 1, 1].
 inline Tensor global_avg_pool2d(const Tensor& x) { return adaptive_avg_pool2d(x, 1); }

@@ -262,7 +262,7 @@ std::unique_ptr<Op> from_attributes(const Attributes& attributes) {
   return std::make_unique<T>(attributes);
 }
 
-const OpRegistration registrations[] = {
+const OpRegistration reduce_registrations[] = {
     {"sum", from_attributes<Sum>},
     {"mean", from_attributes<Mean>},
     {"max", from_attributes<Max>},

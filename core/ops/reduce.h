@@ -2,27 +2,28 @@
 // reduced dimensions as size 1. x is float32 or float64. Throw ShapeError for an axis out of range or given twice.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
 
-Tensor sum(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+THIMBLE_API Tensor sum(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
 /// NaN where nothing is reduced over, as in PyTorch.
-Tensor mean(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+THIMBLE_API Tensor mean(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
 /// Elements that tie for the extremum share the gradient evenly. Throw ShapeError when reducing over size 0.
-Tensor max(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
-Tensor min(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+THIMBLE_API Tensor max(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+THIMBLE_API Tensor min(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
 /// Sum of squared differences from the mean over (n - correction).
-Tensor var(const Tensor& x, const Shape& axes = {}, bool keepdim = false, int64_t correction = 1);
+THIMBLE_API Tensor var(const Tensor& x, const Shape& axes = {}, bool keepdim = false, int64_t correction = 1);
 /// log(sum(exp(x))), computed without overflow.
-Tensor logsumexp(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
-Tensor softmax(const Tensor& x, int64_t axis = -1);
-Tensor log_softmax(const Tensor& x, int64_t axis = -1);
+THIMBLE_API Tensor logsumexp(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+THIMBLE_API Tensor softmax(const Tensor& x, int64_t axis = -1);
+THIMBLE_API Tensor log_softmax(const Tensor& x, int64_t axis = -1);
 
 /// Index (int64) of the first largest element along axis, outside of the graph; any numeric dtype.
-NDArray argmax(const NDArray& x, int64_t axis = -1);
+THIMBLE_API NDArray argmax(const NDArray& x, int64_t axis = -1);
 
 /// The inverse of broadcasting, for gradients: sums x over the axes along which `shape` was broadcast to x's shape.
-Tensor sum_to(const Tensor& x, const Shape& shape);
+THIMBLE_API Tensor sum_to(const Tensor& x, const Shape& shape);
 
 }  // namespace thimble

@@ -329,7 +329,7 @@ std::unique_ptr<Op> make_axis_op(const Attributes& a) {
   return std::make_unique<AxisOp>(a.get<int64_t>("axis"));
 }
 
-const OpRegistration registrations[] = {
+const OpRegistration shape_registrations[] = {
     {"reshape", [](const Attributes& a) { return std::make_unique<Reshape>(shape_attribute(a, "shape")); }},
     {"transpose",
      [](const Attributes& a) { return std::make_unique<Transpose>(a.get<int64_t>("axis0"), a.get<int64_t>("axis1")); }},

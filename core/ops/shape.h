@@ -6,31 +6,32 @@
 
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
 
 /// One size may be -1.
-Tensor reshape(const Tensor& x, const Shape& shape);
-Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1);
+THIMBLE_API Tensor reshape(const Tensor& x, const Shape& shape);
+THIMBLE_API Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1);
 /// axes[i] is the dimension of x that becomes dimension i.
-Tensor permute(const Tensor& x, const Shape& axes);
+THIMBLE_API Tensor permute(const Tensor& x, const Shape& axes);
 /// x[start:stop:step] along axis, as in NumPy: bounds are clipped. step may be negative; throws ValueError for 0.
-Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t stop, int64_t step = 1);
+THIMBLE_API Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t stop, int64_t step = 1);
 /// Tensors of one dtype and of one shape but for axis; throws DTypeError if dtypes differ.
-Tensor concat(const std::vector<Tensor>& tensors, int64_t axis = 0);
+THIMBLE_API Tensor concat(const std::vector<Tensor>& tensors, int64_t axis = 0);
 /// Along a new axis; all of one dtype and shape.
-Tensor stack(const std::vector<Tensor>& tensors, int64_t axis = 0);
+THIMBLE_API Tensor stack(const std::vector<Tensor>& tensors, int64_t axis = 0);
 /// As NumPy broadcasts; -1 keeps x's size of that dimension, as in PyTorch's expand.
-Tensor broadcast_to(const Tensor& x, const Shape& shape);
+THIMBLE_API Tensor broadcast_to(const Tensor& x, const Shape& shape);
 /// Removes axis, which must have size 1.
-Tensor squeeze(const Tensor& x, int64_t axis);
+THIMBLE_API Tensor squeeze(const Tensor& x, int64_t axis);
 /// Inserts an axis of size 1, which becomes dimension `axis` of the result.
-Tensor unsqueeze(const Tensor& x, int64_t axis);
+THIMBLE_API Tensor unsqueeze(const Tensor& x, int64_t axis);
 /// Merges dimensions start_dim to end_dim, both included. A scalar becomes [1].
-Tensor flatten(const Tensor& x, int64_t start_dim = 0, int64_t end_dim = -1);
+THIMBLE_API Tensor flatten(const Tensor& x, int64_t start_dim = 0, int64_t end_dim = -1);
 /// Pads with a constant. padding is {before, after} of the last axis, then of the one before it, as in PyTorch; not
 /// negative (ValueError).
-Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value = 0);
+THIMBLE_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value = 0);
 
 }  // namespace thimble

@@ -1,4 +1,4 @@
-// Shapes and lists of axes among an op's attributes.
+// Shapes and lists of axes among an op's attributes. Internal.
 #pragma once
 
 #include <thimble/core/attributes.h>

@@ -86,12 +86,12 @@ class LogSoftmax final : public AlongAxis {
 };
 
 template <typename T>
-std::unique_ptr<Op> from_attributes(const Attributes& attributes) {
+std::unique_ptr<Op> make_softmax(const Attributes& attributes) {
   return std::make_unique<T>(attributes.get<int64_t>("axis", -1));
 }
 
-const OpRegistration softmax_registration{"softmax", from_attributes<Softmax>};
-const OpRegistration log_softmax_registration{"log_softmax", from_attributes<LogSoftmax>};
+const OpRegistration softmax_registration{"softmax", make_softmax<Softmax>};
+const OpRegistration log_softmax_registration{"log_softmax", make_softmax<LogSoftmax>};
 
 }  // namespace
 

@@ -40,9 +40,9 @@ class UpsampleNearest2d final : public Op {
   Pair scale_;
 };
 
-const OpRegistration registration{"upsample_nearest2d", [](const Attributes& a) {
-                                    return std::make_unique<UpsampleNearest2d>(Pair::from(a, "scale_factor"));
-                                  }};
+const OpRegistration upsample_registration{"upsample_nearest2d", [](const Attributes& a) {
+                                             return std::make_unique<UpsampleNearest2d>(Pair::from(a, "scale_factor"));
+                                           }};
 
 }  // namespace
 

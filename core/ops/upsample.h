@@ -1,6 +1,7 @@
 // Upsampling of images.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/pair.h>
 #include <thimble/core/tensor.h>
 
@@ -8,6 +9,6 @@ namespace thimble {
 
 /// Repeats each pixel: x [n, c, h, w] -> [n, c, h * scale.height, w * scale.width], channels-last in memory. Throws
 /// ShapeError for an input that is not of four dimensions, ValueError for a scale below 1.
-Tensor upsample_nearest2d(const Tensor& x, Pair scale);
+THIMBLE_API Tensor upsample_nearest2d(const Tensor& x, Pair scale);
 
 }  // namespace thimble

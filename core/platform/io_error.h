@@ -1,4 +1,4 @@
-// How errors of the operating system are reported.
+// How errors of the operating system are reported. Internal.
 #pragma once
 
 #include <filesystem>

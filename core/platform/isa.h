@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// A set of what a processor may have beyond the baseline of its kind.
@@ -48,21 +50,21 @@ constexpr CpuFeatures features_of(Isa isa) {
 }
 
 /// What this CPU and operating system offer.
-CpuFeatures detected_features();
+THIMBLE_API CpuFeatures detected_features();
 
 /// Every level that this CPU has, from slow to fast.
-std::vector<Isa> available_isas();
+THIMBLE_API std::vector<Isa> available_isas();
 
 /// The last of them.
-Isa detected_isa();
+THIMBLE_API Isa detected_isa();
 
 /// The one in use: detected_isa(), unless the environment's THIMBLE_ISA (a level's name) or set_isa() says otherwise.
 /// Throws ValueError for an unknown name or a level that this CPU lacks.
-Isa active_isa();
+THIMBLE_API Isa active_isa();
 
 /// Uses `isa` from now on; throws ValueError if this CPU lacks it. Not to be called while kernels run.
-void set_isa(Isa isa);
+THIMBLE_API void set_isa(Isa isa);
 
-std::string_view name(Isa isa);
+THIMBLE_API std::string_view name(Isa isa);
 
 }  // namespace thimble

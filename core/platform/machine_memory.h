@@ -1,4 +1,4 @@
-// How much memory there is.
+// How much memory there is. Internal.
 #pragma once
 
 #include <cstddef>

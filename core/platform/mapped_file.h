@@ -7,13 +7,15 @@
 #include <cstddef>
 #include <filesystem>
 
+#include <thimble/core/api.h>
+
 namespace thimble {
 
 /// The content of a regular file. The memory may be written to: pages that are written become private copies, and the
 /// file never changes, so weights that borrow it can be trained in place. The file may be replaced by another of its
 /// name (as AtomicFile does), but must not be shortened while it is mapped: touching a page that is gone ends the
 /// program with SIGBUS. If it is read instead, what happens to the file later does not matter.
-class MappedFile {
+class THIMBLE_API MappedFile {
  public:
   /// `mapped` false: the file is read whole. Throws IOError that names the path and the reason if the file cannot be
   /// opened, mapped or read, is not a regular file, or is shortened while it is read.

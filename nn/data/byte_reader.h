@@ -1,4 +1,4 @@
-// Reads the bytes of a file that may be compressed.
+// Reads the bytes of a file that may be compressed. Internal to nn.
 #pragma once
 
 #include <cstddef>

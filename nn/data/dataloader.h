@@ -9,13 +9,14 @@
 #include <memory>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/compiler_messages.h>
 #include <thimble/nn/data/dataset.h>
 
 namespace thimble::data {
 
 /// How a DataLoader divides and orders the examples.
-struct DataLoaderOptions {
+struct THIMBLE_API DataLoaderOptions {
   int64_t batch_size = 1;
   bool shuffle = false;
   uint64_t seed = 0;       ///< of the shuffled order
@@ -25,7 +26,7 @@ struct DataLoaderOptions {
 };
 
 /// Each begin() is one epoch. An epoch's order depends on the seed, the epoch's number and the dataset's size alone.
-class DataLoader {
+class THIMBLE_API DataLoader {
   class Epoch;
 
  public:

@@ -3,18 +3,19 @@
 
 #include <span>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble::data {
 
 /// Images and their labels.
-struct Batch {
+struct THIMBLE_API Batch {
   Tensor images;  ///< float32 [n, image shape...]
   Tensor labels;  ///< int64 [n]
 };
 
 /// Base: a fixed number of images of one shape, each with a label.
-class Dataset {
+class THIMBLE_API Dataset {
  public:
   virtual ~Dataset() = default;
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/data/dataset.h>
 #include <thimble/nn/data/preprocessing.h>
 
@@ -15,7 +16,7 @@ enum class Split { train, test };
 
 /// Images float32 [n, channels, height, width], or [n, channels * height * width] if flattened; labels int64 [n], 0 to
 /// 9. Pixels stay in memory as bytes and are converted as batches are made.
-class MNIST : public Dataset {
+class THIMBLE_API MNIST : public Dataset {
  public:
   /// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, from `folder`. Throws IOError that says what to
   /// do if a file is missing, FormatError if a file is not what it should be, ValueError for impossible preprocessing.
@@ -44,7 +45,7 @@ class MNIST : public Dataset {
 };
 
 /// Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): the same format, clothes instead of digits.
-class FashionMNIST : public MNIST {
+class THIMBLE_API FashionMNIST : public MNIST {
  public:
   /// Where Debian's package puts it.
   static constexpr const char* kFolder = "/usr/share/datasets/fashion-mnist";

@@ -1,6 +1,7 @@
 // How the pixels of a picture become a model's input.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/core/shape.h>
 
@@ -8,7 +9,7 @@ namespace thimble::data {
 
 /// Stored with a model, so that whoever runs it need not be told. Applied in the order of the members. By default
 /// pixels are only scaled to [0, 1].
-struct Preprocessing {
+struct THIMBLE_API Preprocessing {
   int64_t crop = 0;      ///< keep the central crop x crop pixels; 0: all
   int64_t pad = 0;       ///< black pixels (0) added on every side
   int64_t channels = 1;  ///< the grey picture is repeated over this many channels

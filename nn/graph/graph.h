@@ -15,13 +15,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// One value of the graph and what makes it.
 /// Fields may be read; the graph's functions change them, since it keeps what it derived from them.
-struct Node {
+struct THIMBLE_API Node {
   enum class Kind {
     input,   ///< an argument of the graph
     tensor,  ///< a parameter or constant that an op uses; target names it
@@ -36,14 +37,14 @@ struct Node {
   std::vector<Node*> inputs;
 };
 
-std::string_view name(Node::Kind kind);
+THIMBLE_API std::string_view name(Node::Kind kind);
 
 /// In evaluation mode it runs on an executor, see nn/inference/executor.h, unless gradients of its inputs are recorded.
 ///
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
 /// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in
 /// training mode (dropout aside) and observers may change state of their own.
-class Graph : public Module {
+class THIMBLE_API Graph : public Module {
  public:
   Graph() = default;
   /// What was moved from can be destroyed or assigned to; editing or running it throws ValueError.

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/core/dtype.h>
 #include <thimble/core/shape.h>
 #include <thimble/nn/graph/graph.h>
@@ -10,18 +11,18 @@
 namespace thimble::nn {
 
 /// An input's dtype and sizes.
-struct Sample {
+struct THIMBLE_API Sample {
   DType dtype = DType::float32;
   Shape shape;  ///< without the batch, the first dimension
 };
 
 /// The attributes, "dtype" and "sample_shape", by which the node of an input remembers its example. None for an example
 /// without dimensions, which is no batch.
-Attributes sample_attributes(const Tensor& example);
+THIMBLE_API Attributes sample_attributes(const Tensor& example);
 
 /// What the node of an input remembers; none if it was not traced, or comes from a file that was written before inputs
 /// did. Sizes are as the file has them: whoever makes such an array checks that they are reasonable. Throws
 /// FormatError for attributes that sample_attributes() did not write.
-std::optional<Sample> sample_of(const Node& input);
+THIMBLE_API std::optional<Sample> sample_of(const Node& input);
 
 }  // namespace thimble::nn

@@ -1,6 +1,7 @@
 // Tracing: from a model, whatever its class, to its module graph.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::nn {
@@ -21,7 +22,7 @@ namespace thimble::nn {
 ///   is tried: a difference that shows with other values only is not found;
 /// - was given one sample and does something else for two, since a graph serves any number;
 /// and if the graph's values on the example are not the model's.
-Graph trace(Module& model, const Tensor& example);
-Graph trace(Module& model, const std::vector<Tensor>& examples);
+THIMBLE_API Graph trace(Module& model, const Tensor& example);
+THIMBLE_API Graph trace(Module& model, const std::vector<Tensor>& examples);
 
 }  // namespace thimble::nn

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/inference/program.h>
@@ -20,7 +21,7 @@ namespace thimble::nn {
 ///
 /// Programs share packed weights and the memory that they run in, so that one more shape costs next to nothing: those
 /// of the kMostShapes last used ones are kept.
-class Executor {
+class THIMBLE_API Executor {
  public:
   explicit Executor(const Graph& graph);
   ~Executor();

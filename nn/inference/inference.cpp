@@ -7,7 +7,7 @@
 namespace thimble::nn {
 
 namespace {
-std::map<std::string, StepFactory, std::less<>>& registry() {
+std::map<std::string, StepFactory, std::less<>>& step_registry() {
   static std::map<std::string, StepFactory, std::less<>> registry;
   return registry;
 }
@@ -22,13 +22,13 @@ NDArray array_over(void* memory, const ValueInfo& info) {
 NDArray array_over(const void* memory, const ValueInfo& info) { return array_over(const_cast<void*>(memory), info); }
 
 void register_inference_step(std::string op, StepFactory factory) {
-  check<ValueError>(registry().emplace(op, std::move(factory)).second, "register_inference_step: '", op,
+  check<ValueError>(step_registry().emplace(op, std::move(factory)).second, "register_inference_step: '", op,
                     "' is registered twice");
 }
 
 const StepFactory* inference_step_factory(std::string_view op) {
-  const auto it = registry().find(op);
-  return it == registry().end() ? nullptr : &it->second;
+  const auto it = step_registry().find(op);
+  return it == step_registry().end() ? nullptr : &it->second;
 }
 
 }  // namespace thimble::nn

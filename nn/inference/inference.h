@@ -10,13 +10,14 @@
 #include <span>
 #include <string>
 
+#include <thimble/core/api.h>
 #include <thimble/core/attributes.h>
 #include <thimble/core/ndarray.h>
 
 namespace thimble::nn {
 
 /// What a step knows about a value.
-struct ValueInfo {
+struct THIMBLE_API ValueInfo {
   Shape shape;
   DType dtype = DType::float32;
   /// {c, h, w} where the elements of each row lie as [h, w, c], as a flattened image's do; else empty.
@@ -28,14 +29,14 @@ struct ValueInfo {
 };
 
 /// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it.
-NDArray array_over(void* memory, const ValueInfo& info);
-NDArray array_over(const void* memory, const ValueInfo& info);
+THIMBLE_API NDArray array_over(void* memory, const ValueInfo& info);
+THIMBLE_API NDArray array_over(const void* memory, const ValueInfo& info);
 
 struct Following;
 class SharedWeights;
 
 /// Made by Module::inference_step() or a StepFactory, then asked to absorb what follows, then prepared, then run.
-class InferenceStep {
+class THIMBLE_API InferenceStep {
  public:
   explicit InferenceStep(ValueInfo output) : output_(std::move(output)) {}
   virtual ~InferenceStep() = default;
@@ -72,7 +73,7 @@ class InferenceStep {
 };
 
 /// A step for which nothing is to be done: a reshape, or a layer that hands its input on.
-class ViewStep : public InferenceStep {
+class THIMBLE_API ViewStep : public InferenceStep {
  public:
   using InferenceStep::InferenceStep;
   bool is_view() const override { return true; }
@@ -84,18 +85,18 @@ using StepFactory =
     std::function<std::unique_ptr<InferenceStep>(const Attributes& attributes, std::span<const ValueInfo> inputs)>;
 
 /// At load time, by a static StepRegistration.
-void register_inference_step(std::string op, StepFactory factory);
+THIMBLE_API void register_inference_step(std::string op, StepFactory factory);
 /// Null for an op that has no step.
-const StepFactory* inference_step_factory(std::string_view op);
+THIMBLE_API const StepFactory* inference_step_factory(std::string_view op);
 
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
-bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs);
+THIMBLE_API bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs);
 
 /// Whether each element of the op's output depends on those at its place in these inputs alone.
-bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);
+THIMBLE_API bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);
 
 /// `const StepRegistration registration("flatten", flatten_step);`
-struct StepRegistration {
+struct THIMBLE_API StepRegistration {
   StepRegistration(std::string op, StepFactory factory) { register_inference_step(std::move(op), std::move(factory)); }
 };
 

@@ -1,4 +1,5 @@
 // Where values lie in one block of memory, so that those which are not needed at the same time share it.
+// Internal to nn.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,7 @@ NDArray filled(const char* type, int64_t num_features, double value) {
   return NDArray::full({num_features}, value);
 }
 
-const LayerRegistration registrations[] = {
+const LayerRegistration batch_norm_registrations[] = {
     {"BatchNorm2d", make<BatchNorm2d>},
     {"BatchNorm1d", make<BatchNorm1d>},
 };

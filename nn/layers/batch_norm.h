@@ -4,6 +4,7 @@
 //   Tensor h = relu(bn(conv(x)));
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
@@ -12,7 +13,7 @@ namespace thimble::nn {
 /// normalize and move the running ones, in evaluation the running ones normalize; see thimble::batch_norm. weight and
 /// bias [num_features], ones and zeros at first; buffers running_mean, running_var [num_features] and
 /// num_batches_tracked, an int64 scalar.
-class BatchNorm : public Module {
+class THIMBLE_API BatchNorm : public Module {
  public:
   /// What may follow the number of features.
   struct Options {
@@ -51,7 +52,7 @@ class BatchNorm : public Module {
 };
 
 /// x [n, num_features, h, w]
-class BatchNorm2d : public BatchNorm {
+class THIMBLE_API BatchNorm2d : public BatchNorm {
  public:
   /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
   BatchNorm2d(int64_t num_features, Options options) : BatchNorm("BatchNorm2d", num_features, options) {}
@@ -68,7 +69,7 @@ class BatchNorm2d : public BatchNorm {
 };
 
 /// x [n, num_features] or [n, num_features, length]
-class BatchNorm1d : public BatchNorm {
+class THIMBLE_API BatchNorm1d : public BatchNorm {
  public:
   /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
   BatchNorm1d(int64_t num_features, Options options) : BatchNorm("BatchNorm1d", num_features, options) {}

@@ -1,6 +1,7 @@
 // Modules made of modules.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/nn/module.h>
 
@@ -9,7 +10,7 @@ namespace thimble::nn {
 /// Runs its children one after the other; they are called "0", "1", ...
 ///
 ///   nn::Sequential mlp(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10));
-class Sequential : public Module {
+class THIMBLE_API Sequential : public Module {
  public:
   template <typename... Modules>
   requires(std::derived_from<std::remove_cvref_t<Modules>, Module>&&...) explicit Sequential(Modules&&... modules) {
@@ -33,7 +34,7 @@ class Sequential : public Module {
 };
 
 /// x + body(x)
-class Residual : public Module {
+class THIMBLE_API Residual : public Module {
  public:
   explicit Residual(std::shared_ptr<Module> body) { register_module("body", std::move(body)); }
   Tensor forward(const Tensor& x) override { return x + (*children().front().second)(x); }

@@ -58,7 +58,7 @@ std::shared_ptr<Module> make_conv_transpose2d(const Attributes& a) {
                                            Pair::from(a, "output_padding"));
 }
 
-const LayerRegistration registrations[] = {
+const LayerRegistration conv_registrations[] = {
     {"Conv2d", [](const Attributes& a) { return make_conv2d<Conv2d>(a); }},
     {"Conv1d", make_conv1d},
     {"ConvTranspose2d", make_conv_transpose2d},

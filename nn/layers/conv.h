@@ -4,6 +4,7 @@
 //   Tensor h = conv(images);        // [n, 1, 28, 28] -> [n, 16, 28, 28]
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/nn/module.h>
 
@@ -11,7 +12,7 @@ namespace thimble::nn {
 
 /// x [n, in_channels, h, w] -> [n, out_channels, h', w'], see thimble::conv2d. weight [out, in / groups, kernel height,
 /// kernel width], bias [out].
-class Conv2d : public Module {
+class THIMBLE_API Conv2d : public Module {
  public:
   /// What may follow the kernel's size.
   struct Options {
@@ -49,7 +50,7 @@ class Conv2d : public Module {
 };
 
 /// x [n, in_channels, length] -> [n, out_channels, length'], see thimble::conv1d. weight [out, in / groups, kernel].
-class Conv1d : public Module {
+class THIMBLE_API Conv1d : public Module {
  public:
   /// What may follow the kernel's size.
   struct Options {
@@ -81,7 +82,7 @@ class Conv1d : public Module {
 
 /// x [n, in_channels, h, w] -> [n, out_channels, h', w'], see thimble::conv_transpose2d. weight [in, out / groups,
 /// kernel height, kernel width], bias [out].
-class ConvTranspose2d : public Module {
+class THIMBLE_API ConvTranspose2d : public Module {
  public:
   /// What may follow the kernel's size.
   struct Options {
@@ -115,7 +116,7 @@ class ConvTranspose2d : public Module {
 
 namespace detail {
 /// A convolution's configuration as read from attributes. Throws FormatError.
-struct Conv2dConfiguration {
+struct THIMBLE_API Conv2dConfiguration {
   explicit Conv2dConfiguration(const Attributes& attributes);
   int64_t in_channels, out_channels;
   Pair kernel;

@@ -3,6 +3,7 @@
 //   nn::Submodule<nn::ConvBNReLU> block{this, "block", 16, 32, 3, {.padding = 1}};
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/conv.h>
 
@@ -10,7 +11,7 @@ namespace thimble::nn {
 
 /// relu(bn(conv(x))). A container: a trace in evaluation mode sees Conv2d, BatchNorm2d and relu. In training
 /// normalization and relu are one pass over memory.
-class ConvBNReLU : public Module {
+class THIMBLE_API ConvBNReLU : public Module {
  public:
   using Options = Conv2d::Options;
 

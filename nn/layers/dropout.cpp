@@ -5,8 +5,8 @@
 namespace thimble::nn {
 
 namespace {
-const LayerRegistration registration{"Dropout",
-                                     [](const Attributes& a) { return std::make_shared<Dropout>(a.get<double>("p")); }};
+const LayerRegistration dropout_registration{
+    "Dropout", [](const Attributes& a) { return std::make_shared<Dropout>(a.get<double>("p")); }};
 }
 
 Dropout::Dropout(double p) : p_(p) { check<ValueError>(p >= 0 && p <= 1, "Dropout: p ", p, " is not in [0, 1]"); }

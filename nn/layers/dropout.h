@@ -1,12 +1,13 @@
 // Dropout as a layer: active in training mode only.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// In training, each element is 0 with probability p, and those that are left are divided by 1 - p.
-class Dropout : public Module {
+class THIMBLE_API Dropout : public Module {
  public:
   /// Throws ValueError for p outside [0, 1].
   explicit Dropout(double p = 0.5);

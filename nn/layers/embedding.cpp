@@ -6,10 +6,11 @@ namespace thimble::nn {
 
 namespace {
 
-const LayerRegistration registration{"Embedding", [](const Attributes& a) {
-                                       return std::make_shared<Embedding>(NDArray::placeholder(
-                                           {a.get<int64_t>("num_embeddings"), a.get<int64_t>("embedding_dim")}));
-                                     }};
+const LayerRegistration embedding_registration{
+    "Embedding", [](const Attributes& a) {
+      return std::make_shared<Embedding>(
+          NDArray::placeholder({a.get<int64_t>("num_embeddings"), a.get<int64_t>("embedding_dim")}));
+    }};
 
 Shape table_shape(int64_t rows, int64_t columns) {
   check<ValueError>(rows > 0 && columns > 0, "Embedding: num_embeddings ", rows, " and embedding_dim ", columns,

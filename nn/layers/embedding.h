@@ -1,13 +1,14 @@
 // Embedding: rows of a table, by index.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// index [...] (int64 or int32) -> [..., embedding_dim]; weight [num_embeddings, embedding_dim], standard normal at
 /// first.
-class Embedding : public Module {
+class THIMBLE_API Embedding : public Module {
  public:
   Embedding(int64_t num_embeddings, int64_t embedding_dim);
   explicit Embedding(Tensor weight);

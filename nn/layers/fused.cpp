@@ -6,7 +6,7 @@
 namespace thimble::nn {
 
 namespace {
-const LayerRegistration registrations[] = {
+const LayerRegistration fused_registrations[] = {
     {"Conv2dReLU", [](const Attributes& a) { return make_conv2d<Conv2dReLU>(a); }},
     {"LinearReLU", [](const Attributes& a) { return make_linear<LinearReLU>(a); }},
 };

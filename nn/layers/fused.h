@@ -2,13 +2,14 @@
 // with relu behind it, of the same configuration and tensors.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
 
 namespace thimble::nn {
 
 /// relu(conv2d(x)) as one layer.
-class Conv2dReLU : public Conv2d {
+class THIMBLE_API Conv2dReLU : public Conv2d {
  public:
   using Conv2d::Conv2d;
   Tensor forward(const Tensor& x) override;
@@ -17,7 +18,7 @@ class Conv2dReLU : public Conv2d {
 };
 
 /// relu(linear(x)) as one layer.
-class LinearReLU : public Linear {
+class THIMBLE_API LinearReLU : public Linear {
  public:
   using Linear::Linear;
   Tensor forward(const Tensor& x) override;

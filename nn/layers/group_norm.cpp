@@ -7,7 +7,7 @@ namespace thimble::nn {
 
 namespace {
 
-const LayerRegistration registration{
+const LayerRegistration group_norm_registration{
     "GroupNorm", [](const Attributes& a) {
       const auto groups = a.get<int64_t>("num_groups"), channels = a.get<int64_t>("num_channels");
       check<FormatError>(channels > 0, "GroupNorm: num_channels ", channels, " must be at least 1");

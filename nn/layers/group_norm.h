@@ -1,13 +1,14 @@
 // GroupNorm (Wu and He 2018): each sample brought to mean 0 and variance 1 over groups of channels.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// x [n, num_channels] and up to two dimensions more; see thimble::group_norm. weight and bias [num_channels], ones and
 /// zeros at first.
-class GroupNorm : public Module {
+class THIMBLE_API GroupNorm : public Module {
  public:
   /// What may follow the numbers of groups and channels.
   struct Options {

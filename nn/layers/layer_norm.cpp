@@ -7,7 +7,7 @@ namespace thimble::nn {
 
 namespace {
 
-const LayerRegistration registration{
+const LayerRegistration layer_norm_registration{
     "LayerNorm", [](const Attributes& a) {
       const Shape shape(a.get<std::vector<int64_t>>("normalized_shape"));
       const Tensor tensor = a.get<bool>("elementwise_affine") ? Tensor(NDArray::placeholder(shape)) : Tensor();

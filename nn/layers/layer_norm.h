@@ -1,13 +1,14 @@
 // LayerNorm (Ba et al. 2016): each sample brought to mean 0 and variance 1 over its last dimensions.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, which must equal normalized_shape; the
 /// variance is the biased one.
-class LayerNorm : public Module {
+class THIMBLE_API LayerNorm : public Module {
  public:
   /// What may follow the shape.
   struct Options {

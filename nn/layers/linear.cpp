@@ -7,7 +7,7 @@ namespace thimble::nn {
 
 namespace {
 
-const LayerRegistration registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};
+const LayerRegistration linear_registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};
 
 Shape weight_shape(int64_t in_features, int64_t out_features) {
   check<ValueError>(in_features > 0 && out_features > 0, "Linear: in_features ", in_features, " and out_features ",

@@ -4,13 +4,14 @@
 //   Tensor logits = fc(images);     // [n, 784] -> [n, 10]
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// x [..., in_features] -> [..., out_features]. weight [out_features, in_features], bias [out_features], initialized as
 /// in PyTorch.
-class Linear : public Module {
+class THIMBLE_API Linear : public Module {
  public:
   /// What may follow the numbers of features.
   struct Options {

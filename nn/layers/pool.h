@@ -1,6 +1,7 @@
 // Pooling and upsampling as modules. They hold no state, so a traced graph shows the op itself.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/upsample.h>
 #include <thimble/nn/module.h>
@@ -8,7 +9,7 @@
 namespace thimble::nn {
 
 /// max_pool2d(x, kernel, options)
-struct MaxPool2d : Module {
+struct THIMBLE_API MaxPool2d : Module {
   using Options = MaxPool2dOptions;
   explicit MaxPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
   template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
@@ -19,7 +20,7 @@ struct MaxPool2d : Module {
 };
 
 /// avg_pool2d(x, kernel, options)
-struct AvgPool2d : Module {
+struct THIMBLE_API AvgPool2d : Module {
   using Options = AvgPool2dOptions;
   explicit AvgPool2d(Pair size, Options o = {}) : kernel(size), options(o) {}
   template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
@@ -30,14 +31,14 @@ struct AvgPool2d : Module {
 };
 
 /// adaptive_avg_pool2d(x, output_size)
-struct AdaptiveAvgPool2d : Module {
+struct THIMBLE_API AdaptiveAvgPool2d : Module {
   explicit AdaptiveAvgPool2d(Pair size) : output_size(size) {}
   Tensor forward(const Tensor& x) override { return adaptive_avg_pool2d(x, output_size); }
   Pair output_size;
 };
 
 /// upsample_nearest2d(x, scale)
-struct UpsampleNearest2d : Module {
+struct THIMBLE_API UpsampleNearest2d : Module {
   explicit UpsampleNearest2d(Pair factor) : scale(factor) {}
   Tensor forward(const Tensor& x) override { return upsample_nearest2d(x, scale); }
   Pair scale;

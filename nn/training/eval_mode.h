@@ -4,12 +4,13 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
 /// While it lives, the module and all below it are in evaluation mode; afterwards each is in its own former mode.
-class EvalMode {
+class THIMBLE_API EvalMode {
  public:
   explicit EvalMode(Module& model) {
     for (const auto& [path, module] : model.named_modules())

@@ -12,20 +12,21 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
 
 /// A layer that a configuration makes an integer one: linear or conv2d.
-struct Product {
+struct THIMBLE_API Product {
   std::string name;
   std::string type;  ///< in the fused graph: "Conv2dReLU"
   QConfig config;
 };
 
 /// A float graph and what calibration has seen of it, from which graphs of many configurations are made.
-class CalibratedGraph {
+class THIMBLE_API CalibratedGraph {
  public:
   using Calibrate = std::function<void(nn::Graph&)>;
 

@@ -9,13 +9,14 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 
 /// The error of one tensor: x in the float graph, x' in the quantized one.
-struct TensorError {
+struct THIMBLE_API TensorError {
   std::string name;       ///< of the node
   std::string type;       ///< of its layer or op in the float graph
   int64_t elements = 0;   ///< compared
@@ -31,14 +32,14 @@ struct TensorError {
 /// what they stand for. Errors add up on the way: a layer's own share is told by quantizing it alone (see
 /// sensitivity.h). Give the fused graph; without fusion, a layer's value before its ReLU would be compared with the one
 /// after it. Throws ValueError without batches, ShapeError for values that differ in shape.
-std::vector<TensorError> quantization_error(const nn::Graph& reference, const nn::Graph& quantized,
-                                            std::span<const Tensor> batches);
+THIMBLE_API std::vector<TensorError> quantization_error(const nn::Graph& reference, const nn::Graph& quantized,
+                                                        std::span<const Tensor> batches);
 
 /// The same for the weights of linear and convolutional layers, a row for each that is an integer layer in the
 /// quantized graph.
-std::vector<TensorError> weight_error(const nn::Graph& reference, const nn::Graph& quantized);
+THIMBLE_API std::vector<TensorError> weight_error(const nn::Graph& reference, const nn::Graph& quantized);
 
 /// 10 log10(signal / noise), for powers or energies, with the conventions of TensorError::sqnr_db.
-double sqnr_db(double signal, double noise);
+THIMBLE_API double sqnr_db(double signal, double noise);
 
 }  // namespace thimble::quant

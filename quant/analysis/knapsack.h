@@ -6,16 +6,18 @@
 #include <cstdint>
 #include <vector>
 
+#include <thimble/core/api.h>
+
 namespace thimble::quant {
 
 /// One of those that an item has.
-struct KnapsackOption {
+struct THIMBLE_API KnapsackOption {
   int64_t size = 0;
   double cost = 0;  ///< may be negative
 };
 
 /// An option for each item, with the sums of their sizes and costs.
-struct KnapsackChoice {
+struct THIMBLE_API KnapsackChoice {
   int64_t size = 0;
   double cost = 0;
   std::vector<size_t> options;  ///< for each item, the index of the option chosen
@@ -26,6 +28,6 @@ struct KnapsackChoice {
 /// far are joined with each option, and those that another one beats are dropped; few are left in practice, however
 /// large the sizes. Throws ValueError for no items, an item without options, negative sizes or costs that are not
 /// finite.
-std::vector<KnapsackChoice> pareto_choices(const std::vector<std::vector<KnapsackOption>>& items);
+THIMBLE_API std::vector<KnapsackChoice> pareto_choices(const std::vector<std::vector<KnapsackOption>>& items);
 
 }  // namespace thimble::quant

@@ -15,20 +15,21 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
 #include <thimble/quant/analysis/knapsack.h>
 
 namespace thimble::quant {
 
 /// How a layer's weights are quantized.
-struct LayerPrecision {
+struct THIMBLE_API LayerPrecision {
   std::string name;
   int weight_bits = 8;
   std::string weight_observer;  ///< QConfig::weight_observer
 };
 
 /// Bits for each layer, and what they make of the graph.
-struct PrecisionChoice {
+struct THIMBLE_API PrecisionChoice {
   QConfigMapping mapping;              ///< the base mapping, and each layer by name
   std::vector<LayerPrecision> layers;  ///< in the order of the graph
   int64_t size_bytes = 0;
@@ -37,7 +38,7 @@ struct PrecisionChoice {
 };
 
 /// What there is to choose from, and how sizes are counted.
-struct MixedPrecisionOptions {
+struct THIMBLE_API MixedPrecisionOptions {
   /// Bits of weights to choose from, 2 to 8.
   std::vector<int> weight_bits = {2, 3, 4, 5, 6, 7, 8};
   /// Ways to choose weights' scales, which are free: at few bits, some layers want to be clipped, others not. Empty:
@@ -51,7 +52,7 @@ struct MixedPrecisionOptions {
 };
 
 /// Finds how many bits each layer's weights are to have.
-class MixedPrecision {
+class THIMBLE_API MixedPrecision {
  public:
   /// What becomes worse: output_divergence(), a loss, ... Less is better.
   using Cost = std::function<double(nn::Graph&)>;

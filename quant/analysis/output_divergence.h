@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/graph/graph.h>
 
@@ -14,6 +15,7 @@ namespace thimble::quant {
 /// for the same classification. Where quantization errors are small it is a quadratic form of theirs, so that those of
 /// layers that err independently add up; the loss against labels has a linear part, too, which hides small errors and
 /// may be negative. Throws ValueError without batches.
-std::function<double(nn::Graph&)> output_divergence(const nn::Graph& reference, std::vector<Tensor> batches);
+THIMBLE_API std::function<double(nn::Graph&)> output_divergence(const nn::Graph& reference,
+                                                                std::vector<Tensor> batches);
 
 }  // namespace thimble::quant

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
 
 namespace thimble::quant {
@@ -21,7 +22,7 @@ enum class SensitivityMode {
 };
 
 /// A layer's row.
-struct LayerSensitivity {
+struct THIMBLE_API LayerSensitivity {
   std::string name, type;
   double accuracy = 0;
   double accuracy_drop = 0;  ///< from the float graph's accuracy
@@ -30,14 +31,14 @@ struct LayerSensitivity {
 };
 
 /// What measure_sensitivity() has measured.
-struct Sensitivity {
+struct THIMBLE_API Sensitivity {
   double baseline = 0;   ///< accuracy of the float graph
   double quantized = 0;  ///< accuracy of the graph quantized as the mapping says
   std::vector<LayerSensitivity> layers;
 };
 
 /// Options of measure_sensitivity().
-struct SensitivityOptions {
+struct THIMBLE_API SensitivityOptions {
   SensitivityMode mode = SensitivityMode::one;
   /// Called with each row as it is ready, and the graph that it is about, to show progress or measure more.
   std::function<void(const LayerSensitivity&, nn::Graph&)> on_layer = {};
@@ -48,7 +49,8 @@ struct SensitivityOptions {
 /// and an integer layer reads theirs. `evaluate` tells a graph's accuracy (or any other measure of which more is
 /// better); it is called once for each product and twice more. SQNR is measured on `batches`. Throws what converting
 /// and evaluating throw, and ValueError without batches.
-Sensitivity measure_sensitivity(CalibratedGraph& calibrated, const std::function<double(nn::Graph&)>& evaluate,
-                                std::span<const Tensor> batches, const SensitivityOptions& options = {});
+THIMBLE_API Sensitivity measure_sensitivity(CalibratedGraph& calibrated,
+                                            const std::function<double(nn::Graph&)>& evaluate,
+                                            std::span<const Tensor> batches, const SensitivityOptions& options = {});
 
 }  // namespace thimble::quant

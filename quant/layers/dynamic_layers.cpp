@@ -4,6 +4,7 @@
 
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/layers/dynamic_step.h>
 
 namespace thimble::quant {
 
@@ -11,7 +12,7 @@ namespace {
 
 constexpr const char* kDynamicRange = "dynamic_range";
 
-const nn::LayerRegistration registrations[] = {
+const nn::LayerRegistration dynamic_layers_registrations[] = {
     {"DynamicQuantizedLinear",
      [](const Attributes& a) {
        return std::make_shared<DynamicQuantizedLinear>(a.get<int64_t>("in_features"), a.get<int64_t>("out_features"),

@@ -6,12 +6,14 @@
 #include <memory>
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
-#include <thimble/quant/layers/dynamic_step.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
+
+struct DynamicConstants;
 
 /// y = x W^T + b, optionally with a ReLU, float32 in and out. x is quantized at each call, unsigned and affine, by the
 /// range of each row or sample of its own, or of all; the products are integers, as IntegerProduct's, and the bias is
@@ -20,7 +22,7 @@ namespace thimble::quant {
 /// DynamicRange::call, as in torch.ao.nn.quantized.dynamic, what a sample gives depends on the others of its batch.
 /// Bit-identical on every instruction set and thread count and, with DynamicRange::row, batch split. The state holds
 /// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, float32 [out], if there is one.
-class DynamicProduct : public IntegerLayer {
+class THIMBLE_API DynamicProduct : public IntegerLayer {
  public:
   /// What the layer is made with, besides the weights' shape.
   struct Options {
@@ -62,7 +64,7 @@ class DynamicProduct : public IntegerLayer {
 };
 
 /// DynamicProduct of x [..., in] and weights [out, in].
-class DynamicQuantizedLinear : public DynamicProduct {
+class THIMBLE_API DynamicQuantizedLinear : public DynamicProduct {
  public:
   DynamicQuantizedLinear(int64_t in_features, int64_t out_features, const Options& options);
   static std::shared_ptr<DynamicQuantizedLinear> from_weights(const ProductWeights& weights, int activation_bits,
@@ -78,7 +80,7 @@ class DynamicQuantizedLinear : public DynamicProduct {
 
 /// DynamicProduct of what each output pixel sees of x [n, in, h, w] and weights [out, in / groups, kernel height,
 /// kernel width].
-class DynamicQuantizedConv2d : public DynamicProduct {
+class THIMBLE_API DynamicQuantizedConv2d : public DynamicProduct {
  public:
   DynamicQuantizedConv2d(const Shape& weight_shape, const Conv2dOptions& conv_options, const Options& options);
   static std::shared_ptr<DynamicQuantizedConv2d> from_weights(const ProductWeights& weights,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/inference/shared_weights.h>
 #include <thimble/quant/layers/product_weights.h>
@@ -13,7 +14,7 @@ namespace thimble::quant {
 
 /// Signed integers whose zero point is 0, with a scale for each output channel or each group of consecutive elements of
 /// one. Weights of fewer than 8 bits multiply as 2^shift() times themselves, as if they had 8.
-class IntegerWeights {
+class THIMBLE_API IntegerWeights {
  public:
   /// Bits and groups.
   struct Format {

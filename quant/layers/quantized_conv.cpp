@@ -1,4 +1,5 @@
 #include <thimble/core/ops/conv_geometry.h>
+#include <thimble/quant/layers/product_kernel.h>
 #include <thimble/quant/layers/quantized_conv.h>
 
 namespace thimble::quant {
@@ -12,7 +13,7 @@ std::shared_ptr<nn::Module> conv_from(const Attributes& a) {
       QuantizedConv2d::quantization_from(a));
 }
 
-const nn::LayerRegistration registration{"QuantizedConv2d", conv_from};
+const nn::LayerRegistration quantized_conv_registration{"QuantizedConv2d", conv_from};
 
 }  // namespace
 

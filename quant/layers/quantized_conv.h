@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
@@ -11,7 +12,7 @@ namespace thimble::quant {
 
 /// IntegerProduct of what each output pixel sees of x, uint8 [n, in, h, w], and W, int8 [out, in / groups, kernel
 /// height, kernel width]; see nn::Conv2d. Padding is the input's zero point.
-class QuantizedConv2d : public IntegerProduct {
+class THIMBLE_API QuantizedConv2d : public IntegerProduct {
  public:
   /// Tensors are to come by load_state(). Throws as QuantizedLinear, and ShapeError for groups that do not divide
   /// the output's channels.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <thimble/core/ops/channels_last.h>
+#include <thimble/quant/layers/product_kernel.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
@@ -89,6 +90,16 @@ void IntegerLayer::state_changed() {
   std::lock_guard lock(mutex_);
   prepared_ = {};
 }
+
+/// What happens to the sums of an integer product on their way out, with the arrays that the kernels point to.
+struct Requantization {
+  std::vector<int32_t> bias;  // with the input's zero point folded in, [groups][out]
+  std::vector<float> multiplier;
+  int32_t zero_point = 0, low = 0, high = 255;
+  bool relu = false;
+
+  kernels::Int8Epilogue epilogue() const { return {bias.data(), multiplier.data(), zero_point, low, high, relu}; }
+};
 
 namespace {
 

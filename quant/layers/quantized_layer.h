@@ -6,17 +6,19 @@
 #include <optional>
 #include <vector>
 
-#include <thimble/core/kernels/int8/int8_gemm.h>
+#include <thimble/core/api.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/module.h>
 #include <thimble/quant/layers/integer_weights.h>
-#include <thimble/quant/layers/product_kernel.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
 
+class ProductKernel;
+struct Requantization;
+
 /// The parameters of a tensor quantized as a whole, unsigned and affine.
-struct TensorQParams {
+struct THIMBLE_API TensorQParams {
   float scale = 1;
   int32_t zero_point = 0;
   int bits = 8;
@@ -39,7 +41,7 @@ struct TensorQParams {
 
 /// A layer that is its inference step: forward() makes one for the input's shape, keeps it for the next call, and runs
 /// it. Derived classes check the input in check_input() and make the step.
-class IntegerLayer : public nn::Module {
+class THIMBLE_API IntegerLayer : public nn::Module {
  public:
   /// In eval mode: integers are not trained.
   IntegerLayer() { eval(); }
@@ -67,16 +69,6 @@ class IntegerLayer : public nn::Module {
   Prepared prepared_;
 };
 
-/// What happens to the sums of an integer product on their way out, with the arrays that the kernels point to.
-struct Requantization {
-  std::vector<int32_t> bias;  ///< with the input's zero point folded in, [groups][out]
-  std::vector<float> multiplier;
-  int32_t zero_point = 0, low = 0, high = 255;
-  bool relu = false;
-
-  kernels::Int8Epilogue epilogue() const { return {bias.data(), multiplier.data(), zero_point, low, high, relu}; }
-};
-
 /// An integer product: y = x W^T + b, optionally with a ReLU. x uint8 (affine, per tensor), W integers of 2 to 8 bits
 /// (symmetric, per output channel or group), sums int32, one float multiplication an output (and group) to requantize.
 /// y is uint8, or float32 if no output parameters are given. Bit-identical on every instruction set and thread count.
@@ -84,7 +76,7 @@ struct Requantization {
 /// The bias is int32 at scale_x * scale_w / 2^shift, which is as fine for weights of few bits, which are as coarse as
 /// that is, as for those of 8 (see IntegerWeights); with groups it belongs to the first one's sum. The state holds
 /// `weight` and `weight_scale` as IntegerWeights describes them, and `bias`, int32 [out].
-class IntegerProduct : public IntegerLayer {
+class THIMBLE_API IntegerProduct : public IntegerLayer {
  public:
   /// What the product is made with, besides the weights' shape.
   struct Quantization {

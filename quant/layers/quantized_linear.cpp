@@ -1,17 +1,18 @@
+#include <thimble/quant/layers/product_kernel.h>
 #include <thimble/quant/layers/quantized_linear.h>
 
 namespace thimble::quant {
 
 namespace {
 
-std::shared_ptr<nn::Module> linear_from(const Attributes& a) {
+std::shared_ptr<nn::Module> quantized_linear_from(const Attributes& a) {
   const auto q = QuantizedLinear::quantization_from(a);
   return std::make_shared<QuantizedLinear>(QuantizedLinear::Config{a.get<int64_t>("in_features"),
                                                                    a.get<int64_t>("out_features"), q.input, q.output,
                                                                    q.weight_bits, q.relu, q.weight_group_size});
 }
 
-const nn::LayerRegistration registration{"QuantizedLinear", linear_from};
+const nn::LayerRegistration quantized_linear_registration{"QuantizedLinear", quantized_linear_from};
 
 }  // namespace
 

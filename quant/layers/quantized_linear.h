@@ -4,13 +4,14 @@
 #include <memory>
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
 
 /// IntegerProduct of x uint8 [..., in] and W int8 [out, in].
-class QuantizedLinear : public IntegerProduct {
+class THIMBLE_API QuantizedLinear : public IntegerProduct {
  public:
   /// What the layer is made with.
   struct Config {

@@ -10,7 +10,7 @@ namespace thimble::quant {
 
 namespace {
 
-const nn::LayerRegistration registrations[] = {
+const nn::LayerRegistration quantized_ops_registrations[] = {
     {"Quantize", [](const Attributes& a) { return std::make_shared<Quantize>(TensorQParams::from_attributes(a, "")); }},
     {"Dequantize",
      [](const Attributes& a) { return std::make_shared<Dequantize>(TensorQParams::from_attributes(a, "")); }},

@@ -4,12 +4,13 @@
 
 #include <memory>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
 
 /// float32 -> uint8, of any shape.
-class Quantize : public IntegerLayer {
+class THIMBLE_API Quantize : public IntegerLayer {
  public:
   explicit Quantize(const TensorQParams& qparams);
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
@@ -22,7 +23,7 @@ class Quantize : public IntegerLayer {
 };
 
 /// uint8 -> float32, of any shape.
-class Dequantize : public IntegerLayer {
+class THIMBLE_API Dequantize : public IntegerLayer {
  public:
   explicit Dequantize(const TensorQParams& qparams);
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
@@ -36,7 +37,7 @@ class Dequantize : public IntegerLayer {
 
 /// a + b, optionally with a ReLU: uint8, broadcast as usual, each with its own parameters -> uint8. One float
 /// multiplication for each operand.
-class QuantizedAdd : public IntegerLayer {
+class THIMBLE_API QuantizedAdd : public IntegerLayer {
  public:
   /// Throws ValueError for parameters that are not sound.
   QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output, bool relu);
@@ -52,7 +53,7 @@ class QuantizedAdd : public IntegerLayer {
 
 /// uint8 -> uint8 of other parameters, of any shape: round_half_even((x - zero point) * scale / output's scale) +
 /// output's zero point, clamped.
-class Requantize : public IntegerLayer {
+class THIMBLE_API Requantize : public IntegerLayer {
  public:
   /// Throws ValueError for parameters that are not sound.
   Requantize(const TensorQParams& input, const TensorQParams& output);
@@ -66,7 +67,7 @@ class Requantize : public IntegerLayer {
 };
 
 /// min(max(x, low), high): relu and its like, of uint8 of any shape, whose parameters the result keeps.
-class QuantizedClamp : public IntegerLayer {
+class THIMBLE_API QuantizedClamp : public IntegerLayer {
  public:
   /// Throws ValueError unless 0 <= low <= high <= 255.
   QuantizedClamp(int64_t low, int64_t high);

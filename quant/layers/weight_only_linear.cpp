@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/weight_only/bit_packing.h>
+#include <thimble/core/kernels/weight_only/weight_only_gemm.h>
 #include <thimble/quant/layers/packed_rows.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 
@@ -10,7 +11,7 @@ namespace thimble::quant {
 
 namespace {
 
-std::shared_ptr<nn::Module> linear_from(const Attributes& a) {
+std::shared_ptr<nn::Module> weight_only_linear_from(const Attributes& a) {
   const auto bits = a.get<int64_t>("bits");
   check_bits(bits, "WeightOnlyLinear");
   return std::make_shared<WeightOnlyLinear>(
@@ -23,7 +24,7 @@ std::shared_ptr<nn::Module> linear_from(const Attributes& a) {
                                .bias = a.get<bool>("bias")});
 }
 
-const nn::LayerRegistration registration{"WeightOnlyLinear", linear_from};
+const nn::LayerRegistration weight_only_linear_registration{"WeightOnlyLinear", weight_only_linear_from};
 
 class LinearStep : public nn::InferenceStep {
  public:

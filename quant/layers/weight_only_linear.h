@@ -9,9 +9,13 @@
 #include <memory>
 #include <mutex>
 
-#include <thimble/core/kernels/weight_only/weight_only_gemm.h>
+#include <thimble/core/api.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
+
+namespace thimble::kernels {
+class WeightOnlyMatrix;
+}
 
 namespace thimble::quant {
 
@@ -31,7 +35,7 @@ namespace thimble::quant {
 /// - weight_scale, float32 [out] per channel, [out, groups] with groups.
 /// - weight_zero_point, uint8, the same shape; only if the scheme is affine. Symmetric: 2^(bits - 1) everywhere.
 /// - bias, float32 [out], if there is one.
-class WeightOnlyLinear : public IntegerLayer {
+class THIMBLE_API WeightOnlyLinear : public IntegerLayer {
  public:
   /// What the layer is made with.
   struct Config {

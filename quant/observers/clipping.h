@@ -3,6 +3,7 @@
 // alone.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/observers/histogram.h>
 #include <thimble/quant/observers/range_search.h>
 
@@ -13,12 +14,12 @@ namespace thimble::quant {
 /// percentile) / 2 percent, as ONNX Runtime does; but where all values have one sign (after ReLU), the range begins at
 /// 0 anyway, and the whole share is cut at the other end. Interpolates within a bin. Throws ValueError unless 0 <
 /// percentile <= 100.
-ClipRange percentile_range(const Histogram& histogram, const QuantizationSpec& spec, double percentile);
+THIMBLE_API ClipRange percentile_range(const Histogram& histogram, const QuantizationSpec& spec, double percentile);
 
 /// The smallest mean squared error of quantizing, zero point included; see search_range(). Never worse than [min, max].
-ClipRange mse_range(const Histogram& histogram, const QuantizationSpec& spec);
+THIMBLE_API ClipRange mse_range(const Histogram& histogram, const QuantizationSpec& spec);
 /// The sum over all values of (x - dequantize(quantize(x)))^2, each bin's taken to be spread evenly over it.
-double squared_error(const Histogram& histogram, const QParams& qparams);
+THIMBLE_API double squared_error(const Histogram& histogram, const QParams& qparams);
 
 /// The range whose integers, as a distribution, diverge least (Kullback-Leibler) from the values, whose outliers count
 /// for the outermost bins: TensorRT's calibration (Migacz, "8-bit inference with TensorRT", GTC 2017), with four
@@ -28,7 +29,7 @@ double squared_error(const Histogram& histogram, const QParams& qparams);
 /// share o of values that are clipped adds log(1 / (1 - o)) - o, about o^2 / 2, without which a range that holds next
 /// to nothing could be a perfect match (the divergence is that of measures, not of distributions). Of equal ranges the
 /// widest, so that few values are not clipped.
-ClipRange entropy_range(const Histogram& histogram, const QuantizationSpec& spec);
+THIMBLE_API ClipRange entropy_range(const Histogram& histogram, const QuantizationSpec& spec);
 
 /// What torch.ao's HistogramObserver chooses: cuts off values at the denser end, 1e-5 of them at a time, until the
 /// squared error grows for the first time. Its error is that of integers in the middles of equal parts of the range, 0
@@ -36,6 +37,6 @@ ClipRange entropy_range(const Histogram& histogram, const QuantizationSpec& spec
 /// a hundredth, unless chance decides where the error grows first: then torch's, too, differs with the number of bins.
 /// torch 1.13 counts between int(min) and int(max) alone, drops what lies beyond, and stretches the rest over [min,
 /// max]; where these are no whole numbers it chooses otherwise, with a larger error, and later versions do as this one.
-ClipRange norm_range(const Histogram& histogram, const QuantizationSpec& spec);
+THIMBLE_API ClipRange norm_range(const Histogram& histogram, const QuantizationSpec& spec);
 
 }  // namespace thimble::quant

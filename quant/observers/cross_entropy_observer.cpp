@@ -12,10 +12,10 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-const nn::LayerRegistration registration{"CrossEntropyObserver", [](const Attributes& a) {
-                                           return std::make_shared<CrossEntropyObserver>(
-                                               QuantizationSpec::from_attributes(a), a.get<int64_t>("classes", 0));
-                                         }};
+const nn::LayerRegistration cross_entropy_observer_registration{
+    "CrossEntropyObserver", [](const Attributes& a) {
+      return std::make_shared<CrossEntropyObserver>(QuantizationSpec::from_attributes(a), a.get<int64_t>("classes", 0));
+    }};
 
 // A power of two, so that a full sample can be halved.
 int64_t capacity_for(int64_t classes) {

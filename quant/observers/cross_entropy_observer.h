@@ -1,6 +1,7 @@
 // The observer for logits.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/observers/observer.h>
 
 namespace thimble::quant {
@@ -9,7 +10,7 @@ namespace thimble::quant {
 /// between softmax(x) and softmax(dequantize(quantize(x))) (Nagel et al., "A White Paper on Neural Network
 /// Quantization", 2021, section 3.1). It keeps a sample of the rows: each 2^k-th one, with the least k for which they
 /// are at most kSampleRows and hold about kSampleValues. Never worse on these than [min, max] of all rows.
-class CrossEntropyObserver : public Observer {
+class THIMBLE_API CrossEntropyObserver : public Observer {
  public:
   static constexpr int64_t kSampleRows = 1024, kSampleValues = 64 * 1024;
 

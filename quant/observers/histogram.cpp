@@ -13,7 +13,7 @@ namespace thimble::quant {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kInfinite = std::numeric_limits<float>::infinity();
 // Widths are normal numbers, and so are their reciprocals.
 constexpr int kMinExponent = std::numeric_limits<float>::min_exponent - 1;
 
@@ -38,12 +38,12 @@ double BinGrid::width() const { return std::ldexp(1.0, exponent); }
 int64_t BinGrid::bin_of(float v) const { return floor_of(v, exponent) - first; }
 
 Histogram::Histogram()
-    : min_(kInfinity), max_(-kInfinity), counts_(NDArray::zeros({BinGrid::kMaxBins}, DType::int64)) {}
+    : min_(kInfinite), max_(-kInfinite), counts_(NDArray::zeros({BinGrid::kMaxBins}, DType::int64)) {}
 
 Histogram::Histogram(float min, float max, NDArray counts) : min_(min), max_(max), counts_(std::move(counts)) {
   check<ShapeError>(counts_.shape() == Shape{BinGrid::kMaxBins}, "histogram: counts of shape ", counts_.shape(),
                     " are not [", BinGrid::kMaxBins, "]");
-  const bool nothing = min == kInfinity && max == -kInfinity;
+  const bool nothing = min == kInfinite && max == -kInfinite;
   check<ValueError>(nothing || (std::isfinite(min) && std::isfinite(max) && min <= max), "histogram: [", min, ", ", max,
                     "] is not a range");
   if (!nothing) grid_ = BinGrid::covering(min, max);

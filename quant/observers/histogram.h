@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include <thimble/core/api.h>
 #include <thimble/core/ndarray.h>
 
 namespace thimble::quant {
@@ -10,7 +11,7 @@ namespace thimble::quant {
 /// Where bins lie: bin i holds the values v with edge(i) <= v < edge(i + 1). Their width is a power of two and their
 /// edges are its multiples, so that 0 is an edge, a value's bin is computed without rounding, and bins of one width
 /// merge into those of a larger one.
-struct BinGrid {
+struct THIMBLE_API BinGrid {
   static constexpr int64_t kMaxBins = 4096;
 
   int exponent = 0;   ///< bins are 2^exponent wide
@@ -31,7 +32,7 @@ struct BinGrid {
 /// Counts on the BinGrid that covers the values seen. When it grows, bins are merged, so no count is lost; and as the
 /// merged bins are those that the finer grid's values would have fallen into, a histogram depends on the values alone,
 /// not on their order or division into batches.
-class Histogram {
+class THIMBLE_API Histogram {
  public:
   /// An empty one.
   Histogram();

@@ -12,7 +12,7 @@ std::shared_ptr<nn::Module> from_attributes(const Attributes& a) {
   return std::make_shared<T>(QuantizationSpec::from_attributes(a));
 }
 
-const nn::LayerRegistration registrations[] = {
+const nn::LayerRegistration histogram_observers_registrations[] = {
     {"PercentileObserver",
      [](const Attributes& a) {
        return std::make_shared<PercentileObserver>(QuantizationSpec::from_attributes(a), a.get<double>("percentile"));

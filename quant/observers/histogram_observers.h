@@ -1,6 +1,7 @@
 // Observers that need the distribution of all values: they keep a histogram, and choose a range from it.
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/observers/clipping.h>
 #include <thimble/quant/observers/observer.h>
 
@@ -8,7 +9,7 @@ namespace thimble::quant {
 
 /// Base. Memory is that of the histogram, however much is seen; what is chosen depends neither on the order of the
 /// values nor on their division into batches. Values that are all equal are not clipped.
-class DistributionObserver : public Observer {
+class THIMBLE_API DistributionObserver : public Observer {
  public:
   QParams qparams() const final;
   /// Of what was seen; shares this one's counts.
@@ -29,7 +30,7 @@ class DistributionObserver : public Observer {
 };
 
 /// percentile_range() of clipping.h: 99.99 percent of values are kept.
-class PercentileObserver : public DistributionObserver {
+class THIMBLE_API PercentileObserver : public DistributionObserver {
  public:
   /// Throws ValueError unless 0 < percentile <= 100.
   explicit PercentileObserver(const QuantizationSpec& spec = {}, double percentile = 99.99);
@@ -43,7 +44,7 @@ class PercentileObserver : public DistributionObserver {
 };
 
 /// mse_range(): the smallest mean squared error.
-class MSEObserver : public DistributionObserver {
+class THIMBLE_API MSEObserver : public DistributionObserver {
  public:
   explicit MSEObserver(const QuantizationSpec& spec = {}) : DistributionObserver(spec, "MSEObserver") {}
   std::string type() const override { return "MSEObserver"; }
@@ -53,7 +54,7 @@ class MSEObserver : public DistributionObserver {
 };
 
 /// entropy_range(): the smallest divergence from the values' distribution.
-class EntropyObserver : public DistributionObserver {
+class THIMBLE_API EntropyObserver : public DistributionObserver {
  public:
   explicit EntropyObserver(const QuantizationSpec& spec = {}) : DistributionObserver(spec, "EntropyObserver") {}
   std::string type() const override { return "EntropyObserver"; }
@@ -63,7 +64,7 @@ class EntropyObserver : public DistributionObserver {
 };
 
 /// norm_range(): what torch.ao's observer of this name chooses. MSEObserver finds ranges with smaller errors.
-class HistogramObserver : public DistributionObserver {
+class THIMBLE_API HistogramObserver : public DistributionObserver {
  public:
   explicit HistogramObserver(const QuantizationSpec& spec = {}) : DistributionObserver(spec, "HistogramObserver") {}
   std::string type() const override { return "HistogramObserver"; }

@@ -7,11 +7,12 @@ namespace thimble::quant {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNothingSeen =
+    std::numeric_limits<double>::infinity();  // the least value then; -kNothingSeen the largest
 
 int64_t channels_of(const Attributes& a) { return a.get<int64_t>("channels", 0); }
 
-const nn::LayerRegistration registrations[] = {
+const nn::LayerRegistration observer_registrations[] = {
     {"MinMaxObserver",
      [](const Attributes& a) {
        return std::make_shared<MinMaxObserver>(QuantizationSpec::from_attributes(a), channels_of(a));
@@ -49,8 +50,8 @@ void Observer::check_seen(bool seen) const {
 MinMaxObserver::MinMaxObserver(const QuantizationSpec& spec, int64_t channels) : Observer(spec) {
   check<ValueError>(channels == 0 || (channels > 0 && spec.axis), "MinMaxObserver: ", channels, " channels",
                     spec.axis ? "" : " for a spec that is per tensor");
-  min_ = register_buffer("min", range_buffer(spec, channels, kInfinity));
-  max_ = register_buffer("max", range_buffer(spec, channels, -kInfinity));
+  min_ = register_buffer("min", range_buffer(spec, channels, kNothingSeen));
+  max_ = register_buffer("max", range_buffer(spec, channels, -kNothingSeen));
 }
 
 Attributes MinMaxObserver::attributes() const {
@@ -62,8 +63,8 @@ Attributes MinMaxObserver::attributes() const {
 void MinMaxObserver::observe(const NDArray& x, const Range& range) {
   const auto channels = static_cast<int64_t>(range.min.size());
   if (min_.numel() == 0) {
-    min_.mutable_data() = range_buffer(spec(), channels, kInfinity);
-    max_.mutable_data() = range_buffer(spec(), channels, -kInfinity);
+    min_.mutable_data() = range_buffer(spec(), channels, kNothingSeen);
+    max_.mutable_data() = range_buffer(spec(), channels, -kNothingSeen);
   }
   check<ShapeError>(channels == min_.numel(), type(), ": input ", x.shape(), " has ", channels, " channels along axis ",
                     spec().axis.value_or(0), ", expected ", min_.numel());

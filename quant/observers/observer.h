@@ -10,13 +10,14 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/module.h>
 #include <thimble/quant/qparams.h>
 
 namespace thimble::quant {
 
 /// Base. In a graph an observer is a layer that hands its input on unchanged.
-class Observer : public nn::Module {
+class THIMBLE_API Observer : public nn::Module {
  public:
   /// Looks at x (float32) and returns it. Empty ones say nothing. Throws ValueError for values that are not finite; the
   /// observer is then as before.
@@ -41,7 +42,7 @@ class Observer : public nn::Module {
 };
 
 /// The smallest and the largest value ever seen, per tensor or per channel.
-class MinMaxObserver : public Observer {
+class THIMBLE_API MinMaxObserver : public Observer {
  public:
   /// `channels` is the size along spec.axis; 0 if the first batch shall say. Throws ValueError for a negative one, or
   /// one without an axis.
@@ -64,7 +65,7 @@ class MinMaxObserver : public Observer {
 
 /// The moving averages of batches' smallest and largest values: m = m + averaging_constant * (batch's - m), beginning
 /// with the first batch's. Per tensor or per channel.
-class MovingAverageMinMaxObserver : public MinMaxObserver {
+class THIMBLE_API MovingAverageMinMaxObserver : public MinMaxObserver {
  public:
   /// Throws ValueError unless 0 < averaging_constant <= 1, and as MinMaxObserver.
   explicit MovingAverageMinMaxObserver(const QuantizationSpec& spec = {}, double averaging_constant = 0.01,
@@ -79,7 +80,7 @@ class MovingAverageMinMaxObserver : public MinMaxObserver {
 };
 
 /// What the observers of make_observer() can be told; each takes what concerns it.
-struct ObserverOptions {
+struct THIMBLE_API ObserverOptions {
   double averaging_constant = 0.01;  ///< of "moving-average"
   double percentile = 99.99;         ///< of values that "percentile" keeps
   int64_t channels = 0;              ///< if the spec is per channel and their number known
@@ -87,9 +88,9 @@ struct ObserverOptions {
 
 /// An observer by name, one of observer_names(). Throws ValueError for an unknown name, and for a per-channel spec
 /// unless it is "minmax" or "moving-average".
-std::shared_ptr<Observer> make_observer(const std::string& name, const QuantizationSpec& spec,
-                                        const ObserverOptions& options = {});
+THIMBLE_API std::shared_ptr<Observer> make_observer(const std::string& name, const QuantizationSpec& spec,
+                                                    const ObserverOptions& options = {});
 /// "minmax", "moving-average", ...
-std::vector<std::string> observer_names();
+THIMBLE_API std::vector<std::string> observer_names();
 
 }  // namespace thimble::quant

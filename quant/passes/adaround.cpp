@@ -21,16 +21,16 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-constexpr const char* kPass = "adaround";
+constexpr const char* kAdaRound = "adaround";
 
 void check_options(const AdaRoundOptions& o) {
-  check<ValueError>(o.iterations >= 0, kPass, ": ", o.iterations, " iterations");
-  check<ValueError>(o.batch_size >= 1, kPass, ": batches of ", o.batch_size);
-  check<ValueError>(o.regularization >= 0 && std::isfinite(o.regularization), kPass, ": regularization ",
+  check<ValueError>(o.iterations >= 0, kAdaRound, ": ", o.iterations, " iterations");
+  check<ValueError>(o.batch_size >= 1, kAdaRound, ": batches of ", o.batch_size);
+  check<ValueError>(o.regularization >= 0 && std::isfinite(o.regularization), kAdaRound, ": regularization ",
                     o.regularization);
-  check<ValueError>(o.warm_up >= 0 && o.warm_up <= 1, kPass, ": warm_up ", o.warm_up, " is not in [0, 1]");
-  check<ValueError>(o.beta_end >= 1 && o.beta_start >= o.beta_end && std::isfinite(o.beta_start), kPass, ": beta from ",
-                    o.beta_start, " to ", o.beta_end, "; it falls to at least 1");
+  check<ValueError>(o.warm_up >= 0 && o.warm_up <= 1, kAdaRound, ": warm_up ", o.warm_up, " is not in [0, 1]");
+  check<ValueError>(o.beta_end >= 1 && o.beta_start >= o.beta_end && std::isfinite(o.beta_start), kAdaRound,
+                    ": beta from ", o.beta_start, " to ", o.beta_end, "; it falls to at least 1");
 }
 
 // The rectified sigmoid of the paper, stretched so that it reaches 0 and 1.
@@ -46,7 +46,7 @@ class SoftRounding {
         qmin_(p.spec.qmin()),
         qmax_(p.spec.qmax()) {
     const NDArray weight = float_weight.contiguous();
-    const Blocks blocks(weight.shape(), p.spec, kPass);
+    const Blocks blocks(weight.shape(), p.spec, kAdaRound);
     NDArray logits(weight.shape());
     int64_t i = 0;
     for (int64_t row = 0; row < blocks.rows(); ++row) {
@@ -139,8 +139,8 @@ class AdaRound {
 
   Graph run(AdaRoundReport* report) {
     check_options(options_);
-    check_batches(graph_, batches_, kPass);
-    const std::vector<Node*> products = settled_products(graph_, kPass);
+    check_batches(graph_, batches_, kAdaRound);
+    const std::vector<Node*> products = settled_products(graph_, kAdaRound);
     total_ = options_.iterations * static_cast<int64_t>(products.size());
     AdaRoundReport layers;
     for (size_t i = 0; i < products.size(); ++i) layers.push_back(round_weights(products[i], i));

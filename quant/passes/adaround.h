@@ -10,13 +10,14 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 
 /// Defaults are the paper's but for two, which go together: it makes 10,000 steps of Adam with its usual rate of 1e-3;
 /// ten times fewer and larger ones end close to there, in seconds a layer.
-struct AdaRoundOptions {
+struct THIMBLE_API AdaRoundOptions {
   int64_t iterations = 1000;  ///< for each layer
   int64_t batch_size = 32;
   double lr = 1e-2;
@@ -30,7 +31,7 @@ struct AdaRoundOptions {
 
 /// What was reached for a layer: mean squared error of the output (after a fused relu) over samples and pixels, summed
 /// over output channels, on all the data, reading what the integer layers before it give.
-struct RoundedLayer {
+struct THIMBLE_API RoundedLayer {
   std::string name;
   double nearest_error = 0;  ///< with each weight rounded to nearest
   double error = 0;          ///< as learned; the layer keeps the better one of both
@@ -50,7 +51,7 @@ using AdaRoundReport = std::vector<RoundedLayer>;
 /// exactly those that were learned (convert() changes a scale only where a bias would leave int32); the input graph
 /// stays as it is. Throws ValueError if there is no data or it is not finite, for options out of range, for layers of
 /// quantization-aware training, and if an observer has seen nothing. `report`, if given, is overwritten.
-nn::Graph adaround(const nn::Graph& prepared, std::span<const Tensor> batches, const AdaRoundOptions& options = {},
-                   AdaRoundReport* report = nullptr);
+THIMBLE_API nn::Graph adaround(const nn::Graph& prepared, std::span<const Tensor> batches,
+                               const AdaRoundOptions& options = {}, AdaRoundReport* report = nullptr);
 
 }  // namespace thimble::quant

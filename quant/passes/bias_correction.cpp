@@ -16,7 +16,7 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-constexpr const char* kPass = "bias correction";
+constexpr const char* kBiasCorrection = "bias correction";
 
 class BiasCorrection {
  public:
@@ -24,8 +24,8 @@ class BiasCorrection {
       : graph_(prepared.clone()), float_(without_observers(fused)), batches_(batches) {}
 
   Graph run(const std::function<void(int64_t, int64_t)>& progress) {
-    check_batches(graph_, batches_, kPass);
-    const std::vector<Node*> products = settled_products(graph_, kPass);
+    check_batches(graph_, batches_, kBiasCorrection);
+    const std::vector<Node*> products = settled_products(graph_, kBiasCorrection);
     for (const Node* node : products) check_twin(node);
     const NoGrad guard;
     for (size_t i = 0; i < products.size(); ++i) {
@@ -41,7 +41,7 @@ class BiasCorrection {
     const Node* twin = float_.find(node->name);
     check<ValueError>(twin && type_of(float_, twin) == type_of(graph_, node) &&
                           weight_of(float_, twin).shape() == weight_of(graph_, node).shape(),
-                      kPass, ": the float graph has no layer like '", node->name, "'");
+                      kBiasCorrection, ": the float graph has no layer like '", node->name, "'");
   }
 
   // The mean over samples and pixels of what the float layer gives and the integer one lacks, for each output channel.

@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
@@ -26,7 +27,8 @@ namespace thimble::quant {
 /// Returns a prepared graph for convert(); input graphs stay as they are. Throws ValueError if there is no data or it
 /// is not finite, if `fused` lacks a layer of `prepared`, for layers of quantization-aware training, and if an observer
 /// has seen nothing.
-nn::Graph bias_correction(const nn::Graph& prepared, const nn::Graph& fused, std::span<const Tensor> batches,
-                          const std::function<void(int64_t done, int64_t total)>& progress = {});
+THIMBLE_API nn::Graph bias_correction(const nn::Graph& prepared, const nn::Graph& fused,
+                                      std::span<const Tensor> batches,
+                                      const std::function<void(int64_t done, int64_t total)>& progress = {});
 
 }  // namespace thimble::quant

@@ -21,10 +21,10 @@ using nn::Node;
 
 // The integers that relu, relu6 or clamp keep their input's within.
 std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, const TensorQParams& p) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr double kUnbounded = std::numeric_limits<double>::infinity();
   const bool is_relu = !graph.is_op(node, "clamp");
-  const double low = is_relu ? 0 : node->attributes.get("min", -kInfinity);
-  const double high = graph.is_op(node, "relu6") ? 6 : is_relu ? kInfinity : node->attributes.get("max", kInfinity);
+  const double low = is_relu ? 0 : node->attributes.get("min", -kUnbounded);
+  const double high = graph.is_op(node, "relu6") ? 6 : is_relu ? kUnbounded : node->attributes.get("max", kUnbounded);
   const auto quantized = [&](double bound) {
     const double q = std::nearbyint(bound / double{p.scale}) + p.zero_point;
     return static_cast<int32_t>(std::clamp<double>(q, 0, p.qmax()));

@@ -3,6 +3,7 @@
 //   nn::Graph int8 = quant::quantize_dynamic(nn::trace(net.eval(), example));      // no data needed
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -12,7 +13,8 @@ namespace thimble::quant {
 /// dynamic_range count.
 /// Throws ValueError for a graph of prepare() or prepare_qat(), if there is nothing to quantize, if the mapping names a
 /// node that does not exist or asks for different things where one layer is called, or for weights that are not finite.
-nn::Graph quantize_dynamic(const nn::Graph& graph, const QConfigMapping& mapping = QConfigMapping::static_int8(),
-                           ConversionReport* report = nullptr);
+THIMBLE_API nn::Graph quantize_dynamic(const nn::Graph& graph,
+                                       const QConfigMapping& mapping = QConfigMapping::static_int8(),
+                                       ConversionReport* report = nullptr);
 
 }  // namespace thimble::quant

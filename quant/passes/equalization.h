@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 
 /// Two layers that were equalized.
-struct EqualizedPair {
+struct THIMBLE_API EqualizedPair {
   std::string first, second;
   int64_t channels = 0;  ///< between them
   /// What the first one's output channels were divided by, and the second one's input channels multiplied by.
@@ -36,6 +37,6 @@ using EqualizationReport = std::vector<EqualizedPair>;
 ///
 /// The input graph stays as it is. Throws ValueError for weights or biases that are not finite. `report`, if given, is
 /// overwritten.
-nn::Graph cross_layer_equalization(const nn::Graph& fused, EqualizationReport* report = nullptr);
+THIMBLE_API nn::Graph cross_layer_equalization(const nn::Graph& fused, EqualizationReport* report = nullptr);
 
 }  // namespace thimble::quant

@@ -15,12 +15,13 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::quant {
 
 /// Two nodes that stand directly after each other and are of kinds that can be fused.
-struct FusionAttempt {
+struct THIMBLE_API FusionAttempt {
   std::string node;  ///< the first one, which the fused one is called after
   std::string with;  ///< batch normalization or relu
   bool fused = false;
@@ -46,6 +47,6 @@ using FusionReport = std::vector<FusionAttempt>;
 ///   length] it would normalize the channels. nn::trace() notes the number of dimensions ("ndim") on the layer's node.
 ///
 /// `report`, if given, is overwritten.
-nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report = nullptr);
+THIMBLE_API nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report = nullptr);
 
 }  // namespace thimble::quant

@@ -16,7 +16,7 @@ using nn::Node;
 namespace {
 
 constexpr const char* kMark = "quantize";
-constexpr const char* kWeight = "quantize_weight_";
+constexpr const char* kNodeWeight = "quantize_weight_";
 
 // The mean of integers is one, with the same parameters, as long as no padding counts as elements.
 bool counts_padding(const Node* node) {
@@ -183,19 +183,19 @@ void mark(Node* node) { node->attributes.set(kMark, true); }
 
 void mark(Node* node, const WeightQuantization& weight) {
   mark(node);
-  node->attributes.set_all(kWeight, weight.to_attributes());
+  node->attributes.set_all(kNodeWeight, weight.to_attributes());
 }
 
 bool is_marked(const Node* node) { return node->attributes.contains(kMark); }
 
 WeightQuantization weight_quantization_of(const Node* node) {
-  return WeightQuantization::from_attributes(node->attributes.part(kWeight));
+  return WeightQuantization::from_attributes(node->attributes.part(kNodeWeight));
 }
 
 Attributes without_marks(const Attributes& attributes) {
   Attributes kept;
   for (const auto& [key, value] : attributes)
-    if (key != kMark && !key.starts_with(kWeight)) kept.set(key, value);
+    if (key != kMark && !key.starts_with(kNodeWeight)) kept.set(key, value);
   return kept;
 }
 

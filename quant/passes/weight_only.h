@@ -5,6 +5,7 @@
 //   nn::Graph small = quant::quantize_weight_only(graph, quant::QConfigMapping().set_global(int4));
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -15,7 +16,7 @@ namespace thimble::quant {
 /// prepare_qat(), if there is nothing to quantize, if the mapping asks for different things where one layer is called,
 /// and, naming the layer, for weights that are not finite or a spec or observer that WeightOnlyLinear::from_float()
 /// refuses.
-nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& mapping,
-                               ConversionReport* report = nullptr);
+THIMBLE_API nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& mapping,
+                                           ConversionReport* report = nullptr);
 
 }  // namespace thimble::quant

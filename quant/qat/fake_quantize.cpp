@@ -19,7 +19,7 @@ std::shared_ptr<Observer> observer_from(const Attributes& a) {
   return observer;
 }
 
-std::shared_ptr<nn::Module> make(const Attributes& a) {
+std::shared_ptr<nn::Module> make_fake_quantizer(const Attributes& a) {
   auto layer = std::make_shared<FakeQuantize>(FakeQuantize::Options{.spec = QuantizationSpec::from_attributes(a),
                                                                     .observer = observer_from(a),
                                                                     .learned = a.get<bool>("learned"),
@@ -30,7 +30,7 @@ std::shared_ptr<nn::Module> make(const Attributes& a) {
   return layer;
 }
 
-const nn::LayerRegistration registration{"FakeQuantize", make};
+const nn::LayerRegistration fake_quantize_registration{"FakeQuantize", make_fake_quantizer};
 
 bool is_zero(const Range& range, size_t channel) { return range.min[channel] == 0 && range.max[channel] == 0; }
 

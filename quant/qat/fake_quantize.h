@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include <thimble/core/api.h>
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qat/fake_quantize_op.h>
 
@@ -11,7 +12,7 @@ namespace thimble::quant {
 /// Hands on what the quantized form of its input would say, through fake_quantize(). In training, its parameters follow
 /// the values that pass, as an observer chooses them, until that is switched off; or, with learned steps, its scale is
 /// a parameter of the model (LSQ). torch.ao.quantization.FakeQuantize is the model.
-class FakeQuantize : public Observer {
+class THIMBLE_API FakeQuantize : public Observer {
  public:
   /// What the layer is made with.
   struct Options {

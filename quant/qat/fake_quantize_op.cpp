@@ -117,7 +117,7 @@ std::unique_ptr<Op> make_fake_quantize(const Attributes& a) {
                                           a.get<double>("grad_factor"));
 }
 
-const OpRegistration registration{"fake_quantize", make_fake_quantize};
+const OpRegistration fake_quantize_op_registration{"fake_quantize", make_fake_quantize};
 
 }  // namespace
 

@@ -7,12 +7,13 @@
 //   nn::Graph int8 = quant::convert(net);
 #pragma once
 
+#include <thimble/core/api.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
 
 /// Options of prepare_qat().
-struct QATOptions {
+struct THIMBLE_API QATOptions {
   /// Scales are parameters (LSQ: Esser et al. 2020; with zero points that stay, as in LSQ+), instead of following what
   /// observers see.
   bool learned_step_size = false;
@@ -25,16 +26,17 @@ struct QATOptions {
 /// frozen (requires_grad() false) stay frozen. Activations follow the mapping's observer, "moving-average" if that
 /// says "minmax"; weights follow the extremes of each step, whatever the mapping's weight observer. Throws as prepare()
 /// does.
-nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping, const QATOptions& options = {});
+THIMBLE_API nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping,
+                                  const QATOptions& options = {});
 
 /// Batch normalization inside QAT layers uses its running statistics from now on, and leaves them as they are.
-void freeze_bn_stats(nn::Graph& graph);
+THIMBLE_API void freeze_bn_stats(nn::Graph& graph);
 /// Ranges stay as they are (learned scales, too), or follow again. While they stay, biases are rounded as those of the
 /// integer layers will be, whose scale is that of inputs times that of weights.
-void disable_observer(nn::Graph& graph);
-void enable_observer(nn::Graph& graph);
+THIMBLE_API void disable_observer(nn::Graph& graph);
+THIMBLE_API void enable_observer(nn::Graph& graph);
 /// Values pass unrounded, as if nothing was quantized, or are rounded again.
-void disable_fake_quant(nn::Graph& graph);
-void enable_fake_quant(nn::Graph& graph);
+THIMBLE_API void disable_fake_quant(nn::Graph& graph);
+THIMBLE_API void enable_fake_quant(nn::Graph& graph);
 
 }  // namespace thimble::quant

@@ -173,7 +173,7 @@ std::shared_ptr<Made> with_modes(std::shared_ptr<Made> layer, const Attributes& 
   return layer;
 }
 
-const nn::LayerRegistration registrations[] = {
+const nn::LayerRegistration qat_layers_registrations[] = {
     {"QATLinear",
      [](const Attributes& a) {
        return with_modes(std::make_shared<QATLinear>(*nn::make_linear<nn::Linear>(a), batch_norm_from(a, "BatchNorm1d"),

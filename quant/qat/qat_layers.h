@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/conv.h>
@@ -14,7 +15,7 @@
 namespace thimble::quant {
 
 /// What a layer of quantization-aware training is made with, besides the float layer.
-struct QATLayerOptions {
+struct THIMBLE_API QATLayerOptions {
   QuantizationSpec weight = QuantizationSpec::per_channel_weight();
   /// Of the weights' scales.
   bool learned = false;
@@ -27,7 +28,7 @@ struct QATLayerOptions {
 /// networks", 2018, section 3.2.2): with f = gamma / sqrt(running_var + eps), y = bn(conv(x, fake_quantize(w * f) /
 /// f)), which is what conv(x, fake_quantize(w * f)) is with the running statistics. In evaluation, and in the integer
 /// layer, it is that. f is a constant to the gradients.
-class QATLayer {
+class THIMBLE_API QATLayer {
  public:
   virtual ~QATLayer() = default;
   /// Throws FormatError.
@@ -80,7 +81,7 @@ class QATLayer {
 };
 
 /// nn::Linear, with an nn::BatchNorm1d behind it or without.
-class QATLinear : public nn::Linear, public QATLayer {
+class THIMBLE_API QATLinear : public nn::Linear, public QATLayer {
  public:
   /// Takes the tensors of the layers; `bn` may be null.
   QATLinear(const nn::Linear& linear, std::shared_ptr<nn::BatchNorm> bn, const QATLayerOptions& options);
@@ -94,7 +95,7 @@ class QATLinear : public nn::Linear, public QATLayer {
 };
 
 /// nn::Conv2d, with an nn::BatchNorm2d behind it or without.
-class QATConv2d : public nn::Conv2d, public QATLayer {
+class THIMBLE_API QATConv2d : public nn::Conv2d, public QATLayer {
  public:
   QATConv2d(const nn::Conv2d& conv, std::shared_ptr<nn::BatchNorm> bn, const QATLayerOptions& options);
 

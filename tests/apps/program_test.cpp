@@ -12,36 +12,36 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-void expect_keys(const json& object, const std::vector<std::string>& keys) {
+void expect_all_keys(const json& object, const std::vector<std::string>& keys) {
   ASSERT_TRUE(object.is_object()) << object;
   for (const std::string& key : keys) EXPECT_TRUE(object.contains(key)) << key << " is missing in " << object;
 }
 
 TEST_F(ProgramTest, GoesTheWholeWay) {
   const json trained = json_of(training("m.st"));
-  expect_keys(trained, {"model", "parameters", "epochs", "out"});
+  expect_all_keys(trained, {"model", "parameters", "epochs", "out"});
   EXPECT_EQ(trained["model"], "mlp");
   EXPECT_EQ(trained["parameters"], 144 * 16 + 16 + 16 * 10 + 10);
   EXPECT_EQ(trained["out"], "m.st");
   ASSERT_EQ(trained["epochs"].size(), 3u);
   for (const json& epoch : trained["epochs"])
-    expect_keys(epoch, {"epoch", "train_loss", "test_accuracy", "images_per_second", "seconds"});
+    expect_all_keys(epoch, {"epoch", "train_loss", "test_accuracy", "images_per_second", "seconds"});
   EXPECT_EQ(trained["epochs"][2]["epoch"], 3);
   EXPECT_LT(trained["epochs"][2]["train_loss"], trained["epochs"][0]["train_loss"]);
 
   const json evaluated = json_of({"eval", "m.st", "--data", "data"});
-  expect_keys(evaluated, {"accuracy", "loss", "images"});
+  expect_all_keys(evaluated, {"accuracy", "loss", "images"});
   EXPECT_EQ(evaluated["images"], 50);
   EXPECT_EQ(evaluated["accuracy"], trained["epochs"][2]["test_accuracy"]);
   EXPECT_GT(evaluated["accuracy"], 0.9);
 
   const json quantized = json_of({"quantize", "m.st", "--method", "static", "--data", "data", "--out", "q.st"});
-  expect_keys(quantized, {"method", "layers", "out", "size_bytes"});
+  expect_all_keys(quantized, {"method", "layers", "out", "size_bytes"});
   EXPECT_EQ(quantized["method"], "static");
   EXPECT_EQ(quantized["size_bytes"], std::filesystem::file_size(folder / "q.st"));
   ASSERT_EQ(quantized["layers"].size(), 2u);
   for (const json& layer : quantized["layers"]) {
-    expect_keys(layer, {"name", "type", "weight_bits", "activation_bits", "kept_float", "reason"});
+    expect_all_keys(layer, {"name", "type", "weight_bits", "activation_bits", "kept_float", "reason"});
     EXPECT_EQ(layer["weight_bits"], 8);
     EXPECT_EQ(layer["kept_float"], false);
   }
@@ -50,20 +50,20 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_NEAR(integer["loss"].get<double>(), evaluated["loss"].get<double>(), 0.1);
 
   const json timed = json_of({"bench", "q.st", "--batch-size", "1,7", "--runs", "2"});
-  expect_keys(timed, {"results", "first_answer_ms"});
+  expect_all_keys(timed, {"results", "first_answer_ms"});
   EXPECT_GT(timed["first_answer_ms"], 0.0);
   ASSERT_EQ(timed["results"].size(), 2u);
   EXPECT_EQ(timed["results"][1]["batch_size"], 7);
   for (const json& result : timed["results"]) {
-    expect_keys(result, {"batch_size", "mean_us", "std_us", "median_us", "images_per_second"});
+    expect_all_keys(result, {"batch_size", "mean_us", "std_us", "median_us", "images_per_second"});
     EXPECT_GT(result["mean_us"], 0.0);
   }
 
   const json compared = json_of({"compare", "m.st", "q.st", "--data", "data", "--runs", "1"});
   ASSERT_EQ(compared.at("rows").size(), 2u);
   for (const json& row : compared["rows"])
-    expect_keys(row, {"model", "dtype", "method", "size_bytes", "parameters", "accuracy", "latency_b1_us",
-                      "latency_b1_std_us", "latency_b64_us", "latency_b64_std_us"});
+    expect_all_keys(row, {"model", "dtype", "method", "size_bytes", "parameters", "accuracy", "latency_b1_us",
+                          "latency_b1_std_us", "latency_b64_us", "latency_b64_std_us"});
   EXPECT_EQ(compared["rows"][0]["dtype"], "float32");
   EXPECT_EQ(compared["rows"][1]["dtype"], "int8");
   EXPECT_EQ(compared["rows"][1]["method"], "static");
@@ -72,7 +72,7 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_EQ(compared["rows"][0]["parameters"], trained["parameters"]);
 
   const json inspected = json_of({"inspect", "q.st"});
-  expect_keys(inspected, {"nodes", "tensors", "metadata"});
+  expect_all_keys(inspected, {"nodes", "tensors", "metadata"});
   EXPECT_EQ(inspected["nodes"].size(), 4u);  // input, quantize, two layers
   EXPECT_EQ(inspected["nodes"][1]["type"], "Quantize");
   EXPECT_TRUE(inspected["nodes"][1]["attributes"].contains("scale"));
@@ -80,7 +80,7 @@ TEST_F(ProgramTest, GoesTheWholeWay) {
   EXPECT_EQ(inspected["nodes"][2]["inputs"], json::array({inspected["nodes"][1]["name"]}));
   EXPECT_EQ(inspected["nodes"][2]["attributes"]["weight_bits"], 8);
   EXPECT_EQ(inspected["metadata"]["format"], "thimble");
-  for (const json& tensor : inspected["tensors"]) expect_keys(tensor, {"name", "dtype", "shape", "bytes"});
+  for (const json& tensor : inspected["tensors"]) expect_all_keys(tensor, {"name", "dtype", "shape", "bytes"});
   EXPECT_EQ(json_of({"inspect", "q.st", "--verify"}).at("verified"), true);
   expect_files({"m.st", "q.st"});
 }
@@ -105,7 +105,7 @@ TEST_F(ProgramTest, WritesJsonToAFile) {
   const Result result = run({"eval", "m.st", "--data", "data", "--json", "r.json"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("accuracy"));
-  expect_keys(json::parse(bytes("r.json")), {"accuracy", "loss", "images"});
+  expect_all_keys(json::parse(bytes("r.json")), {"accuracy", "loss", "images"});
   expect_failure({"eval", "m.st", "--data", "data", "--json", "no/r.json"}, 1, "no/r.json");
   expect_files({"m.st", "r.json"});
 }
@@ -129,7 +129,7 @@ TEST_F(ProgramTest, CropsAndReadsCompressedFiles) {
     std::filesystem::remove(entry.path());
   }
   EXPECT_EQ(json_of(training("m.st", {"--crop", "10"}))["parameters"], 100 * 16 + 16 + 16 * 10 + 10);
-  expect_keys(json_of({"eval", "m.st", "--data", "data"}), {"accuracy"});
+  expect_all_keys(json_of({"eval", "m.st", "--data", "data"}), {"accuracy"});
 }
 
 TEST_F(ProgramTest, TellsItsVersion) {
@@ -768,7 +768,8 @@ TEST_F(ProgramTest, TheChildThatBenchTimesTakesThreadsAndAnyName) {
   EXPECT_EQ(once.status, 0) << once.err;
   EXPECT_EQ(once.out, "1");
   expect_failure({"first-answer", "--threads", "0", "--", "-m.st"}, 2, "--threads");
-  expect_keys(json_of({"bench", "--threads", "1", "--runs", "1", "--batch-size", "1", "./-m.st"}), {"first_answer_ms"});
+  expect_all_keys(json_of({"bench", "--threads", "1", "--runs", "1", "--batch-size", "1", "./-m.st"}),
+                  {"first_answer_ms"});
   const Result dashed = run({"bench", "--threads", "1", "--runs", "1", "--batch-size", "1", "--", "-m.st"});
   EXPECT_EQ(dashed.status, 0) << dashed.err;
 }

@@ -8,39 +8,40 @@ namespace {
 
 using testing::ThrowsMessage;
 
-const Attributes kAll{{"flag", true},
-                      {"count", int64_t{3}},
-                      {"rate", 0.5},
-                      {"name", std::string("same")},
-                      {"sizes", std::vector<int64_t>{1, 2}},
-                      {"scales", std::vector<double>{0.5, 2}}};
+const Attributes kOfEachType{{"flag", true},
+                             {"count", int64_t{3}},
+                             {"rate", 0.5},
+                             {"name", std::string("same")},
+                             {"sizes", std::vector<int64_t>{1, 2}},
+                             {"scales", std::vector<double>{0.5, 2}}};
 
 TEST(Attributes, GiveBackWhatTheyWereGiven) {
-  EXPECT_EQ(kAll.get<bool>("flag"), true);
-  EXPECT_EQ(kAll.get<int64_t>("count"), 3);
-  EXPECT_EQ(kAll.get<double>("rate"), 0.5);
-  EXPECT_EQ(kAll.get<std::string>("name"), "same");
-  EXPECT_EQ(kAll.get<std::vector<int64_t>>("sizes"), (std::vector<int64_t>{1, 2}));
-  EXPECT_EQ(kAll.get<std::vector<double>>("scales"), (std::vector<double>{0.5, 2}));
+  EXPECT_EQ(kOfEachType.get<bool>("flag"), true);
+  EXPECT_EQ(kOfEachType.get<int64_t>("count"), 3);
+  EXPECT_EQ(kOfEachType.get<double>("rate"), 0.5);
+  EXPECT_EQ(kOfEachType.get<std::string>("name"), "same");
+  EXPECT_EQ(kOfEachType.get<std::vector<int64_t>>("sizes"), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(kOfEachType.get<std::vector<double>>("scales"), (std::vector<double>{0.5, 2}));
 }
 
 TEST(Attributes, IntegersServeAsFloatingPointNumbersButNotTheReverse) {
-  EXPECT_EQ(kAll.get<double>("count"), 3.0);
-  EXPECT_EQ(kAll.get<std::vector<double>>("sizes"), (std::vector<double>{1, 2}));
-  EXPECT_THROW(kAll.get<int64_t>("rate"), FormatError);
-  EXPECT_THROW(kAll.get<std::vector<int64_t>>("scales"), FormatError);
+  EXPECT_EQ(kOfEachType.get<double>("count"), 3.0);
+  EXPECT_EQ(kOfEachType.get<std::vector<double>>("sizes"), (std::vector<double>{1, 2}));
+  EXPECT_THROW(kOfEachType.get<int64_t>("rate"), FormatError);
+  EXPECT_THROW(kOfEachType.get<std::vector<int64_t>>("scales"), FormatError);
 }
 
 TEST(Attributes, MissingAndMistypedOnesAreNamed) {
-  EXPECT_THAT([] { kAll.get<bool>("bias"); }, ThrowsMessage<FormatError>("attribute 'bias' is missing"));
-  EXPECT_THAT([] { kAll.get<bool>("count"); }, ThrowsMessage<FormatError>("attribute 'count' has the wrong type"));
-  EXPECT_THROW(kAll.get<std::string>("flag"), FormatError);
+  EXPECT_THAT([] { kOfEachType.get<bool>("bias"); }, ThrowsMessage<FormatError>("attribute 'bias' is missing"));
+  EXPECT_THAT([] { kOfEachType.get<bool>("count"); },
+              ThrowsMessage<FormatError>("attribute 'count' has the wrong type"));
+  EXPECT_THROW(kOfEachType.get<std::string>("flag"), FormatError);
 }
 
 TEST(Attributes, AFallbackServesForAMissingOneOnly) {
-  EXPECT_EQ(kAll.get<int64_t>("stride", 7), 7);
-  EXPECT_EQ(kAll.get<int64_t>("count", 7), 3);
-  EXPECT_THROW(kAll.get<int64_t>("name", 7), FormatError);
+  EXPECT_EQ(kOfEachType.get<int64_t>("stride", 7), 7);
+  EXPECT_EQ(kOfEachType.get<int64_t>("count", 7), 3);
+  EXPECT_THROW(kOfEachType.get<int64_t>("name", 7), FormatError);
 }
 
 TEST(Attributes, SetReplaces) {
@@ -62,7 +63,7 @@ TEST(Attributes, AreEqualIfNamesTypesAndValuesAre) {
 }
 
 TEST(Attributes, PrintInAlphabeticalOrder) {
-  EXPECT_EQ(str(kAll), "count=3, flag=true, name=\"same\", rate=0.5, scales=[0.5,2], sizes=[1,2]");
+  EXPECT_EQ(str(kOfEachType), "count=3, flag=true, name=\"same\", rate=0.5, scales=[0.5,2], sizes=[1,2]");
   EXPECT_EQ(str(Attributes{}), "");
 }
 

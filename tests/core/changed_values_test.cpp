@@ -20,13 +20,13 @@ NDArray random(const Shape& shape) {
   return randn(shape, generator);
 }
 
-Tensor leaf(const Shape& shape) { return Tensor(random(shape), true); }
+Tensor trainable(const Shape& shape) { return Tensor(random(shape), true); }
 Tensor constant(const Shape& shape) { return Tensor(random(shape)); }
 
 void change(const Tensor& tensor) { tensor.set_data(random(tensor.shape())); }
 
 TEST(ChangedValues, AreAnErrorThatNamesOpAndInput) {
-  const Tensor w = leaf({2}), v = leaf({2});
+  const Tensor w = trainable({2}), v = trainable({2});
   const Tensor y = sum(w * v);
   y.backward({.retain_graph = true});
   change(v);
@@ -54,7 +54,7 @@ TEST(ChangedValues, AreFoundWhicheverWayTheMemoryIsReached) {
   for (const bool borrowed : {false, true})
     for (const auto& [name, change_it] : ways) {
       SCOPED_TRACE(testing::Message() << name << (borrowed ? ", borrowed" : ""));
-      const Tensor x = leaf({1, 1, 5});
+      const Tensor x = trainable({1, 1, 5});
       const Tensor w(borrowed ? NDArray::borrow(owner->data(), {1, 1, 3}, DType::float32, owner) : random({1, 1, 3}),
                      true);
       const Tensor direct = sum(w * w), through_a_view = sum(conv1d(x, w));
@@ -70,20 +70,21 @@ TEST(ChangedValues, AreFoundWhicheverWayTheMemoryIsReached) {
     }
 }
 
-struct Case {
+struct ChangedCase {
   const char* name;
   Tensor output;
   std::vector<Tensor> needed, not_needed;
 };
 
 // Each time the graph is new: backward frees it.
-std::vector<Case> cases() {
-  std::vector<Case> all;
+std::vector<ChangedCase> cases() {
+  std::vector<ChangedCase> all;
   const auto add_case = [&](const char* name, const Tensor& y, std::vector<Tensor> needed,
                             std::vector<Tensor> not_needed) {
     all.push_back({name, sum(y), std::move(needed), std::move(not_needed)});
   };
-  const Tensor a = leaf({2, 3}), b = leaf({2, 3}), positive((rand({2, 3}, default_generator()) + 1.0).data(), true);
+  const Tensor a = trainable({2, 3}), b = trainable({2, 3}),
+               positive((rand({2, 3}, default_generator()) + 1.0).data(), true);
   add_case("add", a + b, {}, {a, b});
   add_case("sub", a - b, {}, {a, b});
   add_case("div", a / b, {b}, {a});
@@ -100,30 +101,30 @@ std::vector<Case> cases() {
   add_case("softmax", softmax(a, 1), {}, {a});
   add_case("dropout", dropout(a, 0.5), {}, {a});
 
-  const Tensor left = leaf({2, 3}), right = leaf({3, 4}), plain = constant({3, 4});
+  const Tensor left = trainable({2, 3}), right = trainable({3, 4}), plain = constant({3, 4});
   add_case("matmul", matmul(left, right), {left, right}, {});
   add_case("matmul by a constant", matmul(left, plain), {plain}, {left});
 
-  const Tensor x = leaf({5, 3}), data = constant({5, 3}), weight = leaf({2, 3}), bias = leaf({2});
+  const Tensor x = trainable({5, 3}), data = constant({5, 3}), weight = trainable({2, 3}), bias = trainable({2});
   add_case("linear", linear(x, weight, bias), {x, weight}, {bias});
   add_case("linear of data", linear(data, weight, bias), {data}, {weight, bias});
 
-  const Tensor image = leaf({1, 2, 6, 6}), pixels = constant({1, 2, 6, 6}), kernel = leaf({4, 2, 3, 3}),
-               offset = leaf({4});
+  const Tensor image = trainable({1, 2, 6, 6}), pixels = constant({1, 2, 6, 6}), kernel = trainable({4, 2, 3, 3}),
+               offset = trainable({4});
   add_case("conv2d", conv2d(image, kernel, offset), {image, kernel}, {offset});
   add_case("conv2d of data", conv2d(pixels, kernel, offset), {pixels}, {kernel, offset});
   add_case("max_pool2d", max_pool2d(image, 2), {}, {image});
   add_case("avg_pool2d", avg_pool2d(image, 2), {}, {image});
-  const Tensor gamma = leaf({2}), beta = leaf({2});
+  const Tensor gamma = trainable({2}), beta = trainable({2});
   const BatchNormOptions norm{.training = true};
   BatchNormOptions norm_relu = norm;
   norm_relu.relu = true;
   add_case("batch_norm", batch_norm(image, gamma, beta, {}, {}, norm), {image, gamma}, {beta});
   add_case("batch_norm with relu", batch_norm(image, gamma, beta, {}, {}, norm_relu), {image, gamma, beta}, {});
 
-  const Tensor table = leaf({7, 2}), rows = NDArray::from_vector<int64_t>({1, 5, 1});
+  const Tensor table = trainable({7, 2}), rows = NDArray::from_vector<int64_t>({1, 5, 1});
   add_case("embedding", embedding(rows, table), {}, {table});
-  const Tensor logits = leaf({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
+  const Tensor logits = trainable({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
   add_case("cross_entropy", cross_entropy(logits, classes), {logits}, {classes});
   return all;
 }
@@ -134,12 +135,12 @@ TEST(ChangedValues, AreNoErrorWhereTheGradientDoesNotReadThem) {
   for (size_t i = 0; i < count; ++i) {
     const size_t needed = cases()[i].needed.size(), not_needed = cases()[i].not_needed.size();
     for (size_t j = 0; j < needed; ++j) {
-      const Case c = cases()[i];
+      const ChangedCase c = cases()[i];
       change(c.needed[j]);
       EXPECT_THROW(c.output.backward(), ValueError) << c.name << ", " << j;
     }
     for (size_t j = 0; j < not_needed; ++j) {
-      const Case c = cases()[i];
+      const ChangedCase c = cases()[i];
       const Tensor& input = c.not_needed[j];
       c.output.backward({.retain_graph = true});
       const NDArray expected = input.requires_grad() ? input.grad().data().clone() : NDArray();
@@ -154,14 +155,14 @@ TEST(ChangedValues, AreNoErrorWhereTheGradientDoesNotReadThem) {
 }
 
 TEST(ChangedValues, OfTheSecondDerivativeToo) {
-  const Tensor w = leaf({});
+  const Tensor w = trainable({});
   const Tensor first = grad(w * w * w, {w}, {}, {.create_graph = true})[0];
   change(w);
   EXPECT_THROW(first.backward(), ValueError);
 }
 
 TEST(ChangedValues, OfATargetDoNotReachTheGradient) {
-  const Tensor logits = leaf({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
+  const Tensor logits = trainable({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
   for (const bool create_graph : {false, true})
     for (const Tensor& loss : {cross_entropy(logits, classes), nll_loss(logits, classes)}) {
       const auto gradient = [&] {
@@ -176,7 +177,7 @@ TEST(ChangedValues, OfATargetDoNotReachTheGradient) {
 }
 
 TEST(ChangedValues, DoNotMatterToWhatIsComputedAfterwards) {
-  const Tensor w = leaf({3});
+  const Tensor w = trainable({3});
   for (int i = 0; i < 3; ++i) {
     const Tensor first = sum(w * w), second = sum(exp(w));
     first.backward();

@@ -22,6 +22,7 @@ FILENAME ~ /\.md$/ {
 }
 
 FNR == 1 { space = "" }
+{ sub(/THIMBLE_API /, "") }
 /^namespace [a-z:]+ \{/ { space = $2 }
 /^}  \/\/ namespace/ { space = "" }
 space == "" { next }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/kernels/int8/int8_gemm.h>
+#include <thimble/core/kernels/weight_only/weight_only_gemm.h>
 #include <thimble/thimble.h>
 
 using namespace thimble;

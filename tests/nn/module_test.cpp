@@ -21,13 +21,13 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-struct Block : Module {
+struct InnerBlock : Module {
   Submodule<Linear> fc{this, "fc", 3, 3, {.bias = false}};
   Tensor forward(const Tensor& x) override { return relu(fc(x)); }
 };
 
-struct Net : Module {
-  Submodule<Block> block1{this, "block1"}, block2{this, "block2"};
+struct NestedNet : Module {
+  Submodule<InnerBlock> block1{this, "block1"}, block2{this, "block2"};
   Submodule<Linear> head{this, "head", 3, 2};
   Tensor scale = register_parameter("scale", NDArray::ones({1}));
   Tensor forward(const Tensor& x) override { return head(block2(block1(x))) * scale; }
@@ -40,7 +40,7 @@ std::vector<std::string> names(const NamedTensors& tensors) {
 }
 
 TEST(Module, ListsParametersUnderQualifiedNames) {
-  Net net;
+  NestedNet net;
   EXPECT_THAT(names(net.named_parameters()),
               ElementsAre("scale", "block1.fc.weight", "block2.fc.weight", "head.weight", "head.bias"));
   EXPECT_EQ(net.num_parameters(), 1 + 9 + 9 + 6 + 2);
@@ -56,14 +56,14 @@ TEST(Module, ListsASharedModuleOnce) {
 }
 
 TEST(Module, RejectsNamesThatAreTaken) {
-  Net net;
+  NestedNet net;
   EXPECT_THROW(net.register_module("head", std::make_shared<ReLU>()), ValueError);
   EXPECT_THROW(net.register_module("scale", std::make_shared<ReLU>()), ValueError);
   EXPECT_THROW(net.register_module("other", nullptr), ValueError);
 }
 
 TEST(Module, TrainAndEvalReachAllDescendants) {
-  Net net;
+  NestedNet net;
   net.eval();
   for (const auto& [path, module] : net.named_modules()) EXPECT_FALSE(module->training()) << path;
   net.train();
@@ -71,7 +71,7 @@ TEST(Module, TrainAndEvalReachAllDescendants) {
 }
 
 TEST(Module, ErrorsNameTheLayerAndTheNumbers) {
-  Net net;
+  NestedNet net;
   try {
     net(Tensor(NDArray::zeros({4, 5})));
     FAIL() << "a wrong shape was accepted";
@@ -83,7 +83,7 @@ TEST(Module, ErrorsNameTheLayerAndTheNumbers) {
 }
 
 TEST(Module, LoadStateReplacesByNameAndChecks) {
-  Net a, b;
+  NestedNet a, b;
   NamedArrays arrays;
   for (const auto& [name, tensor] : a.state()) arrays.emplace_back(name, tensor.data().clone());
   b.load_state(arrays);
@@ -128,18 +128,18 @@ TEST(ModuleCalls, OfATrainableLayerThatIsNotRegisteredAreAnError) {
   expect_not_registered(net, "nn::Linear");
 
   struct PlainBlock : Module {  // whose own layer is registered, but with nobody's descendant
-    Block block;
+    InnerBlock block;
     Tensor forward(const Tensor& x) override { return block(x); }
   } plain_block;
   try {
     plain_block(Tensor(NDArray::ones({2, 3})));
     FAIL() << "an unregistered block was called";
   } catch (const ValueError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("Block"));
+    EXPECT_THAT(e.what(), HasSubstr("InnerBlock"));
   }
 
   struct Bypass : Module {
-    Block block;
+    InnerBlock block;
     Tensor forward(const Tensor& x) override { return block.forward(x); }
   } bypass;
   expect_not_registered(bypass, "nn::Linear");
@@ -164,12 +164,12 @@ TEST(ModuleCalls, OfWhatIsNotTrainedOrOfThisModelAreNone) {
   EXPECT_NO_THROW(frozen(x));
 
   struct Student : Module {
-    explicit Student(Net& its_teacher) : teacher(its_teacher) {}
-    Net& teacher;
+    explicit Student(NestedNet& its_teacher) : teacher(its_teacher) {}
+    NestedNet& teacher;
     Submodule<Linear> fc{this, "fc", 3, 2};
     Tensor forward(const Tensor& input) override { return fc(input) - teacher(input); }
   };
-  Net teacher;
+  NestedNet teacher;
   for (const Tensor& p : teacher.parameters()) p.set_requires_grad(false);
   Student student(teacher);
   EXPECT_NO_THROW(student(x));
@@ -353,7 +353,7 @@ TEST(Module, LoadStateChangesNothingIfSomethingDoesNotFit) {
 }
 
 TEST(Module, LoadStateTakesStatesAndMaps) {
-  Net a, b;
+  NestedNet a, b;
   const LoadStateReport report = b.load_state(a.state());
   EXPECT_TRUE(report.missing.empty() && report.unexpected.empty());
   const Tensor x(NDArray::ones({2, 3}));
@@ -374,7 +374,7 @@ TEST(Module, LoadStateTakesStatesAndMaps) {
   }
   b.load_state(std::as_const(tensors));
   EXPECT_EQ(b(x).data().to_vector<float>(), expected);
-  Net c;
+  NestedNet c;
   c.load_state(std::as_const(arrays));
   EXPECT_EQ(c(x).data().to_vector<float>(), expected);
   c.load_state(c.state());

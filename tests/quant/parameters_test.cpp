@@ -40,12 +40,12 @@ class Forked : public nn::Module {
   Other other_;
 };
 
-struct Case {
+struct ParametersCase {
   const char* name;
   Other other;
   int64_t features;
 };
-const Case kCases[] = {
+const ParametersCase kCases[] = {
     {"relu",
      [](nn::Module&, const Tensor& h) {
        return relu(concat({h, h}, 1));
@@ -109,7 +109,7 @@ class Parameters : public QuantizeTest {
 
 TEST_F(Parameters, OfAValueHoldWhatEachOfItsReadersNeeds) {
   const std::vector<float> right = data.to_vector<float>();
-  for (const Case& c : kCases) {
+  for (const ParametersCase& c : kCases) {
     SCOPED_TRACE(c.name);
     Forked net(c.other, c.features);
     const NoGrad guard;
@@ -122,7 +122,7 @@ TEST_F(Parameters, OfAValueHoldWhatEachOfItsReadersNeeds) {
 }
 
 TEST_F(Parameters, OfATrainedValueAreThoseOfTraining) {
-  for (const Case& c : kCases)
+  for (const ParametersCase& c : kCases)
     for (const bool learned : {false, true}) {
       SCOPED_TRACE(c.name);
       Forked net(c.other, c.features);
@@ -153,7 +153,7 @@ TEST_F(Parameters, OfWhatOnlyAClampReadsAreNoError) {
 }
 
 // The usual recipe: first and last layer of 8 bits around others of 4.
-struct Residual : nn::Module {
+struct ResidualNet : nn::Module {
   nn::Submodule<nn::Linear> first{this, "first", 8, 8}, second{this, "second", 8, 8}, last{this, "last", 8, 3};
   Tensor forward(const Tensor& x) override {
     const Tensor h = relu(first(x));
@@ -162,7 +162,7 @@ struct Residual : nn::Module {
 };
 
 TEST_F(Parameters, OfAResidualAreOfTheBitsOfTheLayerThatReadsIt) {
-  Residual net;
+  ResidualNet net;
   const Graph graph = traced(net, {64, 8});
   const auto mapping = QConfigMapping::static_int4().set_name("first", QConfig()).set_name("last", QConfig());
   Converted result = quantized(graph, mapping);

@@ -27,7 +27,7 @@ json cases_of(const std::string& file) {
   return json::parse(in).at("cases");
 }
 
-QuantizationSpec spec_of(const json& c) {
+QuantizationSpec spec_of_case(const json& c) {
   QuantizationSpec spec;
   spec.bits = c.at("bits");
   spec.is_signed = c.at("signed");
@@ -54,7 +54,7 @@ TEST(QParamsGolden, EveryCaseIsMet) {
     const auto input = c.at("input").get<std::vector<float>>();
     const auto n = static_cast<int64_t>(input.size());
     const NDArray x = NDArray::from_vector(input, Shape(c.value("shape", std::vector<int64_t>{n})));
-    const QParams p = choose_qparams(x, spec_of(c));
+    const QParams p = choose_qparams(x, spec_of_case(c));
     const NDArray q = quantize(x, p), y = dequantize(q, p);
     ASSERT_EQ(p.scale.size(), 1u);
     if (c.contains("quantized")) {
@@ -77,7 +77,7 @@ TEST(QParamsGolden, AgreesWithTorchObservers) {
   for (const json& c : cases) {
     SCOPED_TRACE(c.dump().substr(0, 70));
     const NDArray x = NDArray::from_vector(c.at("input").get<std::vector<float>>(), {3, 4});
-    const QParams p = choose_qparams(x, spec_of(c));
+    const QParams p = choose_qparams(x, spec_of_case(c));
     EXPECT_EQ(p.scale, c.at("scale").get<std::vector<float>>());
     EXPECT_EQ(p.zero_point, c.at("zero_point").get<std::vector<int32_t>>());
     const auto expected = c.at("dequantized").get<std::vector<float>>();
@@ -139,7 +139,7 @@ TEST(QuantizationSpec, SurvivesAttributes) {
 }
 
 // Every combination of options, per tensor.
-std::vector<QuantizationSpec> all_specs() {
+std::vector<QuantizationSpec> all_kinds_of_specs() {
   std::vector<QuantizationSpec> specs;
   for (int bits = 2; bits <= 8; ++bits)
     for (const bool is_signed : {false, true})
@@ -155,7 +155,7 @@ std::string describe(const QuantizationSpec& s) {
              s.axis.value_or(-99));
 }
 
-void expect_usable(const QParams& p) {
+void expect_each_usable(const QParams& p) {
   for (const float s : p.scale) EXPECT_TRUE(std::isnormal(s) && s > 0) << s;
   for (const int32_t z : p.zero_point) {
     EXPECT_GE(z, p.spec.qmin());
@@ -167,13 +167,13 @@ void expect_usable(const QParams& p) {
 TEST(QParams, RandomRangesKeepEveryPromise) {
   std::mt19937 rng(1);
   std::uniform_real_distribution<float> unit(0, 1);
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : all_kinds_of_specs()) {
     SCOPED_TRACE(describe(spec));
     for (int i = 0; i < 60; ++i) {
       const float width = std::pow(10.0f, 12 * unit(rng) - 6);
       const float min = width * (unit(rng) * 3 - 2), max = min + width * unit(rng);
       const QParams p = choose_qparams(min, max, spec);
-      expect_usable(p);
+      expect_each_usable(p);
       const double scale = p.scale[0];
       std::vector<float> values{0.0f, min, max};
       for (int v = 0; v < 30; ++v) values.push_back(min + (max - min) * unit(rng));
@@ -197,7 +197,7 @@ TEST(QParams, RandomRangesKeepEveryPromise) {
 TEST(QParams, TheWholeRangeOfIntegersIsUsed) {
   std::mt19937 rng(2);
   std::uniform_real_distribution<float> unit(0.05f, 1);
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : all_kinds_of_specs()) {
     SCOPED_TRACE(describe(spec));
     const float min = -unit(rng), max = unit(rng), most = std::max(-min, max);
     const QParams p = choose_qparams(min, max, spec);
@@ -211,7 +211,7 @@ TEST(QParams, TheWholeRangeOfIntegersIsUsed) {
 }
 
 TEST(Quantize, ClampsOutsideTheRange) {
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : all_kinds_of_specs()) {
     SCOPED_TRACE(describe(spec));
     const QParams p = choose_qparams(-1, 1, spec);
     const NDArray x = NDArray::from_vector<float>({-1.5f, -3e38f, -kInf, 1.5f, 3e38f, kInf, kNan});
@@ -247,11 +247,11 @@ TEST(QParams, DegenerateRangesGetADefinedAnswer) {
                                             {FLT_MAX, FLT_MAX},
                                             {-FLT_MIN, FLT_MIN},
                                             {-1e-30f, 3e38f}};
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : all_kinds_of_specs()) {
     for (const auto& [min, max] : ranges) {
       SCOPED_TRACE(describe(spec) + str(" of [", min, ", ", max, "]"));
       const QParams p = choose_qparams(min, max, spec);
-      expect_usable(p);
+      expect_each_usable(p);
       const NDArray x = NDArray::from_vector<float>({0, min, max});
       const auto y = dequantize(quantize(x, p), p).to_vector<float>();
       EXPECT_EQ(y[0], 0.0f);
@@ -272,7 +272,7 @@ TEST(QParams, DegenerateRangesGetADefinedAnswer) {
 }
 
 TEST(QParams, RefusesWhatHasNoRange) {
-  for (const QuantizationSpec& spec : all_specs()) {
+  for (const QuantizationSpec& spec : all_kinds_of_specs()) {
     EXPECT_THROW(choose_qparams(kNan, 1, spec), ValueError);
     EXPECT_THROW(choose_qparams(0, kNan, spec), ValueError);
     EXPECT_THROW(choose_qparams(-kInf, 1, spec), ValueError);

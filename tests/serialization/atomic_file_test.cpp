@@ -24,7 +24,7 @@ void save(const fs::path& path, const std::string& bytes) {
   file.commit();
 }
 
-std::string error_of(const fs::path& path) {
+std::string save_error_of(const fs::path& path) {
   return message_of<IOError>([&] { save(path, "new"); });
 }
 
@@ -126,7 +126,7 @@ TEST(AtomicFile, FollowsSymbolicLinks) {
   EXPECT_EQ(read_bytes(folder / "sub/none"), "created");
 
   fs::create_symlink("loop", folder / "loop");
-  EXPECT_THAT(error_of(folder / "loop"), HasSubstr("Too many levels of symbolic links"));
+  EXPECT_THAT(save_error_of(folder / "loop"), HasSubstr("Too many levels of symbolic links"));
 }
 
 TEST(AtomicFile, WorksInTheCurrentFolder) {
@@ -141,13 +141,13 @@ TEST(AtomicFile, WorksInTheCurrentFolder) {
 
 TEST(AtomicFile, SaysWhyItCannotWrite) {
   TempFolder folder;
-  EXPECT_EQ(error_of(folder / "none/f"),
+  EXPECT_EQ(save_error_of(folder / "none/f"),
             "cannot write '" + (folder / "none/f").native() + "': No such file or directory; check the path");
   save(folder / "f", "old");
-  EXPECT_THAT(error_of(folder / "f/g"), HasSubstr("Not a directory"));
-  EXPECT_THAT(error_of(folder.path()), HasSubstr("Is a directory; name a file"));
-  EXPECT_THAT(error_of(folder / std::string(300, 'x')), HasSubstr("File name too long"));
-  EXPECT_THAT(error_of(""), HasSubstr("cannot write ''"));
+  EXPECT_THAT(save_error_of(folder / "f/g"), HasSubstr("Not a directory"));
+  EXPECT_THAT(save_error_of(folder.path()), HasSubstr("Is a directory; name a file"));
+  EXPECT_THAT(save_error_of(folder / std::string(300, 'x')), HasSubstr("File name too long"));
+  EXPECT_THAT(save_error_of(""), HasSubstr("cannot write ''"));
   EXPECT_EQ(read_bytes(folder / "f"), "old");
   EXPECT_EQ(folder.entries(), 1);
 }
@@ -159,13 +159,13 @@ TEST(AtomicFile, RespectsReadOnlyFoldersAndFiles) {
   ::chmod(folder.path().c_str(), 0555);
   {
     const WithoutPowers nobody;
-    EXPECT_THAT(error_of(folder / "new"), HasSubstr("Permission denied; check the permissions"));
-    EXPECT_THAT(error_of(folder / "f"), HasSubstr("Permission denied"));
+    EXPECT_THAT(save_error_of(folder / "new"), HasSubstr("Permission denied; check the permissions"));
+    EXPECT_THAT(save_error_of(folder / "f"), HasSubstr("Permission denied"));
   }
   ::chmod(folder.path().c_str(), 0777);
   {
     const WithoutPowers nobody;
-    EXPECT_THAT(error_of(folder / "f"), HasSubstr("Permission denied"));
+    EXPECT_THAT(save_error_of(folder / "f"), HasSubstr("Permission denied"));
     EXPECT_EQ(read_bytes(folder / "f"), "old");
     save(folder / "new", "new");
   }
@@ -196,7 +196,7 @@ TEST(AtomicFile, KeepsTheOldFileWhereTheNewOneGrowsTooLarge) {
 
 TEST(AtomicFile, ReportsAFullDevice) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
-  EXPECT_EQ(error_of("/dev/full"),
+  EXPECT_EQ(save_error_of("/dev/full"),
             "cannot write '/dev/full': No space left on device; free some space or choose another folder");
   EXPECT_TRUE(fs::is_character_file("/dev/full"));
 }

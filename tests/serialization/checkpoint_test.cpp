@@ -28,7 +28,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 // A model with a shared layer, ops with attributes, a parameter and a constant used by plain ops, a buffer.
-struct Net : nn::Module {
+struct SavedNet : nn::Module {
   nn::Submodule<nn::Linear> fc1{this, "fc1", 6, 6}, fc2{this, "fc2", 6, 4};
   Tensor gain = register_parameter("gain", random_input({6}, 4));
   Tensor offset = register_buffer("offset", random_input({6}, 5));
@@ -57,7 +57,7 @@ std::map<std::string, bool> what_learns(const nn::Graph& graph) {
 
 TEST_F(CheckpointTest, WhatIsFrozenComesBackFrozen) {
   manual_seed(1);
-  Net net;
+  SavedNet net;
   const Tensor x = random_input({4, 2, 3});
   const std::string trained = detail::graph_to_json(nn::trace(net.eval(), x));
   EXPECT_THAT(trained, Not(HasSubstr("frozen")));  // such files are as they were
@@ -83,7 +83,7 @@ TEST_F(CheckpointTest, WhatIsFrozenComesBackFrozen) {
 
 TEST_F(CheckpointTest, AFloatModelComesBackWithoutItsClass) {
   manual_seed(1);
-  Net net;
+  SavedNet net;
   const Tensor x = random_input({4, 2, 3});
   nn::Graph graph = nn::trace(net.eval(), x);
   nn::Graph loaded = expect_round_trip(graph, x);
@@ -412,7 +412,7 @@ TEST_F(HostileGraphTest, InputsAndTensorsTakeNoInputs) {
       },
       "inputs");
   manual_seed(1);
-  Net net;
+  SavedNet net;
   start_from(nn::trace(net.eval(), Tensor(random_input({4, 2, 3}))));
   for (size_t i = 0; i < json_of_graph["nodes"].size(); ++i) {
     if (json_of_graph["nodes"][i]["kind"] != "tensor") continue;

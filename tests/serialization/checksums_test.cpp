@@ -5,6 +5,7 @@
 #include "tests/serialization/arrays.h"
 #include "tests/serialization/damage.h"
 #include "tests/serialization/round_trip.h"
+#include "tests/serialization/safetensors_bytes.h"
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
@@ -17,11 +18,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::MatchesRegex;
-
-std::string file_of(const std::string& header, const std::string& data) {
-  const uint64_t size = header.size();
-  return std::string(reinterpret_cast<const char*>(&size), 8) + header + data;
-}
 
 class Checksums : public CheckpointTest {
  protected:

@@ -39,13 +39,13 @@ const fs::path kSamples = THIMBLE_TEST_DATA "/format";
 constexpr const char* kTrainingState = "training_state";
 constexpr const char* kFrozen = "frozen_mlp";  // its first parameter is
 
-nn::Graph mlp() {
+nn::Graph sample_mlp() {
   manual_seed(1);
   nn::Sequential model(nn::Linear(8, 6), nn::ReLU(), nn::Linear(6, 3));
   return nn::trace(model.eval(), Tensor(random_input({2, 8})));
 }
 
-nn::Graph cnn() {
+nn::Graph sample_cnn() {
   manual_seed(2);
   struct Net : nn::Module {
     nn::Submodule<nn::ConvBNReLU> a{this, "a", 2, 4, 3, nn::Conv2d::Options{.padding = 1}};
@@ -77,18 +77,18 @@ std::vector<Sample> make_samples() {
   const quant::QuantizationSpec int4{
       .bits = 4, .is_signed = true, .scheme = quant::QScheme::symmetric, .axis = 0, .group_size = 2};
   std::vector<Sample> samples;
-  samples.push_back({"float_mlp", mlp(), {4, 8}, false});
-  samples.push_back({kFrozen, mlp(), {4, 8}, false});
+  samples.push_back({"float_mlp", sample_mlp(), {4, 8}, false});
+  samples.push_back({kFrozen, sample_mlp(), {4, 8}, false});
   samples.back().graph.parameters().at(0).set_requires_grad(false);
-  samples.push_back({"fused_cnn", quant::fuse_conv_bn_relu(cnn()), {2, 2, 4, 4}, false});
-  samples.push_back({"static_int8_mlp", int8(mlp(), {16, 8}), {4, 8}, true});
-  samples.push_back({"static_int8_cnn", int8(cnn(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
+  samples.push_back({"fused_cnn", quant::fuse_conv_bn_relu(sample_cnn()), {2, 2, 4, 4}, false});
+  samples.push_back({"static_int8_mlp", int8(sample_mlp(), {16, 8}), {4, 8}, true});
+  samples.push_back({"static_int8_cnn", int8(sample_cnn(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
   samples.push_back(
       {"weight_only_int4",
-       quant::quantize_weight_only(mlp(), quant::QConfigMapping().set_global(quant::QConfig{.weight = int4})),
+       quant::quantize_weight_only(sample_mlp(), quant::QConfigMapping().set_global(quant::QConfig{.weight = int4})),
        {4, 8},
        true});
-  samples.push_back({"dynamic_int8", quant::quantize_dynamic(mlp()), {4, 8}, true});
+  samples.push_back({"dynamic_int8", quant::quantize_dynamic(sample_mlp()), {4, 8}, true});
   return samples;
 }
 

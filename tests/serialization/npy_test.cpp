@@ -15,17 +15,17 @@ using testing::HasSubstr;
 
 NDArray of_numpy(const std::string& name) { return load_npy(std::string(THIMBLE_TEST_DATA "/numpy/") + name + ".npy"); }
 
-void read_all(const std::filesystem::path& path) { load_npy(path).to_vector<double>(); }
+void read_array(const std::filesystem::path& path) { load_npy(path).to_vector<double>(); }
 
 // A file of version 1.0 with this header.
-std::string file_of(const std::string& header, const std::string& elements = "") {
+std::string npy_of(const std::string& header, const std::string& elements = "") {
   const auto size = static_cast<uint16_t>(header.size());
   return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(size & 0xff) + static_cast<char>(size >> 8) + header +
          elements;
 }
 
-std::string error_of(const std::string& header, const std::string& elements = "") {
-  return format_error_of(file_of(header, elements), read_all);
+std::string npy_error_of(const std::string& header, const std::string& elements = "") {
+  return format_error_of(npy_of(header, elements), read_array);
 }
 
 TEST(Npy, ReadsBackEveryDtypeAndShape) {
@@ -64,12 +64,12 @@ TEST(Npy, WritesWhatItsFormatSays) {
     return header + '\n';
   };
   EXPECT_EQ(bytes_for(NDArray::from_vector<int32_t>({1, -1}, {2, 1})),
-            file_of(padded("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1), }"),
-                    std::string("\1\0\0\0\xff\xff\xff\xff", 8)));
+            npy_of(padded("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1), }"),
+                   std::string("\1\0\0\0\xff\xff\xff\xff", 8)));
   EXPECT_EQ(bytes_for(NDArray::from_vector<uint8_t>({7})),
-            file_of(padded("{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }"), "\7"));
+            npy_of(padded("{'descr': '|u1', 'fortran_order': False, 'shape': (1,), }"), "\7"));
   EXPECT_EQ(bytes_for(NDArray::from_vector<int8_t>({-7}, {})),
-            file_of(padded("{'descr': '|i1', 'fortran_order': False, 'shape': (), }"), "\xf9"));
+            npy_of(padded("{'descr': '|i1', 'fortran_order': False, 'shape': (), }"), "\xf9"));
 }
 
 // The same bytes as NumPy's, but for the padding, of which different versions of NumPy write more or less.
@@ -119,7 +119,7 @@ TEST(Npy, ReadsHeadersOfOthers) {
   for (const char* header : {"{'descr':'<i4','fortran_order':False,'shape':(1,2)}",
                              "{ \"shape\" : ( 1 , 2 , ) , \"fortran_order\" : False , \"descr\" : \"<i4\" , } ",
                              "{'fortran_order': False, 'shape': (1, 2), 'descr': '<i4'}\n\n"}) {
-    write_bytes(folder / "f", file_of(header, elements));  // not aligned
+    write_bytes(folder / "f", npy_of(header, elements));  // not aligned
     expect_same(load_npy(folder / "f"), expected, header);
   }
 }
@@ -128,38 +128,38 @@ TEST(Npy, SaysWhatIsWrong) {
   const std::string good = "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }";
   const auto with_shape = [&](const std::string& shape) { return good.substr(0, good.find('(')) + shape + "}"; };
   const auto with_descr = [&](const std::string& descr) { return "{'descr': " + descr + good.substr(15); };
-  EXPECT_EQ(format_error_of("", read_all), "begins with '', expected '\\x93NUMPY'");
-  EXPECT_THAT(format_error_of("PK\3\4abcdefgh", read_all), HasSubstr("expected '\\x93NUMPY'"));
-  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\4\0\0\0", 10), read_all),
+  EXPECT_EQ(format_error_of("", read_array), "begins with '', expected '\\x93NUMPY'");
+  EXPECT_THAT(format_error_of("PK\3\4abcdefgh", read_array), HasSubstr("expected '\\x93NUMPY'"));
+  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\4\0\0\0", 10), read_array),
             "has format version 4.0, expected 1.0, 2.0 or 3.0");
-  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\2\0\0\0\1\0", 12), read_all),
+  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\2\0\0\0\1\0", 12), read_array),
             "the header is said to have 65536 bytes, expected at most 65535");
-  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\1\0\5\0{}", 12), read_all),
+  EXPECT_EQ(format_error_of(std::string("\x93NUMPY\1\0\5\0{}", 12), read_array),
             "the header is said to have 5 bytes, but only 2 follow");
-  EXPECT_EQ(error_of(good, "1234567"), "has 7 bytes of elements, expected 8 for <i4[2]");
-  EXPECT_EQ(error_of(good, "123456789"), "has 9 bytes of elements, expected 8 for <i4[2]");
-  EXPECT_EQ(error_of(""), "the header has its end at its byte 0, expected '{'");
-  EXPECT_EQ(error_of("{}"), "the header has no 'descr'");
-  EXPECT_EQ(error_of("{'descr': '<i4', 'descr': '<i4'}"), "the header has 'descr' twice");
-  EXPECT_EQ(error_of("{'colour': 1}"),
+  EXPECT_EQ(npy_error_of(good, "1234567"), "has 7 bytes of elements, expected 8 for <i4[2]");
+  EXPECT_EQ(npy_error_of(good, "123456789"), "has 9 bytes of elements, expected 8 for <i4[2]");
+  EXPECT_EQ(npy_error_of(""), "the header has its end at its byte 0, expected '{'");
+  EXPECT_EQ(npy_error_of("{}"), "the header has no 'descr'");
+  EXPECT_EQ(npy_error_of("{'descr': '<i4', 'descr': '<i4'}"), "the header has 'descr' twice");
+  EXPECT_EQ(npy_error_of("{'colour': 1}"),
             "the header has an unknown entry 'colour', expected descr, fortran_order and shape");
-  EXPECT_EQ(error_of(good + "x"), "the header has 'x' at its byte 57, expected nothing more");
-  EXPECT_EQ(error_of("{'descr': '<i4' 'shape'"), "the header has ''shape'' at its byte 16, expected '}'");
-  EXPECT_EQ(error_of("{'fortran_order': Maybe}"), "the header has 'Maybe}' at its byte 18, expected 'False'");
-  EXPECT_EQ(error_of("{'descr"), "the header has ''descr' at its byte 1, expected a string without escapes");
-  EXPECT_THAT(error_of(with_descr("'<c8'")), HasSubstr("descr is '<c8', expected '<' or '>' and one of f4, f8"));
-  EXPECT_THAT(error_of(with_descr("'|i4'")), HasSubstr("descr is '|i4'"));
-  EXPECT_THAT(error_of(with_descr("''")), HasSubstr("descr is ''"));
-  EXPECT_THAT(error_of(with_descr("'\x1b[2J'")), HasSubstr("descr is '\\x1b[2J'"));
-  EXPECT_THAT(error_of(with_descr("[('x', '<f4')]")), HasSubstr("expected a string"));
-  EXPECT_EQ(error_of(with_shape("(3)")), "the header's shape is a number, expected a tuple");
-  EXPECT_THAT(error_of(with_shape("(1 2)")), HasSubstr("expected ',' or ')'"));
+  EXPECT_EQ(npy_error_of(good + "x"), "the header has 'x' at its byte 57, expected nothing more");
+  EXPECT_EQ(npy_error_of("{'descr': '<i4' 'shape'"), "the header has ''shape'' at its byte 16, expected '}'");
+  EXPECT_EQ(npy_error_of("{'fortran_order': Maybe}"), "the header has 'Maybe}' at its byte 18, expected 'False'");
+  EXPECT_EQ(npy_error_of("{'descr"), "the header has ''descr' at its byte 1, expected a string without escapes");
+  EXPECT_THAT(npy_error_of(with_descr("'<c8'")), HasSubstr("descr is '<c8', expected '<' or '>' and one of f4, f8"));
+  EXPECT_THAT(npy_error_of(with_descr("'|i4'")), HasSubstr("descr is '|i4'"));
+  EXPECT_THAT(npy_error_of(with_descr("''")), HasSubstr("descr is ''"));
+  EXPECT_THAT(npy_error_of(with_descr("'\x1b[2J'")), HasSubstr("descr is '\\x1b[2J'"));
+  EXPECT_THAT(npy_error_of(with_descr("[('x', '<f4')]")), HasSubstr("expected a string"));
+  EXPECT_EQ(npy_error_of(with_shape("(3)")), "the header's shape is a number, expected a tuple");
+  EXPECT_THAT(npy_error_of(with_shape("(1 2)")), HasSubstr("expected ',' or ')'"));
   for (const char* size : {"-1", "-0", "1.5", "x", "9223372036854775808", ","})
-    EXPECT_THAT(error_of(with_shape(str('(', size, ",)"))), HasSubstr("expected ")) << size;
-  EXPECT_EQ(error_of(with_shape("(1,1,1,1,1,1,1,1,1)")), "the header's shape has more than 8 dimensions");
-  EXPECT_THAT(error_of(with_shape("(4611686018427387904, 4)")), HasSubstr("is too large"));
-  EXPECT_THAT(error_of(with_shape("(0, 4611686018427387904, 4)")), HasSubstr("is too large"));
-  EXPECT_THAT(error_of(with_shape("(1000000000000,)"), "12345678"), HasSubstr("expected 4000000000000 for"));
+    EXPECT_THAT(npy_error_of(with_shape(str('(', size, ",)"))), HasSubstr("expected ")) << size;
+  EXPECT_EQ(npy_error_of(with_shape("(1,1,1,1,1,1,1,1,1)")), "the header's shape has more than 8 dimensions");
+  EXPECT_THAT(npy_error_of(with_shape("(4611686018427387904, 4)")), HasSubstr("is too large"));
+  EXPECT_THAT(npy_error_of(with_shape("(0, 4611686018427387904, 4)")), HasSubstr("is too large"));
+  EXPECT_THAT(npy_error_of(with_shape("(1000000000000,)"), "12345678"), HasSubstr("expected 4000000000000 for"));
 }
 
 TEST(Npy, RefusesWhatThimbleHasNoDtypeFor) {
@@ -172,8 +172,8 @@ TEST(Npy, RefusesWhatThimbleHasNoDtypeFor) {
 TEST(Npy, SurvivesDamage) {
   for (const char* name : {"fortran_order", "big_endian_f2"}) {
     const std::string good = read_bytes(std::string(THIMBLE_TEST_DATA "/numpy/") + name + ".npy");
-    expect_prefixes_refused(good, read_all);
-    expect_flips_survived(good, read_all);
+    expect_prefixes_refused(good, read_array);
+    expect_flips_survived(good, read_array);
   }
 }
 

@@ -20,11 +20,11 @@ using testing::HasSubstr;
 
 const std::string kData = THIMBLE_TEST_DATA "/numpy/";
 
-void read_all(const std::filesystem::path& path) {
+void read_all_members(const std::filesystem::path& path) {
   for (const auto& [name, array] : load_npz(path)) array.to_vector<double>();
 }
 
-std::string error_of(const std::string& bytes) { return format_error_of(bytes, read_all); }
+std::string npz_error_of(const std::string& bytes) { return format_error_of(bytes, read_all_members); }
 
 std::string little_endian(uint64_t value, int bytes) {
   std::string out;
@@ -183,11 +183,11 @@ TEST(Npz, SaysWhatIsWrong) {
   const auto with = [&](auto change) {
     Member bad = good;
     change(bad);
-    return error_of(archive_of({bad}));
+    return npz_error_of(archive_of({bad}));
   };
-  EXPECT_EQ(error_of(""), "it is not a zip archive, or cut short");
-  EXPECT_EQ(error_of(npy_of(NDArray::ones({3}))), "it is not a zip archive, or cut short");
-  EXPECT_EQ(error_of(archive_of({good, good})), "there are two members 'a.npy'");
+  EXPECT_EQ(npz_error_of(""), "it is not a zip archive, or cut short");
+  EXPECT_EQ(npz_error_of(npy_of(NDArray::ones({3}))), "it is not a zip archive, or cut short");
+  EXPECT_EQ(npz_error_of(archive_of({good, good})), "there are two members 'a.npy'");
   EXPECT_EQ(with([](Member& m) { m.name = "a.txt"; }),
             "member 'a.txt' is not an array, expected .npy at the end of its name");
   EXPECT_EQ(with([](Member& m) { m.name = "\xff.npy"; }), "the name of member '\\xff.npy' is not UTF-8");
@@ -197,36 +197,38 @@ TEST(Npz, SaysWhatIsWrong) {
   EXPECT_EQ(with([](Member& m) { m.checksum ^= 1; }), "member 'a.npy' is damaged: its checksum is wrong");
   EXPECT_EQ(with([](Member& m) { m.size = 1 << 30; }),
             "member 'a.npy' is said to hold 1073741824 bytes, which its 140 bytes in the archive cannot be");
-  EXPECT_EQ(error_of(archive_of({Member("a.npy", "hello")})), "array 'a': begins with 'hello', expected '\\x93NUMPY'");
+  EXPECT_EQ(npz_error_of(archive_of({Member("a.npy", "hello")})),
+            "array 'a': begins with 'hello', expected '\\x93NUMPY'");
   const std::string npy = npy_of(NDArray::ones({3}));
-  EXPECT_EQ(error_of(archive_of({Member("a.npy", npy + "x")})),
+  EXPECT_EQ(npz_error_of(archive_of({Member("a.npy", npy + "x")})),
             "array 'a': has 13 bytes of elements, expected 12 for <f4[3]");
   Member cut = deflated_member("a.npy", npy_of(NDArray::arange(1000)));
   cut.data.resize(cut.data.size() / 2);
-  EXPECT_THAT(error_of(archive_of({cut})), HasSubstr("member 'a.npy' is damaged after "));
+  EXPECT_THAT(npz_error_of(archive_of({cut})), HasSubstr("member 'a.npy' is damaged after "));
 }
 
 TEST(Npz, RefusesBombs) {
   // More than deflate can compress.
   Member bomb = deflated_member("a.npy", npy_of(NDArray::zeros({1000})));
   bomb.size = 4'000'000'000;
-  EXPECT_THAT(error_of(archive_of({bomb})), HasSubstr("said to hold 4000000000 bytes"));
+  EXPECT_THAT(npz_error_of(archive_of({bomb})), HasSubstr("said to hold 4000000000 bytes"));
   // Possible, but not there.
   Member announced("a.npy", std::string(3'000'000, '\0'));
   announced.method = Z_DEFLATED;
   announced.size = 3'000'000'000;
-  EXPECT_THAT(error_of(archive_of({announced})), HasSubstr("member 'a.npy' is damaged after "));
+  EXPECT_THAT(npz_error_of(archive_of({announced})), HasSubstr("member 'a.npy' is damaged after "));
   // Many members of the same bytes.
   Member shared("a.npy", npy_of(NDArray::zeros({10000})));
   shared.repeats = 50;
-  EXPECT_THAT(error_of(archive_of({shared})), HasSubstr("bytes of the archive, where at most"));
+  EXPECT_THAT(npz_error_of(archive_of({shared})), HasSubstr("bytes of the archive, where at most"));
   // A header that announces little, before much, which is not read: it is damaged.
   Member long_tail = deflated_member("a.npy", npy_of(NDArray::ones({1})) + std::string(100'000'000, '\0'));
   std::fill(long_tail.data.begin() + static_cast<int64_t>(long_tail.data.size() / 2), long_tail.data.end(), '\xff');
-  EXPECT_THAT(error_of(archive_of({long_tail})), HasSubstr("array 'a': has 100000004 bytes of elements, expected 4"));
+  EXPECT_THAT(npz_error_of(archive_of({long_tail})),
+              HasSubstr("array 'a': has 100000004 bytes of elements, expected 4"));
   // A small header that announces much.
   const std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }";
-  EXPECT_THAT(error_of(archive_of(
+  EXPECT_THAT(npz_error_of(archive_of(
                   {Member("a.npy", std::string("\x93NUMPY\1\0", 8) + little_endian(header.size(), 2) + header)})),
               HasSubstr("has 0 bytes of elements, expected 4000000000000 for"));
 }
@@ -234,7 +236,7 @@ TEST(Npz, RefusesBombs) {
 TEST(Npz, SaysThatZip64IsNotSupported) {
   Member member("a.npy", npy_of(NDArray::ones({1})));
   member.size = 0xffffffff;
-  EXPECT_THAT(error_of(archive_of({member})), HasSubstr("member 'a.npy' is described in the zip64 format"));
+  EXPECT_THAT(npz_error_of(archive_of({member})), HasSubstr("member 'a.npy' is described in the zip64 format"));
 }
 
 TEST(Npz, SurvivesDamage) {
@@ -242,8 +244,8 @@ TEST(Npz, SurvivesDamage) {
   save_npz(folder / "f", {{"weight", NDArray::arange(6, DType::int8).reshape({2, 3})}, {"scale", NDArray::ones({})}});
   for (const std::string& good :
        {read_bytes(folder / "f"), archive_of({deflated_member("a.npy", npy_of(NDArray::arange(10)))})}) {
-    expect_prefixes_refused(good, read_all);
-    expect_flips_survived(good, read_all);
+    expect_prefixes_refused(good, read_all_members);
+    expect_flips_survived(good, read_all_members);
   }
 }
 

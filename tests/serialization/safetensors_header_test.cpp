@@ -9,6 +9,7 @@
 #include <tests/serialization/files.h>
 #include <unistd.h>
 
+#include "tests/serialization/safetensors_bytes.h"
 #include <thimble/serialization/safetensors.h>
 
 namespace thimble {
@@ -17,13 +18,8 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::string file_of(const std::string& header, const std::string& data = "") {
-  const uint64_t size = header.size();
-  return std::string(reinterpret_cast<const char*>(&size), 8) + header + data;
-}
-
 // The message is one line that begins with the path.
-std::string error_of(const std::filesystem::path& path) {
+std::string header_error_of(const std::filesystem::path& path) {
   const std::string message = message_of<FormatError>([&] { load_safetensors(path); });
   EXPECT_THAT(message, StartsWith("'" + path.native() + "': "));
   EXPECT_EQ(message.find_first_of("\n\r\x1b"), std::string::npos) << message;
@@ -34,7 +30,7 @@ std::string error_of(const std::filesystem::path& path) {
 std::string error_of_bytes(const std::string& bytes) {
   TempFolder folder;
   write_bytes(folder / "f", bytes);
-  return error_of(folder / "f");
+  return header_error_of(folder / "f");
 }
 
 // Loads, and reads every byte of what was loaded.
@@ -185,7 +181,7 @@ TEST(SafetensorsHeader, MustBeAsLongAsTheFileSays) {
   TempFolder folder;
   write_bytes(folder / "f", std::string("\1\xe1\xf5\5\0\0\0\0{}", 10));
   std::filesystem::resize_file(folder / "f", 200'000'000);
-  EXPECT_THAT(error_of(folder / "f"), HasSubstr("100000001 bytes, expected at most 100000000"));
+  EXPECT_THAT(header_error_of(folder / "f"), HasSubstr("100000001 bytes, expected at most 100000000"));
 }
 
 TEST(SafetensorsHeader, AcceptsEmptyTensorsAnywhere) {
@@ -207,12 +203,12 @@ TEST(SafetensorsHeader, SurvivesEveryTruncation) {
   const std::string bytes = read_bytes(folder / "whole");
   for (size_t size = 0; size < bytes.size(); ++size) {
     write_bytes(folder / "f", bytes.substr(0, size));
-    error_of(folder / "f");
+    header_error_of(folder / "f");
     write_bytes(folder / "f", bytes.substr(size));
     expect_loads_or_error(folder / "f");
   }
   write_bytes(folder / "f", bytes + 'x');
-  EXPECT_THAT(error_of(folder / "f"), HasSubstr("expected the file's last"));
+  EXPECT_THAT(header_error_of(folder / "f"), HasSubstr("expected the file's last"));
 }
 
 // Changes the file in place, one random edit at a time.

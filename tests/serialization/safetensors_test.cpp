@@ -11,6 +11,7 @@
 #include <tests/serialization/arrays.h>
 #include <tests/serialization/files.h>
 
+#include "tests/serialization/safetensors_bytes.h"
 #include <thimble/serialization/safetensors.h>
 
 namespace thimble {
@@ -33,11 +34,6 @@ Tensors random_tensors(int count, std::mt19937& random) {
 }
 
 // "\x3c\0\0\0\0\0\0\0{...}data"
-std::string file_of(const std::string& header, const std::string& data = "") {
-  const uint64_t size = header.size();
-  return std::string(reinterpret_cast<const char*>(&size), 8) + header + data;
-}
-
 TensorFile load_bytes(const std::string& bytes) {
   TempFolder folder;
   write_bytes(folder / "f", bytes);

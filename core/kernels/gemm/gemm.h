@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include <thimble/core/api.h>
 #include <thimble/core/kernels/gemm/epilogue.h>
 
 namespace thimble::kernels {
@@ -21,7 +22,7 @@ struct MatrixView {
 
 /// What multiplies float32: "Thimble's kernels for avx512", or OpenBLAS's version, options, the processor that it takes
 /// this one for (throws Error if it cannot be loaded), and threads. With others, sums may differ in their last bits.
-std::string gemm_description();
+THIMBLE_API std::string gemm_description();
 
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride);

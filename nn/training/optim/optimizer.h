@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/compiler_messages.h>
 
@@ -28,7 +29,7 @@ struct ParamGroup {
 };
 
 /// Base: parameters (float32) in groups, their state (moments), a learning rate for each group.
-class Optimizer {
+class THIMBLE_API Optimizer {
  public:
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
@@ -96,7 +97,7 @@ class Optimizer {
 };
 
 /// Options of SGD.
-struct SGDOptions {
+struct THIMBLE_API SGDOptions {
   double lr = 1e-2;
   double momentum = 0;
   double dampening = 0;
@@ -106,7 +107,7 @@ struct SGDOptions {
 
 /// Throws ValueError for a negative learning rate, momentum or weight decay, options that are not finite, or Nesterov
 /// without momentum.
-class SGD : public Optimizer {
+class THIMBLE_API SGD : public Optimizer {
  public:
   explicit SGD(std::vector<Tensor> parameters, SGDOptions options = {})
       : SGD(std::vector<ParamGroup<SGDOptions>>{{std::move(parameters), options}}) {}
@@ -121,7 +122,7 @@ class SGD : public Optimizer {
 };
 
 /// Options of Adam.
-struct AdamOptions {
+struct THIMBLE_API AdamOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -130,7 +131,7 @@ struct AdamOptions {
 };
 
 /// Kingma and Ba 2015; weight decay is added to the gradient. Throws ValueError for options out of range.
-class Adam : public Optimizer {
+class THIMBLE_API Adam : public Optimizer {
  public:
   explicit Adam(std::vector<Tensor> parameters, AdamOptions options = {})
       : Adam(std::vector<ParamGroup<AdamOptions>>{{std::move(parameters), options}}) {}
@@ -149,7 +150,7 @@ class Adam : public Optimizer {
 };
 
 /// Options of AdamW.
-struct AdamWOptions {
+struct THIMBLE_API AdamWOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -158,7 +159,7 @@ struct AdamWOptions {
 };
 
 /// Loshchilov and Hutter 2019: weight decay acts on the parameter itself.
-class AdamW : public Adam {
+class THIMBLE_API AdamW : public Adam {
  public:
   explicit AdamW(std::vector<Tensor> parameters, AdamWOptions options = {})
       : AdamW(std::vector<ParamGroup<AdamWOptions>>{{std::move(parameters), options}}) {}
@@ -170,6 +171,6 @@ class AdamW : public Adam {
 
 /// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for
 /// a max_norm that is not positive or a norm that is not finite, DTypeError for parameters that are not float32.
-double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
+THIMBLE_API double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 }  // namespace thimble::optim

@@ -8,20 +8,22 @@
 #include <cstdint>
 #include <functional>
 
+#include <thimble/core/api.h>
+
 namespace thimble::optim {
 
 /// Step (from 0) -> factor.
 using Schedule = std::function<double(int64_t)>;
 
 /// Always 1.
-Schedule constant();
+THIMBLE_API Schedule constant();
 /// gamma^(step / step_size), rounded down: PyTorch's StepLR. Throws ValueError for step_size below 1.
-Schedule step(int64_t step_size, double gamma = 0.1);
+THIMBLE_API Schedule step(int64_t step_size, double gamma = 0.1);
 /// From 1 to `least` along half a cosine over `total` steps, then `least`: PyTorch's CosineAnnealingLR. Throws
 /// ValueError for total below 1.
-Schedule cosine(int64_t total, double least = 0);
+THIMBLE_API Schedule cosine(int64_t total, double least = 0);
 /// Rises linearly, (step + 1) / (steps + 1), over the first `steps` steps, then follows `then` from its own step 0.
 /// Throws ValueError for negative steps.
-Schedule warmup(int64_t steps, Schedule then = constant());
+THIMBLE_API Schedule warmup(int64_t steps, Schedule then = constant());
 
 }  // namespace thimble::optim

@@ -46,15 +46,15 @@ NDArray naive_conv2d(const NDArray& image, const NDArray& weight, const NDArray&
   return out;
 }
 
-struct Case {
+struct ConvCase {
   Shape image, weight;
   Conv2dOptions options;
 };
 
 // A convolution of random size, with everything that a convolution can have.
-Case random_case(Generator& rng) {
+ConvCase random_case(Generator& rng) {
   auto up_to = [&](int64_t n) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; };
-  Case c;
+  ConvCase c;
   const int64_t groups = rng.below(2) == 0 ? 1 : up_to(3), in = up_to(3), out = up_to(3);
   const bool depthwise = groups > 1 && rng.below(2) == 0;
   c.weight = {groups * (depthwise ? 1 : out), depthwise ? 1 : in, up_to(3), up_to(3)};
@@ -70,7 +70,7 @@ Case random_case(Generator& rng) {
   return c;
 }
 
-std::string describe(const Case& c) {
+std::string describe(const ConvCase& c) {
   const Conv2dOptions& o = c.options;
   return str("image ", c.image, " weight ", c.weight, " groups ", o.groups, " stride ", o.stride.height, ',',
              o.stride.width, " dilation ", o.dilation.height, ',', o.dilation.width, " padding ", o.padding.top, ',',
@@ -80,7 +80,7 @@ std::string describe(const Case& c) {
 TEST(Conv2d, IsTheNestedLoops) {
   Generator rng(1);
   for (int i = 0; i < 300; ++i) {
-    const Case c = random_case(rng);
+    const ConvCase c = random_case(rng);
     SCOPED_TRACE(describe(c));
     const NDArray image = randn_view(c.image, rng), weight = randn_view(c.weight, rng);
     const NDArray bias = i % 2 ? randn(Shape{c.weight[0]}, rng, DType::float64) : NDArray();
@@ -128,7 +128,7 @@ TEST(Conv2d, FusedReluKeepsNaN) {
 
 // Sizes that fill the register tiles, on every instruction set, with any number of threads.
 TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
-  const Case cases[] = {
+  const ConvCase cases[] = {
       {{3, 1, 28, 28}, {16, 1, 3, 3}, {.padding = 1}},
       {{2, 16, 14, 14}, {32, 16, 3, 3}, {.padding = 1}},
       {{2, 3, 32, 32}, {17, 3, 7, 7}, {.stride = 4, .padding = 3}},
@@ -155,7 +155,7 @@ TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
   const int threads = num_threads();
   const Isa before = active_isa();
   Generator rng(2);
-  for (const Case& c : cases) {
+  for (const ConvCase& c : cases) {
     SCOPED_TRACE(describe(c));
     const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
     const NDArray expected = naive_conv2d(image, weight, bias, c.options);
@@ -249,7 +249,7 @@ TEST(Conv2d, AddsWhatLiesInItsOutput) {
 TEST(Conv2d, GradientsAreRight) {
   Generator rng(3);
   for (int i = 0; i < 40; ++i) {
-    const Case c = random_case(rng);
+    const ConvCase c = random_case(rng);
     SCOPED_TRACE(describe(c));
     check_gradients([&](const std::vector<Tensor>& in) { return conv2d(in[0], in[1], in[2], c.options); },
                     {randn_view(c.image, rng), randn_view(c.weight, rng), randn_view({c.weight[0]}, rng)});
@@ -312,7 +312,7 @@ TEST(Conv1d, IsAConvolutionOverRowsOfHeightOne) {
 TEST(ConvTranspose2d, IsTheTransposeOfConv2d) {
   Generator rng(6);
   for (int i = 0; i < 100; ++i) {
-    const Case c = random_case(rng);
+    const ConvCase c = random_case(rng);
     SCOPED_TRACE(describe(c));
     const Conv2dOptions& o = c.options;
     const NDArray x = randn(c.image, rng, DType::float64), w = randn(c.weight, rng, DType::float64);

@@ -5,13 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include <thimble/core/ops/elementwise.h>
 
 namespace thimble {
 namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 void expect_same(const NDArray& got, const std::vector<double>& expected, const char* what) {
   const auto values = got.to_vector<double>();

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include "tests/core/views.h"
 #include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/ops/elementwise.h>
@@ -19,9 +20,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 const Shape kShapes[] = {{}, {1}, {0}, {3}, {1, 4, 1}, {3, 0, 2}, {2, 3}, {2, 3, 4}};
 

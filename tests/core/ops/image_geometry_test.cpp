@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/ops/up_to.h"
 #include "tests/core/views.h"
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/pool.h>
@@ -33,8 +34,6 @@ std::string describe(const Geometry& g) {
              o.padding.right, " dilation ", o.dilation.height, ',', o.dilation.width, " groups ", o.groups,
              " output_padding ", g.output_padding.height, ',', g.output_padding.width);
 }
-
-int64_t up_to(int64_t n, Generator& rng) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; }
 
 // One axis: sizes of both sides and of the kernel, and what lies between.
 struct Axis {

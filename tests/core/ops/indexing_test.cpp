@@ -23,11 +23,11 @@ NDArray random_index(const Shape& shape, int64_t size, Generator& generator, DTy
   return index;
 }
 
-const std::vector<Shape> kShapes = {{1}, {5}, {2, 3}, {1, 4}, {4, 1}, {2, 1, 3}, {2, 3, 4}};
+const std::vector<Shape> kIndexedShapes = {{1}, {5}, {2, 3}, {1, 4}, {4, 1}, {2, 1, 3}, {2, 3, 4}};
 
 TEST(Indexing, GatherTakesTheIndexedElementOfEachLine) {
   Generator generator(1);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kIndexedShapes) {
     for (int axis = 0; axis < shape.ndim(); ++axis) {
       for (int round = 0; round < 3; ++round) {
         Shape picked;
@@ -51,7 +51,7 @@ TEST(Indexing, GatherTakesTheIndexedElementOfEachLine) {
 
 TEST(Indexing, IndexSelectTakesSlices) {
   Generator generator(2);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kIndexedShapes) {
     for (int axis = 0; axis < shape.ndim(); ++axis) {
       for (int64_t n : {0, 1, 6}) {
         const NDArray index = random_index({n}, shape[axis], generator, n == 1 ? DType::int32 : DType::int64);

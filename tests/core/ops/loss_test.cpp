@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include "tests/core/views.h"
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/reduce.h>
@@ -15,7 +16,6 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
 const Reduction kReductions[] = {Reduction::none, Reduction::mean, Reduction::sum};
 
 void expect_near(const Tensor& got, const std::vector<double>& expected, double tolerance = 1e-9) {

@@ -40,11 +40,11 @@ NDArray naive_matmul(const NDArray& a, const NDArray& b) {
   return out;
 }
 
-struct Pair {
+struct MatrixPair {
   Shape a, b;
 };
 
-const std::vector<Pair> kPairs = {
+const std::vector<MatrixPair> kPairs = {
     {{1, 1}, {1, 1}},       {{2, 3}, {3, 4}},       {{1, 5}, {5, 3}},          {{4, 5}, {5, 1}},
     {{3, 1}, {1, 4}},       {{2, 2, 3}, {3, 4}},    {{2, 2, 3}, {2, 3, 1}},    {{3, 1, 2, 3}, {2, 3, 2}},
     {{2, 3}, {3, 3, 2}},    {{1, 2, 3}, {4, 3, 2}}, {{2, 1, 1, 3}, {3, 3, 2}}, {{0, 3}, {3, 2}},

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/ops/up_to.h"
 #include "tests/core/views.h"
 #include <thimble/core/ops/norm.h>
 #include <thimble/core/ops/reduce.h>
@@ -29,23 +30,21 @@ std::pair<double, double> naive_moments(const NDArray& x, int64_t channel) {
   return {mean, variance};
 }
 
-struct Case {
+struct NormCase {
   NDArray x, weight, bias, mean, var;
 };
 
-int64_t up_to(int64_t n, Generator& rng) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; }
-
 // Two to four dimensions, at least two values for each channel.
-Case random_case(Generator& rng, int64_t channels, int64_t size) {
+NormCase random_case(Generator& rng, int64_t channels, int64_t size) {
   const int64_t c = up_to(channels, rng);
   Shape shape{up_to(size, rng) + 1, c};
   for (uint64_t d = rng.below(3); d > 0; --d) shape.push_back(up_to(size, rng));
-  Case result{randn_view(shape, rng), randn_view({c}, rng), randn_view({c}, rng), randn_view({c}, rng),
-              rand({c}, rng, DType::float64)};
+  NormCase result{randn_view(shape, rng), randn_view({c}, rng), randn_view({c}, rng), randn_view({c}, rng),
+                  rand({c}, rng, DType::float64)};
   return result;
 }
 
-NDArray naive_batch_norm(const Case& c, bool training, bool relu, double eps) {
+NDArray naive_batch_norm(const NormCase& c, bool training, bool relu, double eps) {
   NDArray y(c.x.shape(), DType::float64);
   std::vector<std::pair<double, double>> moments;
   for (int64_t i = 0; i < c.x.shape(1); ++i)
@@ -77,7 +76,7 @@ TEST_F(BatchNorm, IsTheFormulaOnEveryMachine) {
     set_isa(isa);
     for (int i = 0; i < 21; ++i) {
       set_num_threads(1 + i % 3);
-      const Case c = random_case(rng, 80, i % 10 == 0 ? 30 : 6);
+      const NormCase c = random_case(rng, 80, i % 10 == 0 ? 30 : 6);
       SCOPED_TRACE(str(c.x.shape()));
       for (bool training : {true, false})
         for (bool relu : {true, false}) {
@@ -97,7 +96,7 @@ TEST_F(BatchNorm, IsTheFormulaOnEveryMachine) {
 TEST_F(BatchNorm, MovesTheRunningStatisticsInTrainingOnly) {
   Generator rng(2);
   for (int i = 0; i < 20; ++i) {
-    const Case c = random_case(rng, 20, 5);
+    const NormCase c = random_case(rng, 20, 5);
     Tensor mean(c.mean), var(c.var);
     batch_norm(c.x, {}, {}, mean, var);
     EXPECT_EQ(mean.data().to_vector<double>(), c.mean.to_vector<double>());
@@ -114,7 +113,7 @@ TEST_F(BatchNorm, MovesTheRunningStatisticsInTrainingOnly) {
 TEST_F(BatchNorm, GradientsAreRight) {
   Generator rng(3);
   for (int i = 0; i < 12; ++i) {
-    const Case c = random_case(rng, 3, 3);
+    const NormCase c = random_case(rng, 3, 3);
     SCOPED_TRACE(str(c.x.shape()));
     for (bool training : {true, false})
       for (bool relu : {true, false}) {
@@ -168,7 +167,7 @@ TEST_F(BatchNorm, LosesNothingWhereTheMeanIsLarge) {
     for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] += static_cast<float>(offset);
     x.data<float>()[0] = 0;  // nor where the first value is far from the others
     const Tensor y = batch_norm(x, {}, {}, {}, {}, {.training = true});
-    Case c{x, NDArray::ones({16}), NDArray::zeros({16}), {}, {}};
+    NormCase c{x, NDArray::ones({16}), NDArray::zeros({16}), {}, {}};
     expect_close(y.data(), naive_batch_norm(c, true, false, 1e-5), 2e-3);
   }
 }
@@ -192,7 +191,7 @@ TEST_F(BatchNorm, NaNComesThroughItsRelu) {
 
 TEST_F(BatchNorm, IsRebuiltFromNameAndAttributes) {
   Generator rng(7);
-  const Case c = random_case(rng, 5, 5);
+  const NormCase c = random_case(rng, 5, 5);
   for (bool training : {true, false}) {
     const Tensor y = batch_norm(Tensor(c.x, true), Tensor(c.weight), Tensor(c.bias), c.mean, c.var,
                                 {.training = training, .eps = 0.01});

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/ops/up_to.h"
 #include "tests/core/views.h"
 #include <thimble/core/ops/pool.h>
 #include <thimble/core/ops/reduce.h>
@@ -18,7 +19,7 @@ using testing::ThrowsMessage;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Case {
+struct WindowCase {
   Shape image;
   Pair kernel, stride, padding, dilation;
   bool ceil_mode, count_include_pad;
@@ -27,23 +28,21 @@ struct Case {
   AvgPool2dOptions average() const { return {stride, padding, ceil_mode, count_include_pad}; }
 };
 
-std::string describe(const Case& c) {
+std::string describe(const WindowCase& c) {
   return str("image ", c.image, " kernel ", c.kernel.height, ',', c.kernel.width, " stride ", c.stride.height, ',',
              c.stride.width, " padding ", c.padding.height, ',', c.padding.width, " dilation ", c.dilation.height, ',',
              c.dilation.width, " ceil ", c.ceil_mode, " count_include_pad ", c.count_include_pad);
 }
 
-int64_t up_to(int64_t n, Generator& rng) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; }
-
 // Channels up to `channels`, so that every remainder of a vector occurs.
-Case random_case(Generator& rng, int64_t channels, int64_t most_dilation) {
-  Case c{{up_to(3, rng), up_to(channels, rng), up_to(7, rng), up_to(7, rng)},
-         {up_to(3, rng), up_to(3, rng)},
-         {up_to(3, rng), up_to(3, rng)},
-         0,
-         {up_to(most_dilation, rng), up_to(most_dilation, rng)},
-         rng.below(2) == 1,
-         rng.below(2) == 1};
+WindowCase random_windows(Generator& rng, int64_t channels, int64_t most_dilation) {
+  WindowCase c{{up_to(3, rng), up_to(channels, rng), up_to(7, rng), up_to(7, rng)},
+               {up_to(3, rng), up_to(3, rng)},
+               {up_to(3, rng), up_to(3, rng)},
+               0,
+               {up_to(most_dilation, rng), up_to(most_dilation, rng)},
+               rng.below(2) == 1,
+               rng.below(2) == 1};
   const int64_t reach_h = c.dilation.height * (c.kernel.height - 1) + 1;
   const int64_t reach_w = c.dilation.width * (c.kernel.width - 1) + 1;
   c.padding = {up_to(reach_h / 2 + 1, rng) - 1, up_to(reach_w / 2 + 1, rng) - 1};
@@ -62,7 +61,7 @@ int64_t out_size(int64_t in, int64_t kernel, int64_t stride, int64_t padding, in
 
 // Calls visit(element of the window, or null in the padding) for each tap, and gives the output what done() says.
 template <typename Visit, typename Done>
-NDArray naive_pool(const NDArray& x, const Case& c, Visit&& visit, Done&& done) {
+NDArray naive_pool(const NDArray& x, const WindowCase& c, Visit&& visit, Done&& done) {
   NDArray out({x.shape(0), x.shape(1),
                out_size(x.shape(2), c.kernel.height, c.stride.height, c.padding.height, c.dilation.height, c.ceil_mode),
                out_size(x.shape(3), c.kernel.width, c.stride.width, c.padding.width, c.dilation.width, c.ceil_mode)},
@@ -81,7 +80,7 @@ NDArray naive_pool(const NDArray& x, const Case& c, Visit&& visit, Done&& done) 
   return out;
 }
 
-NDArray naive_max(const NDArray& x, const Case& c) {
+NDArray naive_max(const NDArray& x, const WindowCase& c) {
   double best = -kInfinity;
   return naive_pool(
       x, c,
@@ -91,7 +90,7 @@ NDArray naive_max(const NDArray& x, const Case& c) {
       [&] { return std::exchange(best, -kInfinity); });
 }
 
-NDArray naive_average(const NDArray& x, const Case& c) {
+NDArray naive_average(const NDArray& x, const WindowCase& c) {
   double sum = 0, count = 0;
   return naive_pool(
       x, c,
@@ -119,7 +118,7 @@ TEST_F(Pool, AreTheNestedLoopsOnEveryMachine) {
     set_isa(isa);
     for (int i = 0; i < 60; ++i) {
       set_num_threads(1 + i % 3);
-      Case c = random_case(rng, 40, 2);
+      WindowCase c = random_windows(rng, 40, 2);
       SCOPED_TRACE(describe(c));
       const NDArray x = randn_view(c.image, rng);
       for (DType dtype : {DType::float32, DType::float64}) {
@@ -127,7 +126,7 @@ TEST_F(Pool, AreTheNestedLoopsOnEveryMachine) {
         const NoGrad guard;
         expect_close(max_pool2d(x.to(dtype), c.kernel, c.max()).data(), naive_max(x, c), 1e-6);
       }
-      c = random_case(rng, 40, 1);
+      c = random_windows(rng, 40, 1);
       SCOPED_TRACE(describe(c));
       const NDArray z = randn_view(c.image, rng);
       expect_close(avg_pool2d(z, c.kernel, c.average()).data(), naive_average(z, c), 1e-13);
@@ -139,7 +138,7 @@ TEST_F(Pool, AreTheNestedLoopsOnEveryMachine) {
 TEST_F(Pool, GradientsAreRight) {
   Generator rng(2);
   for (int i = 0; i < 60; ++i) {
-    Case c = random_case(rng, 3, 2);
+    WindowCase c = random_windows(rng, 3, 2);
     SCOPED_TRACE(describe(c));
     // With -infinity in the output there is no difference to take.
     if (naive_max(NDArray::zeros(c.image, DType::float64), c).to_vector<double>() ==
@@ -147,7 +146,7 @@ TEST_F(Pool, GradientsAreRight) {
         max(max_pool2d(NDArray::zeros(c.image, DType::float64), c.kernel, c.max()) * -1.0).item<double>() == 0)
       check_gradients([&](const std::vector<Tensor>& in) { return max_pool2d(in[0], c.kernel, c.max()); },
                       {randn_view(c.image, rng)});
-    c = random_case(rng, 3, 1);
+    c = random_windows(rng, 3, 1);
     SCOPED_TRACE(describe(c));
     check_gradients([&](const std::vector<Tensor>& in) { return avg_pool2d(in[0], c.kernel, c.average()); },
                     {randn_view(c.image, rng)});
@@ -158,7 +157,7 @@ TEST_F(Pool, GradientsAreRight) {
 TEST_F(Pool, GradientsAreTheSameOnEveryMachine) {
   Generator rng(3);
   for (int i = 0; i < 60; ++i) {
-    const Case c = random_case(rng, 40, 1);
+    const WindowCase c = random_windows(rng, 40, 1);
     SCOPED_TRACE(describe(c));
     const NDArray image = randn(c.image, rng);
     set_isa(Isa::scalar);

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include "tests/core/views.h"
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/parallel.h>
@@ -16,13 +17,10 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 using Values = std::vector<double>;
 using Reduce = std::function<Tensor(const Tensor&, const Shape&, bool)>;
 
-struct Case {
+struct ReduceCase {
   const char* name;
   Reduce op;
   std::function<double(const Values&)> naive;
@@ -48,7 +46,7 @@ double naive_logsumexp(const Values& v) {
   return std::log(total);
 }
 
-const std::vector<Case> kCases = {
+const std::vector<ReduceCase> kCases = {
     {"sum", [](const Tensor& x, const Shape& a, bool k) { return sum(x, a, k); }, naive_sum},
     {"mean", [](const Tensor& x, const Shape& a, bool k) { return mean(x, a, k); },
      [](const Values& v) { return naive_sum(v) / static_cast<double>(v.size()); }, false},
@@ -106,13 +104,13 @@ void expect_close(const NDArray& got, const Values& expected, double tolerance) 
   }
 }
 
-const std::vector<Shape> kShapes = {{},     {1},       {7},       {0},       {2, 3},       {1, 4},
-                                    {3, 0}, {2, 1, 3}, {2, 3, 4}, {0, 2, 1}, {2, 3, 1, 2}, {3, 2, 2, 2}};
+const std::vector<Shape> kReducedShapes = {{},     {1},       {7},       {0},       {2, 3},       {1, 4},
+                                           {3, 0}, {2, 1, 3}, {2, 3, 4}, {0, 2, 1}, {2, 3, 1, 2}, {3, 2, 2, 2}};
 
 TEST(Reduce, EqualsTheNaiveLoopForAllAxesAndLayouts) {
   Generator generator(1);
-  for (const Case& c : kCases)
-    for (const Shape& shape : kShapes)
+  for (const ReduceCase& c : kCases)
+    for (const Shape& shape : kReducedShapes)
       for (unsigned mask = 0; mask < 1u << shape.ndim(); ++mask)
         for (const NDArray& x : randn_layouts(shape, generator)) {
           if (!c.of_nothing && shape.numel() == 0) continue;
@@ -138,7 +136,7 @@ TEST(Reduce, EqualsTheNaiveLoopForLargeArrays) {
       Shape reversed;
       for (int d = shape.ndim() - 1; d >= 0; --d) reversed.push_back(d);
       const NDArray view = x.permute(reversed).clone().permute(reversed);
-      for (const Case& c : kCases) {
+      for (const ReduceCase& c : kCases) {
         SCOPED_TRACE(str(c.name, " of ", shape, " over ", axes));
         const Values expected = naive_reduce(x, axes, c.naive);
         expect_close(c.op(x, axes, false).data(), expected, 1e-4);
@@ -149,8 +147,8 @@ TEST(Reduce, EqualsTheNaiveLoopForLargeArrays) {
 
 TEST(Reduce, GradientsAgreeWithDifferences) {
   Generator generator(3);
-  for (const Case& c : kCases)
-    for (const Shape& shape : kShapes)
+  for (const ReduceCase& c : kCases)
+    for (const Shape& shape : kReducedShapes)
       for (unsigned mask = 0; mask < 1u << shape.ndim(); ++mask)
         for (const NDArray& x : randn_layouts(shape, generator)) {
           if (!c.of_nothing && shape.numel() == 0) continue;
@@ -166,7 +164,7 @@ TEST(Reduce, HasTheSameBitsForEveryThreadCount) {
   const int before = num_threads();
   for (const Shape& shape : {Shape{300'000}, Shape{600, 700}, Shape{20'000, 16}, Shape{40, 3, 2'000}}) {
     const NDArray x = randn(shape, generator);
-    for (const Case& c : kCases)
+    for (const ReduceCase& c : kCases)
       for (unsigned mask = 0; mask < 1u << shape.ndim(); ++mask) {
         const Shape axes = axes_of(mask, shape.ndim());
         set_num_threads(1);
@@ -312,7 +310,7 @@ TEST(Softmax, GivesPyTorchsValues) {
 
 TEST(Softmax, GradientsAgreeWithDifferences) {
   Generator generator(5);
-  for (const Shape& shape : kShapes)
+  for (const Shape& shape : kReducedShapes)
     for (int axis = -shape.ndim(); axis < shape.ndim(); ++axis)
       for (const NDArray& x : randn_layouts(shape, generator)) {
         check_gradients([&](const auto& t) { return softmax(t[0], axis); }, {x});

@@ -14,8 +14,8 @@ using testing::ThrowsMessage;
 
 constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
 
-const std::vector<Shape> kShapes = {{},     {1},       {5},       {0},       {2, 3},      {1, 4},
-                                    {3, 0}, {2, 1, 3}, {2, 3, 4}, {0, 2, 1}, {2, 3, 1, 2}};
+const std::vector<Shape> kMovedShapes = {{},     {1},       {5},       {0},       {2, 3},      {1, 4},
+                                         {3, 0}, {2, 1, 3}, {2, 3, 4}, {0, 2, 1}, {2, 3, 1, 2}};
 
 // Compares out[index] with x[source(index)] for every index.
 void expect_moved(const NDArray& out, const NDArray& x, const std::function<Shape(const Shape&)>& source) {
@@ -26,7 +26,7 @@ void expect_moved(const NDArray& out, const NDArray& x, const std::function<Shap
 
 TEST(ShapeOps, ReshapeKeepsRowMajorOrder) {
   Generator generator(1);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     for (const NDArray& x : randn_layouts(shape, generator)) {
       EXPECT_EQ(reshape(x, {x.numel()}).data().to_vector<double>(), x.to_vector<double>());
       EXPECT_EQ(reshape(x, {1, x.numel(), 1}).shape(), (Shape{1, x.numel(), 1}));
@@ -43,7 +43,7 @@ TEST(ShapeOps, ReshapeOfContiguousMemoryIsAView) {
 
 TEST(ShapeOps, TransposeSwapsTwoAxes) {
   Generator generator(2);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     const int n = shape.ndim();
     for (int a = 0; a < n; ++a) {
       for (int b = 0; b < n; ++b) {
@@ -63,7 +63,7 @@ TEST(ShapeOps, TransposeSwapsTwoAxes) {
 
 TEST(ShapeOps, PermuteReordersAxes) {
   Generator generator(3);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     for (int round = 0; round < 3; ++round) {
       Shape axes(generator.permutation(shape.ndim()));
       if (round == 2)
@@ -81,7 +81,7 @@ TEST(ShapeOps, PermuteReordersAxes) {
 }
 
 // The indices that Python's range(*slice(start, stop, step).indices(size)) gives.
-std::vector<int64_t> python_slice(int64_t size, int64_t start, int64_t stop, int64_t step) {
+std::vector<int64_t> python_range(int64_t size, int64_t start, int64_t stop, int64_t step) {
   auto inside = [&](int64_t i) {
     if (i < 0) i += size;
     if (step > 0) return std::clamp<int64_t>(i, 0, size);
@@ -99,12 +99,12 @@ TEST(ShapeOps, SliceSelectsAsPythonDoes) {
     return from + static_cast<int64_t>(generator.below(static_cast<uint64_t>(to - from + 1)));
   };
   for (int round = 0; round < 300; ++round) {
-    const Shape& shape = kShapes[generator.below(kShapes.size())];
+    const Shape& shape = kMovedShapes[generator.below(kMovedShapes.size())];
     if (shape.empty()) continue;
     const int axis = static_cast<int>(draw(0, shape.ndim() - 1));
     const int64_t n = shape[axis], start = draw(-n - 2, n + 2), stop = draw(-n - 2, n + 2);
     const int64_t step = draw(1, 3) * (draw(0, 1) ? 1 : -1);
-    const auto indices = python_slice(n, start, stop, step);
+    const auto indices = python_range(n, start, stop, step);
     for (const NDArray& x : randn_layouts(shape, generator)) {
       const Tensor out = slice(x, axis - shape.ndim(), start, stop, step);
       EXPECT_TRUE(out.data().shares_memory_with(x));
@@ -159,7 +159,7 @@ TEST(ShapeOps, ConcatJoinsAlongAnAxis) {
 
 TEST(ShapeOps, StackMakesANewAxis) {
   Generator generator(6);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     for (int axis = 0; axis <= shape.ndim(); ++axis) {
       const std::vector<NDArray> parts = {randn_view(shape, generator), randn(shape, generator, DType::float64),
                                           randn_view(shape, generator)};
@@ -214,7 +214,7 @@ TEST(ShapeOps, BroadcastToKeepsSizesGivenAsMinusOne) {
 
 TEST(ShapeOps, SqueezeAndUnsqueezeAreInverse) {
   Generator generator(8);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     for (int axis = 0; axis <= shape.ndim(); ++axis) {
       for (const NDArray& x : randn_layouts(shape, generator)) {
         const Tensor wide = unsqueeze(x, axis - shape.ndim() - 1);
@@ -234,7 +234,7 @@ TEST(ShapeOps, SqueezeAndUnsqueezeAreInverse) {
 
 TEST(ShapeOps, FlattenMergesARangeOfDimensions) {
   Generator generator(9);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     const int n = std::max(shape.ndim(), 1);
     for (int start = 0; start < n; ++start) {
       for (int end = start; end < n; ++end) {
@@ -256,7 +256,7 @@ TEST(ShapeOps, FlattenMergesARangeOfDimensions) {
 
 TEST(ShapeOps, PadSurroundsWithAConstant) {
   Generator generator(10);
-  for (const Shape& shape : kShapes) {
+  for (const Shape& shape : kMovedShapes) {
     for (int round = 0; round < 4; ++round) {
       std::vector<int64_t> padding(2 * generator.below(static_cast<uint64_t>(shape.ndim()) + 1));
       for (int64_t& p : padding) p = static_cast<int64_t>(generator.below(3));

@@ -26,7 +26,7 @@ Tensor example() {
 }
 
 // x * tanh(p) + fc(constant), and a value that nobody needs.
-struct Net : Module {
+struct FoldedNet : Module {
   Submodule<Linear> fc{this, "fc", 4, 4};
   Submodule<Linear> unused{this, "unused", 4, 4};
   Submodule<Dropout> dropout{this, "dropout", 0.5};
@@ -40,7 +40,7 @@ struct Net : Module {
 };
 
 TEST(EliminateDeadNodes, RemovesWhatTheOutputDoesNotNeedAndLeavesItsInputAlone) {
-  Net net;
+  FoldedNet net;
   const Graph graph = trace(net.eval(), example());
   const std::string before = graph.table();
   const Graph result = eliminate_dead_nodes(graph);
@@ -62,7 +62,7 @@ TEST(EliminateDeadNodes, KeepsInputsThatNobodyUses) {
 }
 
 TEST(FoldConstants, ComputesWhatDoesNotDependOnTheInputOnce) {
-  Net net;
+  FoldedNet net;
   const Graph graph = trace(net.eval(), example());
   const std::string before = graph.table();
   const Graph result = fold_constants(graph);
@@ -78,7 +78,7 @@ TEST(FoldConstants, ComputesWhatDoesNotDependOnTheInputOnce) {
 }
 
 TEST(FoldConstants, KeepsWhatIsStillTrained) {
-  Net net;
+  FoldedNet net;
   Graph graph = trace(net.eval(), example());
   graph.set_own_mode(true);
   // relu(dropout(constant)) is constant; fc's and p's are not.
@@ -93,7 +93,7 @@ TEST(FoldConstants, KeepsWhatIsStillTrained) {
 }
 
 TEST(FoldConstants, KeepsLayersInTrainingModeAndRandomOps) {
-  Net net;
+  FoldedNet net;
   Graph graph = trace(net.eval(), example());
   graph.layer(graph.find("dropout")).train();
   const Graph result = fold_constants(graph);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/nn/random_input.h"
 #include <thimble/core/ops.h>
 #include <thimble/nn/graph/trace.h>
 
@@ -18,11 +19,6 @@ struct Case {
   Shape sample;  // the input without its first dimension
   Function function;
 };
-
-Tensor random(const Shape& shape, uint64_t seed) {
-  Generator generator(seed);
-  return randn(shape, generator);
-}
 
 // Positive, for logarithms and roots, and not too far from 1.
 Tensor positive(const Shape& shape, uint64_t seed) {

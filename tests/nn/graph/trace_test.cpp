@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/nn/random_input.h"
 #include <thimble/core/ops.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
@@ -14,11 +15,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Tensor random(const Shape& shape, uint64_t seed = 5) {
-  Generator generator(seed);
-  return randn(shape, generator);
-}
 
 std::vector<std::string> node_names(const Graph& graph) {
   std::vector<std::string> names;

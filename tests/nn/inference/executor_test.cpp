@@ -23,7 +23,7 @@ using testing::Pointwise;
 
 using testing::HasSubstr;
 
-Tensor random(const Shape& shape, uint64_t seed = 7) {
+Tensor uniform_input(const Shape& shape, uint64_t seed = 7) {
   Generator rng(seed);
   return rand(shape, rng);
 }
@@ -40,7 +40,7 @@ void expect_same(Graph& graph, const Shape& sample) {
     for (int64_t batch : {1, 2, 7, 40}) {
       Shape shape = sample;
       shape.insert(0, batch);
-      const Tensor x = random(shape, static_cast<uint64_t>(batch));
+      const Tensor x = uniform_input(shape, static_cast<uint64_t>(batch));
       const NDArray expected = slowly(graph, x);
       for (int again = 0; again < 2; ++again) {
         const NDArray got = graph(x).data();
@@ -74,7 +74,7 @@ struct Mixed : Module {
 TEST(Executor, ComputesWhatTheNodesDo) {
   manual_seed(1);
   Mixed model;
-  Graph graph = trace(model.eval(), random({2, 3, 8, 8}));
+  Graph graph = trace(model.eval(), uniform_input({2, 3, 8, 8}));
   expect_same(graph, {3, 8, 8});
 }
 
@@ -102,21 +102,21 @@ TEST(Executor, NormalizesSequences) {
 TEST(Executor, DividesBatchesOfNetworksThatTreatSamplesSeparately) {
   manual_seed(2);
   Sequential model(ConvBNReLU(1, 16, 3, {.padding = 1}), ConvBNReLU(16, 8, 3, {.stride = 2}));
-  Graph graph = trace(model.eval(), random({2, 1, 28, 28}));
+  Graph graph = trace(model.eval(), uniform_input({2, 1, 28, 28}));
   expect_same(graph, {1, 28, 28});
 }
 
 TEST(Executor, GivesImagesInTheUsualOrder) {
   Sequential model(Conv2d(2, 3, 1));
-  Graph graph = trace(model.eval(), random({1, 2, 4, 5}));
+  Graph graph = trace(model.eval(), uniform_input({1, 2, 4, 5}));
   expect_same(graph, {2, 4, 5});
 }
 
 TEST(Executor, TakesAnyStrides) {
   Sequential model(Conv2d(4, 3, 3), Conv2d(3, 2, 2));
-  Graph graph = trace(model.eval(), random({1, 4, 6, 6}));
+  Graph graph = trace(model.eval(), uniform_input({1, 4, 6, 6}));
   const NoGrad guard;
-  const Tensor x = random({3, 6, 4, 6}).data().transpose(1, 2);
+  const Tensor x = uniform_input({3, 6, 4, 6}).data().transpose(1, 2);
   EXPECT_EQ(graph(x).shape(), (Shape{3, 2, 3, 3}));
   const auto got = graph(x).data().to_vector<float>(), expected = slowly(graph, x).to_vector<float>();
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5);
@@ -127,7 +127,7 @@ TEST(Executor, TensorsOfTheGraphAndOpsThatMixTheBatch) {
     Tensor scale = register_parameter("scale", Tensor(NDArray::full({1, 3, 1, 1}, 2), true));
     Tensor forward(const Tensor& x) override { return x * scale - mean(x, {0}, true); }
   } net;
-  Graph graph = trace(net.eval(), random({2, 3, 4, 4}));
+  Graph graph = trace(net.eval(), uniform_input({2, 3, 4, 4}));
   expect_same(graph, {3, 4, 4});
 }
 
@@ -157,8 +157,8 @@ TEST(Executor, IndicesAreNoImages) {
 
 TEST(Executor, NoticesChangedWeightsModesAndEdits) {
   Sequential model(Linear(4, 4), Dropout(0.9));
-  Graph graph = trace(model.eval(), random({1, 4}));
-  const Tensor x = random({5, 4});
+  Graph graph = trace(model.eval(), uniform_input({1, 4}));
+  const Tensor x = uniform_input({5, 4});
   const NoGrad guard;
   graph(x);
   graph.parameters()[0].mutable_data().fill(0);
@@ -176,8 +176,8 @@ TEST(Executor, NoticesChangedWeightsModesAndEdits) {
 TEST(Executor, ManyThreadsGetTheSameAnswers) {
   manual_seed(3);
   Mixed model;
-  Graph graph = trace(model.eval(), random({2, 3, 8, 8}));
-  const Tensor x = random({4, 3, 8, 8});
+  Graph graph = trace(model.eval(), uniform_input({2, 3, 8, 8}));
+  const Tensor x = uniform_input({4, 3, 8, 8});
   std::vector<float> expected;
   {
     const NoGrad guard;
@@ -202,7 +202,7 @@ TEST(Executor, InputsThatNoNodeUsesDoNotMatter) {
   graph.set_output(graph.add_layer("fc", std::make_shared<Linear>(3, 2), {x}));
   graph.eval();
   const NoGrad guard;
-  const Tensor rows = random({1000, 3});
+  const Tensor rows = uniform_input({1000, 3});
   const std::vector<float> expected = graph.layer(graph.output())(rows).data().to_vector<float>();
   for (const Shape& shape : {Shape{0, 5}, Shape{}, Shape{3}, Shape{0}, Shape{0, 2, 2, 2}, Shape{1000, 0}, Shape{1000}})
     EXPECT_THAT(graph(rows, Tensor(NDArray::zeros(shape))).data().to_vector<float>(),
@@ -221,16 +221,16 @@ TEST(Executor, AConstantAnswerIsNotDividedWithTheBatch) {
   graph.eval();
   const NoGrad guard;
   for (int64_t batch : {1, 1000})
-    EXPECT_EQ(graph(random({batch, 3})).data().to_vector<float>(), (std::vector<float>{1, 2, 3})) << batch;
+    EXPECT_EQ(graph(uniform_input({batch, 3})).data().to_vector<float>(), (std::vector<float>{1, 2, 3})) << batch;
 }
 
 TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {
   Sequential model(Conv2d(1, 2, 3), ConvBNReLU(2, 2, 3));
-  Graph graph = trace(model.eval(), random({1, 1, 8, 8}));
+  Graph graph = trace(model.eval(), uniform_input({1, 1, 8, 8}));
   const NoGrad guard;
   auto message = [&](const Shape& shape) -> std::string {
     try {
-      graph(random(shape));
+      graph(uniform_input(shape));
     } catch (const ShapeError& e) {
       return e.what();
     }
@@ -239,7 +239,7 @@ TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {
   EXPECT_THAT(message({1, 3, 8, 8}), HasSubstr("0: conv2d: weight [2,1,3,3] expects 1 input channels, got 3"));
   EXPECT_THAT(message({1, 1, 4, 4}), HasSubstr("1.conv: conv2d: a kernel of 3x3 is larger"));
   EXPECT_THAT(message({0, 1, 8, 8}), HasSubstr("0: conv2d: the batch is empty"));
-  EXPECT_THROW(graph(random({1, 1, 8, 8}), random({1, 1, 8, 8})), ValueError);
+  EXPECT_THROW(graph(uniform_input({1, 1, 8, 8}), uniform_input({1, 1, 8, 8})), ValueError);
 }
 
 }  // namespace

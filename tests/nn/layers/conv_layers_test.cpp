@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/nn/random_input.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/graph/trace.h>
@@ -25,14 +26,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-Tensor random(const Shape& shape, uint64_t seed = 5) {
-  Generator generator(seed);
-  return randn(shape, generator);
-}
-
 std::vector<float> values(const Tensor& t) { return t.data().to_vector<float>(); }
 
-std::vector<std::string> names(const NamedTensors& tensors) {
+std::vector<std::string> tensor_names(const NamedTensors& tensors) {
   std::vector<std::string> all;
   for (const auto& [name, tensor] : tensors) all.push_back(name);
   return all;
@@ -134,7 +130,8 @@ TEST(ConvLayers, ErrorsNameTheLayer) {
 
 TEST(BatchNorm2d, KeepsRunningStatisticsAsPyTorchNamesThem) {
   BatchNorm2d bn(3);
-  EXPECT_THAT(names(bn.state()), ElementsAre("weight", "bias", "running_mean", "running_var", "num_batches_tracked"));
+  EXPECT_THAT(tensor_names(bn.state()),
+              ElementsAre("weight", "bias", "running_mean", "running_var", "num_batches_tracked"));
   const Tensor x = random({4, 3, 5, 5});
   bn(x);
   bn(x);
@@ -168,7 +165,7 @@ TEST(BatchNorm2d, RefusesACountThatTrainingCannotGoOnFrom) {
 
 TEST(ConvBNReLU, IsReluOfBatchNormOfConv) {
   ConvBNReLU block(3, 5, 3, {.padding = 1, .bias = false});
-  EXPECT_THAT(names(block.named_parameters()), ElementsAre("conv.weight", "bn.weight", "bn.bias"));
+  EXPECT_THAT(tensor_names(block.named_parameters()), ElementsAre("conv.weight", "bn.weight", "bn.bias"));
   const auto conv = copy_layer(block.conv()), bn = copy_layer(block.bn());
   const Tensor x = random({4, 3, 6, 6});
   for (bool training : {true, false}) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/quant/reference.h"
+#include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/quant/layers/quantized_ops.h>
 

@@ -16,7 +16,7 @@ void add(Histogram& h, const std::vector<float>& values) {
   h.add(NDArray::from_vector(values), *min, *max);
 }
 
-Histogram histogram_of(const std::vector<float>& values) {
+Histogram counted(const std::vector<float>& values) {
   Histogram h;
   add(h, values);
   return h;
@@ -79,7 +79,7 @@ TEST(Histogram, CountsEachValueInItsBin) {
   std::mt19937 rng(2);
   for (const size_t n : {size_t{1}, size_t{255}, size_t{1000}, size_t{300000}}) {
     const std::vector<float> values = random_values(rng, n);
-    const Histogram h = histogram_of(values);
+    const Histogram h = counted(values);
     const BinGrid& grid = h.grid();
     std::vector<int64_t> expected(BinGrid::kMaxBins);
     for (const float v : values) {
@@ -106,8 +106,8 @@ TEST(Histogram, DependsOnTheValuesAloneNotOnTheirBatches) {
     for (const auto& batch : batches) add(forth, batch);
     std::reverse(batches.begin(), batches.end());
     for (const auto& batch : batches) add(back, batch);
-    expect_equal(forth, histogram_of(all));
-    expect_equal(back, histogram_of(all));
+    expect_equal(forth, counted(all));
+    expect_equal(back, counted(all));
   }
 }
 
@@ -115,11 +115,11 @@ TEST(Histogram, TakesStridedValues) {
   const NDArray x = NDArray::from_vector<float>({1, -5, 2, 9, 3, 4}, {3, 2});
   Histogram h;
   h.add(x.slice(1, 0, 1), 1, 3);
-  expect_equal(h, histogram_of({1, 2, 3}));
+  expect_equal(h, counted({1, 2, 3}));
 }
 
 TEST(Histogram, ContinuesFromWhatWasSaved) {
-  Histogram h = histogram_of({-1, 2});
+  Histogram h = counted({-1, 2});
   Histogram loaded(h.min(), h.max(), h.counts().clone());
   add(h, {5});
   add(loaded, {5});

@@ -139,13 +139,13 @@ TEST(MovingAverageMinMaxObserver, RefusesAConstantThatIsNoShare) {
 }
 
 // What is asked of every observer, for each kind of integers.
-struct Case {
+struct ObservedCase {
   std::string observer;
   QuantizationSpec spec;
 };
 
-std::vector<Case> all_cases() {
-  std::vector<Case> cases;
+std::vector<ObservedCase> all_cases() {
+  std::vector<ObservedCase> cases;
   for (const std::string& observer : observer_names())
     for (int bits = 2; bits <= 8; ++bits)
       for (const bool is_signed : {false, true})
@@ -157,7 +157,7 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-std::string describe(const Case& c) { return str(c.observer, ' ', c.spec.to_attributes()); }
+std::string describe(const ObservedCase& c) { return str(c.observer, ' ', c.spec.to_attributes()); }
 
 void expect_usable(const QParams& p) {
   ASSERT_EQ(p.scale.size(), 1u);
@@ -173,7 +173,7 @@ void expect_same(const QParams& a, const QParams& b) {
 
 TEST(EveryObserver, WithinTheRangeOfWhatItSaw) {
   std::mt19937 rng(3);
-  for (const Case& c : all_cases()) {
+  for (const ObservedCase& c : all_cases()) {
     SCOPED_TRACE(describe(c));
     const auto observer = make_observer(c.observer, c.spec);
     const NDArray x = random_normal({50, 10}, rng);
@@ -188,7 +188,7 @@ TEST(EveryObserver, WithinTheRangeOfWhatItSaw) {
 
 TEST(EveryObserver, EqualValuesGetADefinedScale) {
   constexpr float kMax = std::numeric_limits<float>::max(), kTiny = std::numeric_limits<float>::denorm_min();
-  for (const Case& c : all_cases())
+  for (const ObservedCase& c : all_cases())
     for (const float value : {0.0f, -0.0f, 3.0f, -1e-20f, kTiny, -kTiny, kMax / 2, -kMax / 2}) {
       SCOPED_TRACE(str(describe(c), ' ', value));
       const auto observer = make_observer(c.observer, c.spec);
@@ -200,7 +200,7 @@ TEST(EveryObserver, EqualValuesGetADefinedScale) {
 
 TEST(EveryObserver, SurvivesTheLargestValues) {
   constexpr float kMax = std::numeric_limits<float>::max();
-  for (const Case& c : all_cases()) {
+  for (const ObservedCase& c : all_cases()) {
     SCOPED_TRACE(describe(c));
     const auto observer = make_observer(c.observer, c.spec);
     (*observer)(Tensor(NDArray::from_vector<float>({-kMax / 2, 1, 0, 1e-30f, 2, kMax / 2}, {2, 3})));

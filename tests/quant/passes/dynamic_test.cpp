@@ -252,7 +252,7 @@ TEST(DynamicQuantizedLinear, WeightsThatAreNextToNothingAreQuantizedAllTheSame) 
     }
 }
 
-struct Net : nn::Module {
+struct MixedNet : nn::Module {
   nn::Submodule<nn::ConvBNReLU> block{this, "block", 2, 8, 3, nn::Conv2d::Options{.padding = 1}};
   nn::Submodule<nn::Conv2d> conv{this, "conv", 8, 8, 3, {.stride = 2, .padding = 1, .groups = 8}};
   nn::Submodule<nn::Linear> fc1{this, "fc1", 8 * 2 * 2, 16};
@@ -263,7 +263,7 @@ struct Net : nn::Module {
 class DynamicTest : public QuantizeTest {};
 
 TEST_F(DynamicTest, AGraphOfEveryGranularityStaysCloseToItsFloats) {
-  Net net;
+  MixedNet net;
   const Graph graph = traced(net, {12, 2, 8, 8});
   for (const char* granularity : {"tensor", "channel", "group"}) {
     QConfig config;
@@ -288,7 +288,7 @@ QConfigMapping with_range(DynamicRange range) {
 }
 
 TEST_F(DynamicTest, RangesOfRowsMakeSamplesIndependentOfTheirBatch) {
-  Net net;
+  MixedNet net;
   const Graph graph = traced(net, {12, 2, 8, 8});
   Graph of_rows = quantize_dynamic(graph, with_range(DynamicRange::row));
   for (int64_t i = 0; i < 12; ++i)
@@ -315,7 +315,7 @@ TEST_F(DynamicTest, EachRowOfTheLastAxisHasItsOwnRange) {
 }
 
 TEST_F(DynamicTest, LayersThatTheMappingKeepsStayFloat) {
-  Net net;
+  MixedNet net;
   const Graph graph = traced(net, {12, 2, 8, 8});
   QConfigMapping mapping = QConfigMapping::static_int8();
   mapping.set_name("fc2", std::nullopt).set_type("Conv2d", std::nullopt);

@@ -18,7 +18,7 @@ struct Equalized {
   EqualizationReport report;
 };
 
-NDArray weight_of(const Graph& graph, const std::string& node) {
+NDArray weight_named(const Graph& graph, const std::string& node) {
   return arrays_of(graph.layer(graph.find(node))).at("weight");
 }
 
@@ -56,7 +56,7 @@ void scale_output(const Graph& graph, const std::string& node, int64_t channel, 
 
 // Of weights [out, in, ...] of a layer without groups.
 void scale_input(const Graph& graph, const std::string& node, int64_t begin, int64_t end, double factor) {
-  NDArray part = weight_of(graph, node).slice(1, begin, end);
+  NDArray part = weight_named(graph, node).slice(1, begin, end);
   part.copy_from((Tensor(part.clone()) * factor).data());
 }
 
@@ -112,7 +112,7 @@ TEST_F(Equalization, GivesBothSidesOfAChannelTheSameRange) {
   for (const auto& [first, second, pixels] : pairs) {
     EXPECT_EQ(report[i].first, first);
     EXPECT_EQ(report[i].second, second);
-    const NDArray a = weight_of(result, first), b = weight_of(result, second);
+    const NDArray a = weight_named(result, first), b = weight_named(result, second);
     EXPECT_EQ(report[i++].channels, a.shape(0));
     for (int64_t c = 0; c < a.shape(0); ++c) {
       const double range = largest(a.slice(0, c, c + 1));
@@ -131,7 +131,8 @@ TEST_F(Equalization, FindsTheChannelsOfGroupedAndDepthwiseConvolutions) {
   const Graph graph = fuse_conv_bn_relu(traced(net, {4, 2, 5, 5}));
   const auto [result, report] = equalized(graph, Tensor(data));
   ASSERT_EQ(report.size(), 2u);
-  const NDArray a = weight_of(result, "a"), d = weight_of(result, "depthwise"), g = weight_of(result, "grouped");
+  const NDArray a = weight_named(result, "a"), d = weight_named(result, "depthwise"),
+                g = weight_named(result, "grouped");
   for (int64_t c = 0; c < 4; ++c)
     EXPECT_NEAR(largest(a.slice(0, c, c + 1)) / largest(d.slice(0, 2 * c, 2 * c + 2)), 1, 5e-3) << c;
   for (int64_t c = 0; c < 8; ++c) {
@@ -246,12 +247,12 @@ TEST_F(Equalization, LeavesChannelsOfZeros) {
     Tensor forward(const Tensor& x) override { return b(relu(a(x))); }
   } net;
   const Graph graph = fuse_conv_bn_relu(traced(net));
-  weight_of(graph, "a").slice(0, 1, 2).fill(0);
-  weight_of(graph, "b").slice(1, 2, 3).fill(0);
+  weight_named(graph, "a").slice(0, 1, 2).fill(0);
+  weight_named(graph, "b").slice(1, 2, 3).fill(0);
   const Equalized result = equalized(graph, Tensor(data));
   const auto same = [&](const std::string& node, int axis, int64_t c) {
-    return weight_of(graph, node).slice(axis, c, c + 1).to_vector<float>() ==
-           weight_of(result.graph, node).slice(axis, c, c + 1).to_vector<float>();
+    return weight_named(graph, node).slice(axis, c, c + 1).to_vector<float>() ==
+           weight_named(result.graph, node).slice(axis, c, c + 1).to_vector<float>();
   };
   for (int64_t c = 0; c < 4; ++c) {
     EXPECT_EQ(same("a", 0, c), c == 1 || c == 2) << c;

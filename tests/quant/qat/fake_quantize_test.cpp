@@ -20,9 +20,9 @@ json torch_file() {
   return json::parse(file);
 }
 
-json torch_cases() { return torch_file()["cases"]; }
+json torch_fake_quantize_cases() { return torch_file()["cases"]; }
 
-QuantizationSpec spec_of(const json& c) {
+QuantizationSpec spec_of_torch(const json& c) {
   QuantizationSpec spec{.bits = c["bits"], .is_signed = c["signed"]};
   if (!c["axis"].is_null()) spec.axis = c["axis"].get<int>();
   return spec;
@@ -40,10 +40,11 @@ void expect_near(const NDArray& got, const json& expected, float tolerance, cons
 }
 
 TEST(FakeQuantizeOp, ValuesAndStraightThroughGradientsArePyTorchs) {
-  for (const json& c : torch_cases()) {
+  for (const json& c : torch_fake_quantize_cases()) {
     const Shape shape(c["shape"].get<std::vector<int64_t>>());
     const Tensor x(array_of(c["x"], shape), true);
-    const QParams p{spec_of(c), c["scale"].get<std::vector<float>>(), c["zero_point"].get<std::vector<int32_t>>()};
+    const QParams p{spec_of_torch(c), c["scale"].get<std::vector<float>>(),
+                    c["zero_point"].get<std::vector<int32_t>>()};
     const Tensor y = fake_quantize(x, p);
     y.backward(array_of(c["out_grad"], shape));
     expect_near(y.data(), c["y"], 1e-6f, "y");
@@ -75,12 +76,12 @@ TEST(FakeQuantizeOp, DiffersFromPyTorchNextToTheMiddleOfTwoStepsAloneAndThenByOn
 }
 
 TEST(FakeQuantizeOp, GradientsOfLearnedScalesArePyTorchs) {
-  for (const json& c : torch_cases()) {
+  for (const json& c : torch_fake_quantize_cases()) {
     const Shape shape(c["shape"].get<std::vector<int64_t>>());
     const Tensor x(array_of(c["x"], shape), true);
     const auto channels = static_cast<int64_t>(c["scale"].size());
     const Tensor scale(array_of(c["scale"], {channels}), true);
-    const Tensor y = fake_quantize(x, scale, c["zero_point"].get<std::vector<int32_t>>(), spec_of(c),
+    const Tensor y = fake_quantize(x, scale, c["zero_point"].get<std::vector<int32_t>>(), spec_of_torch(c),
                                    c["grad_factor"].get<double>());
     y.backward(array_of(c["out_grad"], shape));
     expect_near(x.grad().data(), c["learned_x_grad"], 0, "x_grad");

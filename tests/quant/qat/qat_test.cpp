@@ -24,7 +24,7 @@ namespace thimble::quant {
 namespace {
 
 // Every way in which layers are trained: with normalization and without, with relu and without, an addition.
-struct Net : nn::Module {
+struct QATNet : nn::Module {
   nn::Submodule<nn::ConvBNReLU> block{this, "block", 1, 6, 3, nn::Conv2d::Options{.padding = 1}};
   nn::Submodule<nn::Conv2d> conv{this, "conv", 6, 6, 3, {.padding = 1, .bias = false}};
   nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 6};
@@ -72,7 +72,7 @@ class QATTest : public testing::Test {
 
   Graph trained() {
     manual_seed(7);
-    Net net;
+    QATNet net;
     train(net, 60);
     return nn::trace(net.eval(), batch(2).first);
   }
@@ -152,7 +152,7 @@ TEST_F(QATTest, ConvertedGraphAgreesWithTheFakeQuantizedOne) {
 
 TEST_F(QATTest, ConvertedGraphIsInEvaluationMode) {
   struct WithDropout : nn::Module {
-    nn::Submodule<Net> net{this, "net"};
+    nn::Submodule<QATNet> net{this, "net"};
     nn::Submodule<nn::Dropout> dropout{this, "dropout", 0.5};
     nn::Submodule<nn::Linear> fc{this, "fc", 4, 4};
     nn::Submodule<nn::BatchNorm1d> bn{this, "bn", 4};

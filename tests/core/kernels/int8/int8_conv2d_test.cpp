@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/kernels/at.h"
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/int8/int8_conv2d.h>
 #include <thimble/core/parallel.h>
@@ -11,8 +12,6 @@
 
 namespace thimble::kernels {
 namespace {
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 std::string describe(const Conv2dGeometry& g) {
   return str("batch ", g.batch, " image ", g.in_height, 'x', g.in_width, 'x', g.in_channels, " -> ", g.out_height, 'x',
@@ -22,7 +21,7 @@ std::string describe(const Conv2dGeometry& g) {
 }
 
 // A random convolution with its answer from the definition.
-struct Problem {
+struct Int8ConvProblem {
   Conv2dGeometry g;
   std::vector<uint8_t> x;  // exactly as long as the images, so that a sanitizer sees any read past them
   std::vector<int8_t> w;
@@ -32,7 +31,7 @@ struct Problem {
   int32_t zero_point, low, high = 255;
   bool relu;
 
-  Problem(const Conv2dGeometry& geometry, std::mt19937& rng) : g(geometry) {
+  Int8ConvProblem(const Conv2dGeometry& geometry, std::mt19937& rng) : g(geometry) {
     x.resize(at(g.batch * g.in_height * g.in_width * g.in_channels));
     w.resize(at(g.out_channels * g.columns()));
     for (auto& v : x) v = static_cast<uint8_t>(rng());
@@ -132,7 +131,7 @@ class Int8Conv2dTest : public testing::Test {
     set_num_threads(threads_);
   }
 
-  void expect_exact(const Problem& p) {
+  void expect_exact(const Int8ConvProblem& p) {
     SCOPED_TRACE(describe(p.g));
     const Int8Conv2d conv(p.g, p.w.data());
     const auto floats = p.expected_floats();
@@ -154,7 +153,7 @@ class Int8Conv2dTest : public testing::Test {
 TEST_F(Int8Conv2dTest, IsExactForRandomSizesOnEveryInstructionSet) {
   for (int i = 0; i < 400; ++i) {
     set_num_threads(i % 3 + 1);
-    expect_exact(Problem(random_geometry(rng), rng));
+    expect_exact(Int8ConvProblem(random_geometry(rng), rng));
     if (HasFatalFailure()) return;
   }
 }
@@ -184,13 +183,13 @@ TEST_F(Int8Conv2dTest, IsExactForTheSizesOfRealNetworks) {
         square(2, 12, 48, 48, 3, 1, 48), square(2, 12, 64, 64, 5, 2, 64), square(2, 10, 32, 48, 3, 1, 4)})
     for (int threads : {1, 2, 5}) {
       set_num_threads(threads);
-      expect_exact(Problem(g, rng));
+      expect_exact(Int8ConvProblem(g, rng));
     }
 }
 
 TEST_F(Int8Conv2dTest, ImagesComputedSeparatelyGiveTheSameBits) {
   for (int i = 0; i < 50; ++i) {
-    const Problem p(random_geometry(rng), rng);
+    const Int8ConvProblem p(random_geometry(rng), rng);
     const Int8Conv2d conv(p.g, p.w.data());
     std::vector<uint8_t> separate;
     for (int64_t n = 0; n < p.g.batch; ++n) {
@@ -204,7 +203,7 @@ TEST_F(Int8Conv2dTest, ImagesComputedSeparatelyGiveTheSameBits) {
 TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionSet) {
   for (int i = 0; i < 200; ++i) {
     set_num_threads(i % 3 + 1);
-    Problem p(random_geometry(rng), rng);
+    Int8ConvProblem p(random_geometry(rng), rng);
     std::vector<float> bias, scale, expected;
     std::vector<int32_t> zero_points;
     for (float& m : p.multiplier) bias.push_back(1000 * m * static_cast<float>(rng() % 2001));
@@ -236,7 +235,7 @@ TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionS
 TEST_F(Int8Conv2dTest, KnowsTheSumsOfItsWeights) {
   // Of the taps that can see the image: the others meet the zero point only.
   for (int i = 0; i < 50; ++i) {
-    const Problem p(random_geometry(rng), rng);
+    const Int8ConvProblem p(random_geometry(rng), rng);
     Conv2dGeometry trimmed = p.g;
     const FirstTap first = trim_taps(trimmed);
     const Int8Conv2d conv(p.g, p.w.data());

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/kernels/at.h"
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/parallel.h>
@@ -16,8 +17,6 @@
 
 namespace thimble::kernels {
 namespace {
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 // Vectors that start on a cache line, as tensors do.
 template <typename T>
@@ -32,7 +31,7 @@ enum class Values { random, extreme };
 
 // A random product, with its answer from the definition. Outputs and inputs are strided, with guard values between
 // rows.
-struct Problem {
+struct Int8Problem {
   int64_t m, n, k, lda, ldc, offset;
   std::vector<uint8_t, CacheLineAllocator<uint8_t>> storage;
   std::vector<int8_t> w;
@@ -41,7 +40,7 @@ struct Problem {
   int32_t input_zero_point, zero_point, low, high;
   bool relu;
 
-  Problem(int64_t m_, int64_t n_, int64_t k_, std::mt19937& rng, Values values = Values::random)
+  Int8Problem(int64_t m_, int64_t n_, int64_t k_, std::mt19937& rng, Values values = Values::random)
       : m(m_), n(n_), k(k_), lda(k + rng() % 3 * (k % 64 == 0 ? 64 : 1)), ldc(n + rng() % 3), offset(rng() % 2) {
     // Exactly as many bytes as the last row needs, so that a sanitizer sees any read past them.
     storage.resize(at(offset + (m == 0 ? 0 : (m - 1) * lda + k)));
@@ -108,7 +107,7 @@ class Int8Gemm : public testing::Test {
   }
 
   // Every instruction set and thread count gives exactly the answer and touches nothing else.
-  void expect_exact(const Problem& p) {
+  void expect_exact(const Int8Problem& p) {
     const PackedInt8Weights w(p.w.data(), p.n, p.k);
     const std::vector<int32_t> bias = fold_zero_point(w.channel_sums(), p.bias, p.input_zero_point);
     const Int8Epilogue epilogue{bias.data(), p.multiplier.data(), p.zero_point, p.low, p.high, p.relu};
@@ -136,15 +135,15 @@ class Int8Gemm : public testing::Test {
 
 TEST_F(Int8Gemm, IsExactForSmallRandomSizes) {
   for (int i = 0; i < 300 && !HasFatalFailure(); ++i)
-    expect_exact(Problem(1 + rng_() % 40, 1 + rng_() % 70, 1 + rng_() % 150, rng_));
+    expect_exact(Int8Problem(1 + rng_() % 40, 1 + rng_() % 70, 1 + rng_() % 150, rng_));
 }
 
 TEST_F(Int8Gemm, IsExactForEveryLengthOfSum) {
-  for (int64_t k = 0; k <= 140 && !HasFatalFailure(); ++k) expect_exact(Problem(1 + rng_() % 35, 17, k, rng_));
+  for (int64_t k = 0; k <= 140 && !HasFatalFailure(); ++k) expect_exact(Int8Problem(1 + rng_() % 35, 17, k, rng_));
 }
 
 TEST_F(Int8Gemm, IsExactForEveryNumberOfRows) {
-  for (int64_t m = 0; m <= 70 && !HasFatalFailure(); ++m) expect_exact(Problem(m, 1 + rng_() % 80, 67, rng_));
+  for (int64_t m = 0; m <= 70 && !HasFatalFailure(); ++m) expect_exact(Int8Problem(m, 1 + rng_() % 80, 67, rng_));
 }
 
 TEST_F(Int8Gemm, IsExactForLargeSizes) {
@@ -157,26 +156,27 @@ TEST_F(Int8Gemm, IsExactForLargeSizes) {
                                {700, 20, 1100},
                                {33, 1040, 64},
                                {35, 1050, 1100}})
-    ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, n, k, rng_)));
+    ASSERT_NO_FATAL_FAILURE(expect_exact(Int8Problem(m, n, k, rng_)));
 }
 
 TEST_F(Int8Gemm, IsExactForRowsOfWholeCacheLines) {
   for (int64_t k : {64, 128, 192, 320}) {
     for (int64_t m = 1; m <= 65; m += 8) {
-      for (int64_t n : {16, 48, 61}) ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, n, k, rng_)));
+      for (int64_t n : {16, 48, 61}) ASSERT_NO_FATAL_FAILURE(expect_exact(Int8Problem(m, n, k, rng_)));
     }
   }
 }
 
 TEST_F(Int8Gemm, DoesNotSaturateOrOverflowOnExtremeValues) {
   for (int64_t k : {1, 2, 3, 4, 5, 63, 64, 65, 1000}) {
-    for (int64_t m : {1, 5, 18, 33}) ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, 18, k, rng_, Values::extreme)));
+    for (int64_t m : {1, 5, 18, 33})
+      ASSERT_NO_FATAL_FAILURE(expect_exact(Int8Problem(m, 18, k, rng_, Values::extreme)));
   }
-  for (int64_t m : {1, 3}) expect_exact(Problem(m, 2, PackedInt8Weights::kMaxK, rng_, Values::extreme));
+  for (int64_t m : {1, 3}) expect_exact(Int8Problem(m, 2, PackedInt8Weights::kMaxK, rng_, Values::extreme));
 }
 
 TEST_F(Int8Gemm, RowsComputedSeparatelyGiveTheSameBits) {
-  const Problem p(37, 50, 203, rng_);
+  const Int8Problem p(37, 50, 203, rng_);
   const PackedInt8Weights w(p.w.data(), p.n, p.k);
   const Int8Epilogue epilogue{p.bias.data(), p.multiplier.data(), p.zero_point, p.low, p.high, p.relu};
   for (Isa isa : available_isas()) {
@@ -207,13 +207,13 @@ TEST_F(Int8Gemm, RoundsHalfToEven) {
 
 // A problem's rows with parameters of their own, in groups of at most `group_size` inputs, from the definition.
 struct RowProblem {
-  const Problem& p;
+  const Int8Problem& p;
   int64_t group_size, groups;
   std::vector<int32_t> zero_point, sums;
   std::vector<float> scale, step, bias;
   std::vector<PackedInt8Weights> packed;
 
-  RowProblem(const Problem& problem, int64_t group, std::mt19937& rng)
+  RowProblem(const Int8Problem& problem, int64_t group, std::mt19937& rng)
       : p(problem), group_size(group), groups((p.k - 1) / group + 1), bias(at(p.n)) {
     for (int64_t row = 0; row < p.m; ++row) {
       zero_point.push_back(static_cast<int32_t>(rng() % 256));
@@ -257,7 +257,7 @@ struct RowProblem {
 
 TEST_F(Int8Gemm, RowsWithParametersOfTheirOwnAreExactInGroupsToo) {
   for (int i = 0; i < 150; ++i) {
-    const Problem p(1 + rng_() % 70, 1 + rng_() % 150, 1 + rng_() % 150, rng_);
+    const Int8Problem p(1 + rng_() % 70, 1 + rng_() % 150, 1 + rng_() % 150, rng_);
     const int64_t group_size = i % 2 ? p.k : 1 + static_cast<int64_t>(rng_() % 60);
     const RowProblem rows(p, group_size, rng_);
     const std::vector<float> expected = rows.expected();

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/parallel.h>
@@ -13,9 +14,6 @@
 
 namespace thimble::kernels {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 // The definition, element by element.
 int64_t expected(float x, const QuantizeArgs& a) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/reduce/min_max.h>
 #include <thimble/core/parallel.h>
@@ -12,9 +13,6 @@
 
 namespace thimble::kernels {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class MinMaxKernel : public testing::Test {
  protected:

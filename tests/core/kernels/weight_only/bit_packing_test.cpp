@@ -3,12 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/kernels/at.h"
 #include <thimble/core/kernels/weight_only/bit_packing.h>
 
 namespace thimble::kernels {
 namespace {
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 std::vector<uint8_t> packed(const std::vector<uint8_t>& values, int bits) {
   const auto count = static_cast<int64_t>(values.size());

@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/kernels/at.h"
+#include "tests/core/special_values.h"
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm.h>
@@ -17,15 +19,10 @@
 namespace thimble::kernels {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
-
 // A random product with its answer from the definition in weight_only_gemm.h. Inputs and outputs are strided, with
 // guard values between the rows of the output, and the input ends with its last row, so that a sanitizer sees any read
 // past it.
-struct Problem {
+struct WeightOnlyProblem {
   int64_t m, n, k, group_size, groups, lda, ldc;
   int bits;
   bool affine, relu, has_bias;
@@ -33,8 +30,8 @@ struct Problem {
   std::vector<uint8_t> w, packed, zero_points;
 
   // The last group has `missing` features less.
-  Problem(int64_t m_, int64_t n_, int64_t groups_, int64_t group_size_, int bits_, std::mt19937& rng,
-          int64_t missing = 0)
+  WeightOnlyProblem(int64_t m_, int64_t n_, int64_t groups_, int64_t group_size_, int bits_, std::mt19937& rng,
+                    int64_t missing = 0)
       : m(m_),
         n(n_),
         k(groups_ * group_size_ - missing),
@@ -126,7 +123,7 @@ class WeightOnlyGemm : public testing::Test {
   }
 
   // Every instruction set and thread count gives exactly the answer and touches nothing else.
-  void expect_exact(const Problem& p) {
+  void expect_exact(const WeightOnlyProblem& p) {
     const WeightOnlyMatrix w = p.matrix();
     const std::vector<float> expected = p.expected();
     for (Isa isa : available_isas())
@@ -150,13 +147,15 @@ class WeightOnlyGemm : public testing::Test {
 
 TEST_F(WeightOnlyGemm, IsExactForSmallRandomSizes) {
   for (int i = 0; i < 300 && !HasFatalFailure(); ++i)
-    expect_exact(Problem(1 + rng_() % 20, 1 + rng_() % 150, 1 + rng_() % 5, 1 + rng_() % 70, any_bits(), rng_));
+    expect_exact(
+        WeightOnlyProblem(1 + rng_() % 20, 1 + rng_() % 150, 1 + rng_() % 5, 1 + rng_() % 70, any_bits(), rng_));
 }
 
 TEST_F(WeightOnlyGemm, IsExactForEveryNumberOfBitsAndGroupSize) {
   for (int bits = 2; bits <= 8; ++bits)
     for (int64_t group_size : {1, 3, 4, 32, 64, 100, 128, 255, 256, 257, 400, 515, 1023, 1025, 1300})
-      ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(1 + rng_() % 4, 70, 1 + rng_() % 3, group_size, bits, rng_)));
+      ASSERT_NO_FATAL_FAILURE(
+          expect_exact(WeightOnlyProblem(1 + rng_() % 4, 70, 1 + rng_() % 3, group_size, bits, rng_)));
 }
 
 TEST_F(WeightOnlyGemm, IsExactWhereTheLastGroupIsSmaller) {
@@ -164,13 +163,14 @@ TEST_F(WeightOnlyGemm, IsExactWhereTheLastGroupIsSmaller) {
     for (int64_t group_size : {2, 5, 32, 64, 100, 128, 257, 515, 1025, 1300})
       for (int64_t missing : {int64_t{1}, group_size / 2, group_size - 1}) {
         const auto groups = static_cast<int64_t>(1 + rng_() % 3);  // one: smaller than the layer's size of groups
-        ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(1 + rng_() % 40, 70, groups, group_size, bits, rng_, missing)));
+        ASSERT_NO_FATAL_FAILURE(
+            expect_exact(WeightOnlyProblem(1 + rng_() % 40, 70, groups, group_size, bits, rng_, missing)));
       }
 }
 
 TEST_F(WeightOnlyGemm, IsExactForEveryNumberOfRows) {
   for (int64_t m = 0; m <= 70; ++m)
-    ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, 1 + rng_() % 150, 2, 36, any_bits(), rng_)));
+    ASSERT_NO_FATAL_FAILURE(expect_exact(WeightOnlyProblem(m, 1 + rng_() % 150, 2, 36, any_bits(), rng_)));
 }
 
 TEST_F(WeightOnlyGemm, IsExactForLargeSizes) {
@@ -181,14 +181,14 @@ TEST_F(WeightOnlyGemm, IsExactForLargeSizes) {
                                {1, 10, 1024},
                                {2, 1040, 512},
                                {700, 20, 1100}})
-    for (int bits : {2, 4, 8}) ASSERT_NO_FATAL_FAILURE(expect_exact(Problem(m, n, 1, k, bits, rng_)));
+    for (int bits : {2, 4, 8}) ASSERT_NO_FATAL_FAILURE(expect_exact(WeightOnlyProblem(m, n, 1, k, bits, rng_)));
 }
 
 TEST_F(WeightOnlyGemm, TheLargestSumsFitInt32) {
   for (int bits = 2; bits <= 8; ++bits)
     for (const float sign : {1.0f, -1.0f})
       for (const bool largest : {false, true}) {
-        Problem p(2 + rng_() % 3, 40, 2, 2048, bits, rng_);
+        WeightOnlyProblem p(2 + rng_() % 3, 40, 2, 2048, bits, rng_);
         std::fill(p.x.begin(), p.x.end(), sign * 3.0f);
         p.affine = true;
         std::fill(p.w.begin(), p.w.end(), static_cast<uint8_t>(largest ? (1 << bits) - 1 : 0));
@@ -200,7 +200,7 @@ TEST_F(WeightOnlyGemm, TheLargestSumsFitInt32) {
 
 TEST_F(WeightOnlyGemm, IsExactForActivationsOfAnySize) {
   for (const float size : {0.0f, 1e-45f, 1e-40f, 1e-36f, 1e-30f, 1e30f, 3e38f}) {
-    Problem p(3, 40, 3, 50, any_bits(), rng_);
+    WeightOnlyProblem p(3, 40, 3, 50, any_bits(), rng_);
     for (float& v : p.x) v = std::clamp(v, -1.1f, 1.1f) * size;
     ASSERT_NO_FATAL_FAILURE(expect_exact(p));
   }
@@ -209,7 +209,7 @@ TEST_F(WeightOnlyGemm, IsExactForActivationsOfAnySize) {
 TEST_F(WeightOnlyGemm, NaNAndInfinityMakeTheRowNaN) {
   for (const float bad : {kNaN, -kNaN, kInf, -kInf})
     for (const int64_t column : {0, 17, 149}) {
-      Problem p(4, 40, 3, 50, any_bits(), rng_);
+      WeightOnlyProblem p(4, 40, 3, 50, any_bits(), rng_);
       p.x[at(2 * p.lda + column)] = bad;
       ASSERT_NO_FATAL_FAILURE(expect_exact(p));
       EXPECT_TRUE(std::isnan(p.expected(2, 39)));
@@ -219,7 +219,7 @@ TEST_F(WeightOnlyGemm, NaNAndInfinityMakeTheRowNaN) {
 
 TEST_F(WeightOnlyGemm, RowsComputedSeparatelyGiveTheSameBits) {
   for (int bits : {2, 4, 8}) {
-    const Problem p(37, 150, 3, 70, bits, rng_);
+    const WeightOnlyProblem p(37, 150, 3, 70, bits, rng_);
     const WeightOnlyMatrix w = p.matrix();
     for (Isa isa : available_isas()) {
       set_isa(isa);
@@ -238,7 +238,7 @@ TEST_F(WeightOnlyGemm, RowsComputedSeparatelyGiveTheSameBits) {
 TEST_F(WeightOnlyGemm, IsWithinTheErrorOfSixteenBitActivations) {
   for (int i = 0; i < 60; ++i) {
     const auto group_size = static_cast<int64_t>(1 + rng_() % 300);
-    Problem p(2, 20, 1 + rng_() % 4, group_size, any_bits(), rng_, static_cast<int64_t>(rng_() % group_size));
+    WeightOnlyProblem p(2, 20, 1 + rng_() % 4, group_size, any_bits(), rng_, static_cast<int64_t>(rng_() % group_size));
     p.relu = false;
     const int exponent = std::array{0, 112, 118, 125}[at(i % 4)];
     for (float& v : p.x) v = std::ldexp(v, -exponent);
@@ -267,7 +267,7 @@ TEST_F(WeightOnlyGemm, IsWithinTheErrorOfSixteenBitActivations) {
 TEST(WeightOnlyMatrix, TakesNoMoreMemoryThanItsBits) {
   std::mt19937 rng(3);
   for (const auto& [bits, per_byte] : {std::pair(2, 4), {3, 2}, {4, 2}, {5, 1}, {8, 1}}) {
-    Problem p(1, 128, 1, 512, bits, rng);
+    WeightOnlyProblem p(1, 128, 1, 512, bits, rng);
     p.affine = false;
     EXPECT_EQ(p.matrix().nbytes(), 128 * 512 / per_byte + 128 * 4) << bits << " bits";
   }
