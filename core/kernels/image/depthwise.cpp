@@ -32,10 +32,11 @@ ConvAxis width_of(const Conv2dGeometry& g) {
   return {g.in_width, g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left};
 }
 
-// What outputs of a row see of an image of this width.
+// What outputs of a row see of `count` channels of an image of this width.
 template <typename T>
-DepthwiseRun<T> run_of(const AxisRun& row, const AxisRun& columns, const T* image, int64_t width, int64_t channels) {
-  return {.channels = channels,
+DepthwiseRun<T> run_of(const AxisRun& row, const AxisRun& columns, const T* image, int64_t width, int64_t channels,
+                       int64_t count) {
+  return {.channels = count,
           .pixels = columns.count,
           .rows = row.taps,
           .columns = columns.taps,
@@ -49,31 +50,49 @@ DepthwiseRun<T> run_of(const AxisRun& row, const AxisRun& columns, const T* imag
 // channels].
 template <typename T>
 struct Correlation {
-  int64_t batch, height, width, in_height, in_width, channels, kernel_width, multiply_adds;
+  int64_t batch, height, width, in_height, in_width, channels, kernel_height, kernel_width, multiply_adds;
   std::vector<AxisRun> columns;
+  const T *x, *weight;
+  T* y;
+  const Epilogue<T>& epilogue;
+  bool clamps = epilogue.clamps();
+
+  // So many channels at a time that those of the rows which a row of outputs sees stay in the first level cache for the
+  // next one; all, where that would be few of them.
+  int64_t block() const {
+    constexpr int64_t kBytes = 24 * 1024, kLeast = 64, kVector = 16;
+    const int64_t most = kBytes / (kernel_height * in_width * static_cast<int64_t>(sizeof(T)));
+    if (most < kLeast) return channels;
+    const int64_t blocks = (channels + most - 1) / most, each = (channels + blocks - 1) / blocks;
+    return (each + kVector - 1) / kVector * kVector;
+  }
+
+  // Channels [first, first + count) of a row of outputs.
+  void run_row(int64_t i, const AxisRun& row, int64_t first, int64_t count) const {
+    const T* image = x + i / height * in_height * in_width * channels + first;
+    for (const AxisRun& c : columns) {
+      const int64_t out = (i * width + c.out) * channels + first;
+      loops(T{}).forward({.run = run_of(row, c, image, in_width, channels, count),
+                          .weight = weight + (row.tap * kernel_width + c.tap) * channels + first,
+                          .weight_row = row.tap_step * kernel_width * channels,
+                          .weight_column = c.tap_step * channels,
+                          .y = y + out,
+                          .y_pixel = c.step * channels,
+                          .bias = epilogue.bias ? epilogue.bias + first : nullptr,
+                          .addend = epilogue.addend ? epilogue.addend + out : nullptr,
+                          .clamps = clamps,
+                          .lower = epilogue.lower,
+                          .upper = epilogue.upper});
+    }
+  }
 
   template <typename RowOf>
-  void run(const T* x, const T* weight, T* y, const Epilogue<T>& epilogue, RowOf&& row_of) const {
-    const bool clamps = epilogue.clamps();
+  void run(RowOf&& row_of) const {
     parallel_for(batch * height, grain(multiply_adds), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const AxisRun row = row_of(i % height);
-        const T* image = x + i / height * in_height * in_width * channels;
-        for (const AxisRun& c : columns) {
-          const int64_t out = (i * width + c.out) * channels;
-          loops(T{}).forward({.run = run_of(row, c, image, in_width, channels),
-                              .weight = weight + (row.tap * kernel_width + c.tap) * channels,
-                              .weight_row = row.tap_step * kernel_width * channels,
-                              .weight_column = c.tap_step * channels,
-                              .y = y + out,
-                              .y_pixel = c.step * channels,
-                              .bias = epilogue.bias,
-                              .addend = epilogue.addend ? epilogue.addend + out : nullptr,
-                              .clamps = clamps,
-                              .lower = epilogue.lower,
-                              .upper = epilogue.upper});
-        }
-      }
+      for (int64_t first = begin; first < end; first = (first / height + 1) * height)
+        for (int64_t c = 0; c < channels; c += block())
+          for (int64_t i = first; i < std::min(end, (first / height + 1) * height); ++i)
+            run_row(i, row_of(i % height), c, std::min(block(), channels - c));
     });
   }
 };
@@ -89,15 +108,21 @@ void depthwise(const Conv2dGeometry& g, const T* x, const T* weight, T* y, const
                                    g.in_height,
                                    g.in_width,
                                    g.out_channels,
+                                   g.kernel_height,
                                    g.kernel_width,
                                    g.out_width * g.taps() * g.out_channels,
-                                   axis_runs(g.out_width, 1, [&](int64_t at) { return columns.forward(at); })};
-  correlation.run(x, weight, y, epilogue, [&](int64_t row) { return rows.forward(row); });
+                                   axis_runs(g.out_width, 1, [&](int64_t at) { return columns.forward(at); }),
+                                   x,
+                                   weight,
+                                   y,
+                                   epilogue};
+  correlation.run([&](int64_t row) { return rows.forward(row); });
 }
 
 template <typename T>
 void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight, T* dx) {
   const ConvAxis rows = height_of(g), columns = width_of(g);
+  const Epilogue<T> none;
   const Correlation<T> correlation{
       g.batch,
       g.in_height,
@@ -105,10 +130,15 @@ void depthwise_input_gradient(const Conv2dGeometry& g, const T* dy, const T* wei
       g.out_height,
       g.out_width,
       g.out_channels,
+      g.kernel_height,
       g.kernel_width,
       std::max<int64_t>(1, g.out_height * g.out_width * g.taps() * g.out_channels / g.in_height),
-      axis_runs(g.in_width, g.stride_width, [&](int64_t at) { return columns.backward(at); })};
-  correlation.run(dy, weight, dx, {}, [&](int64_t row) { return rows.backward(row); });
+      axis_runs(g.in_width, g.stride_width, [&](int64_t at) { return columns.backward(at); }),
+      dy,
+      weight,
+      dx,
+      none};
+  correlation.run([&](int64_t row) { return rows.backward(row); });
 }
 
 namespace {
@@ -124,7 +154,7 @@ void add_weight_gradient(const Conv2dGeometry& g, const AxisRun& row, const std:
       c.out += first;
       c.in += first * c.in_step;
       c.count = std::min(kGemmChain, all.count - first);
-      loops(T{}).weight_gradient({.run = run_of(row, c, image, g.in_width, channels),
+      loops(T{}).weight_gradient({.run = run_of(row, c, image, g.in_width, channels, channels),
                                   .dy = dy + c.out * channels,
                                   .dy_pixel = channels,
                                   .sums = parts.next(c.count) + (row.tap * g.kernel_width + c.tap) * channels,
