@@ -12,8 +12,6 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 
-int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 bool overlap(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
 
 std::vector<size_t> indices(size_t count) {
@@ -111,6 +109,8 @@ MemoryPlan first_come(const std::vector<Lifetime>& values) {
 }
 
 }  // namespace
+
+int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& values) {
   constexpr size_t kLooks = 1 << 20, kLooksPerValue = 64;

@@ -14,6 +14,9 @@ struct Lifetime {
   size_t first = 0, last = 0;
 };
 
+/// Rounded up to where a value may begin.
+int64_t aligned(int64_t bytes);
+
 /// Where values lie.
 struct MemoryPlan {
   std::vector<int64_t> offsets;  ///< of each value, multiples of 64

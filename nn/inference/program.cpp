@@ -16,8 +16,6 @@ using Source = StepList::Source;
 // The values of a part of a batch should stay in a core's second level cache.
 constexpr int64_t kPartBytes = 768 * 1024;
 
-int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 }  // namespace
 
 Program::Program(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)
