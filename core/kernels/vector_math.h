@@ -111,7 +111,7 @@ template <typename V>
   return vanishes ? V{} : (e.expm1 + 1.0f) * e.a() * e.b();
 }
 
-/// The natural logarithm, to 0.85 units.
+/// The natural logarithm, to 0.95 units.
 template <typename V>
 [[gnu::always_inline]] inline V vector_log(V x) {
   constexpr float kPolynomial[] = {0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f,
