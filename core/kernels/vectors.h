@@ -57,14 +57,14 @@ struct Lanes {
     return each([p](int i) { return thimble::kernels::load<kCount>(p + i * kCount); });
   }
   [[gnu::always_inline]] void store(T* p) const {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kVectors; ++i) thimble::kernels::store(p + i * kCount, v[i]);
   }
   /// f(0), f(1), ...
   template <typename F>
   [[gnu::always_inline]] static Lanes each(F&& f) {
     Lanes result;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kVectors; ++i) result.v[i] = f(i);
     return result;
   }

@@ -8,24 +8,23 @@
 namespace thimble::kernels {
 namespace {
 
-// Lanes enough that additions do not wait for one another.
-template <int kBytes>
-using NormalizeLanes = RowLanes<kBytes, 32>;
+// Enough that additions do not wait for one another.
+constexpr int kNormalizeLanes = 32;
 
 template <int kBytes>
 float row_sum(const float* x, int64_t n) {
-  using R = NormalizeLanes<kBytes>;
-  return R::sum(
-      n, [=](int64_t i, int64_t count) __attribute__((always_inline)) { return R::load(x + i, count, 0); });
+  return sum_in_row<kBytes, kNormalizeLanes>(
+      n, [=](auto group, int64_t i, int64_t count)
+             __attribute__((always_inline)) { return load_group<typename decltype(group)::type>(x + i, count, 0); });
 }
 
 template <int kBytes>
 float row_squared_deviations(const float* x, int64_t n, float center) {
-  using R = NormalizeLanes<kBytes>;
-  return R::sum(
-      n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
-        const auto value = R::load(x + i, count, center);
-        return R::L::each([&](int v) __attribute__((always_inline)) {
+  return sum_in_row<kBytes, kNormalizeLanes>(
+      n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+        using L = typename decltype(group)::type;
+        const L value = load_group<L>(x + i, count, center);
+        return L::each([&](int v) __attribute__((always_inline)) {
           const auto deviation = value.v[v] - center;
           return deviation * deviation;
         });
@@ -34,11 +33,11 @@ float row_squared_deviations(const float* x, int64_t n, float center) {
 
 template <int kBytes>
 float row_products(const float* a, const float* b, int64_t n) {
-  using R = NormalizeLanes<kBytes>;
-  return R::sum(
-      n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
-        const auto u = R::load(a + i, count, 0), w = R::load(b + i, count, 0);
-        return R::L::each([&](int v) __attribute__((always_inline)) { return u.v[v] * w.v[v]; });
+  return sum_in_row<kBytes, kNormalizeLanes>(
+      n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+        using L = typename decltype(group)::type;
+        const L u = load_group<L>(a + i, count, 0), w = load_group<L>(b + i, count, 0);
+        return L::each([&](int v) __attribute__((always_inline)) { return u.v[v] * w.v[v]; });
       });
 }
 

@@ -8,56 +8,73 @@
 namespace thimble::kernels {
 namespace {
 
-template <int kBytes>
-using SoftmaxLanes = RowLanes<kBytes, 16>;
+constexpr int kSoftmaxLanes = 16;
 
 // NaN is passed over: the exponentials see it.
 template <int kBytes>
 [[gnu::always_inline]] inline float max_of_row(const float* x, int64_t n) {
-  using R = RowLanes<kBytes, kBytes>;  // four registers: the order does not matter
-  using L = typename R::L;
+  constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
+  using One = Lanes<float, kCount, 1>;
+  using Four = Lanes<float, kCount, 4>;
   constexpr float kNone = -__builtin_inff();
-  L most = L::each([](int) { return all<typename L::V>(kNone); });
-  R::for_each(
-      0, n, [&](int64_t i, int64_t count) __attribute__((always_inline)) {
-        const L value = R::load(x + i, count, kNone);
-        most = L::each([&](int v) { return value.v[v] > most.v[v] ? value.v[v] : most.v[v]; });
+  const auto larger = [](const auto& a, const auto& b) __attribute__((always_inline)) { return a > b ? a : b; };
+  One most{{all<Vector<float, kCount>>(kNone)}};
+  FourLanes rest{{all<Vector<float, 4>>(kNone)}};
+  int64_t i = 0;
+  if (n >= 4 * kCount) {
+    Four four = Four::each([&](int) __attribute__((always_inline)) { return most.v[0]; });
+    for (; i + 4 * kCount <= n; i += 4 * kCount) {
+      const Four value = Four::load(x + i);
+      four = Four::each([&](int v) __attribute__((always_inline)) { return larger(value.v[v], four.v[v]); });
+    }
+    most.v[0] = larger(larger(four.v[0], four.v[1]), larger(four.v[2], four.v[3]));
+  }
+  for_each_in_row<One>(
+      i, n, [&](auto group, int64_t at, int64_t count) __attribute__((always_inline)) {
+        using L = typename decltype(group)::type;
+        const auto value = load_group<L>(x + at, count, kNone).v[0];
+        if constexpr (sizeof(L) == sizeof(One))
+          most.v[0] = larger(value, most.v[0]);
+        else
+          rest.v[0] = larger(value, rest.v[0]);
       });
-  float values[kBytes];
-  most.store(values);
-  for (int width = kBytes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) values[i] = values[i] > values[i + width] ? values[i] : values[i + width];
-  return values[0] + 0.0f;  // of two zeros, the order decides
+  const float of_rest = folded(rest.v[0], larger);
+  const float max = kCount > 4 && n < kCount ? of_rest : larger(folded(most.v[0], larger), of_rest);
+  return max + 0.0f;  // of two zeros, the order decides
 }
 
 // e^(x - max), 0 beyond the row.
-template <int kBytes>
-[[gnu::always_inline]] inline typename SoftmaxLanes<kBytes>::L exponentials(const float* x, int64_t count, float max) {
-  using R = SoftmaxLanes<kBytes>;
-  const auto value = R::load(x, count, -__builtin_inff());
-  return R::L::each([&](int v) __attribute__((always_inline)) { return vector_exp(value.v[v] - max); });
+template <typename L>
+[[gnu::always_inline]] inline L exponentials(const float* x, int64_t count, float max) {
+  const L value = load_group<L>(x, count, -__builtin_inff());
+  return L::each([&](int v) __attribute__((always_inline)) { return vector_exp(value.v[v] - max); });
 }
 
 template <int kBytes>
 void softmax_row(const float* x, int64_t n, float* out) {
-  using R = SoftmaxLanes<kBytes>;
   const float max = max_of_row<kBytes>(x, n);
-  const float sum = R::sum(
-      n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
-        const auto e = exponentials<kBytes>(x + i, count, max);
-        R::store(out + i, e, count);
+  const float sum = sum_in_row<kBytes, kSoftmaxLanes>(
+      n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+        const auto e = exponentials<typename decltype(group)::type>(x + i, count, max);
+        store_group(out + i, e, count);
         return e;
       });
   const float inverse = 1 / sum;
-  for (int64_t i = 0; i < n; ++i) out[i] *= inverse;
+  for_each_in_row<RowLanes<kBytes, kSoftmaxLanes>>(
+      0, n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+        using L = typename decltype(group)::type;
+        const L e = load_group<L>(out + i, count, 0);
+        store_group(out + i, L::each([&](int v) __attribute__((always_inline)) { return e.v[v] * inverse; }), count);
+      });
 }
 
 template <int kBytes>
 SoftmaxStatistics<float> softmax_statistics(const float* x, int64_t n) {
   const float max = max_of_row<kBytes>(x, n);
-  return {max, SoftmaxLanes<kBytes>::sum(
-                   n, [=](int64_t i, int64_t count)
-                          __attribute__((always_inline)) { return exponentials<kBytes>(x + i, count, max); })};
+  return {max, sum_in_row<kBytes, kSoftmaxLanes>(
+                   n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+                     return exponentials<typename decltype(group)::type>(x + i, count, max);
+                   })};
 }
 
 template <int kBytes>
@@ -68,12 +85,15 @@ void log_softmax_row(const float* x, int64_t n, float max, float log_sum, float*
 template <int kBytes>
 void softmax_gradient(const float* x, int64_t n, SoftmaxStatistics<float> s, float everywhere, float scale,
                       float* out) {
-  using R = SoftmaxLanes<kBytes>;
   const float inverse = 1 / s.sum;
-  R::for_each(
-      0, n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
-        const auto e = exponentials<kBytes>(x + i, count, s.max);
-        R::store(out + i, R::L::each([&](int v) { return (e.v[v] * inverse - everywhere) * scale; }), count);
+  for_each_in_row<RowLanes<kBytes, kSoftmaxLanes>>(
+      0, n, [=](auto group, int64_t i, int64_t count) __attribute__((always_inline)) {
+        using L = typename decltype(group)::type;
+        const L e = exponentials<L>(x + i, count, s.max);
+        const auto gradient = [&](int v) __attribute__((always_inline)) {
+          return (e.v[v] * inverse - everywhere) * scale;
+        };
+        store_group(out + i, L::each(gradient), count);
       });
 }
 

@@ -182,7 +182,7 @@ TEST(Conv2d, IsTheNestedLoopsOnEveryMachine) {
 
 // Whatever tiles, blocks and pieces a batch is made into, an output is the same sum in the same order.
 TEST(Conv2d, OfABatchGivesEachSamplesBits) {
-  const Case cases[] = {
+  const ConvCase cases[] = {
       {{5, 3, 40, 40}, {20, 3, 7, 7}, {.stride = 2, .padding = 3}},
       {{3, 16, 28, 28}, {33, 16, 3, 3}, {.padding = 1}},
       {{17, 200, 7, 7}, {70, 200, 3, 3}, {.padding = 1}},
@@ -202,7 +202,7 @@ TEST(Conv2d, OfABatchGivesEachSamplesBits) {
   const int threads = num_threads();
   const Isa before = active_isa();
   Generator rng(7);
-  for (const Case& c : cases) {
+  for (const ConvCase& c : cases) {
     SCOPED_TRACE(describe(c));
     const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
     for (Isa isa : available_isas()) {
@@ -229,8 +229,8 @@ TEST(Conv2d, OfABatchGivesEachSamplesBits) {
 // What an addend is added to, and where it lies: in y itself too, however many blocks the sum is made of.
 TEST(Conv2d, AddsWhatLiesInItsOutput) {
   Generator rng(8);
-  for (const Case& c : {Case{{2, 300, 5, 5}, {40, 300, 3, 3}, {.padding = 1}},
-                        Case{{2, 20, 6, 6}, {20, 1, 3, 3}, {.padding = 1, .groups = 20}}}) {
+  for (const ConvCase& c : {ConvCase{{2, 300, 5, 5}, {40, 300, 3, 3}, {.padding = 1}},
+                            ConvCase{{2, 20, 6, 6}, {20, 1, 3, 3}, {.padding = 1, .groups = 20}}}) {
     SCOPED_TRACE(describe(c));
     const NDArray image = randn(c.image, rng), weight = randn(c.weight, rng), bias = randn(Shape{c.weight[0]}, rng);
     const NDArray sum = to_channels_last(conv2d(image, weight, bias, c.options).data()),
