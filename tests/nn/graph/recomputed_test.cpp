@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/nn/random_input.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/graph/trace.h>
@@ -16,11 +17,6 @@ namespace thimble::nn {
 namespace {
 
 using testing::HasSubstr;
-
-Tensor random(const Shape& shape, uint64_t seed = 7) {
-  Generator rng(seed);
-  return randn(shape, rng);
-}
 
 Graph network() {
   manual_seed(1);

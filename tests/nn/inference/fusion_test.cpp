@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/nn/random_input.h"
 #include "tests/nn/random_model.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/parallel.h>
@@ -17,11 +18,6 @@ namespace thimble::nn {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
-
-Tensor random(const Shape& shape, uint64_t seed = 7) {
-  Generator rng(seed);
-  return randn(shape, rng);
-}
 
 // How many steps the graph takes for inputs of this shape.
 size_t steps_of(const Graph& graph, const Shape& shape) {
@@ -89,14 +85,14 @@ struct Net : Module {
   Forward forward_;
 };
 
-struct Case {
+struct FusionCase {
   const char* what;
   Net::Forward forward;
   size_t steps;
   Shape sample = {4, 6, 5};
 };
 
-const Case kCases[] = {
+const FusionCase kCases[] = {
     {"conv, bn, relu", [](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x))); }, 1},
     {"conv, bn, relu6", [](Net& n, const Tensor& x) { return relu6(n.bn(n.conv(x))); }, 1},
     {"no bias", [](Net& n, const Tensor& x) { return clamp(n.bn(n.conv2(x)), -0.5, 1); }, 1},
@@ -157,7 +153,7 @@ const Case kCases[] = {
 };
 
 TEST(Fusion, StepsDoWhatFollowsThem) {
-  for (const Case& c : kCases) {
+  for (const FusionCase& c : kCases) {
     SCOPED_TRACE(c.what);
     manual_seed(3);
     Net net(c.forward);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "tests/nn/random_input.h"
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/graph/trace.h>
@@ -15,11 +16,6 @@
 
 namespace thimble::nn {
 namespace {
-
-Tensor random(const Shape& shape) {
-  Generator rng(7);
-  return randn(shape, rng);
-}
 
 int64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
