@@ -14,12 +14,13 @@ struct Epilogue {
   T lower = -std::numeric_limits<T>::infinity();
   T upper = std::numeric_limits<T>::infinity();
 
-  bool clamps() const {
+  // Inline in every instruction set's kernels, none of which must share a copy.
+  [[gnu::always_inline]] bool clamps() const {
     return lower > -std::numeric_limits<T>::infinity() || upper < std::numeric_limits<T>::infinity();
   }
 
   /// That of the columns from `column` on, for outputs that begin `offset` elements from y.
-  Epilogue at(int64_t column, int64_t offset) const {
+  [[gnu::always_inline]] Epilogue at(int64_t column, int64_t offset) const {
     return {bias ? bias + column : nullptr, addend ? addend + offset : nullptr, lower, upper};
   }
 };

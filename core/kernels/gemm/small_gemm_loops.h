@@ -2,13 +2,15 @@
 // float_vectors.h, and the size of the register tile, V::kRows rows of V::kVectors vectors.
 #pragma once
 
-#include <bit>
-
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/kernels/reduce/shards.h>
 
 namespace thimble::kernels {
 namespace {
+
+// Those of float64 would be code that nobody calls.
+template <typename T>
+constexpr bool kHasShards = sizeof(T) == sizeof(float);
 
 // Rows [0, R) and N vectors of columns, of which the last holds `last` columns.
 template <typename V, int R, int N, bool Partial>
@@ -28,31 +30,21 @@ struct Tile {
 
   using Sums = Register[R][N];
 
-  [[gnu::always_inline]] static void clear(Sums& sums) {
+  // f(r, v) for each register of a tile.
+  template <typename F>
+  [[gnu::always_inline]] static void each(F&& f) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) sums[r][v] = V::zero();
-    }
-  }
-  [[gnu::always_inline]] static void add(Sums& sums, const Sums& others) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) sums[r][v] = V::add(sums[r][v], others[r][v]);
-    }
-  }
-  [[gnu::always_inline]] static void copy(Sums& to, const Sums& from) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) to[r][v] = from[r][v];
+      for (int v = 0; v < N; ++v) f(r, v);
     }
   }
 
+#define THIMBLE_EACH(...) each([&](int r, int v) __attribute__((always_inline)) { __VA_ARGS__; })
+
   static void run(const SmallGemm<T>& t, const T* a, const T* b, const Epilogue<T>& epilogue, T* c, int last) {
     Sums sums;
-    clear(sums);
+    THIMBLE_EACH(sums[r][v] = V::zero());
     // In registers: segments may be as short as a few elements.
     const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
     Sums branches[Shards::kLevels - 1];  // of the tree, that wait for the ones to their right
@@ -60,7 +52,8 @@ struct Tile {
     for (const int64_t *segment = t.segments, *end = segment + t.segment_count; segment != end; ++segment) {
       const bool is_last = segment + 1 == end;
       const T* factors = a + *segment;
-      for (int64_t p = t.shards && is_last ? k - t.last_k : 0; p < k; ++p, factors += a_col, b += ldb) {
+      for (int64_t p = kHasShards<T> && t.shards && is_last ? k - t.last_k : 0; p < k;
+           ++p, factors += a_col, b += ldb) {
         Register columns[N];
 #pragma GCC unroll 4
         for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
@@ -71,29 +64,38 @@ struct Tile {
           for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
         }
       }
-      if (!t.shards) continue;
-      const auto shard = static_cast<uint64_t>(segment - t.segments);
-      for (int complete = is_last ? waiting : std::countr_one(shard); complete > 0; --complete)
-        add(sums, branches[--waiting]);
-      if (is_last) break;
-      copy(branches[waiting++], sums);
-      clear(sums);
-    }
-    const bool clamps = epilogue.clamps();
-    const Register lower = V::broadcast(&epilogue.lower), upper = V::broadcast(&epilogue.upper);
-#pragma GCC unroll 4
-    for (int v = 0; v < N; ++v) {
-      const Register offset = epilogue.bias ? load(epilogue.bias, v, last) : V::zero();
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        Register result = t.accumulate ? V::add(load(c + r * t.ldc, v, last), sums[r][v]) : sums[r][v];
-        if (epilogue.bias) result = V::add(result, offset);
-        if (epilogue.addend) result = V::add(result, load(epilogue.addend + r * t.ldc, v, last));
-        if (clamps) result = V::min(upper, V::max(lower, result));  // in this order NaN stays
-        store(c + r * t.ldc, v, last, result);
+      if (!kHasShards<T> || !t.shards) continue;
+      // A shard ends as many branches as its number, from 0 on, has ones at its end; the last one all that wait.
+      for (int64_t shard = segment - t.segments; is_last ? waiting > 0 : shard % 2 == 1; shard /= 2) {
+        const Sums& left = branches[--waiting];
+        THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], left[r][v]));
       }
+      if (is_last) break;
+      Sums& own = branches[waiting++];
+      THIMBLE_EACH(own[r][v] = sums[r][v]; sums[r][v] = V::zero());
     }
+    finish(sums, t, epilogue, c, last);
   }
+
+  [[gnu::always_inline]] static void finish(Sums& sums, const SmallGemm<T>& t, const Epilogue<T>& epilogue, T* c,
+                                            int last) {
+    const int64_t ldc = t.ldc;
+    if (t.accumulate) THIMBLE_EACH(sums[r][v] = V::add(load(c + r * ldc, v, last), sums[r][v]));
+    if (epilogue.bias) {
+      Register bias[N];
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) bias[v] = load(epilogue.bias, v, last);
+      THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], bias[v]));
+    }
+    if (epilogue.addend) THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], load(epilogue.addend + r * ldc, v, last)));
+    if (epilogue.clamps()) {
+      const Register lower = V::broadcast(&epilogue.lower), upper = V::broadcast(&epilogue.upper);
+      THIMBLE_EACH(sums[r][v] = V::min(upper, V::max(lower, sums[r][v])));  // in this order NaN stays
+    }
+    THIMBLE_EACH(store(c + r * ldc, v, last, sums[r][v]));
+  }
+
+#undef THIMBLE_EACH
 };
 
 // A tile of `rows` rows, which is known only when running and at most R.

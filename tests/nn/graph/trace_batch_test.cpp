@@ -49,6 +49,7 @@ std::vector<Case> cases() {
       {"neg", row, [](const Tensor& x) { return -x; }},
       {"abs", row, [](const Tensor& x) { return abs(x); }},
       {"exp", row, [](const Tensor& x) { return exp(x); }},
+      {"erf", row, [](const Tensor& x) { return erf(x); }},
       {"log", row, [](const Tensor& x) { return log(x); }},
       {"sqrt", row, [](const Tensor& x) { return sqrt(x); }},
       {"tanh", row, [](const Tensor& x) { return tanh(x); }},
