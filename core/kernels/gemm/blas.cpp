@@ -56,7 +56,7 @@ Blas load() {
   // Never closed: its threads live as long as the process.
   void* library = dlopen(THIMBLE_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    throw Error(str("cannot load OpenBLAS, which multiplies matrices of float64: ", last_error(),
+    throw Error(str("cannot load OpenBLAS, which is to multiply: ", last_error(),
                     "; install libopenblas0, or build with -DTHIMBLE_OPENBLAS=<path>"));
   decltype(&openblas_set_num_threads) set_num_threads;
   find(library, "openblas_set_num_threads", set_num_threads);

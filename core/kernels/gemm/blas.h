@@ -17,6 +17,8 @@ struct Blas {
 // Loads OpenBLAS at the first call, from any thread: most programs never call it, and loading it takes
 // several times as long as loading a model. It is set to one thread, since the library divides
 // the work itself and a second pool would compete for the same cores. Throws Error if there is no OpenBLAS to load.
+// While it is loaded the environment names a core type (unless it did before): programs whose threads read the
+// environment at that time call this before they start them, or set OPENBLAS_CORETYPE.
 const Blas& blas();
 
 }  // namespace thimble::kernels

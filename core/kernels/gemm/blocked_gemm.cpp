@@ -25,7 +25,7 @@ constexpr int64_t kGrain = 250'000;  // multiply-adds worth another thread
 constexpr int64_t kDepth = 512;      // terms that are added up in registers, so that a panel of them stays in cache
 constexpr int64_t kRunningSum = 64 * kDepth;  // terms of a running sum of those: one of more would lose digits
 constexpr int64_t kWidth = 256;               // columns that are packed at a time
-constexpr int64_t kHeight = 84;               // rows: a multiple of the register tiles' heights
+constexpr int64_t kHeight = 84;               // rows of the left operand that are packed at a time
 constexpr int64_t kTall = 14;                 // the highest tile
 constexpr int64_t kShardDepth = 64;           // terms of a shard that is added up in registers
 constexpr int64_t kShardWidth = 64;           // columns of it that are packed at a time
@@ -70,14 +70,15 @@ struct Left {
 
 bool is_used_in_place(const Matrix& m) { return m.col_stride == 1 && m.row_stride % kAwkwardStride != 0; }
 
-int64_t packed_left_floats(const Matrix& m) {
-  return std::max(m.rows * round_up(m.cols + 16, 32), m.cols * round_up(m.rows, 16));
-}
+// The distance of packed rows: an odd number of cache lines.
+int64_t left_stride(int64_t cols) { return round_up(cols, 32) + 16; }
+
+int64_t packed_left_floats(const Matrix& m) { return m.rows * std::max(left_stride(m.cols), m.cols); }
 
 Left pack_left(const Matrix& m, float* to) {
   if (is_used_in_place(m)) return {m.data, m.row_stride, 1};
   if (m.col_stride == 1) {
-    const int64_t stride = round_up(m.cols, 32) + 16;  // an odd number of cache lines
+    const int64_t stride = left_stride(m.cols);
     for (int64_t i = 0; i < m.rows; ++i) std::copy_n(m.data + i * m.row_stride, m.cols, to + i * stride);
     return {to, stride, 1};
   }
@@ -271,7 +272,7 @@ bool is_better_transposed(const Matrix& a, const Matrix& b) {
            right.rows * right.cols * (right.col_stride == 1 ? kCopying : kTransposing) +
            (is_used_in_place(left) ? 0 : left.rows * left.cols * kCopying);
   };
-  return a.rows * a.cols <= kMostPacked &&
+  return round_up(a.rows, kGemmPanel) * a.cols <= kMostPacked &&
          cost(b.transposed(), a.transposed()) + a.rows * b.cols * kTransposing < cost(a, b);
 }
 

@@ -27,7 +27,8 @@ THIMBLE_API std::string gemm_description();
 /// Whether gemm can read a matrix of these strides: its rows, or its columns, must be dense and not overlap.
 bool is_blas_layout(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride);
 
-/// How the terms of an element are added up.
+/// How the terms of an element are added up, in float32 and by the library's own kernels; OpenBLAS has an order of its
+/// own, which depends on sizes and threads.
 enum class SumOrder {
   in_turn,
   in_shards,  ///< as sums over a batch are: those of kBatchShards parts of k, as a binary tree (reduce/shards.h)

@@ -1,5 +1,5 @@
-// Float matrix products for tiles that are in cache already, as convolutions make them: too small for BLAS, which would
-// spend its time on copying the operands. Single-threaded; the callers divide their work.
+// Float matrix products of operands that are in cache already: what all larger ones, and convolutions, are made of.
+// Single-threaded; the callers divide their work.
 #pragma once
 
 #include <cstdint>

@@ -19,10 +19,11 @@ void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) 
   const Shards shards(n);
   if (shards.count() == 0) return static_cast<void>(std::fill_n(total, size, T{0}));
   // A thread adds up a branch of the tree, or several of one shard, if their number is no power of two.
-  const int64_t threads = std::clamp<int64_t>(n / grain, 1, num_threads());
-  const int64_t branches =
-      std::has_single_bit(static_cast<uint64_t>(threads)) ? std::min(threads, kBatchShards) : kBatchShards;
-  const int64_t width = kBatchShards / branches, used = (shards.count() + width - 1) / width;
+  const int64_t threads = std::min(std::clamp<int64_t>(n / grain, 1, num_threads()), shards.count());
+  int64_t width = std::has_single_bit(static_cast<uint64_t>(threads)) ? kBatchShards : 1;
+  const auto branches = [&] { return (shards.count() + width - 1) / width; };
+  while (width > 1 && branches() < threads) width /= 2;
+  const int64_t used = branches();
   const int64_t levels = std::bit_width(static_cast<uint64_t>(width));
   const std::shared_ptr<void> memory = allocate(static_cast<size_t>((used * levels - 1) * size) * sizeof(T));
   const auto sums_of = [total, size, levels, others = static_cast<T*>(memory.get())](int64_t branch, int64_t level) {
@@ -31,7 +32,7 @@ void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) 
   const auto add_to = [](T* to, const T* from, int64_t count) {
     for (int64_t i = 0; i < count; ++i) to[i] += from[i];
   };
-  parallel_for(used, used / threads, [&](int64_t begin, int64_t end) {
+  parallel_for(used, std::max<int64_t>(1, used / threads), [&](int64_t begin, int64_t end) {
     for (int64_t branch = begin; branch < end; ++branch)
       shards.add_up(
           [&](int64_t shard, int level) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -65,13 +66,14 @@ struct Sizes {
 TEST(Gemm, IsTheSumOfProductsForEveryLayoutAndSize) {
   Generator rng(1);
   std::vector<Sizes> sizes{{1, 1, 1},      {1, 70, 90},    {70, 1, 90}, {64, 300, 520},
-                           {300, 64, 520}, {90, 90, 1100}, {3, 5, 0}};
+                           {300, 64, 520}, {90, 90, 1100}, {3, 5, 0},   {3, 5, 40000}};
   for (int round = 0; round < 25; ++round) {
     auto size = [&](int most) { return static_cast<int64_t>(1 + rng.below(most)); };
     sizes.push_back({size(120), size(120), size(round % 5 == 0 ? 1200 : 100)});
   }
-  for (const auto& [m, n, k] : sizes)
+  for (const Sizes& size : sizes)
     for (int layout = 0; layout < 4; ++layout) {
+      const int64_t m = size.m, n = size.n, k = size.k;
       const int64_t gap = layout == 0 ? 0 : static_cast<int64_t>(rng.below(3));
       const Matrix a(m, k, layout & 1, gap, rng), b(k, n, layout & 2, gap, rng);
       const auto bias = randn({n}, rng).to_vector<float>(), addend = randn({m * n}, rng).to_vector<float>();
@@ -96,11 +98,37 @@ TEST(Gemm, IsTheSumOfProductsForEveryLayoutAndSize) {
     }
 }
 
+// Operands of which each row lies so far from the next that they are copied, of single rows and columns, and views of
+// larger ones. In a thread of its own: memory of earlier products would hide writes beyond what was asked for.
+TEST(Gemm, ViewsOfAnyDistanceAreRead) {
+  Generator rng(4);
+  for (const int64_t m : {1, 2, 64, 80, 84, 100})
+    for (const int64_t k : {1, 10, 16, 48, 80, 208, 530})
+      for (const int64_t stride : {1, 3, 512, 1024, 2560})
+        for (int layout = 0; layout < 4; ++layout) {
+          const int64_t n = m == 64 ? 1 : 40;
+          const auto gap_of = [&](int64_t length) { return stride > length ? stride - length : stride; };
+          const Matrix a(m, k, layout & 1, gap_of(layout & 1 ? m : k), rng);
+          const Matrix b(k, n, layout & 2, gap_of(layout & 2 ? k : n), rng);
+          SCOPED_TRACE(str(m, "x", n, "x", k, ", stride ", stride, ", layout ", layout));
+          std::vector<float> c;
+          std::thread([&] { c = product(a.view, b.view); }).join();
+          for (int64_t i = 0; i < m; i += 7)
+            for (int64_t j = 0; j < n; ++j) {
+              double sum = 0;
+              for (int64_t p = 0; p < k; ++p) sum += a.at(i, p) * b.at(p, j);
+              ASSERT_NEAR(c[static_cast<size_t>(i * n + j)], sum, 2e-4) << i << ", " << j;
+            }
+        }
+}
+
 // However a product is divided, and whichever way it is computed for its size.
 TEST(Gemm, AnElementsBitsDependOnNeitherThreadsNorOtherRowsAndColumns) {
   Generator rng(2);
-  for (const auto& [m, n, k] : {Sizes{64, 512, 700}, {130, 40, 1030}, {17, 33, 513}, {200, 200, 64}, {600, 64, 300}, {16, 40, 40000}})
+  for (const Sizes& size :
+       {Sizes{64, 512, 700}, {130, 40, 1030}, {17, 33, 513}, {200, 200, 64}, {600, 64, 300}, {16, 40, 40000}})
     for (int layout = 0; layout < 4; ++layout) {
+      const int64_t m = size.m, n = size.n, k = size.k;
       const Matrix a(m, k, layout & 1, 0, rng), b(k, n, layout & 2, 0, rng);
       SCOPED_TRACE(str(m, "x", n, "x", k, ", layout ", layout));
       for (SumOrder order : {SumOrder::in_turn, SumOrder::in_shards}) {
