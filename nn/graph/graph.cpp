@@ -39,6 +39,7 @@ struct Graph::Plan {
   std::unique_ptr<Executor> executor;
   /// Whether somebody called backward() through an answer of the executor, which then had to be computed again.
   mutable std::atomic<bool> is_trained{false};
+  mutable std::mutex evaluating;  ///< the layers' modes are changed
 };
 
 namespace {
@@ -549,6 +550,7 @@ std::vector<Tensor> Graph::Plan::run(std::span<const Tensor> inputs, bool keep_a
 }
 
 Tensor Graph::Plan::evaluate(std::span<const Tensor> inputs) const {
+  const std::lock_guard lock(evaluating);
   std::list<EvalMode> modes;
   for (const Step& step : steps)
     if (step.layer && step.layer->training()) modes.emplace_back(*step.layer);

@@ -1,5 +1,5 @@
 // The executor runs a graph in evaluation mode for the price of its arithmetic: for each shape of input it makes a
-// program once (steps, memory), and running a program allocates nothing but the answer.
+// program once (steps, memory), and running a program allocates little but the answer.
 #pragma once
 
 #include <list>

@@ -23,7 +23,6 @@ class THIMBLE_API LayerNorm : public Module {
   /// With these tensors; both undefined for no affine part.
   LayerNorm(const Shape& normalized_shape, double eps, Tensor weight, Tensor bias);
   Tensor forward(const Tensor& x) override;
-  bool is_per_sample() const override { return true; }
   std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   std::string type() const override { return "LayerNorm"; }
   Attributes attributes() const override;

@@ -52,7 +52,8 @@ enum class Binary {
 /// Comparisons of a and b, giving 0 or 1.
 enum class Compare { greater, greater_equal, equal, count };
 
-// A row is n elements of each operand, `s*` elements apart; results are written densely. `out` does not overlap inputs.
+// A row is n elements of each operand, `s*` elements apart; results are written densely. `out` is an input itself or
+// overlaps none.
 template <typename T>
 using UnaryRow = void (*)(const T* x, int64_t sx, T* out, int64_t n, T p0, T p1);
 template <typename T>

@@ -11,13 +11,13 @@ template <typename T>
 struct Epilogue {
   const T* bias = nullptr;    ///< [n], one for each column or channel
   const T* addend = nullptr;  ///< lies as y does, in other memory
-  T lower = -std::numeric_limits<T>::infinity();
-  T upper = std::numeric_limits<T>::infinity();
+  static constexpr T kInfinity = std::numeric_limits<T>::infinity();
+
+  T lower = -kInfinity;
+  T upper = kInfinity;
 
   // Inline in every instruction set's kernels, none of which must share a copy.
-  [[gnu::always_inline]] bool clamps() const {
-    return lower > -std::numeric_limits<T>::infinity() || upper < std::numeric_limits<T>::infinity();
-  }
+  [[gnu::always_inline]] bool clamps() const { return lower > -kInfinity || upper < kInfinity; }
 
   /// That of the columns from `column` on, for outputs that begin `offset` elements from y.
   [[gnu::always_inline]] Epilogue at(int64_t column, int64_t offset) const {

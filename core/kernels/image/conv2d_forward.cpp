@@ -44,8 +44,7 @@ struct Forward {
     int64_t first, last, first_panel, last_panel;
   };
 
-  // What comes before and after the sum, if that is added up in several blocks: an addend may be y itself, so it is
-  // read first.
+  // What comes before and after the sum, if that is added up in several blocks.
   Epilogue<T> epilogue_of(size_t b, int64_t channel, int64_t out) const {
     Epilogue<T> e = epilogue.at(channel, out);
     if (b > 0) e.bias = e.addend = nullptr;
