@@ -60,8 +60,8 @@ void product(benchmark::State& state, const Shape3& s, bool ours) {
     else
       kernels::blas_gemm<float>(av, bv, c.data<float>(), {}, true);
   }
-  state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(s.m * s.n * s.k),
-                                                 benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(2e-9 * static_cast<double>(s.m * s.n * s.k), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool registered = [] {
