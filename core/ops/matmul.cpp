@@ -91,8 +91,8 @@ class MatMul final : public Op {
     dispatch_float(a.dtype(), "matmul", [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (b.ndim() == 2 && a.ndim() > 2 && a.is_contiguous())  // one tall product instead of many
-        kernels::gemm<T>(matrix_at<T>(a.reshape(flat_rows(a.shape())), 0), matrix_at<T>(b, 0), out.data<T>(),
-                         {}, order_);
+        kernels::gemm<T>(matrix_at<T>(a.reshape(flat_rows(a.shape())), 0), matrix_at<T>(b, 0), out.data<T>(), {},
+                         order_);
       else
         multiply_batch<T>(a, b, batch, out.data<T>(), order_);
     });
