@@ -1,4 +1,4 @@
-// The steps for inputs of known shapes, and where their values lie. Internal.
+// The steps for inputs of known shapes, and where their values lie.
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
 // Weights in the order that kernels want them, made once and shared by all steps of a layer: those of other input
-// shapes differ in their sizes alone. Internal.
+// shapes differ in their sizes alone.
 #pragma once
 
 #include <cstdint>

@@ -136,9 +136,10 @@ class StepListBuilder {
   }
 
   size_t add_constant(const Node* node) {
+    const NDArray& tensor = graph_.tensor(node).data();
     NDArray& array = shared_.constants[node];
-    if (!array.defined()) array = in_step_order(graph_.tensor(node).data());
-    const size_t value = add_value({array.shape(), array.dtype()}, Source::constant);
+    if (!array.defined()) array = in_step_order(tensor);
+    const size_t value = add_value({tensor.shape(), tensor.dtype()}, Source::constant);
     list_.constants.emplace_back(value, array);
     return value;
   }

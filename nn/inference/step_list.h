@@ -1,4 +1,4 @@
-// A graph's nodes as steps for inputs of known shapes: what a program runs. Internal.
+// A graph's nodes as steps for inputs of known shapes: what a program runs.
 #pragma once
 
 #include <memory>
@@ -18,15 +18,18 @@ struct SharedState {
   std::unordered_map<const Node*, NDArray> constants;        // of each tensor's node, in the order of steps
 };
 
+/// Steps in the order in which they run, over numbered values.
 struct StepList {
   static constexpr size_t kMostOperands = 65;
 
   enum class Source { argument, constant, step, view };
+  /// What a step reads or makes.
   struct Value {
     ValueInfo info;
     Source source;
     size_t base;  // the value whose memory it is: its own, or what it is a view of
   };
+  /// What is run, on which values.
   struct Step {
     std::unique_ptr<InferenceStep> step;
     std::vector<size_t> inputs;

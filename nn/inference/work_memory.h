@@ -1,4 +1,4 @@
-// The memory that programs of an executor run in. Internal.
+// The memory that programs of an executor run in.
 #pragma once
 
 #include <cstddef>

@@ -136,6 +136,16 @@ TEST(Executor, TensorsOfTheGraphAndOpsThatMixTheBatch) {
   expect_same(graph, {3, 4, 4});
 }
 
+// A tensor of the graph lies as images do, too. (As wide as it has channels, so that taking one for the other fits.)
+TEST(Executor, TensorsOfTheGraphAreImages) {
+  struct Net : Module {
+    Tensor scale = register_parameter("scale", Tensor(NDArray::from_vector<float>({1, 2, 3}, {1, 3, 1, 1}), true));
+    Tensor forward(const Tensor& x) override { return x * scale; }
+  } net;
+  Graph graph = trace(net.eval(), uniform_input({2, 3, 3, 3}));
+  expect_same(graph, {3, 3, 3});
+}
+
 // A dropout's value is its input's memory.
 TEST(Executor, ViewsOfTensorsOfTheGraph) {
   struct Net : Module {
