@@ -9,6 +9,7 @@
 
 namespace thimble::nn {
 
+/// A graph made ready for inputs of one list of shapes.
 class Program {
  public:
   Program(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared);
