@@ -37,7 +37,10 @@ const char* core_type() {
 // Tells OpenBLAS, which looks there while it is loaded, unless the user has.
 class CoreType {
  public:
-  CoreType() : is_ours_(core_type() && setenv(kName, core_type(), 0) == 0 && !before_) {}
+  CoreType() {
+    const char* own = std::getenv(kName) ? nullptr : core_type();
+    is_ours_ = own && setenv(kName, own, 1) == 0;
+  }
   ~CoreType() {
     if (is_ours_) unsetenv(kName);
   }
@@ -47,7 +50,6 @@ class CoreType {
  private:
   static constexpr const char* kName = "OPENBLAS_CORETYPE";
 
-  const char* before_ = std::getenv(kName);
   bool is_ours_;
 };
 

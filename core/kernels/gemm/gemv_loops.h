@@ -13,7 +13,7 @@ namespace {
 
 template <typename A>
 struct GemvLoops {
-  static constexpr int kLanes = A::kLanes;
+  static constexpr int kLanes = A::kWidth;
   using V = Vector<float, kLanes>;
 
   // Columns are added one after the other, several in one loop over the rows.

@@ -4,8 +4,8 @@ namespace thimble::kernels {
 
 namespace {
 struct Scalar {
-  static constexpr int kLanes = 4;
-  using V = Vector<float, kLanes>;
+  static constexpr int kWidth = 4;
+  using V = Vector<float, kWidth>;
   static V multiply_add(V a, V b, V c) { return a * b + c; }
 };
 }  // namespace
