@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include <thimble/core/autograd.h>
 #include <thimble/core/memory.h>
+#include <thimble/core/small_array.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
@@ -107,9 +107,7 @@ const std::vector<Tensor>& Tensor::inputs() const {
 
 Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   check_num_inputs(*op, inputs.size());
-  std::array<NDArray, 4> few;  // the heap is only for concat and stack
-  std::vector<NDArray> many(inputs.size() > few.size() ? inputs.size() : 0);
-  const std::span<NDArray> arrays = many.empty() ? std::span(few).first(inputs.size()) : std::span(many);
+  SmallArray<NDArray, 4> arrays(inputs.size());  // the heap is only for concat and stack
   bool requires_grad = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
     check<ValueError>(inputs[i].defined(), op->name(), ": input ", i, " is undefined");

@@ -59,6 +59,8 @@ class THIMBLE_API Graph : public Module {
   std::vector<Node*> nodes() const;
   std::vector<Node*> inputs() const;
   Node* output() const { return output_; }
+  /// What a call gives, in this order. One, so far.
+  std::vector<Node*> outputs() const { return {output_}; }
   /// The node of this name; null if there is none.
   Node* find(std::string_view node_name) const;
   /// Nodes that have `node` as an input, each once, in order. The graph's output counts as no user.
@@ -128,7 +130,7 @@ class THIMBLE_API Graph : public Module {
   std::vector<Tensor> run_all(std::span<const Tensor> inputs);
 
  private:
-  struct Plan;
+  struct Runners;
   struct Held;
   struct InOrder {
     bool operator()(const Held* a, const Held* b) const { return a->rank < b->rank; }
@@ -152,10 +154,10 @@ class THIMBLE_API Graph : public Module {
   void drop_inputs(Held& user) noexcept;
   void drop_call(const Node& node) noexcept;
   std::shared_ptr<Module> layer_at(const std::string& target) const;
-  std::shared_ptr<const Plan> plan() const;
+  std::shared_ptr<const Runners> runners() const;
+  static void check_not_null(const Node* node);
   void check_not_moved_from() const;
-  void edited() { *plan_ = nullptr; }
-  std::vector<Tensor> run(std::span<const Tensor> inputs, bool keep_all) const;
+  void edited() { *runners_ = nullptr; }
 
   Nodes nodes_;
   std::unordered_map<const Node*, Nodes::iterator> position_;
@@ -164,8 +166,8 @@ class THIMBLE_API Graph : public Module {
   std::unordered_map<std::string, int64_t> suffixes_;  // the last that was given to a wanted name
   Node* output_ = nullptr;
   // Made on the first call after an edit. Behind pointers, so that a graph can be moved.
-  std::unique_ptr<std::shared_ptr<const Plan>> plan_ = std::make_unique<std::shared_ptr<const Plan>>();
-  std::unique_ptr<std::mutex> plan_mutex_ = std::make_unique<std::mutex>();
+  std::unique_ptr<std::shared_ptr<const Runners>> runners_ = std::make_unique<std::shared_ptr<const Runners>>();
+  std::unique_ptr<std::mutex> runners_mutex_ = std::make_unique<std::mutex>();
 };
 
 }  // namespace thimble::nn

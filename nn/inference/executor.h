@@ -12,7 +12,7 @@
 #include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/graph/graph.h>
-#include <thimble/nn/inference/program.h>
+#include <thimble/nn/inference/batched_program.h>
 
 namespace thimble::nn {
 
@@ -28,27 +28,25 @@ class THIMBLE_API Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  static constexpr size_t kMostInputs = 8;
   static constexpr size_t kMostShapes = 256;
 
   /// Whether every layer is in evaluation mode and none has side effects.
   bool usable() const;
 
-  /// The graph's output. Large batches are divided among the threads, and into parts whose values stay in cache, where
-  /// the graph computes each sample by itself. `graph` is the one that the executor was made for, which may have moved.
-  Tensor run(const Graph& graph, std::span<const Tensor> inputs);
+  /// The program for inputs of such shapes, made if it is not there yet. Throws what a node of the graph says against
+  /// them. `graph` is the one that the executor was made for, which may have moved.
+  std::shared_ptr<const BatchedProgram> program_for(const Graph& graph, std::span<const Tensor> inputs);
+
+  /// The values of graph.outputs(). Large batches are divided among the threads, and into parts whose values stay in
+  /// cache, where the graph computes each sample by itself.
+  void run(const BatchedProgram& program, std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+    program.run(inputs, outputs, memory_);
+  }
+  std::vector<Tensor> run(const Graph& graph, std::span<const Tensor> inputs);
 
  private:
-  // How a batch is run: in parts of one size, of which the last may be smaller.
-  struct Division {
-    std::vector<ValueInfo> inputs;
-    int64_t part = 0, parts = 1;
-    std::shared_ptr<const Program> program, last;
-  };
-  using Recent = std::list<std::shared_ptr<const Division>>;
+  using Recent = std::list<std::shared_ptr<const BatchedProgram>>;
 
-  std::shared_ptr<const Division> division_for(const Graph& graph, std::span<const Tensor> inputs);
-  std::shared_ptr<const Division> divide(const Graph& graph, const std::vector<ValueInfo>& inputs);
   void forget_if_changed();
   void forget_oldest();
 

@@ -6,8 +6,6 @@ namespace thimble::nn {
 
 namespace {
 
-using Compute = std::function<Tensor(std::span<const Tensor>)>;
-
 std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
   std::vector<NDArray> arrays;
   for (const ValueInfo& info : infos) arrays.push_back(NDArray::zeros(info.shape, info.dtype));
@@ -16,9 +14,9 @@ std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
 
 class FallbackStep : public InferenceStep {
  public:
-  FallbackStep(ValueInfo output, Compute compute, std::span<const ValueInfo> inputs, bool per_sample)
+  FallbackStep(ValueInfo output, NodeCall call, std::span<const ValueInfo> inputs, bool per_sample)
       : InferenceStep(std::move(output)),
-        compute_(std::move(compute)),
+        call_(std::move(call)),
         inputs_(inputs.begin(), inputs.end()),
         per_sample_(per_sample) {}
 
@@ -27,11 +25,11 @@ class FallbackStep : public InferenceStep {
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
     std::vector<Tensor> arguments;
     for (size_t i = 0; i < inputs.size(); ++i) arguments.emplace_back(array_over(inputs[i], inputs_[i]));
-    array_over(output, this->output()).copy_from(compute_(arguments).data());
+    array_over(output, this->output()).copy_from(call_(arguments).data());
   }
 
  private:
-  Compute compute_;
+  NodeCall call_;
   std::vector<ValueInfo> inputs_;
   bool per_sample_;
 };
@@ -40,8 +38,9 @@ class OpStep : public InferenceStep {
  public:
   static constexpr size_t kMostInputs = 3;
 
-  OpStep(ValueInfo output, std::unique_ptr<const Op> op, std::span<const ValueInfo> inputs)
+  OpStep(ValueInfo output, std::string name, std::unique_ptr<const Op> op, std::span<const ValueInfo> inputs)
       : InferenceStep(std::move(output)),
+        name_(std::move(name)),
         op_(std::move(op)),
         inputs_(inputs.begin(), inputs.end()),
         pointwise_(is_pointwise_op(op_->name(), inputs)),
@@ -54,10 +53,14 @@ class OpStep : public InferenceStep {
     std::array<NDArray, kMostInputs> arguments;
     for (size_t i = 0; i < inputs.size(); ++i) arguments[i] = array_over(inputs[i], inputs_[i]);
     NDArray out = array_over(output, this->output());
-    check(op_->compute_into(std::span(arguments).first(inputs.size()), out), op_->name(), ": did not compute in place");
+    detail::named_in_errors(name_, [&] {
+      check(op_->compute_into(std::span(arguments).first(inputs.size()), out), op_->name(),
+            ": did not compute in place");
+    });
   }
 
  private:
+  std::string name_;
   std::unique_ptr<const Op> op_;
   std::vector<ValueInfo> inputs_;
   bool pointwise_, per_sample_;
@@ -80,30 +83,16 @@ class UnflattenStep : public InferenceStep {
 
 }  // namespace
 
-std::unique_ptr<InferenceStep> call_step(Module& layer, std::span<const ValueInfo> inputs) {
+std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<const ValueInfo> inputs) {
   const std::vector<NDArray> arrays = zeros(inputs);
-  const Tensor y = layer.call(std::vector<Tensor>(arrays.begin(), arrays.end()));
-  return std::make_unique<FallbackStep>(
-      ValueInfo{y.shape(), y.dtype()}, [&layer](std::span<const Tensor> x) { return layer.call(x); }, inputs,
-      layer.is_per_sample());
-}
-
-std::unique_ptr<InferenceStep> op_step(const std::string& op, const Attributes& attributes,
-                                       std::span<const ValueInfo> inputs) {
-  const std::vector<NDArray> arrays = zeros(inputs);
-  const auto make = [&factory = op_factory(op), attributes] { return factory(attributes); };
-  const Tensor y = apply(make(), {arrays.begin(), arrays.end()});
+  const Tensor y = call(std::vector<Tensor>(arrays.begin(), arrays.end()));
   const ValueInfo output{y.shape(), y.dtype()};
-  std::unique_ptr<const Op> direct = make();
+  if (call.layer()) return std::make_unique<FallbackStep>(output, call, inputs, call.layer()->is_per_sample());
+  std::unique_ptr<const Op> op = call.make_op();
   NDArray memory({output.nbytes()}, DType::uint8), out = array_over(memory.raw(), output);
-  if (inputs.size() <= OpStep::kMostInputs && direct->compute_into(arrays, out))
-    return std::make_unique<OpStep>(output, std::move(direct), inputs);
-  return std::make_unique<FallbackStep>(
-      output,
-      [make](std::span<const Tensor> x) {
-        return apply(make(), {x.begin(), x.end()});
-      },
-      inputs, is_per_sample_op(op, attributes, inputs));
+  if (inputs.size() <= OpStep::kMostInputs && op->compute_into(arrays, out))
+    return std::make_unique<OpStep>(output, call.name(), std::move(op), inputs);
+  return std::make_unique<FallbackStep>(output, call, inputs, is_per_sample_op(op->name(), op->attributes(), inputs));
 }
 
 std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input) { return std::make_unique<UnflattenStep>(input); }

@@ -1,17 +1,14 @@
 // Inference steps of nodes that have none of their own. Internal.
 #pragma once
 
+#include <thimble/nn/graph/node_call.h>
 #include <thimble/nn/inference/inference.h>
-#include <thimble/nn/module.h>
 
 namespace thimble::nn {
 
-/// Calls the layer, which must outlive the step, and copies its answer.
-std::unique_ptr<InferenceStep> call_step(Module& layer, std::span<const ValueInfo> inputs);
-
-/// Applies an op: straight to the step's output if it can do that (Op::compute_into), else with a copy.
-std::unique_ptr<InferenceStep> op_step(const std::string& op, const Attributes& attributes,
-                                       std::span<const ValueInfo> inputs);
+/// Calls the layer or applies the op: straight to the step's output if it can do that (Op::compute_into), else with a
+/// copy of the answer. Throws what the call throws for inputs of zeros.
+std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<const ValueInfo> inputs);
 
 /// From [h, w, c] back to [c, h, w], for steps that do not know flattened images.
 std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input);

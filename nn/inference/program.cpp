@@ -18,36 +18,46 @@ constexpr int64_t kPartBytes = 768 * 1024;
 
 }  // namespace
 
-Program::Program(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)
-    : batch_(inputs[0].shape.ndim() > 0 ? inputs[0].shape[0] : 1), list_(make_steps(graph, inputs, shared)) {
+Program::Program(StepList steps) : list_(std::move(steps)) {
+  for (const StepList::Named& input : list_.inputs) inputs_.push_back({input.name, list_.values[input.value].info});
+  for (const StepList::Named& output : list_.outputs)
+    outputs_.push_back({output.name, list_.values[output.value].info});
   place_values();
 }
 
 int64_t Program::part_size() const {
-  if (!list_.per_sample || batch_ < 2) return 0;
+  const Shape& first = inputs_[0].info.shape;
+  const int64_t batch = first.ndim() > 0 ? first[0] : 1;
+  if (!list_.per_sample || batch < 2) return 0;
   // Without need each thread would read all weights: better divide each step.
   if (table_offset_ < list_.weight_bytes) return 0;
-  return std::max<int64_t>(1, kPartBytes / (table_offset_ / batch_ + 1));
+  return std::max<int64_t>(1, kPartBytes / (table_offset_ / batch + 1));
 }
 
-void Program::run(std::span<const void* const> arguments, void* output, WorkMemory& memory) const {
+void Program::run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const {
   const WorkMemory::Block block(memory, static_cast<size_t>(table_offset_) + list_.values.size() * sizeof(void*));
   void** at = reinterpret_cast<void**>(block.data() + table_offset_);  // of each value
+  for (size_t i = 0; i < list_.values.size(); ++i)
+    if (list_.values[i].source == Source::step) at[i] = block.data() + offsets_[i];
   for (const auto& [value, array] : list_.constants) at[value] = const_cast<void*>(std::as_const(array).raw());
-  for (size_t i = 0, next = 0; i < list_.values.size(); ++i) {
-    const StepList::Value& value = list_.values[i];
-    if (value.source == Source::argument) at[i] = const_cast<void*>(arguments[next++]);
-    if (value.source == Source::view) at[i] = at[value.base];
-    if (value.source == Source::step) at[i] = block.data() + offsets_[i];
-  }
-  const StepList::Value& answer = list_.values[list_.output];
-  if (answer.source == Source::step) at[list_.output] = output;
+  for (size_t i = 0; i < arguments.size(); ++i) at[list_.inputs[i].value] = const_cast<void*>(arguments[i]);
+  for (size_t i = 0; i < results.size(); ++i)
+    if (const size_t value = list_.outputs[i].value; list_.values[value].source == Source::step) at[value] = results[i];
+  for (size_t i = 0; i < list_.values.size(); ++i)
+    if (list_.values[i].source == Source::view) at[i] = at[list_.values[i].base];
   for (const StepList::Step& step : list_.steps) {
-    std::array<const void*, StepList::kMostOperands> few;
-    for (size_t i = 0; i < step.inputs.size(); ++i) few[i] = at[step.inputs[i]];
-    step.step->run(std::span(few.data(), step.inputs.size()), at[step.output], block.data() + scratch_offset_);
+    std::array<const void*, StepList::kMostOperands> operands;
+    for (size_t i = 0; i < step.inputs.size(); ++i) operands[i] = at[step.inputs[i]];
+    step.step->run(std::span(operands.data(), step.inputs.size()), at[step.output], block.data() + scratch_offset_);
   }
-  if (answer.source != Source::step) std::memcpy(output, at[list_.output], static_cast<size_t>(answer.info.nbytes()));
+  // What no step has written where it is wanted: a view, an argument, a constant, a value that is asked for twice.
+  for (size_t i = 0; i < results.size(); ++i)
+    if (const void* value = at[list_.outputs[i].value]; value != results[i])
+      std::memcpy(results[i], value, static_cast<size_t>(outputs_[i].info.nbytes()));
+}
+
+bool Program::is_output(size_t value) const {
+  return std::ranges::find(list_.outputs, value, &StepList::Named::value) != list_.outputs.end();
 }
 
 void Program::place_values() {
@@ -57,7 +67,7 @@ void Program::place_values() {
   const std::vector<size_t> last_uses = this->last_uses();
   for (size_t i = 0; i < list_.steps.size(); ++i) {
     const size_t output = list_.steps[i].output;
-    if (output == list_.output) continue;  // in the caller's memory
+    if (is_output(output)) continue;  // in the caller's memory
     Lifetime& lifetime = lifetimes[homes[output]];
     if (homes[output] == output) lifetime = {values[output].info.nbytes(), i, i};
     lifetime.last = std::max(lifetime.last, last_uses[output]);
@@ -77,7 +87,8 @@ std::vector<size_t> Program::last_uses() const {
     last[list_.steps[i].output] = i;
     for (size_t input : list_.steps[i].inputs) last[values[input].base] = i;
   }
-  if (values[list_.output].source == Source::view) last[values[list_.output].base] = list_.steps.size();
+  for (const StepList::Named& wanted : list_.outputs)
+    if (values[wanted.value].source == Source::view) last[values[wanted.value].base] = list_.steps.size();
   return last;
 }
 
@@ -88,10 +99,10 @@ std::vector<size_t> Program::share_places() const {
   std::iota(homes.begin(), homes.end(), size_t{0});
   for (size_t i = 0; i < list_.steps.size(); ++i) {
     const StepList::Step& step = list_.steps[i];
-    if (!step.step->is_pointwise() || step.output == list_.output) continue;
+    if (!step.step->is_pointwise() || is_output(step.output)) continue;
     for (size_t input : step.inputs) {
       const size_t base = list_.values[input].base;
-      if (list_.values[base].source == Source::step && base != list_.output && last[base] == i)
+      if (list_.values[base].source == Source::step && !is_output(base) && last[base] == i)
         homes[step.output] = homes[base];
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include <thimble/nn/inference/step_list.h>
@@ -9,26 +10,35 @@
 
 namespace thimble::nn {
 
-/// A graph made ready for inputs of one list of shapes.
+/// What a program takes or gives.
+struct NamedValue {
+  std::string name;
+  ValueInfo info;
+};
+
+/// Steps made ready to run.
 class Program {
  public:
-  Program(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared);
+  explicit Program(StepList steps);
+
+  const std::vector<NamedValue>& inputs() const { return inputs_; }
+  const std::vector<NamedValue>& outputs() const { return outputs_; }
 
   /// The most samples that a part of the batch should have; 0 if the batch must not be divided.
   int64_t part_size() const;
 
-  const ValueInfo& output() const { return list_.values[list_.output].info; }
-
-  /// Runs all steps. Arguments and output are in step order, dense. May run on several threads at once.
-  void run(std::span<const void* const> arguments, void* output, WorkMemory& memory) const;
+  /// Runs all steps. Arguments and results are those of inputs() and outputs(), in step order, dense, and no result's
+  /// memory is another's. May run on several threads at once.
+  void run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const;
 
  private:
   void place_values();
   std::vector<size_t> last_uses() const;
   std::vector<size_t> share_places() const;
+  bool is_output(size_t value) const;
 
-  int64_t batch_;  // of the first input
   StepList list_;
+  std::vector<NamedValue> inputs_, outputs_;
   std::vector<int64_t> offsets_;  // of values in a block; scratch memory and a table of the values follow
   int64_t scratch_offset_ = 0, table_offset_ = 0;
 };

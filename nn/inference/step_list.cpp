@@ -18,28 +18,21 @@ constexpr size_t kMostInputs = StepList::kMostOperands - 1;  // of a node: a ste
 class StepListBuilder {
  public:
   StepListBuilder(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)
-      : graph_(graph), inputs_(inputs), shared_(shared) {}
+      : graph_(graph), outputs_(graph.outputs()), inputs_(inputs), shared_(shared) {}
 
   StepList build() {
+    const size_t takes = graph_.inputs().size();
+    check<ValueError>(takes == inputs_.size(), "graph: takes ", takes, " inputs, got ", inputs_.size());
     find_readers();
-    size_t next_input = 0;
     for (const Node* node : graph_.nodes()) {
-      if (node->kind == Node::Kind::input) {
-        check<ValueError>(next_input < inputs_.size(), "graph: takes more inputs than the ", inputs_.size(), " given");
-        const ValueInfo& info = inputs_[next_input++];
-        value_of_[node] = add_value(info, Source::argument);
-        // One that no node uses is divided with the others, too.
-        list_.per_sample = list_.per_sample && has_batch_first(info);
-      } else if (is_needed(node)) {
-        if (node->kind == Node::Kind::tensor)
-          value_of_[node] = add_constant(node);
-        else
-          add_node(node);
-      }
+      if (node->kind == Node::Kind::input)
+        add_input(node);
+      else if (is_needed(node) && node->kind == Node::Kind::tensor)
+        value_of_[node] = add_constant(node);
+      else if (is_needed(node))
+        add_node(node);
     }
-    check<ValueError>(next_input == inputs_.size(), "graph: takes ", next_input, " inputs, got ", inputs_.size());
-    list_.output = unflattened(value_of(graph_.output()));
-    list_.per_sample = list_.per_sample && list_.values[list_.output].source != Source::constant;
+    for (const Node* node : outputs_) add_output(node);
     return std::move(list_);
   }
 
@@ -58,7 +51,22 @@ class StepListBuilder {
         for (const Node* input : (*node)->inputs) readers_[input].push_back(*node);
   }
 
-  bool is_needed(const Node* node) const { return node == graph_.output() || readers_.contains(node); }
+  bool is_output(const Node* node) const { return std::ranges::find(outputs_, node) != outputs_.end(); }
+  bool is_needed(const Node* node) const { return readers_.contains(node) || is_output(node); }
+
+  void add_input(const Node* node) {
+    const ValueInfo& info = inputs_[list_.inputs.size()];
+    value_of_[node] = add_value(info, Source::argument);
+    list_.inputs.push_back({node->name, value_of_[node]});
+    // One that no node uses is divided with the others, too.
+    list_.per_sample = list_.per_sample && has_batch_first(info);
+  }
+
+  void add_output(const Node* node) {
+    const size_t value = unflattened(value_of(node));
+    list_.outputs.push_back({node->name, value});
+    list_.per_sample = list_.per_sample && list_.values[value].source != Source::constant;
+  }
 
   void add_node(const Node* node) {
     check<ValueError>(node->inputs.size() <= kMostInputs, "graph: '", node->name, "' has more than ", kMostInputs,
@@ -71,11 +79,7 @@ class StepListBuilder {
       for (size_t& argument : arguments) argument = unflattened(argument);
       step = make_step(*node, arguments);
     }
-    if (!step) {
-      const std::vector<ValueInfo> infos = infos_of(arguments);
-      step = node->kind == Node::Kind::layer ? call_step(graph_.layer(node), infos)
-                                             : op_step(node->target, node->attributes, infos);
-    }
+    if (!step) step = fallback_step(NodeCall(graph_, *node), infos_of(arguments));
     hold_back(node, {std::move(step), std::move(arguments), weights_of(*node)});
   }
 
@@ -108,7 +112,7 @@ class StepListBuilder {
 
   // Until its one reader's turn, if that may be absorbed. Others find the value there.
   void hold_back(const Node* node, Pending pending) {
-    const bool has_one_reader = node != graph_.output() && readers_.at(node).size() == 1;
+    const bool has_one_reader = !is_output(node) && readers_.at(node).size() == 1;
     if (has_one_reader && can_follow(graph_, *readers_.at(node)[0]))
       pending_.emplace(node, std::move(pending));
     else
@@ -193,6 +197,7 @@ class StepListBuilder {
   }
 
   const Graph& graph_;
+  const std::vector<Node*> outputs_;
   const std::vector<ValueInfo>& inputs_;
   SharedState& shared_;
   SharedWeights no_layers_;
@@ -206,6 +211,23 @@ class StepListBuilder {
 }  // namespace
 
 NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
+
+StepList single_step(std::unique_ptr<InferenceStep> step, std::span<const ValueInfo> inputs) {
+  StepList list;
+  StepList::Step only{std::move(step), {}, inputs.size()};
+  for (const ValueInfo& info : inputs) {
+    only.inputs.push_back(list.values.size());
+    list.inputs.push_back({str("input ", list.values.size()), list.values.size()});
+    list.values.push_back({info, Source::argument, list.values.size()});
+  }
+  SharedWeights unshared;
+  only.step->prepare(unshared);
+  list.values.push_back({only.step->output(), Source::step, only.output});
+  list.outputs.push_back({"output", only.output});
+  list.scratch_bytes = only.step->scratch_bytes();
+  list.steps.push_back(std::move(only));
+  return list;
+}
 
 StepList make_steps(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared) {
   return StepListBuilder(graph, inputs, shared).build();

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -29,6 +31,11 @@ struct StepList {
     Source source;
     size_t base;  // the value whose memory it is: its own, or what it is a view of
   };
+  /// A value that is given or taken, and the name of its node.
+  struct Named {
+    std::string name;
+    size_t value;
+  };
   /// What is run, on which values.
   struct Step {
     std::unique_ptr<InferenceStep> step;
@@ -39,13 +46,16 @@ struct StepList {
   std::vector<Value> values;
   std::vector<Step> steps;  // those that compute something
   std::vector<std::pair<size_t, NDArray>> constants;
-  size_t output = 0;
+  std::vector<Named> inputs, outputs;
   bool per_sample = true;  ///< each sample is computed by itself, so that the batch may be divided
   int64_t weight_bytes = 0, scratch_bytes = 0;
 };
 
 /// As steps want an array: dense, and images channels-last.
 NDArray in_step_order(const NDArray& x);
+
+/// One layer's step alone, from inputs like these to its output.
+StepList single_step(std::unique_ptr<InferenceStep> step, std::span<const ValueInfo> inputs);
 
 /// The graph's steps. Where a node does something to the value in front of it, which nobody else reads, that the
 /// value's own step can do on its way out, both are one step, which runs in the place of the last of its nodes. Throws

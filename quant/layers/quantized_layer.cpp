@@ -3,7 +3,7 @@
 #include <limits>
 #include <utility>
 
-#include <thimble/core/ops/channels_last.h>
+#include <thimble/nn/inference/batched_program.h>
 #include <thimble/quant/layers/product_kernel.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
@@ -16,8 +16,6 @@ int small_int(const Attributes& attributes, const std::string& key) {
   check<FormatError>(value >= 0 && value <= 255, "attribute '", key, "' is ", value, ", expected 0 to 255");
   return static_cast<int>(value);
 }
-
-nn::ValueInfo info_of(const Tensor& x) { return {x.shape(), x.dtype()}; }
 
 }  // namespace
 
@@ -47,30 +45,25 @@ TensorQParams TensorQParams::from_attributes(const Attributes& a, const std::str
           small_int(a, prefix + "bits")};
 }
 
-std::shared_ptr<const nn::InferenceStep> IntegerLayer::step_for(std::span<const Tensor> inputs) {
+std::shared_ptr<const nn::BatchedProgram> IntegerLayer::program_for(std::span<const Tensor> inputs) {
   std::lock_guard lock(mutex_);
-  if (!prepared_.step || !std::ranges::equal(prepared_.inputs, inputs, {}, {}, info_of)) {
+  if (!program_ || !program_->fits(inputs)) {
     std::vector<nn::ValueInfo> infos;
-    for (const Tensor& x : inputs) infos.push_back(info_of(x));
+    for (const Tensor& x : inputs) infos.push_back(nn::info_of(x));
     check_inputs(infos);
-    prepared_ = {infos, inference_step(infos)};
+    std::unique_ptr<nn::InferenceStep> step = inference_step(infos);
+    check(step != nullptr, type(), ": has no step for an input of shape ", infos[0].shape);
+    program_ = std::make_shared<nn::BatchedProgram>(
+        std::make_shared<const nn::Program>(nn::single_step(std::move(step), infos)));
   }
-  return prepared_.step;
+  return program_;
 }
 
 Tensor IntegerLayer::forward_all(std::span<const Tensor> inputs) {
-  const std::shared_ptr<const nn::InferenceStep> step = step_for(inputs);
-  std::vector<NDArray> arrays;
-  std::vector<const void*> memory;
-  for (const Tensor& x : inputs) {
-    arrays.push_back(x.ndim() == 4 ? to_channels_last(x.data()) : x.data().contiguous());
-    memory.push_back(std::as_const(arrays.back()).raw());
-  }
-  const nn::ValueInfo& info = step->output();
-  NDArray out = info.is_image() ? channels_last_array(info.shape, info.dtype) : NDArray(info.shape, info.dtype);
-  NDArray scratch({step->scratch_bytes()}, DType::uint8);
-  step->run(memory, out.raw(), scratch.data<uint8_t>());
-  return info.is_image() ? from_channels_last(out) : out;
+  nn::WorkMemory memory;
+  Tensor y;
+  program_for(inputs)->run(inputs, std::span(&y, 1), memory);
+  return y;
 }
 
 Tensor IntegerLayer::forward_rows(std::span<const Tensor> inputs) {
@@ -88,7 +81,7 @@ void IntegerLayer::check_one_uint8(std::span<const nn::ValueInfo> inputs) const 
 
 void IntegerLayer::state_changed() {
   std::lock_guard lock(mutex_);
-  prepared_ = {};
+  program_ = nullptr;
 }
 
 /// What happens to the sums of an integer product on their way out, with the arrays that the kernels point to.

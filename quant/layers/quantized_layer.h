@@ -12,6 +12,10 @@
 #include <thimble/quant/layers/integer_weights.h>
 #include <thimble/quant/qparams.h>
 
+namespace thimble::nn {
+class BatchedProgram;
+}
+
 namespace thimble::quant {
 
 class ProductKernel;
@@ -39,8 +43,8 @@ struct THIMBLE_API TensorQParams {
   friend bool operator==(const TensorQParams&, const TensorQParams&) = default;
 };
 
-/// A layer that is its inference step: forward() makes one for the input's shape, keeps it for the next call, and runs
-/// it. Derived classes check the input in check_input() and make the step.
+/// A layer that is its inference step: forward() runs a program of this step alone, which it keeps for the next call.
+/// Derived classes check the input in check_input() and make the step.
 class THIMBLE_API IntegerLayer : public nn::Module {
  public:
   /// In eval mode: integers are not trained.
@@ -55,18 +59,14 @@ class THIMBLE_API IntegerLayer : public nn::Module {
   void check_one_uint8(std::span<const nn::ValueInfo> inputs) const;
   /// IntegerLayer::forward_all() for a layer of rows of features: an input of 4 dimensions is no image.
   Tensor forward_rows(std::span<const Tensor> inputs);
-  /// Forgets the step: weights have changed.
+  /// Forgets the program: weights have changed.
   void state_changed() override;
 
  private:
-  struct Prepared {
-    std::vector<nn::ValueInfo> inputs;
-    std::shared_ptr<const nn::InferenceStep> step;
-  };
-  std::shared_ptr<const nn::InferenceStep> step_for(std::span<const Tensor> inputs);
+  std::shared_ptr<const nn::BatchedProgram> program_for(std::span<const Tensor> inputs);
 
   std::mutex mutex_;
-  Prepared prepared_;
+  std::shared_ptr<const nn::BatchedProgram> program_;  // of the last call
 };
 
 /// An integer product: y = x W^T + b, optionally with a ReLU. x uint8 (affine, per tensor), W integers of 2 to 8 bits

@@ -48,7 +48,7 @@ void expect_same(Graph& graph, const Shape& sample) {
       const Tensor x = uniform_input(shape, static_cast<uint64_t>(batch));
       const NDArray expected = slowly(graph, x);
       for (int again = 0; again < 2; ++again) {
-        const NDArray got = executor.run(graph, std::vector<Tensor>{x}).data();
+        const NDArray got = executor.run(graph, std::vector<Tensor>{x})[0].data();
         ASSERT_EQ(got.shape(), expected.shape());
         const auto g = got.to_vector<float>(), e = expected.to_vector<float>();
         for (size_t i = 0; i < e.size(); ++i)
@@ -166,7 +166,7 @@ TEST(Executor, IndicesAreNoImages) {
   const Tensor x = NDArray::from_vector<int64_t>({1, 2, 3, 9, 0, 5}, {2, 3});
   Graph graph = trace(net.eval(), x);
   const NoGrad guard;
-  const Tensor y = Executor(graph).run(graph, std::vector<Tensor>{x});
+  const Tensor y = Executor(graph).run(graph, std::vector<Tensor>{x})[0];
   EXPECT_EQ(y.shape(), (Shape{2, 3, 3}));
   expect_close(y.data(), slowly(graph, x), 1e-6);
 }

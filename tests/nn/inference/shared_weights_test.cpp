@@ -74,7 +74,7 @@ TEST(SharedWeights, MoreShapesThanAreKeptGiveRightAnswers) {
   for (int round = 0; round < 2; ++round)
     for (int64_t batch = 1; batch <= most + 20; ++batch) {
       const Tensor x = random({batch, 3});
-      expect_close(executor.run(graph, std::vector<Tensor>{x}).data(),
+      expect_close(executor.run(graph, std::vector<Tensor>{x})[0].data(),
                    graph.run_all(std::vector<Tensor>{x}).back().data(), 1e-5);
     }
 }

@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <atomic>
+
+#include <thimble/core/ops/channels_last.h>
+#include <thimble/core/parallel.h>
+#include <thimble/core/small_array.h>
+#include <thimble/nn/inference/batched_program.h>
+
+namespace thimble::nn {
+
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+std::vector<ValueInfo> with_batch(std::vector<ValueInfo> inputs, int64_t batch) {
+  for (ValueInfo& info : inputs) info.shape[0] = batch;
+  return inputs;
+}
+
+std::vector<ValueInfo> infos_of(const std::vector<NamedValue>& values) {
+  std::vector<ValueInfo> infos;
+  for (const NamedValue& value : values) infos.push_back(value.info);
+  return infos;
+}
+
+}  // namespace
+
+ValueInfo info_of(const Tensor& x) { return {x.shape(), x.dtype()}; }
+
+BatchedProgram::BatchedProgram(std::shared_ptr<const Program> whole)
+    : inputs_(infos_of(whole->inputs())), part_(batch()), program_(whole), last_(whole) {}
+
+BatchedProgram::BatchedProgram(std::vector<ValueInfo> inputs, const Make& make)
+    : inputs_(std::move(inputs)), part_(batch()), program_(make(inputs_)), last_(program_) {
+  const int64_t most = program_->part_size(), threads = num_threads();
+  if (most == 0) return;
+  // Parts of nearly equal size, as many for each thread.
+  const int64_t part = ceil_div(batch(), ceil_div(ceil_div(batch(), most), threads) * threads);
+  if (part == batch()) return;
+  const int64_t rest = batch() % part;
+  part_ = part;
+  parts_ = ceil_div(batch(), part);
+  program_ = make(with_batch(inputs_, part));
+  last_ = rest == 0 ? program_ : make(with_batch(inputs_, rest));
+}
+
+bool BatchedProgram::fits(std::span<const Tensor> inputs) const {
+  return std::ranges::equal(inputs_, inputs, {}, {}, info_of);
+}
+
+NDArray BatchedProgram::output_array(const ValueInfo& of_part) const {
+  ValueInfo info = of_part;
+  if (parts_ > 1) info.shape[0] = batch();
+  return info.is_image() ? channels_last_array(info.shape, info.dtype) : NDArray(info.shape, info.dtype);
+}
+
+void BatchedProgram::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, WorkMemory& memory) const {
+  SmallArray<NDArray> given(inputs.size()), made(outputs.size());
+  std::ranges::transform(inputs, given.begin(), [](const Tensor& x) { return in_step_order(x.data()); });
+  std::ranges::transform(program_->outputs(), made.begin(), [&](const NamedValue& y) { return output_array(y.info); });
+  // Bytes from one part of an array to the next.
+  const auto stride_of = [&](const NDArray& x) { return parts_ > 1 ? x.nbytes() / x.shape(0) * part_ : 0; };
+  // A thread takes the next part when it is done with one: some are slower than others.
+  std::atomic<int64_t> next{0};
+  parallel_for(std::min<int64_t>(parts_, num_threads()), 1, [&](int64_t, int64_t) {
+    const NoGrad guard;  // on this thread, too
+    SmallArray<const void*> arguments(given.size());
+    SmallArray<void*> results(made.size());
+    for (int64_t p = next++; p < parts_; p = next++) {
+      for (size_t i = 0; i < given.size(); ++i)
+        arguments[i] = static_cast<const char*>(std::as_const(given[i]).raw()) + p * stride_of(given[i]);
+      for (size_t i = 0; i < made.size(); ++i) results[i] = static_cast<char*>(made[i].raw()) + p * stride_of(made[i]);
+      const Program& program = p + 1 == parts_ ? *last_ : *program_;
+      program.run(arguments, results, memory);
+    }
+  });
+  for (size_t i = 0; i < made.size(); ++i)
+    outputs[i] = made[i].ndim() == 4 ? from_channels_last(made[i]) : std::move(made[i]);
+}
+
+}  // namespace thimble::nn

@@ -1,0 +1,44 @@
+// A program for a whole batch, or for the parts of it that threads take in turn.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <thimble/core/tensor.h>
+#include <thimble/nn/inference/program.h>
+
+namespace thimble::nn {
+
+/// Takes tensors and gives tensors, whatever their strides.
+class BatchedProgram {
+ public:
+  using Make = std::function<std::shared_ptr<const Program>(const std::vector<ValueInfo>& inputs)>;
+
+  /// For inputs like these. Their batch is divided, if it is large and the program allows it: into parts of one size,
+  /// of which the last may be smaller, and for which make() is called again.
+  BatchedProgram(std::vector<ValueInfo> inputs, const Make& make);
+  /// The batch is not divided.
+  explicit BatchedProgram(std::shared_ptr<const Program> whole);
+
+  /// Whether it was made for inputs like these.
+  bool fits(std::span<const Tensor> inputs) const;
+
+  /// Computes all outputs, of which there are as many as the program's. Inputs must fit. May run on several threads at
+  /// once.
+  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, WorkMemory& memory) const;
+
+ private:
+  int64_t batch() const { return inputs_[0].shape.ndim() > 0 ? inputs_[0].shape[0] : 1; }
+  NDArray output_array(const ValueInfo& of_part) const;
+
+  std::vector<ValueInfo> inputs_;
+  int64_t part_ = 0, parts_ = 1;
+  std::shared_ptr<const Program> program_, last_;
+};
+
+/// What a program knows of a tensor.
+ValueInfo info_of(const Tensor& x);
+
+}  // namespace thimble::nn
