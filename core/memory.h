@@ -14,7 +14,13 @@ namespace thimble {
 /// reference. Throws std::bad_alloc. Safe to call from any thread.
 THIMBLE_API std::shared_ptr<void> allocate(size_t bytes);
 
-/// Memory that arrays share, and when it was last changed in place.
+/// What those who share memory tell each other.
+struct StorageMarks {
+  std::atomic<uint64_t> changed_at{0};      // when it was last changed in place: a next_change(); 0: never
+  std::atomic<bool> copy_on_write = false;  // see NDArray::lazy_clone()
+};
+
+/// Memory that arrays share.
 struct THIMBLE_API Storage {
   /// As allocate() gives it.
   explicit Storage(size_t bytes);
@@ -27,7 +33,7 @@ struct THIMBLE_API Storage {
   void* data;
   size_t size = 0;  // what the cache gets back; 0 if it is not the cache's
   std::shared_ptr<void> owner;
-  std::atomic<uint64_t> changed_at{0};  // a next_change(); 0: never
+  StorageMarks marks;
 };
 
 /// Changes in place are numbered through, whichever memory they are about: a later one has a higher number. That of the

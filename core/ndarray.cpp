@@ -59,7 +59,7 @@ NDArray::NDArray(const Shape& shape, DType dtype) : shape_(shape), strides_(cont
 
 void NDArray::set_storage(const std::shared_ptr<Storage>& storage) {
   storage_ = std::shared_ptr<void>(storage, storage->data);
-  changed_at_ = &storage->changed_at;
+  marks_ = &storage->marks;
   data_ = storage->data;
 }
 
@@ -243,14 +243,32 @@ NDArray NDArray::to(DType dtype) const {
 
 void NDArray::fill(double value) { copy_from(scalar_array(value)); }
 
+uint64_t NDArray::changed_at() const { return marks_ ? marks_->changed_at.load(std::memory_order_relaxed) : 0; }
+
 uint64_t NDArray::mark_changed() {
+  check<ValueError>(!is_copy_on_write(), "array: its memory is shared with a copy that would be changed, too; write ",
+                    "through the tensor's mutable_data()");
   const uint64_t now = next_change();
-  if (changed_at_) changed_at_->store(now, std::memory_order_relaxed);
+  if (marks_) marks_->changed_at.store(now, std::memory_order_relaxed);
   return now;
 }
 
+NDArray NDArray::lazy_clone() const {
+  // Others who hold the memory know that it is shared if it was so before; if not, they may go on writing.
+  if (!marks_ || !is_contiguous() || !(is_sole_owner() || is_copy_on_write())) return clone();
+  marks_->copy_on_write.store(true, std::memory_order_relaxed);
+  return *this;
+}
+
+bool NDArray::is_copy_on_write() const {
+  if (!marks_ || !marks_->copy_on_write.load(std::memory_order_relaxed)) return false;
+  if (!is_sole_owner()) return true;
+  std::atomic_thread_fence(std::memory_order_acquire);  // who let go of it last has read what is written now
+  return false;
+}
+
 void NDArray::copy_from(const NDArray& source) {
-  if (changed_at_) mark_changed();
+  if (marks_) mark_changed();
   assign(source);
 }
 

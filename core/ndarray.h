@@ -20,6 +20,7 @@
 namespace thimble {
 
 struct Storage;
+struct StorageMarks;
 
 /// A handle of typed memory with a shape and strides: copies share the memory, as views do; clone() does not.
 class THIMBLE_API NDArray {
@@ -102,6 +103,11 @@ class THIMBLE_API NDArray {
   /// This array if it is contiguous already, else a contiguous copy.
   NDArray contiguous() const;
   NDArray clone() const;
+  /// A copy that takes memory when one of both is written, by Tensor::mutable_data() (copy-on-write): until then they
+  /// share theirs. A clone() where somebody else holds this array's memory, too, and may write to it. Contiguous.
+  NDArray lazy_clone() const;
+  /// Whether a lazy clone, or what it is one of, may share this memory: then whoever wants to write takes a clone().
+  bool is_copy_on_write() const;
   /// Converted; this array itself if it has the dtype already. To floats: the nearest, ties to even, in one rounding.
   /// Floats to integers truncate toward zero and saturate, NaN becomes 0 (where NumPy leaves it undefined); integers to
   /// integers wrap around, modulo 2^bits. To bool: whether it is not 0, as NaN is not.
@@ -123,9 +129,9 @@ class THIMBLE_API NDArray {
 
   /// When this memory, which views share, was last changed by fill(), copy_from() or mark_changed(): see
   /// next_change(). 0: never, and always for memory without an owner.
-  uint64_t changed_at() const { return changed_at_ ? changed_at_->load(std::memory_order_relaxed) : 0; }
+  uint64_t changed_at() const;
   /// To be called before writing through data() or raw() to memory that a recorded graph may know. Returns the change's
-  /// number.
+  /// number. This, fill() and copy_from() throw ValueError if a lazy clone would be changed, too.
   uint64_t mark_changed();
 
  private:
@@ -135,7 +141,7 @@ class THIMBLE_API NDArray {
   NDArray view(const Shape& shape, const Shape& strides, int64_t offset) const;
 
   std::shared_ptr<void> storage_;
-  std::atomic<uint64_t>* changed_at_ = nullptr;  // the storage's; null for memory without an owner
+  StorageMarks* marks_ = nullptr;  // the storage's; null for memory without an owner
   void* data_ = nullptr;
   Shape shape_, strides_;
   DType dtype_ = DType::float32;

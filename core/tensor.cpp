@@ -55,6 +55,7 @@ const NDArray& Tensor::data() const {
 
 NDArray& Tensor::mutable_data() const {
   data();
+  if (node_->data.is_copy_on_write()) node_->data = node_->data.clone();
   node_->changed_at = node_->data.mark_changed();
   return node_->data;
 }

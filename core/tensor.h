@@ -38,8 +38,9 @@ class THIMBLE_API Tensor {
 
   bool defined() const { return node_ != nullptr; }
   const NDArray& data() const;
-  /// The array itself, for optimizers and loaders. What is recorded already and needs the values of before for its
-  /// gradient refuses to go backward then: see backward().
+  /// The array itself, for optimizers and loaders; with memory of its own from now on if it shared that with a lazy
+  /// clone (NDArray::lazy_clone(): a graph's copy). So it is to be called before each round of writes. What is recorded
+  /// already and needs the values of before for its gradient refuses to go backward then: see backward().
   NDArray& mutable_data() const;
   /// Another one after each change: by set_data(), and by mutable_data(), NDArray::fill() or copy_from() of any tensor
   /// or array that shares the memory. What was derived from the values is out of date then.

@@ -281,7 +281,7 @@ std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& at
 std::shared_ptr<Module> copy_layer(const Module& layer) {
   std::shared_ptr<Module> copy = make_layer(layer.type(), layer.attributes());
   NamedArrays arrays;
-  for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().clone());
+  for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().lazy_clone());
   copy->load_state(arrays);
   const NamedTensors from = layer.named_parameters(), to = copy->named_parameters();
   for (size_t i = 0; i < from.size(); ++i) Tensor(to[i].second).set_requires_grad(from[i].second.requires_grad());

@@ -312,7 +312,8 @@ THIMBLE_API bool is_registered_layer(const std::string& type);
 /// A layer with this configuration, its tensors not meaningful until load_state(). Throws FormatError for an unknown
 /// type.
 THIMBLE_API std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& attributes);
-/// A copy of a leaf layer, with its own tensors and the same mode.
+/// A copy of a leaf layer, with its own tensors, whose memory is shared until one of both is written, and the same
+/// mode.
 THIMBLE_API std::shared_ptr<Module> copy_layer(const Module& layer);
 
 /// `const LayerRegistration registration{"Linear", [](const Attributes& a) { return make_linear<Linear>(a); }};`

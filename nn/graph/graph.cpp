@@ -152,9 +152,10 @@ Graph Graph::clone() const {
     twin[node] = copy.insert({node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}, nullptr);
     if (node->kind != Node::Kind::tensor) continue;
     if (const auto it = parameters.find(node->target); it != parameters.end())
-      copy.register_parameter(node->target, it->second.data().clone()).set_requires_grad(it->second.requires_grad());
+      copy.register_parameter(node->target, it->second.data().lazy_clone())
+          .set_requires_grad(it->second.requires_grad());
     else if (const auto own = buffers.find(node->target); own != buffers.end())
-      copy.register_buffer(node->target, own->second.data().clone());
+      copy.register_buffer(node->target, own->second.data().lazy_clone());
   }
   copy.output_ = output_ ? twin.at(output_) : nullptr;
   copy.set_own_mode(training());

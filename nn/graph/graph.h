@@ -51,7 +51,8 @@ class THIMBLE_API Graph : public Module {
   Graph(Graph&& other) noexcept;
   Graph& operator=(Graph&& other) noexcept;
 
-  /// A deep copy: passes work on one, so that they never change their input.
+  /// A deep copy: passes work on one, so that they never change their input. Tensors share their memory until one of
+  /// both is written (NDArray::lazy_clone()).
   Graph clone() const;
 
   // Looking at it.

@@ -264,7 +264,7 @@ Graph build(const Record& record, const Module& model) {
     } else if (event.kind == Node::Kind::tensor) {
       const bool learns = event.value.requires_grad(), is_parameter = learns || parameters.contains(event.value.id());
       nodes.push_back(
-          graph.add_tensor(tensor_name(event.name, layers), Tensor(event.value.data().clone(), is_parameter)));
+          graph.add_tensor(tensor_name(event.name, layers), Tensor(event.value.data().lazy_clone(), is_parameter)));
       if (!learns && is_parameter) graph.tensor(nodes.back()).set_requires_grad(false);
     } else if (event.kind == Node::Kind::op) {
       nodes.push_back(graph.add_op(event.name, event.target, event.attributes, inputs));

@@ -61,6 +61,7 @@ void Optimizer::step() {
     Tensor& p = parameters_[i];
     if (!p.grad().defined()) continue;
     const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
+    if (p.data().is_copy_on_write()) p.set_data(p.data().clone());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
     const auto group = static_cast<size_t>(group_[i]);
     Slice slice{grad.data<float>(), nullptr, {}, p.numel(), steps_[i] + 1, group, lrs_[group]};

@@ -10,6 +10,7 @@
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/nn/training/optim/optimizer.h>
 
 namespace thimble::nn {
 namespace {
@@ -49,6 +50,26 @@ TEST_F(GraphTest, KnowsUsersAndNames) {
   EXPECT_EQ(graph.find("fc"), fc);
   EXPECT_EQ(graph.find("missing"), nullptr);
   EXPECT_EQ(graph.add_op("relu", "relu", {}, {input})->name, "relu_1");
+}
+
+// A hundred clones of a network take the memory of one, until they are trained.
+TEST_F(GraphTest, ClonesShareMemoryUntilOneIsTrained) {
+  Graph copy = graph.clone(), second = copy.clone();
+  const auto before = run(graph);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(graph.parameters()[i].data().shares_memory_with(copy.parameters()[i].data()));
+    EXPECT_TRUE(graph.parameters()[i].data().shares_memory_with(second.parameters()[i].data()));
+  }
+  optim::SGD sgd(copy.parameters(), {.lr = 0.1});
+  for (int step = 0; step < 3; ++step) {
+    sgd.zero_grad();
+    sum(copy(x) * copy(x)).backward();
+    sgd.step();
+  }
+  EXPECT_NE(run(copy), before);
+  EXPECT_EQ(run(graph), before);
+  EXPECT_EQ(run(second), before);
+  EXPECT_TRUE(graph.parameters()[0].data().shares_memory_with(second.parameters()[0].data()));
 }
 
 TEST_F(GraphTest, ClonesDeeply) {
