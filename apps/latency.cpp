@@ -115,13 +115,13 @@ Latency measure_latency(nn::Graph& graph, const std::vector<ModelInput>& inputs,
   return latency;
 }
 
-TimedAnswer timed_answer(nn::Graph& graph, const std::vector<Tensor>& inputs, int calls) {
+TimedAnswers timed_answers(nn::Graph& graph, const std::vector<Tensor>& inputs, int calls) {
   const NoGrad guard;
-  TimedAnswer timed;
+  TimedAnswers timed;
   std::vector<double> times;
   for (int i = 0; i < calls; ++i) {
     const auto start = Clock::now();
-    timed.answer = graph.call(inputs);
+    timed.answers = graph.call_outputs(inputs);
     times.push_back(microseconds_since(start));
   }
   timed.median_us = median(times);

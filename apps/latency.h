@@ -26,14 +26,14 @@ nlohmann::json std_json(const Latency& latency);
 /// Runs the graph on random_inputs().
 Latency measure_latency(nn::Graph& graph, const std::vector<ModelInput>& inputs, int64_t batch_size, int runs);
 
-struct TimedAnswer {
-  Tensor answer;
+struct TimedAnswers {
+  std::vector<Tensor> answers;  ///< of all outputs
   double median_us = 0;
 };
 
 /// Calls the graph so many times. The first call of a shape also prepares for it, which the median of a few does not
 /// show.
-TimedAnswer timed_answer(nn::Graph& graph, const std::vector<Tensor>& inputs, int calls);
+TimedAnswers timed_answers(nn::Graph& graph, const std::vector<Tensor>& inputs, int calls);
 
 /// Milliseconds from the start of a fresh process to a model's first answer; the median of a few such processes, which
 /// use so many threads, or by default all cores. Throws IOError if one cannot be started or does not answer.

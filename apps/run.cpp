@@ -1,4 +1,5 @@
 // thimble run
+#include <algorithm>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
@@ -41,6 +42,20 @@ std::string file_name(const std::string& name) {
   return file + ".npy";
 }
 
+// Where the graph's outputs go.
+std::vector<Output> outputs_of(const nn::Graph& graph, const fs::path& folder) {
+  std::vector<Output> outputs;
+  for (const nn::GraphOutput& output : graph.outputs()) {
+    const fs::path file = folder / file_name(output.name);
+    const auto same = std::ranges::find(outputs, file, &Output::file);
+    check<ValueError>(same == outputs.end(), "run: the outputs ",
+                      detail::quote(same == outputs.end() ? "" : same->name), " and ", detail::quote(output.name),
+                      " would both be written to ", detail::quote_path(file));
+    outputs.push_back({output.name, file, {}});
+  }
+  return outputs;
+}
+
 void check_replaces_none(const fs::path& file, const std::vector<std::string>& inputs) {
   for (const std::string& input : inputs) {
     std::error_code error;
@@ -72,14 +87,13 @@ void run(const RunArguments& o) {
   o.common.apply(files);
   LoadedModel model = load(o.model);
   const std::vector<Tensor> inputs = input_arrays(model, o.inputs);
-  const std::string& name = model.graph.output()->name;  // of the one output that a graph has today
-  std::vector<Output> outputs{{name, fs::path(o.output) / file_name(name), {}}};
+  std::vector<Output> outputs = outputs_of(model.graph, o.output);
   std::vector<std::string> read = array_files(model, o.inputs);
   read.push_back(o.model);
   for (const Output& output : outputs) check_replaces_none(output.file, read);
 
-  const auto [answer, median_us] = timed_answer(model.graph, inputs, o.repeat);
-  outputs[0].array = detail::as_npy(answer.data());
+  const auto [answers, median_us] = timed_answers(model.graph, inputs, o.repeat);
+  for (size_t i = 0; i < outputs.size(); ++i) outputs[i].array = detail::as_npy(answers[i].data());
   std::error_code error;
   fs::create_directories(o.output, error);  // its failure is that of the first file
   for (const Output& output : outputs) save_npy(output.file, output.array);

@@ -80,18 +80,28 @@ CallListener* call_listener() { return listener; }
 
 CallListener* set_call_listener(CallListener* next) { return std::exchange(listener, next); }
 
-Tensor Module::forward(const Tensor&) { throw ValueError("this module takes several inputs"); }
+Tensor Module::forward(const Tensor&) {
+  throw ValueError("this module has no forward() for one input and one output; see forward_all(), forward_outputs()");
+}
 
 Tensor Module::forward_all(std::span<const Tensor> inputs) {
   check<ValueError>(inputs.size() == 1, "takes one input, got ", inputs.size());
   return forward(inputs[0]);
 }
 
+std::vector<Tensor> Module::forward_outputs(std::span<const Tensor> inputs) { return {forward_all(inputs)}; }
+
 std::unique_ptr<InferenceStep> Module::inference_step(std::span<const ValueInfo>) const { return nullptr; }
 
 Tensor Module::call(std::span<const Tensor> inputs) {
   const detail::CallScope scope(*this);
   auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };
+  return name_.empty() ? run() : detail::named_in_errors(name_, run);
+}
+
+std::vector<Tensor> Module::call_outputs(std::span<const Tensor> inputs) {
+  const detail::CallScope scope(*this);
+  auto run = [&] { return listener ? listener->on_call_outputs(*this, inputs) : forward_outputs(inputs); };
   return name_.empty() ? run() : detail::named_in_errors(name_, run);
 }
 

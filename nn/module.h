@@ -67,6 +67,9 @@ class THIMBLE_API Module {
   virtual Tensor forward(const Tensor& x);
   virtual Tensor forward_all(std::span<const Tensor> inputs);
 
+  /// All outputs of a model that has several, which overrides it instead. Called through call_outputs().
+  virtual std::vector<Tensor> forward_outputs(std::span<const Tensor> inputs);
+
   /// What this layer does in evaluation mode for inputs of these shapes, ready to run; null if there is nothing better
   /// than forward(). See nn/inference/inference.h. For inputs that forward() would refuse, null, or what forward()
   /// would throw.
@@ -86,6 +89,7 @@ class THIMBLE_API Module {
     return call(inputs);
   }
   Tensor call(std::span<const Tensor> inputs);
+  std::vector<Tensor> call_outputs(std::span<const Tensor> inputs);
 
   /// The name under which register_layer() knows a leaf layer; empty for containers and users' models, which dissolve
   /// into their parts when traced.
@@ -297,6 +301,8 @@ class THIMBLE_API CallListener {
   virtual ~CallListener() = default;
   /// Runs the call (module.forward_all(inputs)) and returns its result.
   virtual Tensor on_call(Module& module, std::span<const Tensor> inputs) = 0;
+  /// The same for all outputs (module.forward_outputs(inputs)).
+  virtual std::vector<Tensor> on_call_outputs(Module& module, std::span<const Tensor> inputs) = 0;
 };
 
 /// This thread's listener; nullptr if there is none.

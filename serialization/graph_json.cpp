@@ -78,12 +78,21 @@ class GraphReader {
   nn::Graph read(const Json& j) {
     read_layers(list_member(j, "layers"));
     for (const Json& node : list_member(j, "nodes")) read_node(node);
-    graph_.set_output(node_named(text_member(j, "output")));
+    read_outputs(j);
     graph_.verify();
     return std::move(graph_);
   }
 
  private:
+  // One output is named by its node where nothing else is said.
+  void read_outputs(const Json& j) {
+    if (!j.find("outputs")) return graph_.set_output(node_named(text_member(j, "output")));
+    std::vector<nn::GraphOutput> outputs;
+    for (const Json& output : list_member(j, "outputs"))
+      outputs.push_back({text_member(output, "name"), node_named(text_member(output, "node"))});
+    graph_.set_outputs(std::move(outputs));
+  }
+
   void read_layers(const Json::List& list) {
     for (const Json& j : list) {
       const std::string& name = text_member(j, "name");
@@ -191,6 +200,13 @@ std::string node_json(const Node& node, const Attributes& attributes) {
                       {"target", checked_json(node.target)}});
 }
 
+std::string outputs_json(const std::vector<nn::GraphOutput>& outputs) {
+  std::vector<std::string> list;
+  for (const nn::GraphOutput& output : outputs)
+    list.push_back(json_object({{"name", checked_json(output.name)}, {"node", json_text(output.node->name)}}));
+  return json_list(list);
+}
+
 }  // namespace
 
 std::string graph_to_json(const nn::Graph& graph) {
@@ -203,8 +219,13 @@ std::string graph_to_json(const nn::Graph& graph) {
     const bool is_tensor = node->kind == Node::Kind::tensor;
     nodes.push_back(node_json(*node, is_tensor ? tensors.at(node->target) : node->attributes));
   }
-  return json_object(
-      {{"layers", json_list(layers)}, {"nodes", json_list(nodes)}, {"output", json_text(graph.output()->name)}});
+  std::vector<std::pair<std::string, std::string>> members{{"layers", json_list(layers)}, {"nodes", json_list(nodes)}};
+  const std::vector<nn::GraphOutput>& outputs = graph.outputs();
+  // Programs that know one output alone read such files, and refuse those of several.
+  if (outputs.size() == 1) members.emplace_back("output", json_text(outputs[0].node->name));
+  if (outputs.size() > 1 || outputs[0].name != outputs[0].node->name)
+    members.emplace_back("outputs", outputs_json(outputs));
+  return json_object(members);
 }
 
 nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse_json(text, "graph")); }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -14,7 +15,7 @@ Graph::Graph(Graph&& other) noexcept
       by_name_(std::move(other.by_name_)),
       calls_(std::move(other.calls_)),
       suffixes_(std::move(other.suffixes_)),
-      output_(std::exchange(other.output_, nullptr)),
+      outputs_(std::exchange(other.outputs_, {})),
       runners_(std::move(other.runners_)),
       runners_mutex_(std::move(other.runners_mutex_)) {}
 
@@ -25,7 +26,7 @@ Graph& Graph::operator=(Graph&& other) noexcept {
   by_name_ = std::move(other.by_name_);
   calls_ = std::move(other.calls_);
   suffixes_ = std::move(other.suffixes_);
-  output_ = std::exchange(other.output_, nullptr);
+  outputs_ = std::exchange(other.outputs_, {});
   runners_ = std::move(other.runners_);
   runners_mutex_ = std::move(other.runners_mutex_);
   return *this;
@@ -59,6 +60,10 @@ std::vector<Node*> Graph::users(const Node* node) const {
   if (const auto it = position_.find(node); it != position_.end())
     for (const auto& [user, times] : it->second->users) found.push_back(user);
   return found;
+}
+
+bool Graph::is_output(const Node* node) const {
+  return std::ranges::find(outputs_, node, &GraphOutput::node) != outputs_.end();
 }
 
 size_t Graph::num_users(const Node* node) const {
@@ -110,7 +115,7 @@ int Graph::calls_of_layer(const Node* node) const {
 }
 
 void Graph::verify() const {
-  check<ValueError>(output_ != nullptr, "graph: it has no output");
+  check<ValueError>(!outputs_.empty(), "graph: it has no output");
   std::unordered_set<const Node*> seen;
   std::unordered_set<std::string> names;
   bool has_input = false;
@@ -136,7 +141,8 @@ void Graph::verify() const {
     seen.insert(node);
   }
   check<ValueError>(has_input, "graph: it has no input");
-  check<ValueError>(seen.contains(output_), "graph: its output is not one of its nodes");
+  for (const GraphOutput& output : outputs_)
+    check<ValueError>(seen.contains(output.node), "graph: its output '", output.name, "' is not one of its nodes");
 }
 
 Graph Graph::clone() const {
@@ -157,7 +163,7 @@ Graph Graph::clone() const {
     else if (const auto own = buffers.find(node->target); own != buffers.end())
       copy.register_buffer(node->target, own->second.data().lazy_clone());
   }
-  copy.output_ = output_ ? twin.at(output_) : nullptr;
+  for (const GraphOutput& output : outputs_) copy.outputs_.push_back({output.name, twin.at(output.node)});
   copy.set_own_mode(training());
   return copy;
 }

@@ -39,11 +39,18 @@ struct THIMBLE_API Node {
 
 THIMBLE_API std::string_view name(Node::Kind kind);
 
+/// A value that the graph gives, and the name that users know it by, which stays while passes change the nodes.
+struct THIMBLE_API GraphOutput {
+  std::string name;
+  Node* node = nullptr;
+};
+
 /// In evaluation mode it runs on an executor, see nn/inference/executor.h, unless gradients of its inputs are recorded.
 ///
-/// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. One
-/// output. A graph may be called from several threads at once as long as nobody edits it or its layers; layers in
-/// training mode (dropout aside) and observers may change state of their own.
+/// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. Its
+/// inputs and outputs have names, and there may be several of each; a call gives the first output, run() all. A graph
+/// may be called from several threads at once as long as nobody edits it or its layers; layers in training mode
+/// (dropout aside) and observers may change state of their own.
 class THIMBLE_API Graph : public Module {
  public:
   Graph() = default;
@@ -59,9 +66,10 @@ class THIMBLE_API Graph : public Module {
 
   std::vector<Node*> nodes() const;
   std::vector<Node*> inputs() const;
-  Node* output() const { return output_; }
-  /// What a call gives, in this order. One, so far.
-  std::vector<Node*> outputs() const { return {output_}; }
+  const std::vector<GraphOutput>& outputs() const { return outputs_; }
+  /// The first output's; null while there is none.
+  Node* output() const { return outputs_.empty() ? nullptr : outputs_[0].node; }
+  bool is_output(const Node* node) const;
   /// The node of this name; null if there is none.
   Node* find(std::string_view node_name) const;
   /// Nodes that have `node` as an input, each once, in order. The graph's output counts as no user.
@@ -98,7 +106,10 @@ class THIMBLE_API Graph : public Module {
   /// Adds a tensor, as a parameter if it requires gradients, which the graph then owns under the wanted name, if no
   /// other layer or tensor has that, or with a suffix. Throws ValueError if it is in the graph already.
   Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
+  /// The only output, under the node's name.
   void set_output(Node* node);
+  /// Throws ValueError for none, and for names that are empty or given twice.
+  void set_outputs(std::vector<GraphOutput> outputs);
 
   /// Makes this node (and any other that shares its layer) call `new_layer`, a leaf layer, instead.
   void replace_layer(Node* node, std::shared_ptr<Module> new_layer);
@@ -107,18 +118,21 @@ class THIMBLE_API Graph : public Module {
   /// Makes this node, which loses its inputs, stand for `tensor`, which becomes a buffer of the graph. Throws
   /// ValueError for a node that is neither a layer's nor an op's, and for a tensor that is in the graph already.
   void replace_by_tensor(Node* node, const Tensor& tensor);
-  /// Every user of `old` (and the graph's output) takes `replacement` instead, except `replacement` itself.
+  /// Every output that is `old` becomes `replacement`, whoever else uses it.
+  void replace_output(Node* old, Node* replacement);
+  /// Every user of `old` (and every output of the graph) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
   void set_input(Node* node, size_t index, Node* value);
-  /// What the node calls or stands for keeps its name. Throws ValueError if the name is empty or another node's.
+  /// What the node calls or stands for keeps its name; an output that was named after it is so further on. Throws
+  /// ValueError if the name is empty or another node's.
   void rename(Node* node, const std::string& new_name);
   /// Removes a node; throws ValueError if somebody uses it. A layer without calls goes with it.
   void erase(Node* node);
-  /// Removes nodes that the output does not depend on, inputs excepted; returns how many.
+  /// Removes nodes that no output depends on, inputs excepted; returns how many.
   int eliminate_dead_nodes();
 
   /// Throws ValueError, saying where, unless: each node stands after its inputs, names of nodes and of tensors are
-  /// unique, ops and layers exist, there are inputs and an output.
+  /// unique, ops and layers exist, there are inputs and outputs.
   void verify() const;
 
   /// A row a node, in lines of at most 100 characters; attributes with PyTorch's defaults (bias=true) are left out.
@@ -126,7 +140,14 @@ class THIMBLE_API Graph : public Module {
   /// Graphviz.
   std::string dot() const;
 
+  /// The outputs by name, for inputs by name, in any order:
+  ///
+  ///   const NamedTensors answers = graph.run({{"image", x}, {"mask", m}});
+  ///
+  /// Throws ValueError for a name that is missing, not there, or given twice.
+  NamedTensors run(const NamedTensors& inputs);
   Tensor forward_all(std::span<const Tensor> inputs) override;
+  std::vector<Tensor> forward_outputs(std::span<const Tensor> inputs) override;
   /// The value of every node, in the order of nodes().
   std::vector<Tensor> run_all(std::span<const Tensor> inputs);
 
@@ -156,6 +177,7 @@ class THIMBLE_API Graph : public Module {
   void drop_call(const Node& node) noexcept;
   std::shared_ptr<Module> layer_at(const std::string& target) const;
   std::shared_ptr<const Runners> runners() const;
+  void compute(std::span<const Tensor> inputs, std::span<Tensor> outputs);
   static void check_not_null(const Node* node);
   void check_not_moved_from() const;
   void edited() { *runners_ = nullptr; }
@@ -165,7 +187,7 @@ class THIMBLE_API Graph : public Module {
   std::unordered_map<std::string, Node*> by_name_;
   std::unordered_map<std::string, int> calls_;         // of each layer
   std::unordered_map<std::string, int64_t> suffixes_;  // the last that was given to a wanted name
-  Node* output_ = nullptr;
+  std::vector<GraphOutput> outputs_;
   // Made on the first call after an edit. Behind pointers, so that a graph can be moved.
   std::unique_ptr<std::shared_ptr<const Runners>> runners_ = std::make_unique<std::shared_ptr<const Runners>>();
   std::unique_ptr<std::mutex> runners_mutex_ = std::make_unique<std::mutex>();

@@ -161,8 +161,27 @@ Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
 }
 
 void Graph::set_output(Node* node) {
-  position(node);
-  output_ = node;
+  check_not_null(node);
+  set_outputs({{node->name, node}});
+}
+
+void Graph::set_outputs(std::vector<GraphOutput> outputs) {
+  check<ValueError>(!outputs.empty(), "graph: a graph without outputs was asked for");
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    position(outputs[i].node);
+    const auto same = std::ranges::find(outputs, outputs[i].name, &GraphOutput::name);
+    check<ValueError>(!outputs[i].name.empty() && same == outputs.begin() + static_cast<std::ptrdiff_t>(i),
+                      "graph: the name of an output, '", outputs[i].name, "', is empty or given twice");
+  }
+  outputs_ = std::move(outputs);
+  edited();
+}
+
+void Graph::replace_output(Node* old, Node* replacement) {
+  position(old);
+  position(replacement);
+  for (GraphOutput& output : outputs_)
+    if (output.node == old) output.node = replacement;
   edited();
 }
 
@@ -219,8 +238,7 @@ void Graph::replace_uses(Node* old, Node* replacement) {
     else
       to.insert(std::move(use));
   }
-  if (output_ == old) output_ = replacement;
-  edited();
+  replace_output(old, replacement);
 }
 
 void Graph::set_input(Node* node, size_t index, Node* value) {
@@ -244,11 +262,15 @@ void Graph::rename(Node* node, const std::string& new_name) {
   check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
                     new_name, "': the name is empty or taken");
   if (other == node) return;
-  std::string name = new_name;
+  std::string name = new_name, output_name = new_name;
+  const auto output = std::ranges::find(outputs_, node->name, &GraphOutput::name);
+  const bool names_output = output != outputs_.end() && output->node == node &&
+                            std::ranges::find(outputs_, new_name, &GraphOutput::name) == outputs_.end();
   by_name_.emplace(new_name, node);
   by_name_.erase(node->name);
   if (!suffixes_.empty()) suffixes_.clear();
   node->name = std::move(name);
+  if (names_output) output->name = std::move(output_name);
   edited();
 }
 
@@ -256,7 +278,7 @@ void Graph::erase(Node* node) {
   const auto& remaining = position(node)->users;
   check<ValueError>(remaining.empty(), "graph: cannot erase '", node->name, "': '",
                     remaining.empty() ? "" : remaining.begin()->first->name, "' uses it");
-  check<ValueError>(node != output_, "graph: cannot erase '", node->name, "': it is the output");
+  check<ValueError>(!is_output(node), "graph: cannot erase '", node->name, "': it is an output");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
   if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
   remove(node);
@@ -271,7 +293,7 @@ int Graph::eliminate_dead_nodes() {
     for (const Node* input : node->inputs) ++uses[input];
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
     Node* node = *it;
-    if (node == output_ || node->kind == Node::Kind::input || uses[node] > 0) continue;
+    if (is_output(node) || node->kind == Node::Kind::input || uses[node] > 0) continue;
     for (const Node* input : node->inputs) --uses[input];
     erase(node);
     ++removed;

@@ -16,6 +16,16 @@ std::string input_names(const Node* node) {
   return names;
 }
 
+// "output: add", or "outputs: boxes = concat, scores = sigmoid".
+std::string output_names(const std::vector<GraphOutput>& outputs) {
+  std::string names;
+  for (const GraphOutput& output : outputs) {
+    const std::string node = output.node->name == output.name ? "" : " = " + output.node->name;
+    names += (names.empty() ? "" : ", ") + thimble::detail::printable(output.name + node);
+  }
+  return (outputs.size() > 1 ? "outputs: " : "output: ") + (names.empty() ? "none" : names);
+}
+
 struct Default {
   std::string_view key;
   double value;  // of a number, of all in a list, or of a boolean
@@ -72,8 +82,7 @@ std::string Graph::table() const {
               str(without_defaults(is_call ? layer(node).attributes() : node->attributes))});
   }
   std::string table = rows.str(kWidth);
-  const std::string output = output_ ? thimble::detail::printable(output_->name) : "none";
-  for (const std::string& line : thimble::detail::wrapped("output: " + output, kWidth)) table += line + '\n';
+  for (const std::string& line : thimble::detail::wrapped(output_names(outputs_), kWidth)) table += line + '\n';
   return table;
 }
 
@@ -84,7 +93,7 @@ std::string Graph::dot() const {
     const std::string type = is_call ? layer(node).type() : node->kind == Node::Kind::op ? node->target : "";
     const std::string label = quoted(node->name + (type.empty() ? "" : ": " + type));
     out += "  " + quoted(node->name) + " [label=" + label + (node->kind == Node::Kind::input ? ", shape=oval" : "") +
-           (node == output_ ? ", peripheries=2" : "") + "];\n";
+           (is_output(node) ? ", peripheries=2" : "") + "];\n";
     for (const Node* input : node->inputs) out += "  " + quoted(input->name) + " -> " + quoted(node->name) + ";\n";
   }
   return out + "}\n";

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include <thimble/core/small_array.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/interpreter.h>
 #include <thimble/nn/graph/recomputed.h>
@@ -31,12 +32,12 @@ std::shared_ptr<const Graph::Runners> Graph::runners() const {
 // On the executor, unless gradients of an input are wanted, or no program can be made: then a node says why. With
 // parameters that want gradients the answer is recorded as a function of them, which is computed again if somebody
 // calls backward(): who does will do so again, and gets recorded runs from then on.
-Tensor Graph::forward_all(std::span<const Tensor> inputs) {
+void Graph::compute(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   const std::shared_ptr<const Runners> r = runners();
   const auto want_gradients = [](std::span<const Tensor> tensors) {
     return grad_enabled() && std::ranges::any_of(tensors, &Tensor::requires_grad);
   };
-  const auto node_by_node = [&] { return r->interpreter.outputs(inputs).front(); };
+  const auto node_by_node = [&] { std::ranges::move(r->interpreter.outputs(inputs), outputs.begin()); };
   const bool records = want_gradients(r->state);
   if (training() || call_listener() || want_gradients(inputs) || (records && r->is_trained) || !r->executor.usable())
     return node_by_node();
@@ -46,15 +47,46 @@ Tensor Graph::forward_all(std::span<const Tensor> inputs) {
   } catch (const Error&) {
     return node_by_node();
   }
-  Tensor y;
-  r->executor.run(*program, inputs, std::span(&y, 1));
-  if (!records) return y;
+  r->executor.run(*program, inputs, outputs);
+  if (!records) return;
   std::vector<Tensor> given(inputs.begin(), inputs.end()), all = r->state;
   all.insert(all.end(), inputs.begin(), inputs.end());
-  return recomputed_in_backward(y.data(), std::move(all), [r, given = std::move(given)] {
-    r->is_trained = true;
-    return r->interpreter.evaluate(given).front();
-  });
+  for (size_t i = 0; i < outputs.size(); ++i)
+    outputs[i] = recomputed_in_backward(outputs[i].data(), all, [r, given, i] {
+      r->is_trained = true;
+      return r->interpreter.evaluate(given)[i];
+    });
+}
+
+Tensor Graph::forward_all(std::span<const Tensor> inputs) {
+  SmallArray<Tensor> outputs(outputs_.size());
+  compute(inputs, outputs);
+  return std::move(outputs[0]);
+}
+
+std::vector<Tensor> Graph::forward_outputs(std::span<const Tensor> inputs) {
+  std::vector<Tensor> outputs(outputs_.size());
+  compute(inputs, outputs);
+  return outputs;
+}
+
+NamedTensors Graph::run(const NamedTensors& given) {
+  std::vector<Tensor> inputs;
+  for (const Node* input : this->inputs()) {
+    const auto it = std::ranges::find(given, input->name, &NamedTensors::value_type::first);
+    check<ValueError>(it != given.end(), "graph: there is no tensor for the input '", input->name, "'");
+    inputs.push_back(it->second);
+  }
+  for (auto it = given.begin(); it != given.end(); ++it) {
+    const Node* input = find(it->first);
+    check<ValueError>(input && input->kind == Node::Kind::input, "graph: there is no input '", it->first, "'");
+    check<ValueError>(std::ranges::find(given, it->first, &NamedTensors::value_type::first) == it, "graph: the input '",
+                      it->first, "' is given twice");
+  }
+  std::vector<Tensor> values = call_outputs(inputs);
+  NamedTensors named;
+  for (size_t i = 0; i < outputs_.size(); ++i) named.emplace_back(outputs_[i].name, std::move(values[i]));
+  return named;
 }
 
 std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return runners()->interpreter.run_all(inputs); }

@@ -21,7 +21,7 @@ Interpreter::Interpreter(const Graph& graph) {
     if (node->kind == Node::Kind::layer || node->kind == Node::Kind::op) step.call.emplace(graph, *node);
     for (const Node* input : node->inputs) step.inputs.push_back(number.at(input));
   }
-  for (const Node* node : graph.outputs()) outputs_.push_back(number.at(node));
+  for (const GraphOutput& output : graph.outputs()) outputs_.push_back(number.at(output.node));
   find_last_uses();
 }
 

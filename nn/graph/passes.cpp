@@ -57,7 +57,7 @@ class ConstantFolder {
   }
 
   bool is_wanted(const Node* node) const {
-    return node == graph_.output() ||
+    return graph_.is_output(node) ||
            std::ranges::any_of(graph_.users(node), [&](const Node* user) { return !values_.contains(user); });
   }
 

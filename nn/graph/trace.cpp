@@ -24,7 +24,7 @@ struct Record {
     bool from_input = false;  // depends on the model's input
   };
   std::vector<Event> events;
-  size_t output = 0;
+  std::vector<size_t> outputs;
 };
 
 bool same_values(const NDArray& a, const NDArray& b) {
@@ -49,11 +49,15 @@ class Tracer : public ApplyListener, public CallListener, public ReadListener {
 
   Record run(std::span<const Tensor> inputs) {
     const Listening listening(this);
-    const Tensor output = model_.is_layer() ? call_layer(model_, "", inputs) : model_.forward_all(inputs);
-    const auto found = event_of_.find(output.id());
-    check<ValueError>(found != event_of_.end() && record_.events[found->second].from_input,
-                      "trace: the model's output was computed outside of Thimble's ops");
-    record_.output = found->second;
+    const std::vector<Tensor> outputs =
+        model_.is_layer() ? std::vector{call_layer(model_, "", inputs)} : model_.forward_outputs(inputs);
+    check<ValueError>(!outputs.empty(), "trace: the model has no output");
+    for (const Tensor& output : outputs) {
+      const auto found = event_of_.find(output.id());
+      check<ValueError>(found != event_of_.end() && record_.events[found->second].from_input,
+                        "trace: the model's output was computed outside of Thimble's ops");
+      record_.outputs.push_back(found->second);
+    }
     for (const Record::Event& event : record_.events) event.value.set_read_listener(nullptr);
     return std::move(record_);
   }
@@ -75,11 +79,14 @@ class Tracer : public ApplyListener, public CallListener, public ReadListener {
   }
 
   Tensor on_call(Module& module, std::span<const Tensor> inputs) override {
-    const auto found = paths_.find(&module);
-    check<ValueError>(found != paths_.end(), "trace: a module", module.is_layer() ? " of type " + module.type() : "",
-                      " was called that is not registered with the model or one of its modules");
-    return module.is_layer() ? call_layer(module, found->second, inputs)
-                             : call_container(module, found->second, inputs);
+    const std::string& path = path_of(module);
+    return module.is_layer() ? call_layer(module, path, inputs)
+                             : call_container(path, [&] { return module.forward_all(inputs); });
+  }
+
+  std::vector<Tensor> on_call_outputs(Module& module, std::span<const Tensor> inputs) override {
+    if (module.is_layer()) return {on_call(module, inputs)};
+    return call_container(path_of(module), [&] { return module.forward_outputs(inputs); });
   }
 
  private:
@@ -100,6 +107,13 @@ class Tracer : public ApplyListener, public CallListener, public ReadListener {
     CallListener* call_before_;
   };
 
+  const std::string& path_of(const Module& module) const {
+    const auto found = paths_.find(&module);
+    check<ValueError>(found != paths_.end(), "trace: a module", module.is_layer() ? " of type " + module.type() : "",
+                      " was called that is not registered with the model or one of its modules");
+    return found->second;
+  }
+
   Tensor call_layer(Module& layer, const std::string& path, std::span<const Tensor> inputs) {
     const std::vector<size_t> sources = events_of(inputs);
     Tensor output;
@@ -113,10 +127,11 @@ class Tracer : public ApplyListener, public CallListener, public ReadListener {
     return output;
   }
 
-  Tensor call_container(Module& module, const std::string& path, std::span<const Tensor> inputs) {
+  template <typename Call>
+  std::invoke_result_t<Call> call_container(const std::string& path, Call&& call) {
     const std::string outer = std::exchange(path_, path);
     const size_t first = record_.events.size();
-    const Tensor output = module.forward_all(inputs);
+    auto output = call();
     path_ = outer;
     // A module that is one op (ReLU) lends it its name.
     if (record_.events.size() == first + 1 && record_.events.back().kind == Node::Kind::op)
@@ -224,7 +239,7 @@ void check_same_structure(const Record& a, const Record& b) {
       throw ValueError(str("trace: an input of '", user_of(a, i),
                            "' depends on the model's input but was computed outside of Thimble's ops"));
   }
-  check<ValueError>(a.events.size() == b.events.size() && a.output == b.output,
+  check<ValueError>(a.events.size() == b.events.size() && a.outputs == b.outputs,
                     "trace: what the model computes depends on its input's values");
 }
 
@@ -276,7 +291,14 @@ Graph build(const Record& record, const Module& model) {
     }
     if (event.kind == Node::Kind::layer) nodes.back()->attributes.set("ndim", int64_t{event.value.ndim()});
   }
-  graph.set_output(nodes[record.output]);
+  std::vector<GraphOutput> outputs;
+  for (const size_t output : record.outputs) {
+    std::string name = nodes[output]->name;
+    for (int again = 1; std::ranges::find(outputs, name, &GraphOutput::name) != outputs.end(); ++again)
+      name = str(nodes[output]->name, '_', again);
+    outputs.push_back({std::move(name), nodes[output]});
+  }
+  graph.set_outputs(std::move(outputs));
   return graph;
 }
 

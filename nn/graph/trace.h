@@ -6,7 +6,8 @@
 
 namespace thimble::nn {
 
-/// Runs the model on the example in evaluation mode and records each leaf layer it calls and each op it applies outside
+/// Runs the model (forward_outputs(), which is forward() for those that have one output) on the example in evaluation
+/// mode and records each leaf layer it calls and each op it applies outside
 /// of one; containers and users' models dissolve. The graph owns copies of the layers, in the modes they have in the
 /// model, under the paths they have there ("block1.conv"); an op takes the path of the module that applies it. A layer
 /// called twice is one layer of the graph; a layer's node says in its attribute "ndim" how many dimensions its output

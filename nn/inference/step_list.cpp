@@ -18,7 +18,7 @@ constexpr size_t kMostInputs = StepList::kMostOperands - 1;  // of a node: a ste
 class StepListBuilder {
  public:
   StepListBuilder(const Graph& graph, const std::vector<ValueInfo>& inputs, SharedState& shared)
-      : graph_(graph), outputs_(graph.outputs()), inputs_(inputs), shared_(shared) {}
+      : graph_(graph), inputs_(inputs), shared_(shared) {}
 
   StepList build() {
     const size_t takes = graph_.inputs().size();
@@ -32,7 +32,7 @@ class StepListBuilder {
       else if (is_needed(node))
         add_node(node);
     }
-    for (const Node* node : outputs_) add_output(node);
+    for (const GraphOutput& output : graph_.outputs()) add_output(output);
     return std::move(list_);
   }
 
@@ -51,8 +51,7 @@ class StepListBuilder {
         for (const Node* input : (*node)->inputs) readers_[input].push_back(*node);
   }
 
-  bool is_output(const Node* node) const { return std::ranges::find(outputs_, node) != outputs_.end(); }
-  bool is_needed(const Node* node) const { return readers_.contains(node) || is_output(node); }
+  bool is_needed(const Node* node) const { return readers_.contains(node) || graph_.is_output(node); }
 
   void add_input(const Node* node) {
     const ValueInfo& info = inputs_[list_.inputs.size()];
@@ -62,9 +61,9 @@ class StepListBuilder {
     list_.per_sample = list_.per_sample && has_batch_first(info);
   }
 
-  void add_output(const Node* node) {
-    const size_t value = unflattened(value_of(node));
-    list_.outputs.push_back({node->name, value});
+  void add_output(const GraphOutput& output) {
+    const size_t value = unflattened(value_of(output.node));
+    list_.outputs.push_back({output.name, value});
     list_.per_sample = list_.per_sample && list_.values[value].source != Source::constant;
   }
 
@@ -112,7 +111,7 @@ class StepListBuilder {
 
   // Until its one reader's turn, if that may be absorbed. Others find the value there.
   void hold_back(const Node* node, Pending pending) {
-    const bool has_one_reader = !is_output(node) && readers_.at(node).size() == 1;
+    const bool has_one_reader = !graph_.is_output(node) && readers_.at(node).size() == 1;
     if (has_one_reader && can_follow(graph_, *readers_.at(node)[0]))
       pending_.emplace(node, std::move(pending));
     else
@@ -197,7 +196,6 @@ class StepListBuilder {
   }
 
   const Graph& graph_;
-  const std::vector<Node*> outputs_;
   const std::vector<ValueInfo>& inputs_;
   SharedState& shared_;
   SharedWeights no_layers_;

@@ -110,7 +110,7 @@ class Comparison {
   bool is_cut_behind(const Node* node) const {
     for (Effect effect = Effect::moves; effect == Effect::moves || effect == Effect::selects;) {
       const std::vector<Node*> users = reference_.users(node);
-      if (node == reference_.output() || users.size() != 1) return false;
+      if (reference_.is_output(node) || users.size() != 1) return false;
       node = users[0];
       if (is_clamp(reference_, node)) return true;
       effect = is_concat(reference_, node) ? Effect::moves : effect_of(reference_, node);

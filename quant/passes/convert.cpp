@@ -45,7 +45,8 @@ class Converter {
     share_parameters();
     find_integer_readers();
     for (Node* node : graph_.nodes()) convert_node(node);
-    if (integers_.contains(graph_.output())) graph_.set_output(float_of(graph_.output()));
+    for (const nn::GraphOutput& output : std::vector(graph_.outputs()))
+      if (integers_.contains(output.node)) graph_.replace_output(output.node, float_of(output.node));
     graph_.eliminate_dead_nodes();
     graph_.verify();
     return std::move(graph_);
@@ -111,7 +112,7 @@ class Converter {
         return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
       };
       if (std::ranges::any_of(users, reads)) wanted_.insert(*it);
-      if (*it != graph_.output() && std::ranges::all_of(users, wants_nothing_else)) wanted_only_.insert(*it);
+      if (!graph_.is_output(*it) && std::ranges::all_of(users, wants_nothing_else)) wanted_only_.insert(*it);
     }
   }
 

@@ -106,7 +106,7 @@ class Equalizer {
     bool is_image = is_conv;
     for (const Node* value = first;;) {
       const std::vector<Node*> users = graph_.users(value);
-      if (value == graph_.output() || users.size() != 1 || users[0]->inputs.size() != 1) return std::nullopt;
+      if (graph_.is_output(value) || users.size() != 1 || users[0]->inputs.size() != 1) return std::nullopt;
       Node* user = users[0];
       if (is_float_product(user)) {
         const std::optional<InputView> view = view_of(user, out_channels(first), is_conv, is_image);

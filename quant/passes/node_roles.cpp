@@ -109,7 +109,7 @@ Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer
 
 bool can_share(const Graph& graph, const Node* value) {
   for (;; value = value->inputs[0]) {
-    if (value == graph.output() || graph.num_users(value) != 1) return false;
+    if (graph.is_output(value) || graph.num_users(value) != 1) return false;
     if (!passes_integers_on(graph, value)) return true;
     if (effect_of(graph, value) == Effect::averages) return false;
   }

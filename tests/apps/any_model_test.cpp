@@ -94,6 +94,21 @@ TEST_F(AnyModelTest, RunNamesFilesAfterOutputs) {
   EXPECT_TRUE(std::filesystem::exists(folder / "a" / "b" / "class_scores___.v-1.npy"));
 }
 
+TEST_F(AnyModelTest, RunWritesEveryOutput) {
+  const NoGrad guard;
+  graph.set_outputs({{"classes", graph.output()}, {"features", graph.find("1")}});
+  save_model(graph, folder / "net.st");
+  const json outputs = json_of({"run", "net.st", "--input", "x.npy", "--output", "out"}).at("outputs");
+  ASSERT_EQ(outputs.size(), 2u);
+  EXPECT_EQ(outputs[1].at("name"), "features");
+  const nn::NamedTensors expected = graph.run({{"input", samples(100)}});
+  expect_equal(load_npy(folder / "out" / "classes.npy"), expected[0].second);
+  expect_equal(load_npy(folder / "out" / "features.npy"), expected[1].second);
+  graph.set_outputs({{"a/b", graph.output()}, {"a_b", graph.find("1")}});
+  save_model(graph, folder / "net.st");
+  expect_failure({"run", "net.st", "--input", "x.npy", "--output", "out"}, 1, "would both be written");
+}
+
 TEST_F(AnyModelTest, RunSaysWhatDoesNotFit) {
   const auto expect_refused = [&](const std::vector<std::string>& inputs, const std::string& fragment) {
     std::vector<std::string> arguments{"run", "net.st", "--output", "out"};

@@ -91,6 +91,23 @@ TEST_F(CheckpointTest, AFloatModelComesBackWithoutItsClass) {
   EXPECT_EQ(loaded(x).data().to_vector<float>(), net(x).data().to_vector<float>());
 }
 
+TEST_F(CheckpointTest, SeveralOutputsComeBackUnderTheirNames) {
+  nn::Graph graph = small_mlp();
+  const Tensor x = random_input({3, 5});
+  EXPECT_FALSE(json::parse(detail::graph_to_json(graph)).contains("outputs")) << "such files are as they were";
+  graph.set_outputs({{"classes", graph.output()}, {"features", graph.find("1")}, {"same", graph.find("1")}});
+  const nn::Graph loaded = expect_round_trip(graph, x);
+  ASSERT_EQ(loaded.outputs().size(), 3u);
+  EXPECT_EQ(loaded.outputs()[1].name, "features");
+  EXPECT_EQ(loaded.outputs()[2].node, loaded.find("1"));
+  const std::string text = detail::graph_to_json(graph);
+  EXPECT_FALSE(json::parse(text).contains("output")) << "programs that know one would drop the others";
+  EXPECT_EQ(json::parse(text).dump(), text) << "members in alphabetical order";
+  graph.set_outputs({{"classes", graph.output()}});
+  EXPECT_EQ(expect_round_trip(graph, x).outputs()[0].name, "classes");
+  EXPECT_TRUE(json::parse(detail::graph_to_json(graph)).contains("output"));
+}
+
 TEST_F(CheckpointTest, AnIntegerModelComesBack) {
   nn::Graph graph = small_int8();
   nn::Graph loaded = expect_round_trip(graph, Tensor(random_input({7, 5})));
@@ -346,6 +363,16 @@ TEST_F(HostileGraphTest, UnknownThings) {
   expect_refused([](json& j) { j["nodes"][2]["kind"] = "verb"; }, "unknown kind 'verb'");
   expect_refused([](json& j) { j["nodes"][1]["target"] = "gone"; }, "no layer 'gone'");
   expect_refused([](json& j) { j["output"] = "gone"; }, "no node 'gone'");
+}
+
+TEST_F(HostileGraphTest, OutputsOfTheWrongKind) {
+  expect_refused([](json& j) { j["outputs"] = json::array(); }, "without outputs");
+  expect_refused([](json& j) { j["outputs"] = "0"; }, "'outputs' is not a list");
+  expect_refused([](json& j) { j["outputs"] = {"0"}; }, "expected an object");
+  expect_refused([](json& j) { j["outputs"] = {{{"name", "a"}, {"node", "gone"}}}; }, "no node 'gone'");
+  expect_refused([](json& j) { j["outputs"] = {{{"name", ""}, {"node", j["output"]}}}; }, "is empty");
+  const auto twice = [](json& j) { j["outputs"] = json(2, json{{"name", "a"}, {"node", j["output"]}}); };
+  expect_refused(twice, "given twice");
 }
 
 TEST_F(HostileGraphTest, MissingOrMistypedMembers) {
