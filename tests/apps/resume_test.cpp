@@ -106,6 +106,19 @@ TEST_F(ResumeTest, WithinTheFirstEpochToo) {
   }
 }
 
+TEST_F(ResumeTest, WithAnotherNumberOfThreadsTheBitsAreTheSame) {
+  const auto with_threads = [](const std::string& threads, std::vector<std::string> more) {
+    more.insert(more.end(), {"--threads", threads});
+    return more;
+  };
+  ASSERT_EQ(run(training("whole.st", with_threads("1", {}))).status, 0);
+  make_state(training("first.st", with_threads("3", saving_only(16))), 16, 30);
+  const Result resumed = run(training("resumed.st", with_threads("2", {"--resume", "states"})));
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_THAT(resumed.out, HasSubstr(going_on_from(16, 10)));
+  EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));
+}
+
 TEST_F(ResumeTest, WithoutAStateTheRunBeginsAtTheStart) {
   ASSERT_EQ(run(training("whole.st")).status, 0);
   const Result result = run(training("m.st", saving({"--resume", "states"})));
