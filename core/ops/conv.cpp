@@ -50,6 +50,7 @@ class Conv2d final : public Op {
     check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
                       "], got ", has_bias ? inputs[2].shape() : Shape());
     const NDArray x = to_channels_last(inputs[0]), weight = conv2d_forward_weight(trimmed.of(inputs[1]), g);
+    if (!x.shares_memory_with(inputs[0])) copied_ = x;
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
     NDArray y = channels_last_array(out_shape(g), x.dtype());
     dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
@@ -64,6 +65,8 @@ class Conv2d final : public Op {
 
  private:
   Conv2dOptions options_;
+  NDArray
+      copied_;  // the input channels-last, if it lay otherwise, as images from outside do: gradient() reads it again
 };
 
 // Whether an image may have so many rows or columns left behind its last window.
@@ -228,7 +231,11 @@ std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Ten
   const Tensor &x = inputs[0], &weight = inputs[1];
   std::vector<Tensor> grads(inputs.size());
   if (x.requires_grad()) grads[0] = conv2d_input(out_grad, weight, x, options_);
-  if (weight.requires_grad()) grads[1] = conv2d_weight(x, out_grad, weight, options_);
+  if (weight.requires_grad()) {
+    const bool reads_copy = copied_.defined() && !grad_enabled();
+    if (reads_copy) x.data();  // an error, as without the copy, if it was changed since
+    grads[1] = conv2d_weight(reads_copy ? Tensor(from_channels_last(copied_)) : x, out_grad, weight, options_);
+  }
   if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(out_grad, {0, 2, 3});
   return grads;
 }
