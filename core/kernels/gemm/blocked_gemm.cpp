@@ -204,16 +204,10 @@ void run_short_shards(const Product& product) {
   for_parts(right.cols, kShardWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
     pack_right(part(right, 0, right.rows, column, columns), packed);
     for_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
-      const Left a = left_in_scratch(part(left, row, rows, 0, left.cols));
-      int64_t segments[kBatchShards];
-      for (int64_t shard = 0; shard < kBatchShards; ++shard) segments[shard] = shards.begin(shard) * a.col;
-      const int64_t offset = row * product.ldc + column, last = shards.count() - 1;
-      SmallGemm<float> task = task_of(a, rows, packed, columns, right.rows, product.c + offset, product.ldc);
-      task.k = shards.size();
-      task.segments = segments;
-      task.segment_count = shards.count();
-      task.shards = true;
-      task.last_k = shards.end(last) - shards.begin(last);
+      const int64_t offset = row * product.ldc + column;
+      SmallGemm<float> task = task_of(left_in_scratch(part(left, row, rows, 0, left.cols)), rows, packed, columns,
+                                      right.rows, product.c + offset, product.ldc);
+      task.shard_terms = shards.size();
       task.epilogue = product.epilogue.at(column, offset);
       small_gemm(task);
     });
