@@ -63,9 +63,12 @@ struct Tile {
       const int64_t in_first = terms < t.shard_terms ? terms : t.shard_terms, rest = terms - in_first,
                     in_second = rest < t.shard_terms ? rest : t.shard_terms;
       int64_t p = 0;
-      for (; p < in_second; ++p, a += a_col, b += ldb) {
+      const T *second_a = a + to_second_a, *second_b = b + to_second_b;
+      // Or the compiler keeps the distance of each row of the second shard from a, for which registers lack.
+      asm("" : "+r"(second_a), "+r"(second_b));
+      for (; p < in_second; ++p, a += a_col, b += ldb, second_a += a_col, second_b += ldb) {
         add_products(a, a_row, b, last, sums);
-        add_products(a + to_second_a, a_row, b + to_second_b, last, second);
+        add_products(second_a, a_row, second_b, last, second);
       }
       for (; p < in_first; ++p, a += a_col, b += ldb) add_products(a, a_row, b, last, sums);
       if (in_second > 0) THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], second[r][v]));

@@ -1,4 +1,6 @@
-#include <thimble/core/kernels/elementwise/transpose.h>
+#include <algorithm>
+
+#include <thimble/core/kernels/gemm/panels.h>
 #include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/parallel.h>
 
@@ -8,31 +10,20 @@ namespace {
 
 constexpr int64_t kGrain = 16 * 1024;  // weights worth another thread
 
-// A row of a panel: `width` channels, of which `channels` there are. Both are known to the compiler for full panels.
-template <typename T>
-[[gnu::always_inline]] inline void pack_row(const T* from, int64_t stride, int64_t channels, int64_t width, T* to) {
-  for (int64_t c = 0; c < channels; ++c) to[c] = from[c * stride];
-  for (int64_t c = channels; c < width; ++c) to[c] = T{0};
-}
-
 template <typename T>
 void pack_panel(const Conv2dGeometry& g, const T* weight, const WeightStrides& s, int64_t channels, int64_t width,
                 T* packed) {
-  if (g.taps() == 1 && s.in == 1 && channels == width)
-    return Transpose<T>{weight, s.out, packed, width}.run(g.group_in(), channels);
-  // Taps inside: they lie side by side in the weights, and an input channel's are a few cache lines.
-  for (int64_t in = 0; in < g.group_in(); ++in)
+  // An input channel's taps lie side by side in the weights: those of so many stay in cache from tap to tap.
+  const int64_t most = g.taps() == 1 ? g.group_in() : 16;
+  for (int64_t in = 0; in < g.group_in(); in += most)
     for (int64_t row = 0; row < g.kernel_height; ++row)
-      for (int64_t column = 0; column < g.kernel_width; ++column) {
-        const T* from = weight + in * s.in + row * s.row + column * s.column;
-        T* to = packed + ((row * g.kernel_width + column) * g.group_in() + in) * width;
-        if (channels < kGemmPanel)
-          pack_row(from, s.out, channels, width, to);
-        else if (s.out == 1)
-          pack_row(from, 1, kGemmPanel, kGemmPanel, to);
-        else
-          pack_row(from, s.out, kGemmPanel, kGemmPanel, to);
-      }
+      for (int64_t column = 0; column < g.kernel_width; ++column)
+        pack_panels<T>({.data = weight + in * s.in + row * s.row + column * s.column,
+                        .rows = std::min(most, g.group_in() - in),
+                        .cols = channels,
+                        .row_stride = s.in,
+                        .col_stride = s.out},
+                       width, packed + ((row * g.kernel_width + column) * g.group_in() + in) * width);
 }
 
 }  // namespace
