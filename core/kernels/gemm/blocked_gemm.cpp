@@ -182,10 +182,13 @@ void run_transposed(const Product& product) {
   const int64_t k = right.rows, n = right.cols, width = round_up(n, kGemmPanel);
   float* packed = right_scratch(k, n);
   for_depths(k, [&](int64_t p, int64_t depth) { packed_right(part(right, p, depth, 0, n), packed + p * width); });
-  for_parts(product.left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
+  // Whole rows of the left operand are packed: a layer's weights are read from end to end.
+  const int64_t height = std::max(kTall, kHeight * kDepth / std::max(k, kDepth));
+  for_parts(product.left.rows, height, 1, [&](int64_t row, int64_t rows) {
     float* sums = thread_scratch_of<float>(ScratchUse::product, rows * n);
+    const Left left = left_in_scratch(part(product.left, row, rows, 0, k));
     for_depths(k, [&](int64_t p, int64_t depth) {
-      SmallGemm<float> task = task_of(left_in_scratch(part(product.left, row, rows, p, depth)), rows,
+      SmallGemm<float> task = task_of({left.data + p * left.col, left.row, left.col}, rows,
                                       {packed + p * width, kGemmPanel, depth * kGemmPanel}, n, depth, sums, n);
       task.accumulate = p > 0;
       small_gemm(task);
