@@ -2,6 +2,7 @@
 
 #include <thimble/core/kernels/image/conv2d.h>
 #include <thimble/core/kernels/image/conv2d_weights.h>
+#include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv_geometry.h>
@@ -227,7 +228,7 @@ std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Ten
     if (reads_copy) x.data();  // an error, as without the copy, if it was changed since
     grads[1] = conv2d_weight(reads_copy ? Tensor(from_channels_last(copied_)) : x, out_grad, weight, options_);
   }
-  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(out_grad, {0, 2, 3});
+  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum_per_channel(out_grad);
   return grads;
 }
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/image/batch_norm.h>
+#include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/inverse_std.h>
@@ -180,8 +181,8 @@ class BatchNormTrain final : public Op {
     const Tensor spread = dz - mean(dz, axes, true) - normalized * mean(dz * normalized, axes, true);
     grads[0] = spread * (affine ? inverse * per_channel(inputs[1], x) : inverse);
     if (affine) {
-      grads[1] = sum(dz * normalized, axes);
-      grads[2] = sum(dz, axes);
+      grads[1] = sum_per_channel(dz * normalized);
+      grads[2] = sum_per_channel(dz);
     }
     return grads;
   }
@@ -230,8 +231,8 @@ class BatchNorm final : public Op {
     const bool affine = inputs.size() > 3;
     if (x.requires_grad()) grads[0] = out_grad * (affine ? inverse * per_channel(inputs[3], x) : inverse);
     if (affine && inputs[3].requires_grad())
-      grads[3] = sum(out_grad * ((x - per_channel(inputs[1], x)) * inverse), batch_axes(x.shape()));
-    if (affine && inputs[4].requires_grad()) grads[4] = sum(out_grad, batch_axes(x.shape()));
+      grads[3] = sum_per_channel(out_grad * ((x - per_channel(inputs[1], x)) * inverse));
+    if (affine && inputs[4].requires_grad()) grads[4] = sum_per_channel(out_grad);
     return grads;
   }
 

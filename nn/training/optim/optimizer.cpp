@@ -55,19 +55,18 @@ void Optimizer::set_lrs(const std::vector<double>& lrs) {
   lrs_ = initial_lrs_ = lrs;
 }
 
-void Optimizer::make_slices() {
+void Optimizer::make_slices(std::vector<NDArray>& copied_grads) {
   size_t states = 0;
   for (const std::vector<NDArray>& arrays : state_) states += arrays.size();
   slice_states_.clear();
   slice_states_.reserve(states);  // slices point into it
   slices_.clear();
   slices_.reserve(parameters_.size());
-  copied_grads_.clear();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Tensor& p = parameters_[i];
     if (!p.grad().defined()) continue;
     NDArray grad = p.grad().data();
-    if (!grad.is_contiguous()) grad = copied_grads_.emplace_back(grad.contiguous());
+    if (!grad.is_contiguous()) grad = copied_grads.emplace_back(grad.contiguous());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
     float** const first = slice_states_.data() + slice_states_.size();
     for (NDArray& array : state_[i]) slice_states_.push_back(array.data<float>());
@@ -83,7 +82,8 @@ void Optimizer::make_slices() {
 }
 
 void Optimizer::step() {
-  make_slices();
+  std::vector<NDArray> copied_grads;  // of those that do not lie dense
+  make_slices(copied_grads);
   // From here on nothing fails: a step is made for all parameters or for none.
   int64_t total = 0;
   for (size_t i = 0, next = 0; i < parameters_.size(); ++i) {
@@ -101,7 +101,6 @@ void Optimizer::step() {
       start += slice.n;
     }
   });
-  copied_grads_.clear();
 }
 
 void Optimizer::zero_grad() {

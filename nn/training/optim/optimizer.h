@@ -88,7 +88,7 @@ class THIMBLE_API Optimizer {
 
  private:
   void check_groups(const std::map<std::string, NDArray>& given) const;
-  void make_slices();
+  void make_slices(std::vector<NDArray>& copied_grads);
 
   std::vector<double> lrs_, initial_lrs_;              // of each group
   std::vector<std::vector<std::string>> state_names_;  // of each group
@@ -99,7 +99,6 @@ class THIMBLE_API Optimizer {
   // Of the step being made; kept, so that the next one needs no memory.
   std::vector<Slice> slices_;
   std::vector<float*> slice_states_;
-  std::vector<NDArray> copied_grads_;  // those that did not lie dense
 };
 
 /// Options of SGD.
