@@ -90,7 +90,8 @@ class BatchNormTrain final : public Op {
     statistics_->variance.resize(static_cast<size_t>(channels));
     dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::channel_moments(x.data<T>(), rows, channels, statistics_->mean.data(), statistics_->variance.data());
+      kernels::channel_moments(x.data<T>(), shape[0], rows / shape[0], channels, statistics_->mean.data(),
+                               statistics_->variance.data());
       kernels::map_channels(x.data<T>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<T>());
     });
     return from_channels_last(y);
@@ -137,7 +138,9 @@ class BatchNormTrain final : public Op {
       const kernels::ChannelMap<T> map = c.map(relu_);
       NDArray memory({2, channels}, DType::float64);
       double *sums = memory.data<double>(), *products = sums + channels;
-      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), rows, channels, map, sums, products);
+      const int64_t samples = x.shape(0);
+      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), samples, rows / samples, channels, map, sums,
+                                        products);
       if (inputs.size() > 1) {
         NDArray weight_grad({channels}, x.dtype()), bias_grad({channels}, x.dtype());
         for (int64_t i = 0; i < channels; ++i) {
