@@ -96,7 +96,8 @@ class WeightGradient {
   }
 
  private:
-  void add_block(int64_t image, int64_t count, int64_t first, int64_t last, const SumInParts<T>::Part& part) const {
+  void add_block(int64_t image, int64_t count, int64_t first, int64_t last,
+                 const typename SumInParts<T>::Part& part) const {
     const T *windows = images_.load(image, count, first, last),
             *dy = dy_ + (image * g_.out_height + first) * g_.out_width * g_.out_channels;
     const int64_t segment = frames_.segment_elements(), rows = count * (last - first);
