@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include <thimble/core/autograd.h>
+#include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/ops/elementwise.h>
 
 namespace thimble {
@@ -21,7 +22,8 @@ class Backward {
     check<DTypeError>(!out_grad.defined() || out_grad.dtype() == output.dtype(), "backward: out_grad is ",
                       out_grad.defined() ? out_grad.dtype() : output.dtype(), ", the tensor ", output.dtype());
     order_from(output.node_);
-    grads_[output.node_.get()] = out_grad.defined() ? out_grad : Tensor(NDArray::ones(output.shape(), output.dtype()));
+    out_grad_ = out_grad.defined() ? out_grad : Tensor(NDArray::ones(output.shape(), output.dtype()));
+    grads_[output.node_.get()] = out_grad_;
   }
 
   /// Calls at(node, gradient) for each node that has one, from the output towards the leaves.
@@ -39,6 +41,22 @@ class Backward {
       at(*node, gradient);
       if (node->op) propagate(node, gradient);
     }
+  }
+
+  /// Whether nobody else can see the values of a gradient that nothing is recorded about.
+  static bool is_owned_alone(const Tensor& gradient) {
+    const Tensor::Node& node = *gradient.node_;
+    return gradient.node_.use_count() == 1 && !node.op && node.data.is_sole_owner() && node.data.is_dense();
+  }
+
+  /// sum += term; where sum's values lie, if that is nobody else's business.
+  void add(Tensor& sum, const Tensor& term) const {
+    if (options_.create_graph || !is_owned_alone(sum)) {
+      sum = sum + term;
+      return;
+    }
+    NDArray& values = sum.mutable_data();
+    kernels::binary(kernels::Binary::add, values, term.data(), values);
   }
 
  private:
@@ -104,7 +122,12 @@ class Backward {
       check<DTypeError>(input_grads[i].dtype() == input.dtype(), node->op->name(), ": gradient of input ", i, " is ",
                         input_grads[i].dtype(), ", the input ", input.dtype());
       Tensor& sum = grads_[input.node_.get()];
-      sum = sum.defined() ? sum + input_grads[i] : std::move(input_grads[i]);
+      if (!sum.defined()) {
+        sum = std::move(input_grads[i]);
+        continue;
+      }
+      if (!is_owned_alone(sum)) std::swap(sum, input_grads[i]);  // the other one may be
+      add(sum, input_grads[i]);
     }
     if (!options_.retain_graph && !options_.create_graph) {
       node->op.reset();
@@ -132,24 +155,27 @@ class Backward {
   }
 
   BackwardOptions options_;
+  Tensor out_grad_;  // the caller's memory is not added to: as long as it is held here, nobody owns it alone
   std::vector<std::shared_ptr<Tensor::Node>> order_;
   std::unordered_map<const Tensor::Node*, Tensor> grads_;
 };
 
 void Tensor::backward(const Tensor& out_grad, const BackwardOptions& options) const {
-  Backward(*this, out_grad, options).run([&](Node& node, Tensor& gradient) {
+  Backward pass(*this, out_grad, options);
+  pass.run([&](Node& node, Tensor& gradient) {
     if (node.op || node.freed) return;
-    if (node.grad.defined()) {
-      node.grad = node.grad + gradient;
-      return;
-    }
     // A leaf's gradient is its own: an addition hands one gradient to both sides, and a sum's is a broadcast view.
     const bool own =
         gradient.node_.use_count() == 1 && gradient.data().is_sole_owner() && gradient.data().is_contiguous();
-    if (own)
-      node.grad = gradient;
+    if (node.grad.defined() && node.grad_is_ours)
+      pass.add(node.grad, gradient);
+    else if (node.grad.defined())
+      node.grad = node.grad + gradient;
+    else if (own)
+      node.grad = std::move(gradient);
     else
       node.grad = options.create_graph ? gradient * 1.0 : Tensor(gradient.data().clone());
+    node.grad_is_ours = true;
   });
 }
 

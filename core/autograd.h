@@ -18,7 +18,8 @@ struct Tensor::Node {
   ReadListener* listener = nullptr;
   Tensor next_orphan;  // while a chain of nodes is freed
   bool requires_grad = false;
-  bool freed = false;  // op and inputs were dropped by a backward pass
+  bool freed = false;         // op and inputs were dropped by a backward pass
+  bool grad_is_ours = false;  // backward() made its array, and may add to it
 };
 
 }  // namespace thimble

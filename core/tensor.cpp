@@ -97,6 +97,7 @@ void Tensor::set_grad(Tensor grad) const {
   check<DTypeError>(!grad.defined() || grad.dtype() == dtype(), "set_grad: dtype ",
                     grad.defined() ? grad.dtype() : dtype(), " is not ", dtype());
   node_->grad = std::move(grad);
+  node_->grad_is_ours = false;
 }
 
 const Op* Tensor::op() const { return node_ ? node_->op.get() : nullptr; }

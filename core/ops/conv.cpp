@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include <thimble/core/kernels/image/conv2d.h>
+#include <thimble/core/kernels/image/conv2d_weights.h>
+#include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv_geometry.h>
@@ -20,14 +22,6 @@ Shape out_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.ou
 // [groups, out, taps, in]; depthwise [taps, channels].
 NDArray for_input_gradient(const NDArray& weight, const Conv2dGeometry& g) {
   return grouped_weight(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
-}
-
-// What kernels::conv2d_weight_gradient() gives as OIHW.
-NDArray from_forward(const NDArray& weight, const Conv2dGeometry& g) {
-  const int64_t in = g.group_in(), out = g.group_out(), h = g.kernel_height, w = g.kernel_width;
-  const NDArray ordered = g.depthwise() ? weight.reshape({h, w, in, g.groups, out}).permute({3, 4, 2, 0, 1})
-                                        : weight.reshape({g.groups, h, w, in, out}).permute({0, 4, 3, 1, 2});
-  return ordered.contiguous().reshape({g.out_channels, in, h, w});
 }
 
 class Conv2d final : public Op {
@@ -50,6 +44,7 @@ class Conv2d final : public Op {
     check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
                       "], got ", has_bias ? inputs[2].shape() : Shape());
     const NDArray x = to_channels_last(inputs[0]), weight = conv2d_forward_weight(trimmed.of(inputs[1]), g);
+    if (!x.shares_memory_with(inputs[0])) copied_ = x;
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
     NDArray y = channels_last_array(out_shape(g), x.dtype());
     dispatch_float(x.dtype(), "conv2d", [&](auto tag) {
@@ -64,6 +59,8 @@ class Conv2d final : public Op {
 
  private:
   Conv2dOptions options_;
+  NDArray
+      copied_;  // the input channels-last, if it lay otherwise, as images from outside do: gradient() reads it again
 };
 
 // Whether an image may have so many rows or columns left behind its last window.
@@ -186,16 +183,14 @@ class Conv2dWeight final : public Op {
     const TrimmedConv2d trimmed(full);
     const Conv2dGeometry& g = trimmed.g;
     const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(inputs[1]);
-    NDArray packed({g.groups, g.columns(), g.group_out()}, x.dtype());
+    NDArray packed({g.groups, g.columns(), g.group_out()}, x.dtype()), weight(shape, x.dtype());
     dispatch_float(x.dtype(), "conv2d_weight", [&](auto tag) {
       using T = typename decltype(tag)::type;
       kernels::conv2d_weight_gradient(g, x.data<T>(), dy.data<T>(), packed.data<T>());
+      kernels::unpack_conv2d_weight(g, packed.data<T>(), trimmed.first, kernel_.height, kernel_.width,
+                                    weight.data<T>());
     });
-    const NDArray weight = from_forward(packed, g);
-    if (weight.shape() == shape) return weight;
-    NDArray padded = NDArray::zeros(shape, x.dtype());
-    trimmed.of(padded).copy_from(weight);
-    return padded;
+    return weight;
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
@@ -228,8 +223,12 @@ std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Ten
   const Tensor &x = inputs[0], &weight = inputs[1];
   std::vector<Tensor> grads(inputs.size());
   if (x.requires_grad()) grads[0] = conv2d_input(out_grad, weight, x, options_);
-  if (weight.requires_grad()) grads[1] = conv2d_weight(x, out_grad, weight, options_);
-  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(out_grad, {0, 2, 3});
+  if (weight.requires_grad()) {
+    const bool reads_copy = copied_.defined() && !grad_enabled();
+    if (reads_copy) x.data();  // an error, as without the copy, if it was changed since
+    grads[1] = conv2d_weight(reads_copy ? Tensor(from_channels_last(copied_)) : x, out_grad, weight, options_);
+  }
+  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum_per_channel(out_grad);
   return grads;
 }
 

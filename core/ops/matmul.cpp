@@ -179,7 +179,7 @@ class Linear final : public Op {
     std::vector<Tensor> grads(inputs.size());
     if (x.requires_grad()) grads[0] = reshaped(matmul(g, weight), x.shape());
     if (weight.requires_grad()) grads[1] = MatMul::sum_over_batch(g, reshaped(x, flat_rows(x.shape())));
-    if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum(g, {0});
+    if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum_to(g, inputs[2].shape());
     return grads;
   }
 };

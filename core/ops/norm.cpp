@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/image/batch_norm.h>
+#include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/inverse_std.h>
@@ -89,7 +90,8 @@ class BatchNormTrain final : public Op {
     statistics_->variance.resize(static_cast<size_t>(channels));
     dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      kernels::channel_moments(x.data<T>(), rows, channels, statistics_->mean.data(), statistics_->variance.data());
+      kernels::channel_moments(x.data<T>(), shape[0], rows / shape[0], channels, statistics_->mean.data(),
+                               statistics_->variance.data());
       kernels::map_channels(x.data<T>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<T>());
     });
     return from_channels_last(y);
@@ -136,7 +138,9 @@ class BatchNormTrain final : public Op {
       const kernels::ChannelMap<T> map = c.map(relu_);
       NDArray memory({2, channels}, DType::float64);
       double *sums = memory.data<double>(), *products = sums + channels;
-      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), rows, channels, map, sums, products);
+      const int64_t samples = x.shape(0);
+      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), samples, rows / samples, channels, map, sums,
+                                        products);
       if (inputs.size() > 1) {
         NDArray weight_grad({channels}, x.dtype()), bias_grad({channels}, x.dtype());
         for (int64_t i = 0; i < channels; ++i) {
@@ -180,8 +184,8 @@ class BatchNormTrain final : public Op {
     const Tensor spread = dz - mean(dz, axes, true) - normalized * mean(dz * normalized, axes, true);
     grads[0] = spread * (affine ? inverse * per_channel(inputs[1], x) : inverse);
     if (affine) {
-      grads[1] = sum(dz * normalized, axes);
-      grads[2] = sum(dz, axes);
+      grads[1] = sum_per_channel(dz * normalized);
+      grads[2] = sum_per_channel(dz);
     }
     return grads;
   }
@@ -230,8 +234,8 @@ class BatchNorm final : public Op {
     const bool affine = inputs.size() > 3;
     if (x.requires_grad()) grads[0] = out_grad * (affine ? inverse * per_channel(inputs[3], x) : inverse);
     if (affine && inputs[3].requires_grad())
-      grads[3] = sum(out_grad * ((x - per_channel(inputs[1], x)) * inverse), batch_axes(x.shape()));
-    if (affine && inputs[4].requires_grad()) grads[4] = sum(out_grad, batch_axes(x.shape()));
+      grads[3] = sum_per_channel(out_grad * ((x - per_channel(inputs[1], x)) * inverse));
+    if (affine && inputs[4].requires_grad()) grads[4] = sum_per_channel(out_grad);
     return grads;
   }
 

@@ -236,7 +236,7 @@ class SumTo final : public Op {
     check<ShapeError>(shape_.ndim() <= x.ndim() && broadcast_shapes(shape_, x.shape(), "sum_to") == x.shape(),
                       "sum_to: ", shape_, " does not broadcast to ", x.shape());
     NDArray out(shape_, x.dtype());
-    kernels::reduce_sum(x, broadcast_axes(x.shape()), out);
+    kernels::reduce_sum_over_batch(x, broadcast_axes(x.shape()), out);
     return out;
   }
 

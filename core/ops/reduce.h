@@ -23,7 +23,9 @@ THIMBLE_API Tensor log_softmax(const Tensor& x, int64_t axis = -1);
 /// Index (int64) of the first largest element along axis, outside of the graph; any numeric dtype.
 THIMBLE_API NDArray argmax(const NDArray& x, int64_t axis = -1);
 
-/// The inverse of broadcasting, for gradients: sums x over the axes along which `shape` was broadcast to x's shape.
+/// The inverse of broadcasting, for gradients: sums x over the axes along which `shape` was broadcast to x's shape. The
+/// first of these axes, if it is x's first, is taken for a batch: its sums are those of eight shards, added as a binary
+/// tree, as all gradients of parameters are.
 THIMBLE_API Tensor sum_to(const Tensor& x, const Shape& shape);
 
 }  // namespace thimble

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/small_array.h>
@@ -9,8 +10,6 @@
 namespace thimble::nn {
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 std::vector<ValueInfo> with_batch(std::vector<ValueInfo> inputs, int64_t batch) {
   for (ValueInfo& info : inputs) info.shape[0] = batch;
@@ -35,11 +34,11 @@ BatchedProgram::BatchedProgram(std::vector<ValueInfo> inputs, const Make& make)
   const int64_t most = program_->part_size(), threads = num_threads();
   if (most == 0) return;
   // Parts of nearly equal size, as many for each thread.
-  const int64_t part = ceil_div(batch(), ceil_div(ceil_div(batch(), most), threads) * threads);
+  const int64_t part = kernels::ceil_div(batch(), kernels::ceil_div(kernels::ceil_div(batch(), most), threads) * threads);
   if (part == batch()) return;
   const int64_t rest = batch() % part;
   part_ = part;
-  parts_ = ceil_div(batch(), part);
+  parts_ = kernels::ceil_div(batch(), part);
   program_ = make(with_batch(inputs_, part));
   last_ = rest == 0 ? program_ : make(with_batch(inputs_, rest));
 }

@@ -87,6 +87,55 @@ TEST(Backward, AccumulatingLeavesAnEarlierGradientAlone) {
   EXPECT_EQ(grad_of(x), Values{12});
 }
 
+TEST(Backward, AddsToAGradientOfItsOwnWhereItLies) {
+  const Tensor x = leaf(Values{1, 2});
+  sum(x * kTwo).backward();
+  const void* memory = x.grad().data().raw();
+  sum(x * x).backward();
+  EXPECT_EQ(x.grad().data().raw(), memory);
+  EXPECT_EQ(grad_of(x), (Values{4, 6}));
+}
+
+TEST(Backward, LeavesAGradientAloneThatOthersHold) {
+  const Tensor x = leaf(Values{1, 2});
+  sum(x * kTwo).backward();
+  const NDArray array = x.grad().data();
+  sum(x * kTwo).backward();
+  EXPECT_EQ(array.to_vector<double>(), (Values{2, 2}));
+  const Tensor tensor = x.grad();
+  sum(x * kTwo).backward();
+  EXPECT_EQ(tensor.data().to_vector<double>(), (Values{4, 4}));
+  EXPECT_EQ(grad_of(x), (Values{6, 6}));
+}
+
+TEST(Backward, LeavesMemoryAloneThatItDidNotMake) {
+  Values lent{1, 2};
+  const auto borrowed = [&] {
+    return Tensor(NDArray::borrow(lent.data(), {2}, DType::float64, std::make_shared<int>()));
+  };
+  const Tensor x = leaf(Values{1, 2});
+  x.set_grad(borrowed());
+  sum(x * kTwo).backward();
+  EXPECT_EQ(lent, (Values{1, 2}));
+  EXPECT_EQ(grad_of(x), (Values{3, 4}));
+  // The given gradient reaches h as it is, and more of it later, when nobody else needs it any more.
+  for (const bool first : {true, false}) {
+    const Tensor h = x * kTwo, other = h * kTwo * kTwo;
+    (first ? (h + kTwo) + other : other + (h + kTwo)).backward(borrowed());
+    EXPECT_EQ(lent, (Values{1, 2}));
+  }
+  EXPECT_EQ(grad_of(x), (Values{3 + 2 * 2 * 5, 4 + 2 * 2 * 2 * 5}));
+}
+
+TEST(Backward, ThroughWhatReadAGradientSeesItsValuesOfThen) {
+  const Tensor x = leaf(Values{1, 2}), y = leaf(Values{3, 4});
+  sum(x * kTwo).backward();
+  const Tensor product = sum(y * x.grad());
+  sum(x * kTwo).backward();
+  product.backward();
+  EXPECT_EQ(grad_of(y), (Values{2, 2}));
+}
+
 TEST(Backward, AddsUpOverEveryPathOfADiamond) {
   Tensor x = leaf(2);
   Tensor a = x * x, b = a + x, c = a * b;  // c = x^4 + x^3

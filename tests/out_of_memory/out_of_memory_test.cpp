@@ -143,6 +143,19 @@ TEST_F(OutOfMemory, ATrainingStepIsMadeOrNot) {
   }
 }
 
+TEST_F(OutOfMemory, AnOptimizersStepNeedsNoneAfterTheFirst) {
+  Net net;
+  optim::AdamW adam(net.parameters());
+  optim::SGD sgd(net.parameters(), {.momentum = 0.9});
+  cross_entropy(net(x), labels).backward();
+  for (optim::Optimizer* optimizer : {static_cast<optim::Optimizer*>(&adam), static_cast<optim::Optimizer*>(&sgd)}) {
+    optimizer->step();
+    const FailingAllocator allocator(1, Failing::one);
+    EXPECT_NO_THROW(optimizer->step());
+    EXPECT_FALSE(allocator.has_failed());
+  }
+}
+
 TEST_F(OutOfMemory, ScalesAndZeroPointsChangeTogether) {
   quant::FakeQuantize fake({});
   const auto parameters_for = [&](const Tensor& values) {

@@ -15,18 +15,24 @@ struct Transpose {
   int64_t out_step;
 
   void run(int64_t rows, int64_t columns) const {
-    // A block's cache lines, on both sides, stay in the first level cache while each is used several times.
-    constexpr int64_t kBlock = 64;
     for (int64_t r = 0; r < rows; r += kBlock)
       for (int64_t c = 0; c < columns; c += kBlock)
         run_block(r, std::min(r + kBlock, rows), c, std::min(c + kBlock, columns));
   }
 
  private:
+  // A block's cache lines, on both sides, stay in the first level cache while each is used several times.
+  static constexpr int64_t kBlock = 64;
   static constexpr int64_t kTile = 4;
   typedef uint32_t Vector __attribute__((vector_size(kTile * sizeof(uint32_t))));
 
   void run_block(int64_t row, int64_t row_end, int64_t column, int64_t column_end) const {
+    // The side whose lines lie further apart is walked along them: parts of many lines may share a place in the cache.
+    const int64_t rows = out_step > in_step ? kTile : kBlock;
+    for (; row < row_end; row += rows) run_rows(row, std::min(row + rows, row_end), column, column_end);
+  }
+
+  void run_rows(int64_t row, int64_t row_end, int64_t column, int64_t column_end) const {
     for (; column + kTile <= column_end; column += kTile) run_columns<kTile>(row, row_end, column);
     switch (column_end - column) {
       case 3:

@@ -10,8 +10,10 @@
 #include <thimble/core/kernels/elementwise/transpose.h>
 #include <thimble/core/kernels/gemm/blocked_gemm.h>
 #include <thimble/core/kernels/gemm/gemv.h>
+#include <thimble/core/kernels/gemm/panels.h>
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/kernels/reduce/shards.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
@@ -24,16 +26,12 @@ using Matrix = MatrixView<float>;
 constexpr int64_t kGrain = 250'000;  // multiply-adds worth another thread
 constexpr int64_t kDepth = 512;      // terms that are added up in registers, so that a panel of them stays in cache
 constexpr int64_t kRunningSum = 64 * kDepth;  // terms of a running sum of those: one of more would lose digits
-constexpr int64_t kWidth = 256;               // columns that are packed at a time
+constexpr int64_t kWidth = 512;               // columns that are packed at a time
 constexpr int64_t kHeight = 84;               // rows of the left operand that are packed at a time
 constexpr int64_t kTall = 14;                 // the highest tile
 constexpr int64_t kShardDepth = 64;           // terms of a shard that is added up in registers
-constexpr int64_t kShardWidth = 64;           // columns of it that are packed at a time
 // Rows so far apart would share the first level cache's sets.
 constexpr int64_t kAwkwardStride = 512;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // One of the strides is 1: those of a single row, or column, may be anything.
 Matrix with_a_dense_axis(Matrix m) {
@@ -46,20 +44,6 @@ Matrix with_a_dense_axis(Matrix m) {
 
 Matrix part(const Matrix& m, int64_t row, int64_t rows, int64_t column, int64_t columns) {
   return {m.data + row * m.row_stride + column * m.col_stride, rows, columns, m.row_stride, m.col_stride};
-}
-
-// [k, n] in panels of kGemmPanel columns.
-void pack_right(const Matrix& m, float* to) {
-  for (int64_t column = 0; column < m.cols; column += kGemmPanel, to += m.rows * kGemmPanel) {
-    const int64_t columns = std::min(kGemmPanel, m.cols - column);
-    const float* from = m.data + column * m.col_stride;
-    if (m.col_stride != 1)
-      Transpose<float>{from, m.col_stride, to, kGemmPanel}.run(m.rows, columns);
-    else if (columns == kGemmPanel)  // of a size that the compiler knows
-      for (int64_t p = 0; p < m.rows; ++p) std::copy_n(from + p * m.row_stride, kGemmPanel, to + p * kGemmPanel);
-    else
-      for (int64_t p = 0; p < m.rows; ++p) std::copy_n(from + p * m.row_stride, columns, to + p * kGemmPanel);
-  }
 }
 
 // A left operand as small_gemm reads it.
@@ -86,8 +70,14 @@ Left pack_left(const Matrix& m, float* to) {
   return {to, 1, m.rows};
 }
 
-// c [left.rows, right.cols] with distances ldc, from a packed right operand.
-SmallGemm<float> task_of(const Left& left, int64_t rows, const float* right, int64_t columns, int64_t depth, float* c,
+// A right operand as small_gemm reads it.
+struct Right {
+  const float* data;
+  int64_t row, panel;  // distances
+};
+
+// c [left.rows, right.cols] with distances ldc.
+SmallGemm<float> task_of(const Left& left, int64_t rows, const Right& right, int64_t columns, int64_t depth, float* c,
                          int64_t ldc) {
   return {.m = rows,
           .n = columns,
@@ -95,11 +85,11 @@ SmallGemm<float> task_of(const Left& left, int64_t rows, const float* right, int
           .a = left.data,
           .a_row = left.row,
           .a_col = left.col,
-          .b = right,
-          .ldb = kGemmPanel,
+          .b = right.data,
+          .ldb = right.row,
           .c = c,
           .ldc = ldc,
-          .b_panel = depth * kGemmPanel};
+          .b_panel = right.panel};
 }
 
 // Calls f(begin, size) for parts of [0, n) of nearly equal size, at most `most` and, but for the last, multiples of
@@ -143,6 +133,17 @@ float* right_scratch(int64_t depth, int64_t columns) {
   return thread_scratch_of<float>(ScratchUse::right, depth * round_up(columns, kGemmPanel));
 }
 
+Right packed_right(const Matrix& m, float* to) {
+  pack_panels(m, kGemmPanel, to);
+  return {to, kGemmPanel, m.rows * kGemmPanel};
+}
+
+// For few rows of the left operand dense ones of the right one serve as they lie: to pack them takes as long.
+Right right_in_scratch(const Matrix& m, int64_t left_rows) {
+  if (left_rows <= kTall && m.col_stride == 1) return {m.data, m.row_stride, kGemmPanel};
+  return packed_right(m, right_scratch(m.rows, m.cols));
+}
+
 Left left_in_scratch(const Matrix& m) {
   return pack_left(m, thread_scratch_of<float>(ScratchUse::left, packed_left_floats(m)));
 }
@@ -150,9 +151,8 @@ Left left_in_scratch(const Matrix& m) {
 void run_direct(const Product& product) {
   const Matrix &left = product.left, &right = product.right;
   for_depths(left.cols, [&](int64_t p, int64_t depth) {
-    float* packed = right_scratch(depth, std::min(kWidth, right.cols));
     for_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
-      pack_right(part(right, p, depth, column, columns), packed);
+      const Right packed = right_in_scratch(part(right, p, depth, column, columns), left.rows);
       for_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
         const int64_t offset = row * product.ldc + column;
         SmallGemm<float> task = task_of(left_in_scratch(part(left, row, rows, p, depth)), rows, packed, columns, depth,
@@ -181,12 +181,15 @@ void run_transposed(const Product& product) {
   const Matrix& right = product.right;
   const int64_t k = right.rows, n = right.cols, width = round_up(n, kGemmPanel);
   float* packed = right_scratch(k, n);
-  for_depths(k, [&](int64_t p, int64_t depth) { pack_right(part(right, p, depth, 0, n), packed + p * width); });
-  for_parts(product.left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
+  for_depths(k, [&](int64_t p, int64_t depth) { packed_right(part(right, p, depth, 0, n), packed + p * width); });
+  // Whole rows of the left operand are packed: a layer's weights are read from end to end.
+  const int64_t height = std::max(kTall, kHeight * kDepth / std::max(k, kDepth));
+  for_parts(product.left.rows, height, 1, [&](int64_t row, int64_t rows) {
     float* sums = thread_scratch_of<float>(ScratchUse::product, rows * n);
+    const Left left = left_in_scratch(part(product.left, row, rows, 0, k));
     for_depths(k, [&](int64_t p, int64_t depth) {
-      SmallGemm<float> task = task_of(left_in_scratch(part(product.left, row, rows, p, depth)), rows,
-                                      packed + p * width, n, depth, sums, n);
+      SmallGemm<float> task = task_of({left.data + p * left.col, left.row, left.col}, rows,
+                                      {packed + p * width, kGemmPanel, depth * kGemmPanel}, n, depth, sums, n);
       task.accumulate = p > 0;
       small_gemm(task);
     });
@@ -200,20 +203,13 @@ void run_transposed(const Product& product) {
 void run_short_shards(const Product& product) {
   const Matrix &left = product.left, &right = product.right;
   const Shards shards(left.cols);
-  float* packed = right_scratch(right.rows, std::min(kShardWidth, right.cols));
-  for_parts(right.cols, kShardWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
-    pack_right(part(right, 0, right.rows, column, columns), packed);
+  for_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
+    const Right packed = right_in_scratch(part(right, 0, right.rows, column, columns), left.rows);
     for_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
-      const Left a = left_in_scratch(part(left, row, rows, 0, left.cols));
-      int64_t segments[kBatchShards];
-      for (int64_t shard = 0; shard < kBatchShards; ++shard) segments[shard] = shards.begin(shard) * a.col;
-      const int64_t offset = row * product.ldc + column, last = shards.count() - 1;
-      SmallGemm<float> task = task_of(a, rows, packed, columns, right.rows, product.c + offset, product.ldc);
-      task.k = shards.size();
-      task.segments = segments;
-      task.segment_count = shards.count();
-      task.shards = true;
-      task.last_k = shards.end(last) - shards.begin(last);
+      const int64_t offset = row * product.ldc + column;
+      SmallGemm<float> task = task_of(left_in_scratch(part(left, row, rows, 0, left.cols)), rows, packed, columns,
+                                      right.rows, product.c + offset, product.ldc);
+      task.shard_terms = shards.size();
       task.epilogue = product.epilogue.at(column, offset);
       small_gemm(task);
     });

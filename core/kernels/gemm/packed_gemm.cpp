@@ -1,7 +1,9 @@
 #include <algorithm>
 
 #include <thimble/core/kernels/gemm/packed_gemm.h>
+#include <thimble/core/kernels/gemm/panels.h>
 #include <thimble/core/kernels/gemm/small_gemm.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/parallel.h>
 
@@ -11,8 +13,6 @@ namespace {
 constexpr int64_t kGrain = 100'000;      // multiply-adds worth another thread
 constexpr int64_t kRowsPerUnit = 14;     // the height of the largest register tiles
 constexpr int64_t kBlockFloats = 65536;  // of the left operand, which all panels pass over
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride)
@@ -20,11 +20,7 @@ PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_str
       n_(n),
       panel_width_(n <= kGemmPanel / 2 ? kGemmPanel / 2 : kGemmPanel),
       data_(allocate(static_cast<size_t>(nbytes()))) {
-  auto* data = static_cast<float*>(data_.get());
-  std::fill_n(data, panels() * k * panel_width_, 0.0f);
-  for (int64_t j = 0; j < n; ++j)
-    for (int64_t p = 0; p < k; ++p)
-      data[(j / panel_width_ * k + p) * panel_width_ + j % panel_width_] = b[p * row_stride + j * col_stride];
+  pack_panels({b, k, n, row_stride, col_stride}, panel_width_, static_cast<float*>(data_.get()));
 }
 
 void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, float* c, int64_t ldc,

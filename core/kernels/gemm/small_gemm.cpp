@@ -15,7 +15,7 @@ const SmallGemmTable& table() { return *best_kernel<kKernels>(); }
 // In parts of at most kGemmChain terms: several segments, or a part of one.
 template <typename T>
 void multiply_in_chains(const SmallGemm<T>& task, void (*multiply)(const SmallGemm<T>&)) {
-  if (task.shards || task.k * task.segment_count <= kGemmChain) return multiply(task);
+  if (task.shard_terms > 0 || task.k * task.segment_count <= kGemmChain) return multiply(task);
   const int64_t segments = std::max<int64_t>(1, kGemmChain / task.k), terms = std::min(task.k, kGemmChain);
   SmallGemm<T> part = task;
   for (int64_t s = 0; s < task.segment_count; s += segments)

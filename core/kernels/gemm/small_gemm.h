@@ -27,8 +27,8 @@ inline constexpr int64_t kOneSegment[] = {0};
 ///
 /// However long, sums stay accurate: at most kGemmChain terms are added up before they are added to c.
 ///
-/// With `shards` (float32, not to be added to c, at most kGemmChain terms each) the segments are those of Shards, of
-/// which the last may have fewer terms, and their sums are added as its tree.
+/// With `shard_terms` (float32, one segment, not to be added to c) the k terms are kBatchShards parts of so many, at
+/// most kGemmChain, the last ones smaller or empty, whose sums are added as the tree of Shards.
 template <typename T>
 struct SmallGemm {
   int64_t m, n, k;
@@ -43,8 +43,7 @@ struct SmallGemm {
   int64_t segment_count = 1;
   int64_t products = 1, a_step = 0, c_step = 0;
   bool accumulate = false;
-  bool shards = false;
-  int64_t last_k = 0;  ///< terms of the last shard
+  int64_t shard_terms = 0;
   Epilogue<T> epilogue = {};
 };
 

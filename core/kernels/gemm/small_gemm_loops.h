@@ -8,10 +8,6 @@
 namespace thimble::kernels {
 namespace {
 
-// Those of float64 would be code that nobody calls.
-template <typename T>
-constexpr bool kHasShards = sizeof(T) == sizeof(float);
-
 // Rows [0, R) and N vectors of columns, of which the last holds `last` columns.
 template <typename V, int R, int N, bool Partial>
 struct Tile {
@@ -47,34 +43,60 @@ struct Tile {
     THIMBLE_EACH(sums[r][v] = V::zero());
     // In registers: segments may be as short as a few elements.
     const int64_t k = t.k, a_row = t.a_row, a_col = t.a_col, ldb = t.ldb;
-    Sums branches[Shards::kLevels - 1];  // of the tree, that wait for the ones to their right
-    int waiting = 0;
     for (const int64_t *segment = t.segments, *end = segment + t.segment_count; segment != end; ++segment) {
-      const bool is_last = segment + 1 == end;
       const T* factors = a + *segment;
-      for (int64_t p = kHasShards<T> && t.shards && is_last ? k - t.last_k : 0; p < k;
-           ++p, factors += a_col, b += ldb) {
-        Register columns[N];
-#pragma GCC unroll 4
-        for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          const Register factor = V::broadcast(factors + r * a_row);
-#pragma GCC unroll 4
-          for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
-        }
-      }
-      if (!kHasShards<T> || !t.shards) continue;
-      // A shard ends as many branches as its number, from 0 on, has ones at its end; the last one all that wait.
-      for (int64_t shard = segment - t.segments; is_last ? waiting > 0 : shard % 2 == 1; shard /= 2) {
-        const Sums& left = branches[--waiting];
-        THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], left[r][v]));
-      }
-      if (is_last) break;
-      Sums& own = branches[waiting++];
-      THIMBLE_EACH(own[r][v] = sums[r][v]; sums[r][v] = V::zero());
+      for (int64_t p = 0; p < k; ++p, factors += a_col, b += ldb) add_products(factors, a_row, b, last, sums);
     }
     finish(sums, t, epilogue, c, last);
+  }
+
+  // The same of shards, two at a time: their sums meet in registers. Those of pairs wait in memory for what stands to
+  // their right in the tree.
+  static void run_shards(const SmallGemm<T>& t, const T* a, const T* b, const Epilogue<T>& epilogue, T* c, int last) {
+    const int64_t a_row = t.a_row, a_col = t.a_col, ldb = t.ldb, to_second_a = t.shard_terms * a_col,
+                  to_second_b = t.shard_terms * ldb;
+    Sums waiting[Shards::kLevels - 2];
+    int count = 0;
+    for (int64_t pair = 0, terms = t.k;; ++pair, terms -= 2 * t.shard_terms) {
+      Sums sums, second;
+      THIMBLE_EACH(sums[r][v] = second[r][v] = V::zero());
+      const int64_t in_first = terms < t.shard_terms ? terms : t.shard_terms, rest = terms - in_first,
+                    in_second = rest < t.shard_terms ? rest : t.shard_terms;
+      int64_t p = 0;
+      const T *second_a = a + to_second_a, *second_b = b + to_second_b;
+      // Or the compiler keeps the distance of each row of the second shard from a, for which registers lack.
+      asm("" : "+r"(second_a), "+r"(second_b));
+      for (; p < in_second; ++p, a += a_col, b += ldb, second_a += a_col, second_b += ldb) {
+        add_products(a, a_row, b, last, sums);
+        add_products(second_a, a_row, second_b, last, second);
+      }
+      for (; p < in_first; ++p, a += a_col, b += ldb) add_products(a, a_row, b, last, sums);
+      if (in_second > 0) THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], second[r][v]));
+      // A pair ends as many branches as its number, from 0 on, has ones at its end; the last one all that wait.
+      const bool is_last = terms <= 2 * t.shard_terms;
+      for (int64_t number = pair; is_last ? count > 0 : number % 2 == 1; number /= 2) {
+        const Sums& left = waiting[--count];
+        THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], left[r][v]));
+      }
+      if (is_last) return finish(sums, t, epilogue, c, last);
+      Sums& own = waiting[count++];
+      THIMBLE_EACH(own[r][v] = sums[r][v]);
+      a += to_second_a;
+      b += to_second_b;
+    }
+  }
+
+  // sums += one column of factors times one row of b.
+  [[gnu::always_inline]] static void add_products(const T* factors, int64_t a_row, const T* b, int last, Sums& sums) {
+    Register columns[N];
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) columns[v] = load(b, v, last);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Register factor = V::broadcast(factors + r * a_row);
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
+    }
   }
 
   [[gnu::always_inline]] static void finish(Sums& sums, const SmallGemm<T>& t, const Epilogue<T>& epilogue, T* c,
@@ -99,17 +121,21 @@ struct Tile {
 };
 
 // A tile of `rows` rows, which is known only when running and at most R.
-template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+template <typename V, int R, int N, bool Partial, bool InShards, typename T = typename V::Value>
 void run_tile(const SmallGemm<T>& t, int64_t rows, const T* a, int64_t column, T* c, int last) {
   if constexpr (R > 1)
-    if (rows < R) return run_tile<V, R - 1, N, Partial>(t, rows, a, column, c, last);
+    if (rows < R) return run_tile<V, R - 1, N, Partial, InShards>(t, rows, a, column, c, last);
   const T* b = t.b + column / kGemmPanel * t.b_panel + column % kGemmPanel;
-  Tile<V, R, N, Partial>::run(t, a, b, t.epilogue.at(column, c + column - t.c), c + column, last);
+  const Epilogue<T> epilogue = t.epilogue.at(column, c + column - t.c);
+  if constexpr (InShards)
+    Tile<V, R, N, Partial>::run_shards(t, a, b, epilogue, c + column, last);
+  else
+    Tile<V, R, N, Partial>::run(t, a, b, epilogue, c + column, last);
 }
 
 // All rows of all products, in tiles that are as high as each other, or nearly: low ones wait for the latency of their
 // additions.
-template <typename V, int R, int N, bool Partial, typename T = typename V::Value>
+template <typename V, int R, int N, bool Partial, bool InShards, typename T = typename V::Value>
 void run_rows(const SmallGemm<T>& t, int64_t column, int last) {
   for (int64_t product = 0; product < t.products; ++product) {
     const T* a = t.a + product * t.a_step;
@@ -117,7 +143,7 @@ void run_rows(const SmallGemm<T>& t, int64_t column, int last) {
     int64_t left = t.m;
     for (int64_t tiles = (t.m + R - 1) / R; tiles > 0; --tiles) {
       const int64_t rows = left / tiles;
-      run_tile<V, R, N, Partial>(t, rows, a, column, c, last);
+      run_tile<V, R, N, Partial, InShards>(t, rows, a, column, c, last);
       a += rows * t.a_row;
       c += rows * t.ldc;
       left -= rows;
@@ -125,26 +151,29 @@ void run_rows(const SmallGemm<T>& t, int64_t column, int last) {
   }
 }
 
-template <typename V, int N>
+template <typename V, int N, bool InShards>
 void run_columns(const SmallGemm<typename V::Value>& t, int64_t column) {
   constexpr int64_t kColumns = int64_t{N} * V::kWidth;
-  // Narrower tiles are taller, to keep as many sums in flight.
-  constexpr int kTall = V::kRows * V::kVectors / N > 14 ? 14 : V::kRows * V::kVectors / N;
-  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false>(t, column, V::kWidth);
+  // Narrower tiles are taller, to keep as many sums in flight. Two shards' sums take the registers of one.
+  constexpr int kSums = V::kRows * V::kVectors / N, kMost = kSums > 14 ? 14 : kSums,
+                kTall = InShards ? kMost / 2 : kMost;
+  for (; column + kColumns <= t.n; column += kColumns) run_rows<V, kTall, N, false, InShards>(t, column, V::kWidth);
   const int64_t left = t.n - column;
   if constexpr (N > 1) {
     if (left > kColumns - V::kWidth)
-      run_rows<V, kTall, N, true>(t, column, static_cast<int>(left - (kColumns - V::kWidth)));
+      run_rows<V, kTall, N, true, InShards>(t, column, static_cast<int>(left - (kColumns - V::kWidth)));
     else if (left > 0)
-      run_columns<V, N - 1>(t, column);
+      run_columns<V, N - 1, InShards>(t, column);
   } else if (left > 0) {
-    run_rows<V, kTall, 1, true>(t, column, static_cast<int>(left));
+    run_rows<V, kTall, 1, true, InShards>(t, column, static_cast<int>(left));
   }
 }
 
 template <typename V>
 void run(const SmallGemm<typename V::Value>& t) {
-  run_columns<V, V::kVectors>(t, 0);
+  if constexpr (sizeof(typename V::Value) == sizeof(float))  // code that nobody calls otherwise
+    if (t.shard_terms > 0) return run_columns<V, V::kVectors, true>(t, 0);
+  run_columns<V, V::kVectors, false>(t, 0);
 }
 
 template <typename Float, typename Double>

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -6,6 +7,8 @@
 
 #include <thimble/core/kernels/image/batch_norm.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/reduce/shards.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/core/parallel.h>
@@ -16,8 +19,8 @@ namespace {
 
 // Elements worth another thread, and of a block: few enough for the cache, enough that combining blocks costs little.
 constexpr int64_t kGrain = 32768, kBlock = 4096;
-// Blocks are summed up in at most this many pieces, whatever the number of threads.
-constexpr int64_t kMostPieces = 64;
+// Blocks of a shard are summed up in at most this many pieces, whatever the number of threads.
+constexpr int64_t kMostPieces = 8;
 
 constexpr KernelOf<const BatchNormTable*> kKernels[] = {THIMBLE_X86_KERNELS(
     {Isa::avx512, &batch_norm_avx512}, {Isa::avx2, &batch_norm_avx2}){Isa::scalar, &batch_norm_scalar}};
@@ -27,12 +30,15 @@ const BatchNormTable& table() { return *best_kernel<kKernels>(); }
 const BatchNormRows<float>& rows_of(float) { return table().float32; }
 const BatchNormRows<double>& rows_of(double) { return table().float64; }
 
-// How rows are cut into pieces for threads, and pieces into blocks. Rows of few channels are taken several at a time,
-// as one row of `width` elements that fills vectors.
+// How the pixels of samples, which are rows, are cut into pieces for threads, none of which reaches from a shard of the
+// batch into the next, and pieces into blocks. Rows of few channels are taken several at a time, as one row of `width`
+// elements that fills vectors.
 struct Blocking {
-  int64_t rows, channels, repeats = 1, width, block_rows, pieces;
+  Shards shards;
+  int64_t pixels, rows, channels, repeats = 1, width, block_rows, shard_pieces, pieces;
 
-  Blocking(int64_t all_rows, int64_t all_channels) : rows(all_rows), channels(all_channels) {
+  Blocking(int64_t samples, int64_t sample_pixels, int64_t all_channels)
+      : shards(samples), pixels(sample_pixels), rows(samples * sample_pixels), channels(all_channels) {
     constexpr int64_t kLanes = 64;
     if (channels < kLanes) {
       repeats = 16 / std::gcd(channels, int64_t{16});
@@ -40,10 +46,24 @@ struct Blocking {
     }
     width = repeats * channels;
     block_rows = repeats * std::max<int64_t>(64, kBlock / width);
-    pieces = std::clamp<int64_t>(rows / block_rows, 1, kMostPieces);
+    shard_pieces = std::clamp<int64_t>(shards.size() * pixels / block_rows, 1, kMostPieces);
+    pieces = shards.count() * shard_pieces;
   }
 
-  int64_t begin_of(int64_t piece) const { return rows * piece / pieces; }
+  int64_t begin_of(int64_t piece) const {
+    const int64_t shard = piece / shard_pieces, first = shards.begin(shard) * pixels;
+    return first + (shards.end(shard) * pixels - first) * (piece % shard_pieces) / shard_pieces;
+  }
+  int64_t size_of(int64_t piece) const { return begin_of(piece + 1) - begin_of(piece); }
+
+  // Calls merge(piece, other) so that the first piece gets to know all: a shard's in turn, then shards as their tree.
+  template <typename Merge>
+  void merge_pieces(Merge&& merge) const {
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      if (piece % shard_pieces != 0) merge(piece - piece % shard_pieces, piece);
+    for (int64_t step = shard_pieces; step < pieces; step *= 2)
+      for (int64_t piece = 0; piece + step < pieces; piece += 2 * step) merge(piece, piece + step);
+  }
 
   // Calls body(piece) in parallel.
   template <typename Body>
@@ -58,8 +78,10 @@ struct Blocking {
   // Calls body(first row, rows) for each block of a piece.
   template <typename Body>
   void for_each_block(int64_t piece, Body&& body) const {
-    const int64_t end = begin_of(piece + 1);
-    for (int64_t row = begin_of(piece); row < end; row += block_rows) body(row, std::min(block_rows, end - row));
+    // Of nearly equal size, none of a few rows only.
+    const int64_t end = begin_of(piece + 1), size = size_of(piece), blocks = std::max<int64_t>(1, size / block_rows),
+                  step = round_up(ceil_div(size, blocks), repeats);
+    for (int64_t row = begin_of(piece); row < end; row += step) body(row, std::min(step, end - row));
   }
 
   // Calls body(tile, first element) for a block's wide rows, and for the rows left over.
@@ -110,18 +132,21 @@ class Repeated {
   ChannelMap<T> map_;
 };
 
-// Mean and sum of squared deviations of some rows, for each channel.
-struct Moments {
-  double *mean, *squares;
-  int64_t rows = 0;
+// Takes the mean and the sum of squared deviations of other rows into those of `rows` (Chan et al. 1979).
+class MomentsMerge {
+ public:
+  MomentsMerge(int64_t rows, int64_t other_rows)
+      : share_(static_cast<double>(other_rows) / static_cast<double>(rows + other_rows)),
+        weight_(static_cast<double>(rows) * share_) {}
 
-  // Takes in those of other rows (Chan et al. 1979).
-  void merge(int64_t channel, double other_mean, double other_squares, int64_t other_rows) const {
-    const double share = static_cast<double>(other_rows) / static_cast<double>(rows + other_rows);
-    const double difference = other_mean - mean[channel];
-    mean[channel] += difference * share;
-    squares[channel] += other_squares + difference * difference * static_cast<double>(rows) * share;
+  void operator()(double& mean, double& squares, double other_mean, double other_squares) const {
+    const double difference = other_mean - mean;
+    mean += difference * share_;
+    squares += other_squares + difference * difference * weight_;
   }
+
+ private:
+  double share_, weight_;
 };
 
 // Whether sums in T lost nothing: no square overflowed, and the mean's own rounding is far below the deviations.
@@ -144,8 +169,9 @@ std::pair<double, double> wide_moments(const T* x, int64_t rows, int64_t channel
   return {mean, squares};
 }
 
+// To mean and squares, which are 0.
 template <typename T>
-void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& result) {
+void moments_of_piece(const Blocking& b, int64_t piece, const T* x, double* mean, double* squared_deviations) {
   const BatchNormRows<T>& loops = rows_of(T{});
   T *sums = thread_scratch_of<T>(ScratchUse::sums, 3 * b.width), *centers = sums + b.width,
     *squares = centers + b.width;
@@ -157,46 +183,42 @@ void moments_of_piece(const Blocking& b, int64_t piece, const T* x, Moments& res
     for (int64_t i = b.channels; i < b.width; ++i) centers[i] = centers[i - b.channels];
     b.for_each_tile(row, count,
                     [&](const BatchNormTile& t, int64_t at) { loops.add_squares(t, x + at, centers, squares); });
+    const MomentsMerge merge(row - b.begin_of(piece), count);
     for (int64_t c = 0; c < b.channels; ++c) {
       std::pair<double, double> moments(static_cast<double>(centers[c]), b.fold(squares, c));
       if (!is_accurate(centers[c], moments.second, count))
         moments = wide_moments(x + row * b.channels + c, count, b.channels);
-      result.merge(c, moments.first, moments.second, count);
+      merge(mean[c], squared_deviations[c], moments.first, moments.second);
     }
-    result.rows += count;
   });
 }
 
 }  // namespace
 
 template <typename T>
-void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, double* variance) {
-  const Blocking b(rows, channels);
+void channel_moments(const T* x, int64_t samples, int64_t pixels, int64_t channels, double* mean, double* variance) {
+  const Blocking b(samples, pixels, channels);
   NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
-  double* partial = memory.data<double>();
-  auto moments = [&](int64_t piece) {
-    double* p = partial + 2 * piece * channels;
-    return Moments{p, p + channels};
-  };
-  b.for_each_piece([&](int64_t piece) {
-    Moments result = moments(piece);
-    moments_of_piece(b, piece, x, result);
+  const auto mean_of = [&, all = memory.data<double>()](int64_t piece) { return all + 2 * piece * channels; };
+  b.for_each_piece([&](int64_t piece) { moments_of_piece(b, piece, x, mean_of(piece), mean_of(piece) + channels); });
+  std::array<int64_t, kMostPieces * kBatchShards> rows;
+  for (int64_t piece = 0; piece < b.pieces; ++piece) rows[static_cast<size_t>(piece)] = b.size_of(piece);
+  b.merge_pieces([&](int64_t piece, int64_t other) {
+    int64_t &own = rows[static_cast<size_t>(piece)], others = rows[static_cast<size_t>(other)];
+    if (others == 0) return;
+    const MomentsMerge merge(own, others);
+    own += others;
+    double *means = mean_of(piece), *other_means = mean_of(other);
+    for (int64_t c = 0; c < channels; ++c)
+      merge(means[c], means[channels + c], other_means[c], other_means[channels + c]);
   });
-  Moments all{mean, variance};
-  std::fill_n(mean, channels, 0.0);
-  std::fill_n(variance, channels, 0.0);
-  for (int64_t piece = 0; piece < b.pieces; ++piece) {
-    const Moments part = moments(piece);
-    const int64_t count = b.begin_of(piece + 1) - b.begin_of(piece);
-    for (int64_t c = 0; c < channels; ++c) all.merge(c, part.mean[c], part.squares[c], count);
-    all.rows += count;
-  }
-  for (int64_t c = 0; c < channels; ++c) variance[c] /= static_cast<double>(rows);
+  std::copy_n(mean_of(0), channels, mean);
+  for (int64_t c = 0; c < channels; ++c) variance[c] = mean_of(0)[channels + c] / static_cast<double>(b.rows);
 }
 
 template <typename T>
 void map_channels(const T* x, int64_t rows, int64_t channels, const ChannelMap<T>& map, T* y) {
-  const Blocking b(rows, channels);
+  const Blocking b(rows, 1, channels);
   const Repeated<T> wide(b, map);
   const auto loop = rows_of(T{}).map;
   b.for_each_tile([&](const BatchNormTile& t, int64_t at) { loop(t, x + at, wide.map(), y + at); });
@@ -218,9 +240,9 @@ double wide_products(const T* x, const T* dy, int64_t rows, int64_t channels, co
 }  // namespace
 
 template <typename T>
-void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
-                              double* sums, double* products) {
-  const Blocking b(rows, channels);
+void batch_norm_gradient_sums(const T* x, const T* dy, int64_t samples, int64_t pixels, int64_t channels,
+                              const ChannelMap<T>& map, double* sums, double* products) {
+  const Blocking b(samples, pixels, channels);
   const Repeated<T> wide(b, map);
   const auto loop = rows_of(T{}).add_gradients;
   NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
@@ -242,19 +264,18 @@ void batch_norm_gradient_sums(const T* x, const T* dy, int64_t rows, int64_t cha
       }
     });
   });
-  std::fill_n(sums, channels, 0.0);
-  std::fill_n(products, channels, 0.0);
-  for (int64_t piece = 0; piece < b.pieces; ++piece)
-    for (int64_t c = 0; c < channels; ++c) {
-      sums[c] += partial[2 * piece * channels + c];
-      products[c] += partial[(2 * piece + 1) * channels + c];
-    }
+  b.merge_pieces([&](int64_t piece, int64_t other) {
+    double *own = partial + 2 * piece * channels, *others = partial + 2 * other * channels;
+    for (int64_t i = 0; i < 2 * channels; ++i) own[i] += others[i];
+  });
+  std::copy_n(partial, channels, sums);
+  std::copy_n(partial + channels, channels, products);
 }
 
 template <typename T>
 void batch_norm_input_gradient(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
                                const T* offset, const T* slope, T* dx) {
-  const Blocking b(rows, channels);
+  const Blocking b(rows, 1, channels);
   Repeated<T> wide(b, map, offset, slope);
   const auto loop = rows_of(T{}).input_gradient;
   b.for_each_tile([&](const BatchNormTile& t, int64_t at) {
@@ -262,14 +283,14 @@ void batch_norm_input_gradient(const T* x, const T* dy, int64_t rows, int64_t ch
   });
 }
 
-template void channel_moments(const float*, int64_t, int64_t, double*, double*);
-template void channel_moments(const double*, int64_t, int64_t, double*, double*);
+template void channel_moments(const float*, int64_t, int64_t, int64_t, double*, double*);
+template void channel_moments(const double*, int64_t, int64_t, int64_t, double*, double*);
 template void map_channels(const float*, int64_t, int64_t, const ChannelMap<float>&, float*);
 template void map_channels(const double*, int64_t, int64_t, const ChannelMap<double>&, double*);
-template void batch_norm_gradient_sums(const float*, const float*, int64_t, int64_t, const ChannelMap<float>&, double*,
-                                       double*);
-template void batch_norm_gradient_sums(const double*, const double*, int64_t, int64_t, const ChannelMap<double>&,
+template void batch_norm_gradient_sums(const float*, const float*, int64_t, int64_t, int64_t, const ChannelMap<float>&,
                                        double*, double*);
+template void batch_norm_gradient_sums(const double*, const double*, int64_t, int64_t, int64_t,
+                                       const ChannelMap<double>&, double*, double*);
 template void batch_norm_input_gradient(const float*, const float*, int64_t, int64_t, const ChannelMap<float>&,
                                         const float*, const float*, float*);
 template void batch_norm_input_gradient(const double*, const double*, int64_t, int64_t, const ChannelMap<double>&,

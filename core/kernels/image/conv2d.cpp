@@ -69,7 +69,7 @@ void conv2d_input_gradient(const Conv2dGeometry& g, const T* dy, const T* weight
 
 namespace {
 
-// Adds the weight gradient of images to sums [groups, columns(), group_out()], a block at a time.
+// Sums up the weight gradient of images, [groups, columns(), group_out()], a block at a time.
 template <typename T>
 class WeightGradient {
  public:
@@ -82,7 +82,7 @@ class WeightGradient {
       runs_.push_back(row / block_.rows * frames.image_step() + row % block_.rows * frames.row_step());
   }
 
-  void add(int64_t begin, int64_t end, T* sums) const {
+  void sum(int64_t begin, int64_t end, T* sums) const {
     constexpr int64_t kMostPixels = 256 * kGemmChain;
     SumInParts<T> parts(sums, g_.groups * g_.columns() * g_.group_out(), kMostPixels);
     for (int64_t image = begin; image < end; image += block_.images) {
@@ -96,26 +96,28 @@ class WeightGradient {
   }
 
  private:
-  void add_block(int64_t image, int64_t count, int64_t first, int64_t last, T* sums) const {
+  void add_block(int64_t image, int64_t count, int64_t first, int64_t last,
+                 const typename SumInParts<T>::Part& part) const {
     const T *windows = images_.load(image, count, first, last),
             *dy = dy_ + (image * g_.out_height + first) * g_.out_width * g_.out_channels;
     const int64_t segment = frames_.segment_elements(), rows = count * (last - first);
     const int64_t run_rows = std::min(run_rows_, rows);
     for (int64_t group = 0; group < g_.groups; ++group)
       for (size_t s = 0; s < frames_.segments().size(); ++s)
-        small_gemm(SmallGemm<T>{.m = segment,
-                                .n = g_.group_out(),
-                                .k = run_rows * g_.out_width,
-                                .a = windows + frames_.segments()[s] + group * g_.group_in(),
-                                .a_row = 1,
-                                .a_col = frames_.pixel_step(),
-                                .b = dy + group * g_.group_out(),
-                                .ldb = g_.out_channels,
-                                .c = sums + (group * g_.columns() + static_cast<int64_t>(s) * segment) * g_.group_out(),
-                                .ldc = g_.group_out(),
-                                .segments = runs_.data(),
-                                .segment_count = rows / run_rows,
-                                .accumulate = true});
+        small_gemm(
+            SmallGemm<T>{.m = segment,
+                         .n = g_.group_out(),
+                         .k = run_rows * g_.out_width,
+                         .a = windows + frames_.segments()[s] + group * g_.group_in(),
+                         .a_row = 1,
+                         .a_col = frames_.pixel_step(),
+                         .b = dy + group * g_.group_out(),
+                         .ldb = g_.out_channels,
+                         .c = part.sums + (group * g_.columns() + static_cast<int64_t>(s) * segment) * g_.group_out(),
+                         .ldc = g_.group_out(),
+                         .segments = runs_.data(),
+                         .segment_count = rows / run_rows,
+                         .accumulate = !part.is_new});
   }
 
   const ConvFrames& frames_;
@@ -134,7 +136,7 @@ void conv2d_weight_gradient(const Conv2dGeometry& g, const T* x, const T* dy, T*
   if (g.depthwise()) return depthwise_weight_gradient(g, x, dy, dweight);
   const ConvFrames frames(g);
   sum_in_shards(g.batch, grain(g.out_height * row_work(g)), g.groups * g.columns() * g.group_out(), dweight,
-                [&](int64_t begin, int64_t end, T* sums) { WeightGradient<T>(frames, x, dy).add(begin, end, sums); });
+                [&](int64_t begin, int64_t end, T* sums) { WeightGradient<T>(frames, x, dy).sum(begin, end, sums); });
 }
 
 template void conv2d_input_gradient(const Conv2dGeometry&, const float*, const float*, float*);

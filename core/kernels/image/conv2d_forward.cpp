@@ -9,13 +9,12 @@
 #include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/kernels/image/conv_images.h>
 #include <thimble/core/kernels/image/depthwise.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>
 struct Forward {

@@ -3,6 +3,7 @@
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/kernels/image/conv2d.h>
 #include <thimble/core/kernels/image/conv2d_plan.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -13,8 +14,6 @@ namespace {
 constexpr int64_t kGrain = 100'000;
 // Products of a cycle with vectors of 16: what the costs below are relative to.
 constexpr double kProducts = 32;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Terms of a block at most. 24 KB of weights, for a panel of channels, leave room in the first level cache; of sums
 // longer than three such blocks weights come from the second level, since each block more is one more pass through the

@@ -44,4 +44,10 @@ struct WeightStrides {
 template <typename T>
 void pack_conv2d_weight(const Conv2dGeometry& g, const T* weight, const WeightStrides& strides, T* packed);
 
+/// weight [out_channels, group_in(), kernel height, kernel width] from what conv2d_weight_gradient() gives for g, whose
+/// taps begin at `first` of that kernel; those that g lacks become 0. Threaded.
+template <typename T>
+void unpack_conv2d_weight(const Conv2dGeometry& g, const T* packed, FirstTap first, int64_t kernel_height,
+                          int64_t kernel_width, T* weight);
+
 }  // namespace thimble::kernels

@@ -154,10 +154,12 @@ void add_weight_gradient(const Conv2dGeometry& g, const AxisRun& row, const std:
       c.out += first;
       c.in += first * c.in_step;
       c.count = std::min(kGemmChain, all.count - first);
+      const auto [sums, is_new] = parts.next(c.count);
+      if (is_new) std::fill_n(sums, g.taps() * channels, T{0});
       loops(T{}).weight_gradient({.run = run_of(row, c, image, g.in_width, channels, channels),
                                   .dy = dy + c.out * channels,
                                   .dy_pixel = channels,
-                                  .sums = parts.next(c.count) + (row.tap * g.kernel_width + c.tap) * channels,
+                                  .sums = sums + (row.tap * g.kernel_width + c.tap) * channels,
                                   .sums_row = g.kernel_width * channels,
                                   .sums_column = channels});
     }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include <thimble/core/kernels/int8/int8_conv2d.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -14,8 +15,6 @@ constexpr int64_t kTilePixels = 384;    // handed to the product at a time
 constexpr int64_t kSlack = 64;          // the kernels may read a little past the last segment
 constexpr int64_t kGrain = 400'000;     // multiply-adds worth another thread
 constexpr int64_t kFrameGrain = 65536;  // bytes
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // The weights of the remaining taps of one output channel, in the order of its segments.
 class Taps {

@@ -5,13 +5,12 @@
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/kernels/int8/int8_gemm_task.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
 
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Kernel {
   void (*run)(const Int8GemmTask&, const Int8GemmRange&);

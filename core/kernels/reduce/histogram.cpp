@@ -49,6 +49,7 @@ void count_values(const float* x, int64_t n, const HistogramBins& b, int64_t* co
   const std::shared_ptr<void> memory = allocate(static_cast<size_t>(b.bins) * sizeof(int64_t));
   auto* sums = static_cast<int64_t*>(memory.get());
   sum_in_shards<int64_t>(n, kGrain, b.bins, sums, [&](int64_t begin, int64_t end, int64_t* own) {
+    std::fill_n(own, b.bins, 0);
     count_on_this_thread(x + begin, end - begin, b, own);
   });
   for (int32_t i = 0; i < b.bins; ++i) counts[i] += sums[i];

@@ -12,10 +12,10 @@
 
 namespace thimble::kernels {
 
-/// total [size] = the sum of what add(begin, end, sums) adds to sums [size] for the shards of [0, n) (see Shards), on
+/// total [size] = the sum of what sum(begin, end, sums) writes to sums [size] for the shards of [0, n) (see Shards), on
 /// several threads where these are worth `grain` or more.
-template <typename T, typename Add>
-void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) {
+template <typename T, typename Sum>
+void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Sum&& sum) {
   const Shards shards(n);
   if (shards.count() == 0) return static_cast<void>(std::fill_n(total, size, T{0}));
   // A thread adds up a branch of the tree, or several of one shard, if their number is no power of two.
@@ -35,11 +35,7 @@ void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) 
   parallel_for(used, std::max<int64_t>(1, used / threads), [&](int64_t begin, int64_t end) {
     for (int64_t branch = begin; branch < end; ++branch)
       shards.add_up(
-          [&](int64_t shard, int level) {
-            T* sums = sums_of(branch, level);
-            std::fill_n(sums, size, T{0});
-            add(shards.begin(shard), shards.end(shard), sums);
-          },
+          [&](int64_t shard, int level) { sum(shards.begin(shard), shards.end(shard), sums_of(branch, level)); },
           [&](int level) { add_to(sums_of(branch, level), sums_of(branch, level + 1), size); }, branch * width, width);
   });
   constexpr int64_t kElements = 16384;  // worth another thread
@@ -55,21 +51,26 @@ void sum_in_shards(int64_t n, int64_t grain, int64_t size, T* total, Add&& add) 
 template <typename T>
 class SumInParts {
  public:
-  /// Adds to total, in parts of at most `most` terms. Uses ScratchUse::sums if there is more than one.
+  /// Writes total, in parts of at most `most` terms. Uses ScratchUse::sums if there is more than one.
   SumInParts(T* total, int64_t size, int64_t most) : total_(total), part_(total), size_(size), most_(most) {}
 
-  /// Where the next `terms` terms are to be added. Fewer than `most`, or a part of their own.
-  T* next(int64_t terms) {
+  /// Where terms are to be added, or, if nothing has been written there yet, their sums to be written.
+  struct Part {
+    T* sums;
+    bool is_new;
+  };
+
+  /// The part for the next `terms` terms: fewer than `most`, or a part of their own.
+  Part next(int64_t terms) {
     if (count_ > 0 && count_ + terms > most_) {
       if (part_ == total_)
         part_ = thread_scratch_of<T>(ScratchUse::sums, size_);  // the first part has nothing to be added to
       else
         add_part();
-      std::fill_n(part_, size_, T{0});
       count_ = 0;
     }
     count_ += terms;
-    return part_;
+    return {part_, count_ == terms};
   }
 
   void finish() {

@@ -4,6 +4,8 @@
 #include <thimble/core/kernels/elementwise/strided_dims.h>
 #include <thimble/core/kernels/reduce/reduce.h>
 #include <thimble/core/kernels/reduce/reduce_run.h>
+#include <thimble/core/kernels/reduce/shards.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
@@ -82,7 +84,7 @@ void reduce_each(const T* x, const StridedDims& kept, StridedDims reduced, const
 template <typename R, typename T>
 void reduce_columns(const T* x, StridedDims kept, const StridedDims& reduced, const T* centers, T* out) {
   const int64_t terms = reduced.sizes.numel(), columns = kept.take_inner().size;
-  const int64_t tiles = (columns + kTileColumns - 1) / kTileColumns;
+  const int64_t tiles = ceil_div(columns, kTileColumns);
   const int64_t grain = kGrain / (terms * std::min(columns, kTileColumns));
   const T no_centers[kTileColumns] = {};
   parallel_for(kept.sizes.numel() * tiles, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
@@ -140,24 +142,101 @@ void reduce(const T* x, const StridedDims& kept, const StridedDims& reduced, con
   }
 }
 
-template <template <typename> typename R>
-void reduce(const NDArray& x, const Shape& axes, const NDArray* centers, NDArray& out) {
-  StridedDims kept, reduced;
+StridedDims kept_dims(const NDArray& x, const Shape& axes) {
+  StridedDims kept;
   for (int d = 0; d < x.ndim(); ++d)
     if (std::find(axes.begin(), axes.end(), d) == axes.end()) kept.add(x.shape(d), x.strides()[d]);
-  // Terms may come in any order: that of memory is the fastest.
+  return kept;
+}
+
+// Terms may come in any order: that of memory is the fastest.
+StridedDims reduced_dims(const NDArray& x, const Shape& axes) {
+  StridedDims reduced;
   Shape by_stride = axes;
   std::stable_sort(by_stride.begin(), by_stride.end(), [&](int64_t a, int64_t b) {
     return x.strides()[static_cast<int>(a)] > x.strides()[static_cast<int>(b)];
   });
   for (int64_t d : by_stride) reduced.add(x.shape(static_cast<int>(d)), x.strides()[static_cast<int>(d)]);
+  return reduced;
+}
+
+template <template <typename> typename R>
+void reduce(const NDArray& x, const Shape& axes, const NDArray* centers, NDArray& out) {
+  const StridedDims kept = kept_dims(x, axes), reduced = reduced_dims(x, axes);
   dispatch_float(x.dtype(), "reduce", [&](auto tag) {
     using T = typename decltype(tag)::type;
     reduce<R<T>, T>(x.data<T>(), kept, reduced, centers ? centers->data<T>() : nullptr, out.data<T>());
   });
 }
 
+template <typename T>
+void add_to(T* to, const T* from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+// Rows whose elements lie side by side, `rows` of each sample: the whole tree, a tile of columns at a time.
+template <typename T>
+void sum_rows_in_shards(const T* x, const StridedDims& reduced, const Shards& shards, int64_t rows, int64_t columns,
+                        T* out) {
+  const int64_t grain = kGrain / (reduced.sizes.numel() * std::min(columns, kTileColumns));
+  const T no_centers[kTileColumns] = {};
+  parallel_for(ceil_div(columns, kTileColumns), std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
+    std::array<T, kTileColumns> waiting[Shards::kLevels - 1];
+    for (int64_t column = begin * kTileColumns; column < std::min(columns, end * kTileColumns);
+         column += kTileColumns) {
+      const int64_t width = std::min(kTileColumns, columns - column);
+      const auto sums = [&](int level) { return level == 0 ? out + column : waiting[level - 1].data(); };
+      shards.add_up(
+          [&](int64_t shard, int level) {
+            reduce_rows<reducers::Sum<T>>(x + column, reduced, no_centers, width, shards.begin(shard) * rows,
+                                          shards.end(shard) * rows, sums(level));
+          },
+          [&](int level) { add_to(sums(level), sums(level + 1), width); });
+    }
+  });
+}
+
+// Shards one after the other, each reduced like any array.
+template <typename T>
+void sum_shard_by_shard(const NDArray& x, const Shape& axes, const Shards& shards, NDArray& out) {
+  const NDArray others({Shards::kLevels - 1, out.numel()}, out.dtype());
+  const auto sums = [&](int level) {
+    return level == 0 ? out : others.slice(0, level - 1, level).reshape(out.shape());
+  };
+  shards.add_up(
+      [&](int64_t shard, int level) {
+        NDArray to = sums(level);
+        reduce_sum(x.slice(0, shards.begin(shard), shards.end(shard)), axes, to);
+      },
+      [&](int level) {
+        NDArray to = sums(level);
+        const NDArray from = sums(level + 1);
+        parallel_for(out.numel(), kGrain, [to = to.data<T>(), from = from.data<T>()](int64_t begin, int64_t end) {
+          add_to(to + begin, from + begin, end - begin);
+        });
+      });
+}
+
 }  // namespace
+
+void reduce_sum_over_batch(const NDArray& x, const Shape& axes, NDArray& out) {
+  const Shards shards(x.ndim() > 0 ? x.shape(0) : 0);
+  if (axes.empty() || axes[0] != 0 || shards.count() < 2 || x.numel() == 0) return reduce_sum(x, axes, out);
+  const StridedDims kept = kept_dims(x, axes), reduced = reduced_dims(x, axes);
+  const int64_t columns = out.numel(), terms = reduced.sizes.numel(), rows = terms / x.shape(0);
+  const bool batch_is_outermost =
+      std::ranges::all_of(axes, [&](int64_t d) { return x.strides()[static_cast<int>(d)] <= x.strides()[0]; });
+  const bool are_rows = kept.sizes.ndim() == 1 && kept.strides[0] == 1 && reduced.sizes.ndim() == 1 &&
+                        reduced.strides[0] != 1 && batch_is_outermost;
+  const bool are_tall = columns <= kTileColumns / 2 && shards.size() * rows * columns >= kGrain;
+  dispatch_float(x.dtype(), "reduce", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if (are_rows && !are_tall)
+      sum_rows_in_shards(x.data<T>(), reduced, shards, rows, columns, out.data<T>());
+    else
+      sum_shard_by_shard<T>(x, axes, shards, out);
+  });
+}
 
 void reduce_sum(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Sum>(x, axes, nullptr, out); }
 void reduce_max(const NDArray& x, const Shape& axes, NDArray& out) { reduce<reducers::Max>(x, axes, nullptr, out); }

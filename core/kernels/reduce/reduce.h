@@ -10,6 +10,8 @@ namespace thimble::kernels {
 // the others. x, centers and out are float32 or float64, all of one dtype.
 
 void reduce_sum(const NDArray& x, const Shape& axes, NDArray& out);
+/// The same; where the first axis is reduced, it is a batch, the sums of whose shards are added as the tree of Shards.
+void reduce_sum_over_batch(const NDArray& x, const Shape& axes, NDArray& out);
 /// NaN if any element is; -inf (+inf) for none.
 void reduce_max(const NDArray& x, const Shape& axes, NDArray& out);
 void reduce_min(const NDArray& x, const Shape& axes, NDArray& out);

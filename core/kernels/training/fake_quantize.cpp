@@ -48,6 +48,7 @@ double learned_fake_quantize_backward(const T* x, const T* out_grad, int64_t n, 
   sum_in_shards<double>(n, kGrain, 1, &scale_grad, [&](int64_t begin, int64_t end, double* sum) {
     // In blocks, since float sums of many elements lose digits.
     constexpr int64_t kBlock = 4096;
+    *sum = 0;
     for (int64_t i = begin; i < end; i += kBlock)
       *sum += rows<T>().learned_backward(x + i, out_grad + i, std::min(kBlock, end - i), a.scale, a.low, a.high,
                                          x_grad + i);

@@ -3,6 +3,7 @@
 
 #include <thimble/core/error.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/kernels/weight_only/bit_packing.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm.h>
@@ -16,8 +17,6 @@ namespace {
 
 constexpr int64_t kPanel = 16;
 constexpr int64_t kLargestSize = int64_t{1} << 31;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Kernel {
   void (*rows)(const WeightOnlyTask&, int64_t, int64_t);

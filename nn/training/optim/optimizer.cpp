@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <unordered_set>
+#include <utility>
 
 #include <thimble/core/kernels/training/optimizer.h>
 #include <thimble/core/parallel.h>
@@ -53,32 +55,48 @@ void Optimizer::set_lrs(const std::vector<double>& lrs) {
   lrs_ = initial_lrs_ = lrs;
 }
 
-void Optimizer::step() {
-  std::vector<NDArray> grads;  // keeps contiguous copies alive
-  std::vector<Slice> slices;
-  int64_t total = 0;
+void Optimizer::make_slices(std::vector<NDArray>& copied_grads) {
+  size_t states = 0;
+  for (const std::vector<NDArray>& arrays : state_) states += arrays.size();
+  slice_states_.clear();
+  slice_states_.reserve(states);  // slices point into it
+  slices_.clear();
+  slices_.reserve(parameters_.size());
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Tensor& p = parameters_[i];
     if (!p.grad().defined()) continue;
-    const NDArray& grad = grads.emplace_back(p.grad().data().contiguous());
+    NDArray grad = p.grad().data();
+    if (!grad.is_contiguous()) grad = copied_grads.emplace_back(grad.contiguous());
     if (p.data().is_copy_on_write()) p.set_data(p.data().clone());
     if (!p.data().is_contiguous()) p.set_data(p.data().contiguous());
+    float** const first = slice_states_.data() + slice_states_.size();
+    for (NDArray& array : state_[i]) slice_states_.push_back(array.data<float>());
     const auto group = static_cast<size_t>(group_[i]);
-    Slice slice{grad.data<float>(), nullptr, {}, p.numel(), steps_[i] + 1, group, lrs_[group]};
-    for (NDArray& array : state_[i]) slice.state.push_back(array.data<float>());
-    total += slice.n;
-    slices.push_back(std::move(slice));
+    slices_.push_back({std::as_const(grad).data<float>(),
+                       nullptr,
+                       {first, state_[i].size()},
+                       p.numel(),
+                       steps_[i] + 1,
+                       group,
+                       lrs_[group]});
   }
+}
+
+void Optimizer::step() {
+  std::vector<NDArray> copied_grads;  // of those that do not lie dense
+  make_slices(copied_grads);
   // From here on nothing fails: a step is made for all parameters or for none.
+  int64_t total = 0;
   for (size_t i = 0, next = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].grad().defined()) continue;
     ++steps_[i];
-    slices[next++].param = parameters_[i].mutable_data().data<float>();  // graphs take it for changed from now on
+    total += slices_[next].n;
+    slices_[next++].param = parameters_[i].mutable_data().data<float>();  // graphs take it for changed from now on
   }
   // All parameters as one range, so that many small ones cost one parallel loop.
   parallel_for(total, kGrain, [&](int64_t begin, int64_t end) {
     int64_t start = 0;
-    for (const Slice& slice : slices) {
+    for (const Slice& slice : slices_) {
       const int64_t from = std::max(begin - start, int64_t{0}), to = std::min(end - start, slice.n);
       if (from < to) update(slice, from, to);
       start += slice.n;
@@ -211,13 +229,27 @@ std::vector<ParamGroup<AdamOptions>> as_adam(const std::vector<ParamGroup<AdamWO
 
 AdamW::AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups) : Adam(as_adam(groups), true) {}
 
+namespace {
+// Several sums, so that additions need not wait for each other.
+double sum_of_squares(const float* x, int64_t n) {
+  constexpr int kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += double{x[i + lane]} * x[i + lane];
+  for (; i < n; ++i) lanes[0] += double{x[i]} * x[i];
+  return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
+}
+}  // namespace
+
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   check<ValueError>(max_norm > 0, "clip_grad_norm: max_norm ", max_norm, " must be above 0");
   double squares = 0;
   for (const Tensor& p : parameters) {
     if (!p.grad().defined()) continue;
     check<DTypeError>(p.dtype() == DType::float32, "clip_grad_norm: parameters must be float32, got ", p.dtype());
-    for (float g : p.grad().data().to_vector<float>()) squares += static_cast<double>(g) * g;
+    const NDArray grad = p.grad().data().contiguous();
+    squares += sum_of_squares(grad.data<float>(), grad.numel());
   }
   const double norm = std::sqrt(squares);
   check<ValueError>(std::isfinite(norm), "clip_grad_norm: the gradients' norm is ", norm);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <initializer_list>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,7 +77,7 @@ class THIMBLE_API Optimizer {
   struct Slice {
     const float* grad;
     float* param;
-    std::vector<float*> state;
+    std::span<float* const> state;
     int64_t n;
     int64_t step;  // how often this parameter has been updated, this time included: it may have been without gradient
     size_t group;
@@ -87,6 +88,7 @@ class THIMBLE_API Optimizer {
 
  private:
   void check_groups(const std::map<std::string, NDArray>& given) const;
+  void make_slices(std::vector<NDArray>& copied_grads);
 
   std::vector<double> lrs_, initial_lrs_;              // of each group
   std::vector<std::vector<std::string>> state_names_;  // of each group
@@ -94,6 +96,9 @@ class THIMBLE_API Optimizer {
   std::vector<int64_t> group_;               // of each parameter
   std::vector<int64_t> steps_;               // of each parameter
   std::vector<std::vector<NDArray>> state_;  // [parameter][state name]
+  // Of the step being made; kept, so that the next one needs no memory.
+  std::vector<Slice> slices_;
+  std::vector<float*> slice_states_;
 };
 
 /// Options of SGD.

@@ -8,6 +8,7 @@
 
 #include "tests/core/special_values.h"
 #include "tests/core/views.h"
+#include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/parallel.h>
 
@@ -371,9 +372,9 @@ TEST(ArgMax, EqualsTheNaiveLoop) {
 TEST(SumTo, UndoesBroadcasting) {
   Generator generator(8);
   const std::vector<std::pair<Shape, Shape>> cases = {
-      {{}, {}},         {{2, 3}, {}},        {{2, 3}, {3}},      {{2, 3}, {1, 3}}, {{2, 3}, {2, 1}},
-      {{2, 3}, {1, 1}}, {{4, 2, 3}, {2, 1}}, {{2, 3}, {2, 3}},   {{0, 3}, {1, 3}}, {{0, 3}, {3}},
-      {{1, 3}, {3}},    {{0, 3}, {0, 1}},    {{5, 1, 4}, {1, 4}}};
+      {{}, {}},         {{2, 3}, {}},        {{2, 3}, {3}},       {{2, 3}, {1, 3}},    {{2, 3}, {2, 1}},
+      {{2, 3}, {1, 1}}, {{4, 2, 3}, {2, 1}}, {{2, 3}, {2, 3}},    {{0, 3}, {1, 3}},    {{0, 3}, {3}},
+      {{1, 3}, {3}},    {{0, 3}, {0, 1}},    {{5, 1, 4}, {1, 4}}, {{9, 3, 2}, {3, 1}}, {{17, 2}, {2}}};
   for (const auto& pair : cases)
     for (const NDArray& x : randn_layouts(pair.first, generator)) {
       const Shape &full = pair.first, &shape = pair.second;
@@ -387,6 +388,40 @@ TEST(SumTo, UndoesBroadcasting) {
       expect_close(out, axes.empty() ? x.to_vector<double>() : naive_reduce(x, axes, naive_sum), 1e-12);
       check_gradients([&](const auto& t) { return sum_to(t[0], shape); }, {x});
     }
+}
+
+// Whoever sums up the shards elsewhere, and adds their sums up as the tree, gets the same bits.
+TEST(SumTo, OverABatchIsTheTreeOfItsShardsSums) {
+  Generator generator(9);
+  const int before = num_threads();
+  for (const int64_t n : {2, 7, 8, 64, 100})
+    for (const Shape& sample : {Shape{10}, {300}, {8, 7, 7}, {3, 30, 30}})
+      for (const bool channels_last : {false, true}) {
+        Shape full = sample, shape{sample[0]}, axes{0};
+        full.insert(0, n);
+        for (int d = 2; d < full.ndim(); ++d) {
+          shape.push_back(1);
+          axes.push_back(d);
+        }
+        const NDArray dense = randn(full, generator);
+        const NDArray x = channels_last ? dense.transpose(1, -1).contiguous().transpose(1, -1) : dense;
+        SCOPED_TRACE(str(full, channels_last ? ", channels last" : ""));
+        const int64_t size = (n + 7) / 8;
+        std::vector<NDArray> level;
+        for (int64_t first = 0; first < n; first += size)
+          level.push_back(sum(x.slice(0, first, first + size), axes).data());
+        while (level.size() > 1) {
+          std::vector<NDArray> next;
+          for (size_t i = 0; i < level.size(); i += 2)
+            next.push_back(i + 1 < level.size() ? (Tensor(level[i]) + Tensor(level[i + 1])).data() : level[i]);
+          level = next;
+        }
+        for (const int threads : {1, 3}) {
+          set_num_threads(threads);
+          EXPECT_EQ(sum_to(x, shape).data().to_vector<float>(), level[0].to_vector<float>());
+        }
+      }
+  set_num_threads(before);
 }
 
 TEST(SumTo, RefusesShapesThatDoNotBroadcast) {

@@ -36,6 +36,7 @@ TEST(SumInShards, IsTheTreeOfTheShardsSumsForAnyNumberOfThreads) {
         set_num_threads(threads);
         std::vector<float> total(3, -1);
         sum_in_shards<float>(n, grain, 3, total.data(), [&](int64_t begin, int64_t end, float* own) {
+          std::fill_n(own, 3, 0.0f);
           for (int64_t i = begin; i < end; ++i)
             for (int j = 0; j < 3; ++j) own[j] += x[static_cast<size_t>(i)];
         });
