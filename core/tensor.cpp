@@ -2,6 +2,7 @@
 #include <array>
 #include <utility>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/autograd.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/tensor.h>
@@ -107,6 +108,8 @@ const std::vector<Tensor>& Tensor::inputs() const {
 
 Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   check_num_inputs(*op, inputs.size());
+  if (autocast_dtype() != DType::float32) [[unlikely]]
+    inputs = autocast_inputs(op->autocast_rule(), std::move(inputs));
   std::array<NDArray, 4> few;  // the heap is only for concat and stack
   std::vector<NDArray> many(inputs.size() > few.size() ? inputs.size() : 0);
   const std::span<NDArray> arrays = many.empty() ? std::span(few).first(inputs.size()) : std::span(many);
@@ -121,7 +124,7 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   }
   Tensor output(op->compute(arrays));
   if (listener) listener->on_apply(*op, inputs, output);
-  if (recording && requires_grad && is_differentiable(output.dtype())) {
+  if (recording && requires_grad && carries_gradients(output.dtype())) {
     output.node_->requires_grad = true;
     output.node_->op = std::move(op);
     output.node_->inputs = std::move(inputs);
