@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <thimble/core/autocast.h>
+#include <thimble/core/autograd.h>
 #include <thimble/core/ops/cast.h>
 
 namespace thimble {

@@ -9,11 +9,8 @@
 // they are read, and get float32 gradients. backward() may be called inside or outside of the scope.
 #pragma once
 
-#include <vector>
-
 #include <thimble/core/api.h>
-#include <thimble/core/op.h>
-#include <thimble/core/tensor.h>
+#include <thimble/core/dtype.h>
 
 namespace thimble {
 
@@ -33,8 +30,5 @@ class THIMBLE_API Autocast {
  private:
   DType before_;
 };
-
-/// The inputs of an op as it wants them inside of a scope of bfloat16.
-std::vector<Tensor> autocast_inputs(AutocastRule rule, std::vector<Tensor> inputs);
 
 }  // namespace thimble

@@ -50,8 +50,7 @@ class Bf16BatchSums {
 
   // Adds products of packed columns of the right operand to sums [rows, columns], or sets them.
   void multiply(const Bf16Matrix& left, const Bf16Blocks& blocks, const uint32_t* right, int64_t columns, float* sums,
-                bool accumulate) const {
-    const int64_t distance = round_up(columns);
+                int64_t distance, bool accumulate) const {
     for_equal_parts(left.rows, kRows, 1, [&](int64_t row, int64_t rows) {
       multiply_packed_bf16(pack_bf16_left(left.part(row, rows, 0, left.cols), blocks), rows, right,
                            blocks.pairs() * kBf16Panel, columns, blocks, sums + row * distance, distance, accumulate);
@@ -70,30 +69,32 @@ class Bf16BatchSums {
   void run_short(int64_t column, int64_t columns) const {
     const Bf16Blocks blocks = Bf16Blocks::in_shards(Shards(s_.samples), s_.terms);
     const int64_t terms = s_.samples * s_.terms;
-    float* sums = thread_scratch_of<float>(ScratchUse::product, s_.rows * round_up(columns));
+    const bool in_place = columns == round_up(columns) && terms > 0;
+    const int64_t distance = in_place ? ldc_ : round_up(columns);
+    float* sums = in_place ? c_ + column : thread_scratch_of<float>(ScratchUse::product, s_.rows * distance);
     if (terms > 0)
       multiply(left_of_(0, terms).transposed(), blocks, packed_right(0, terms, column, columns, blocks), columns, sums,
-               false);
+               distance, false);
     else
-      std::fill_n(sums, s_.rows * round_up(columns), 0.0f);
-    store(column, columns, sums);
+      std::fill_n(sums, s_.rows * distance, 0.0f);
+    if (!in_place) store(column, columns, sums);
   }
 
   void run_long(int64_t column, int64_t columns) const {
     const int64_t size = s_.rows * round_up(columns);
     const std::shared_ptr<void> total = allocate(static_cast<size_t>(size) * sizeof(float));
     const int64_t grain = std::max<int64_t>(1, kBf16Grain / std::max<int64_t>(1, s_.terms * s_.rows * columns));
-    sum_in_shards(s_.samples, grain, size, static_cast<float*>(total.get()),
-                  [&](int64_t begin, int64_t end, float* sums) {
-                    SumInParts<float> parts(sums, size, kRunningSum);
-                    for (int64_t term = begin * s_.terms; term < end * s_.terms; term += kTerms) {
-                      const int64_t terms = std::min(kTerms, end * s_.terms - term);
-                      const Bf16Blocks blocks = Bf16Blocks::in_turn(terms, true);
-                      multiply(left_of_(term, terms).transposed(), blocks,
-                               packed_right(term, terms, column, columns, blocks), columns, parts.next(terms), true);
-                    }
-                    parts.finish();
-                  });
+    sum_in_shards(
+        s_.samples, grain, size, static_cast<float*>(total.get()), [&](int64_t begin, int64_t end, float* sums) {
+          SumInParts<float> parts(sums, size, kRunningSum);
+          for (int64_t term = begin * s_.terms; term < end * s_.terms; term += kTerms) {
+            const int64_t terms = std::min(kTerms, end * s_.terms - term);
+            const Bf16Blocks blocks = Bf16Blocks::in_turn(terms, true);
+            multiply(left_of_(term, terms).transposed(), blocks, packed_right(term, terms, column, columns, blocks),
+                     columns, parts.next(terms), round_up(columns), true);
+          }
+          parts.finish();
+        });
     store(column, columns, static_cast<const float*>(total.get()));
   }
 

@@ -20,7 +20,7 @@ Bf16Matrix with_a_dense_axis(Bf16Matrix m) {
 
 // Columns whose right operand is packed at a time, so that it stays in the second level cache.
 int64_t columns_at_once(const Bf16Panels& panels) {
-  constexpr int64_t kElements = 64 * 1024;
+  constexpr int64_t kElements = 128 * 1024;
   return std::clamp<int64_t>(kElements / std::max<int64_t>(1, panels.step()), 2, 16) * kBf16Panel;
 }
 

@@ -53,14 +53,24 @@ void for_each_run(const Bf16Blocks& blocks, Run&& run, Gap&& gap) {
   if (terms > 0) run(term, place, terms);
 }
 
+// Parameters come from memory, and a part of a row is too short for the processor to see where the next one lies.
+void prefetch_row(const Bf16Matrix& m, int64_t row) {
+  constexpr int64_t kLine = 16;
+  if (!m.is_float32 || row >= m.rows) return;
+  const float* from = static_cast<const float*>(m.data) + row * m.row_stride;
+  for (int64_t i = 0; i < m.cols; i += kLine) __builtin_prefetch(from + i);
+}
+
 // Rows of dense terms, `step` apart, as places of T.
 template <typename T>
 void pack_rows(const Bf16Matrix& m, const Bf16Blocks& blocks, T* to, int64_t step, uint16_t* rounded) {
-  for (int64_t i = 0; i < m.rows; ++i, to += step)
+  for (int64_t i = 0; i < m.rows; ++i, to += step) {
+    prefetch_row(m, i + 1);
     for_each_run(
         blocks,
         [&](int64_t term, int64_t place, int64_t n) { put(m, i * m.row_stride + term, n, rounded, to + place); },
         [&](int64_t place, int64_t n) { std::fill_n(to + place, n, T{0}); });
+  }
 }
 
 // Columns of dense rows: a row for each place.
@@ -103,6 +113,8 @@ void interleave_rows(const Bf16Matrix& m, const Bf16Blocks& blocks, uint32_t* to
       const auto row = [&](int64_t p, uint16_t* memory) {
         return p < block.terms ? bits_of(m, (term + p) * m.row_stride, m.cols, memory) : zeros;
       };
+      prefetch_row(m, term + i + 4);
+      prefetch_row(m, term + i + 5);
       interleave(row(i, first), row(i + 1, second), m.cols, to, panel);
     }
     term += block.terms;

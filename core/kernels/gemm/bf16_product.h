@@ -13,7 +13,7 @@
 namespace thimble::kernels {
 
 inline constexpr int64_t kBf16Grain = 250'000;  // multiply-adds worth another thread
-inline constexpr int64_t kBf16Rows = 48;        // of the left operand that are packed at a time
+inline constexpr int64_t kBf16Rows = 64;        // of the left operand that are packed at a time
 
 /// Calls f(begin, size) for parts of [0, n) of nearly equal size, at most `most` and, but for the last, multiples of
 /// `unit`.
