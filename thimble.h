@@ -2,6 +2,7 @@
 #pragma once
 
 #include <thimble/core/attributes.h>
+#include <thimble/core/autocast.h>
 #include <thimble/core/gradcheck.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/ndarray.h>

@@ -26,7 +26,7 @@ std::string name_in(const Attributes& a, const std::string& key) {
 Attributes Notes::to_attributes() const {
   Attributes a{{"method", method}, {"equalized", equalized}, {"parameters", parameters}};
   const std::pair<const char*, const std::string&> names[] = {
-      {"model", model}, {"dataset", dataset}, {"train_data", train_data}, {"test_data", test_data}};
+      {"model", model}, {"dataset", dataset}, {"train_data", train_data}, {"test_data", test_data}, {"precision", precision}};
   for (const auto& [key, name] : names)
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());
@@ -42,6 +42,7 @@ Notes Notes::from_attributes(const Attributes& a) {
   notes.dataset = name_in(a, "dataset");
   notes.train_data = name_in(a, "train_data");
   notes.test_data = name_in(a, "test_data");
+  notes.precision = name_in(a, "precision");
   notes.method = name_in(a, "method");
   notes.equalized = a.get("equalized", false);
   notes.parameters = a.get("parameters", int64_t{0});

@@ -20,6 +20,7 @@ struct Notes {
   std::string dataset;                     ///< what it was trained on; may be empty
   std::string train_data = {};             ///< checksum_text() of that, so that others can be told from it
   std::string test_data = {};              ///< and of the test set
+  std::string precision = {};              ///< of products in training, "float32" or "bf16"; may be empty
   std::string method = "baseline";         ///< or how it was quantized: "static"; empty if the file does not say
   int64_t parameters = 0;                  ///< of the float model; 0 if the file does not say
   data::Preprocessing preprocessing = {};  ///< of images

@@ -144,7 +144,8 @@ TrainingProgress StateKeeper::resume(int64_t epochs, int64_t steps) {
 }
 
 void StateKeeper::check_settings(const FoundTrainingState& found) const {
-  const Attributes saved = found.state.progress.part(kSettings);
+  Attributes saved = found.state.progress.part(kSettings);
+  if (settings_.contains(kPrecision) && !saved.contains(kPrecision)) saved.set(kPrecision, std::string(kFloat32));
   const auto subcommand = [](const Attributes& settings) { return settings.get<std::string>(kSubcommand, "?"); };
   check<ValueError>(subcommand(saved) == subcommand(settings_), detail::quote_path(found.path),
                     " is of a run of thimble ", subcommand(saved), ", and this is thimble ", subcommand(settings_),

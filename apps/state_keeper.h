@@ -17,6 +17,8 @@ namespace thimble::apps {
 
 /// The setting that says which of the program's subcommands a run is of.
 inline constexpr const char* kSubcommand = "subcommand";
+/// That of products, as --precision names it, and what runs have whose states do not say.
+inline constexpr const char *kPrecision = "--precision", *kFloat32 = "float32";
 
 struct StateOptions {
   std::string save, resume;  ///< folders; empty: none

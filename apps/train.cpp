@@ -24,7 +24,7 @@ struct TrainArguments {
   Common common;
   ModelOptions model;
   std::string dataset = "mnist", data, out;
-  std::string optimizer = "adam", schedule = "cosine";
+  std::string optimizer = "adam", schedule = "cosine", precision = kFloat32;
   int64_t epochs = 2, batch_size = 64;
   uint64_t seed = 1;
   double lr = 1e-3, momentum = 0.9;
@@ -64,7 +64,8 @@ Attributes settings_of(const TrainArguments& o, const data::Dataset& train, cons
                       {"--schedule", o.schedule},
                       {"--optimizer", o.optimizer},
                       {"--momentum", o.momentum},
-                      {"--seed", std::to_string(o.seed)}};
+                      {"--seed", std::to_string(o.seed)},
+                      {kPrecision, o.precision}};
   if (o.weight_decay) settings.set("--weight-decay", *o.weight_decay);
   return settings;
 }
@@ -97,6 +98,7 @@ void run(const TrainArguments& o) {
                     .dataset = o.dataset,
                     .train_data = checksum_text(*train),
                     .test_data = checksum_text(*test),
+                    .precision = o.precision,
                     .parameters = model->num_parameters(),
                     .preprocessing = preprocessing,
                     .input_shape = train->image_shape()};
@@ -104,7 +106,8 @@ void run(const TrainArguments& o) {
   // From the first line on, a signal ends the run with a word on what was saved.
   StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
-      << with_commas(train->size()) << " training images\n";
+      << with_commas(train->size()) << " training images"
+      << (o.precision == kFloat32 ? "" : ", products in " + o.precision) << '\n';
   data::DataLoader loader(*train, {.batch_size = o.batch_size,
                                    .shuffle = true,
                                    .seed = o.seed,
@@ -112,7 +115,8 @@ void run(const TrainArguments& o) {
   const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
   const RunHooks hooks{
       .before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
-      .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); }};
+      .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); },
+      .precision = o.precision == kFloat32 ? DType::float32 : DType::bfloat16};
   TrainingProgress progress = states.resume(o.epochs, loader.size());
   train_epochs(*model, *optimizer, loader, *test, o.epochs, states, hooks, progress);
   const nn::Graph graph = nn::trace(model->eval(), train->example());
@@ -120,6 +124,7 @@ void run(const TrainArguments& o) {
   out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},
+                       {"precision", o.precision},
                        {"epochs", to_json(progress.epochs)},
                        {"out", o.out}});
 }
@@ -167,6 +172,12 @@ void add_train(CLI::App& app) {
       ->check(CLI::IsMember({"adam", "adamw", "sgd"}));
   command->add_option("--momentum", o->momentum, "Of sgd")->capture_default_str()->check(number_from(0, 1));
   command->add_option("--weight-decay", o->weight_decay, "Weight decay [0; adamw: 0.01]")->check(number_from(0, 1e6));
+  command
+      ->add_option("--precision", o->precision,
+                   "What matrix products and convolutions are computed in, and activations kept in, during steps; "
+                   "parameters, sums, normalization and losses stay float32, and so does evaluation")
+      ->capture_default_str()
+      ->check(CLI::IsMember({kFloat32, "bf16"}));
   command->add_option("--seed", o->seed, "Of initialization and order; the same seed gives the same bits")
       ->capture_default_str()
       ->check(uint64_number());

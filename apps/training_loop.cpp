@@ -5,6 +5,7 @@
 
 #include "apps/numbers.h"
 #include "apps/progress_bar.h"
+#include <thimble/core/autocast.h>
 #include <thimble/core/ops/loss.h>
 #include <thimble/nn/training/evaluate.h>
 
@@ -23,7 +24,9 @@ Tensor logits_of(nn::Module& model, const data::Batch& batch) {
   }
 }
 
-void train_step(nn::Module& model, optim::Optimizer& optimizer, const data::Batch& batch, EpochResult& epoch) {
+void train_step(nn::Module& model, optim::Optimizer& optimizer, const data::Batch& batch, DType precision,
+                EpochResult& epoch) {
+  const Autocast guard(precision);
   const Tensor logits = logits_of(model, batch);
   const Tensor loss = cross_entropy(logits, batch.labels);
   optimizer.zero_grad();
@@ -51,7 +54,7 @@ void train_epoch(nn::Module& model, optim::Optimizer& optimizer, data::DataLoade
   ProgressBar bar(title, loader.size());
   for (const data::Batch& batch : loader) {
     hooks.before(epoch.steps);
-    train_step(model, optimizer, batch, epoch);
+    train_step(model, optimizer, batch, hooks.precision, epoch);
     epoch.seconds = seconds_before + std::chrono::duration<double>(Clock::now() - start).count();
     if (bar.visible()) bar.update(epoch.steps, described(epoch));
     hooks.after();

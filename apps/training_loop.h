@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include <thimble/core/dtype.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/optim/optimizer.h>
@@ -26,6 +27,8 @@ struct StepHooks {
   std::function<void(int64_t)> before;
   /// Called when a step is done and counted.
   std::function<void()> after = [] {};
+  /// What products are computed in, as Autocast says.
+  DType precision = DType::float32;
 };
 
 /// Trains on the cross-entropy for the rest of an epoch, of which `epoch` has been done already (and its batches

@@ -29,7 +29,8 @@ void train_epochs(nn::Module& model, optim::Optimizer& optimizer, data::DataLoad
     model.train();
     loader.skip(epoch.steps);
     const StepHooks step_hooks{.before = [&](int64_t step) { hooks.before_step(steps_before + step); },
-                               .after = [&] { states.after_step(progress.steps(loader.size()), progress); }};
+                               .after = [&] { states.after_step(progress.steps(loader.size()), progress); },
+                               .precision = hooks.precision};
     train_epoch(model, optimizer, loader, title, step_hooks, epoch);
     progress.epochs.push_back(record_of(epoch, evaluate(model, test)));
     hooks.after_epoch(title, progress.epochs.back());

@@ -19,6 +19,8 @@ struct RunHooks {
   std::function<void(int64_t)> before_step;
   /// Called when an epoch is over and evaluated.
   std::function<void(const std::string& title, const EpochRecord&)> after_epoch;
+  /// What steps compute products in; evaluation is in float32.
+  DType precision = DType::float32;
 };
 
 /// How many of the images an epoch takes in such batches: all, but for the one that a last batch would be of. Batch

@@ -8,7 +8,7 @@ set(THIMBLE_AVX_VNNI_FLAGS ${THIMBLE_AVX2_FLAGS} -mavxvnni)
 set(THIMBLE_AVX512_FLAGS ${THIMBLE_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 set(THIMBLE_AVX512_VNNI_FLAGS ${THIMBLE_AVX512_FLAGS} -mavx512vnni)
-set(THIMBLE_AMX_FLAGS ${THIMBLE_AVX512_VNNI_FLAGS} -mamx-tile -mamx-int8)
+set(THIMBLE_AMX_FLAGS ${THIMBLE_AVX512_VNNI_FLAGS} -mamx-tile -mamx-int8 -mamx-bf16)
 
 # The second level of optimization in place of the third, CMake's own for Release, with the loops vectorized that g++ 12
 # leaves there (clang++ does not).

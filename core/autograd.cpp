@@ -2,6 +2,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/autograd.h>
 #include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/ops/elementwise.h>
@@ -30,6 +31,7 @@ class Backward {
   template <typename AtNode>
   void run(AtNode&& at) {
     const GradMode mode(options_.create_graph);
+    const Autocast as_they_are(DType::float32);  // gradients have the dtypes that the forward pass decided on
     // As inside layers, a tracer must not see what backward computes.
     ListenerScope silence;
     for (auto it = order_.rbegin(); it != order_.rend(); ++it) {

@@ -1,9 +1,12 @@
-// The autograd graph's node. Internal to core: users see Tensor.
+// The autograd graph's node, and what an op gets in mixed precision. Internal to core: users see Tensor.
 #pragma once
 
 #include <thimble/core/tensor.h>
 
 namespace thimble {
+
+/// The inputs of an op as its rule wants them inside of an Autocast scope of bfloat16.
+std::vector<Tensor> autocast_inputs(AutocastRule rule, std::vector<Tensor> inputs);
 
 struct Tensor::Node {
   Node() = default;

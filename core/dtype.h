@@ -14,8 +14,8 @@
 
 namespace thimble {
 
-/// float32 and float64 are differentiable and computed in; the others are storage types. bool_ is called "bool"; its
-/// elements are bytes of 0 or 1.
+/// float32 and float64 are differentiable and computed in; the others are storage types, of which bfloat16 is what
+/// mixed precision keeps activations in (core/autocast.h). bool_ is called "bool"; its elements are bytes of 0 or 1.
 enum class DType : uint8_t {
   float32,
   float64,
@@ -46,6 +46,8 @@ THIMBLE_API std::string_view name(DType dtype);
 THIMBLE_API DType dtype_from_name(std::string_view name);
 
 inline bool is_differentiable(DType d) { return d == DType::float32 || d == DType::float64; }
+/// Whether gradients flow through what an op gives: float32, float64, and in mixed precision bfloat16.
+inline bool carries_gradients(DType d) { return is_differentiable(d) || d == DType::bfloat16; }
 inline bool is_floating_point(DType d) { return is_differentiable(d) || d == DType::bfloat16 || d == DType::float16; }
 
 /// Throws a DTypeError that names `op` and says what to do, unless the dtype can be computed in.

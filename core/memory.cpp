@@ -94,25 +94,34 @@ class AgeList {
   Unused *oldest_ = nullptr, *newest_ = nullptr;
 };
 
+// How much is in use, and the most that was.
+class Usage {
+ public:
+  void add(size_t bytes) {
+    const size_t now = now_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    size_t most = most_.load(std::memory_order_relaxed);
+    while (now > most && !most_.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+    }
+  }
+  void remove(size_t bytes) { now_.fetch_sub(bytes, std::memory_order_relaxed); }
+  size_t now() const { return now_.load(std::memory_order_relaxed); }
+  size_t most() const { return most_.load(std::memory_order_relaxed); }
+  void reset() { most_.store(now(), std::memory_order_relaxed); }
+
+ private:
+  std::atomic<size_t> now_{0}, most_{0};
+};
+
 class Cache {
  public:
   void* take(size_t bytes) {
-    {
-      std::lock_guard lock(mutex_);
-      if (Unused* block = twins_[class_index(bytes)].newest()) {
-        remove(block);
-        return block;
-      }
-    }
-    try {
-      return system_allocate(bytes);
-    } catch (const std::bad_alloc&) {
-      shrink_to(0);
-      return system_allocate(bytes);
-    }
+    void* block = take_unused_or_new(bytes);
+    usage_.add(bytes);
+    return block;
   }
 
   void give_back(void* p, size_t bytes) noexcept {
+    usage_.remove(bytes);
     if (!kCaching || bytes > limit_.load(std::memory_order_relaxed)) return std::free(p);
     std::lock_guard lock(mutex_);
     auto* block = new (p) Unused{bytes, nullptr, nullptr, nullptr, nullptr};
@@ -121,6 +130,8 @@ class Cache {
     cached_ += bytes;
     release_down_to(limit_.load(std::memory_order_relaxed));
   }
+
+  Usage& usage() { return usage_; }
 
   size_t cached() {
     std::lock_guard lock(mutex_);
@@ -143,6 +154,22 @@ class Cache {
   void unlock() { mutex_.unlock(); }
 
  private:
+  void* take_unused_or_new(size_t bytes) {
+    {
+      std::lock_guard lock(mutex_);
+      if (Unused* block = twins_[class_index(bytes)].newest()) {
+        remove(block);
+        return block;
+      }
+    }
+    try {
+      return system_allocate(bytes);
+    } catch (const std::bad_alloc&) {
+      shrink_to(0);
+      return system_allocate(bytes);
+    }
+  }
+
   void remove(Unused* block) {
     all_.remove(block);
     twins_[class_index(block->bytes)].remove(block);
@@ -161,6 +188,7 @@ class Cache {
   AgeList<&Unused::older, &Unused::newer> all_;
   std::array<AgeList<&Unused::older_twin, &Unused::newer_twin>, kClasses> twins_;
   size_t cached_ = 0;
+  Usage usage_;
   std::atomic<size_t> limit_{machine_memory() / 4};
 };
 
@@ -192,6 +220,12 @@ Storage::~Storage() {
 uint64_t next_change() { return changes.fetch_add(1, std::memory_order_relaxed) + 1; }
 
 uint64_t last_change() { return changes.load(std::memory_order_relaxed); }
+
+size_t allocated_bytes() { return cache().usage().now(); }
+
+size_t peak_allocated_bytes() { return cache().usage().most(); }
+
+void reset_peak_allocated_bytes() { cache().usage().reset(); }
 
 size_t cached_bytes() { return cache().cached(); }
 

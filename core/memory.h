@@ -41,6 +41,13 @@ struct THIMBLE_API Storage {
 THIMBLE_API uint64_t next_change();
 THIMBLE_API uint64_t last_change();
 
+/// Bytes that are in use: allocated and not freed. Scratch memory of kernels is not among them.
+THIMBLE_API size_t allocated_bytes();
+
+/// The most that allocated_bytes() has been since the start, or since reset_peak_allocated_bytes().
+THIMBLE_API size_t peak_allocated_bytes();
+THIMBLE_API void reset_peak_allocated_bytes();
+
 /// Bytes that lie in the cache, unused.
 THIMBLE_API size_t cached_bytes();
 

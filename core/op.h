@@ -23,6 +23,15 @@ struct THIMBLE_API InputCount {
   static constexpr size_t kAny = SIZE_MAX;
 };
 
+/// What an Autocast scope (core/autocast.h) does to an op's inputs.
+enum class AutocastRule {
+  float32,         ///< what is bfloat16 becomes float32
+  widest,          ///< the same where others are float32; where all are bfloat16, the op computes in that
+  keep,            ///< nothing
+  bfloat16,        ///< what is float32 becomes bfloat16, but for parameters, which the op rounds as it reads them
+  first_bfloat16,  ///< the same of the first input alone
+};
+
 /// One application of an operation. Made for each call, so compute() may keep what gradient() will need.
 class THIMBLE_API Op {
  public:
@@ -35,6 +44,8 @@ class THIMBLE_API Op {
 
   /// What the op was made with, enough to make it again. Default: nothing.
   virtual Attributes attributes() const { return {}; }
+
+  virtual AutocastRule autocast_rule() const { return AutocastRule::float32; }
 
   /// The output for these inputs, as many as num_inputs() says. Checks shapes and dtypes and throws ShapeError or
   /// DTypeError that begins with name().

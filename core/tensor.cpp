@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/autograd.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/small_array.h>
@@ -109,6 +110,8 @@ const std::vector<Tensor>& Tensor::inputs() const {
 
 Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   check_num_inputs(*op, inputs.size());
+  if (autocast_dtype() != DType::float32) [[unlikely]]
+    inputs = autocast_inputs(op->autocast_rule(), std::move(inputs));
   SmallArray<NDArray, 4> arrays(inputs.size());  // the heap is only for concat and stack
   bool requires_grad = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -121,7 +124,7 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
   }
   Tensor output(op->compute(arrays));
   if (listener) listener->on_apply(*op, inputs, output);
-  if (recording && requires_grad && is_differentiable(output.dtype())) {
+  if (recording && requires_grad && carries_gradients(output.dtype())) {
     output.node_->requires_grad = true;
     output.node_->op = std::move(op);
     output.node_->inputs = std::move(inputs);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include <thimble/core/kernels/image/bf16_conv2d.h>
 #include <thimble/core/kernels/image/conv2d.h>
 #include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/ops/channel_sums.h>
@@ -24,6 +25,26 @@ NDArray for_input_gradient(const NDArray& weight, const Conv2dGeometry& g) {
   return grouped_weight(weight, g.groups, g.depthwise() ? Shape{3, 4, 2, 0, 1} : Shape{0, 1, 3, 4, 2});
 }
 
+// [groups, out, taps, in], in bfloat16.
+NDArray bf16_forward_weight(const NDArray& weight, const Conv2dGeometry& g) {
+  return grouped_weight(weight.to(DType::bfloat16), g.groups, {0, 1, 3, 4, 2});
+}
+
+// Of the convolution of input_gradient_geometry(): [groups, in, taps in reverse order, out].
+NDArray bf16_reversed_weight(const NDArray& weight, const Conv2dGeometry& g) {
+  const NDArray reversed = weight.to(DType::bfloat16)
+                               .slice(2, g.kernel_height - 1, -g.kernel_height - 1, -1)
+                               .slice(3, g.kernel_width - 1, -g.kernel_width - 1, -1);
+  return grouped_weight(reversed, g.groups, {0, 2, 3, 4, 1});
+}
+
+// compute() of an op on images whose kernels are of float32 alone, for bfloat16: a result of the first input's dtype.
+NDArray computed_in_float32(Op& op, std::span<const NDArray> inputs) {
+  std::vector<NDArray> wide;
+  for (const NDArray& x : inputs) wide.push_back(as_dtype(x, DType::float32));
+  return as_dtype(op.compute(wide), inputs[0].dtype());
+}
+
 class Conv2d final : public Op {
  public:
   explicit Conv2d(const Conv2dOptions& options) : options_(options) {}
@@ -36,13 +57,18 @@ class Conv2d final : public Op {
     return a;
   }
 
+  AutocastRule autocast_rule() const override { return AutocastRule::first_bfloat16; }
+
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_same_float_dtype(inputs, "conv2d");
+    const bool mixed = is_mixed_precision(inputs);
+    mixed ? check_mixed_dtypes(inputs, "conv2d") : check_same_float_dtype(inputs, "conv2d");
     const TrimmedConv2d trimmed(conv2d_geometry("conv2d", inputs[0].shape(), inputs[1].shape(), options_));
     const Conv2dGeometry& g = trimmed.g;
     const bool has_bias = inputs.size() > 2;
     check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
                       "], got ", has_bias ? inputs[2].shape() : Shape());
+    if (mixed && g.depthwise()) return computed_in_float32(*this, inputs);
+    if (mixed) return mixed_conv2d(trimmed, inputs);
     const NDArray x = to_channels_last(inputs[0]), weight = conv2d_forward_weight(trimmed.of(inputs[1]), g);
     if (!x.shares_memory_with(inputs[0])) copied_ = x;
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
@@ -58,6 +84,16 @@ class Conv2d final : public Op {
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
  private:
+  static NDArray mixed_conv2d(const TrimmedConv2d& trimmed, std::span<const NDArray> inputs) {
+    const Conv2dGeometry& g = trimmed.g;
+    const NDArray x = to_channels_last(inputs[0]), weight = bf16_forward_weight(trimmed.of(inputs[1]), g);
+    const NDArray bias = inputs.size() > 2 ? inputs[2].to(DType::float32).contiguous() : NDArray();
+    NDArray y = channels_last_array(out_shape(g), x.dtype());
+    kernels::bf16_conv2d(g, x.data<bfloat16>(), weight.data<bfloat16>(), bias.defined() ? bias.data<float>() : nullptr,
+                         y.data<bfloat16>());
+    return from_channels_last(y);
+  }
+
   Conv2dOptions options_;
   NDArray
       copied_;  // the input channels-last, if it lay otherwise, as images from outside do: gradient() reads it again
@@ -93,11 +129,16 @@ class ConvTranspose2d final : public Op {
     return a;
   }
 
+  AutocastRule autocast_rule() const override { return AutocastRule::first_bfloat16; }
+
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_same_float_dtype(inputs, "conv_transpose2d");
+    const bool mixed = is_mixed_precision(inputs);
+    mixed ? check_mixed_dtypes(inputs, "conv_transpose2d") : check_same_float_dtype(inputs, "conv_transpose2d");
     const TrimmedConv2d trimmed(geometry_of(inputs[0].shape(), inputs[1].shape()));
     const Conv2dGeometry& g = trimmed.g;
     const bool is_convolution = g.stride_height == 1 && g.stride_width == 1 && !g.depthwise();
+    if (mixed && g.depthwise()) return computed_in_float32(*this, inputs);
+    if (mixed) return mixed_input_gradient(g, inputs[0], trimmed.of(inputs[1]), is_convolution);
     const NDArray taps = trimmed.of(inputs[1]), dy = to_channels_last(inputs[0]);
     const NDArray weight = is_convolution ? conv2d_input_gradient_weight(taps, g) : for_input_gradient(taps, g);
     NDArray dx = channels_last_array({g.batch, g.in_channels, g.in_height, g.in_width}, dy.dtype());
@@ -114,6 +155,19 @@ class ConvTranspose2d final : public Op {
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
  private:
+  static NDArray mixed_input_gradient(const Conv2dGeometry& g, const NDArray& out_grad, const NDArray& weight,
+                                      bool is_convolution) {
+    const NDArray dy = to_channels_last(out_grad),
+                  taps = is_convolution ? bf16_reversed_weight(weight, g) : bf16_forward_weight(weight, g);
+    NDArray dx = channels_last_array({g.batch, g.in_channels, g.in_height, g.in_width}, dy.dtype());
+    const auto *from = dy.data<bfloat16>(), *w = taps.data<bfloat16>();
+    if (is_convolution)
+      kernels::bf16_conv2d(input_gradient_geometry(g), from, w, nullptr, dx.data<bfloat16>());
+    else
+      kernels::bf16_conv2d_input_gradient(g, from, w, dx.data<bfloat16>());
+    return from_channels_last(dx);
+  }
+
   // That of the convolution whose transpose this is, with as many windows as x has pixels: behind an output padding of
   // the stride or more the image has room for others, which nothing was computed from.
   Conv2dGeometry geometry_of(const Shape& x, const Shape& weight) const {
@@ -164,8 +218,12 @@ class Conv2dWeight final : public Op {
     return a;
   }
 
+  AutocastRule autocast_rule() const override { return AutocastRule::first_bfloat16; }
+
+  // Of bfloat16, the result is float32.
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_same_float_dtype(inputs, "conv2d_weight");
+    const bool mixed = is_mixed_precision(inputs);
+    mixed ? check_mixed_dtypes(inputs, "conv2d_weight") : check_same_float_dtype(inputs, "conv2d_weight");
     const Shape &image = inputs[0].shape(), &grad = inputs[1].shape();
     check<ShapeError>(image.ndim() == 4 && grad.ndim() == 4 && options_.groups > 0 && image[1] % options_.groups == 0,
                       "conv2d_weight: input ", image, " and gradient ", grad, " do not fit ", options_.groups,
@@ -182,20 +240,37 @@ class Conv2dWeight final : public Op {
     full.out_width = grad[3];
     const TrimmedConv2d trimmed(full);
     const Conv2dGeometry& g = trimmed.g;
-    const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(inputs[1]);
-    NDArray packed({g.groups, g.columns(), g.group_out()}, x.dtype()), weight(shape, x.dtype());
-    dispatch_float(x.dtype(), "conv2d_weight", [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      kernels::conv2d_weight_gradient(g, x.data<T>(), dy.data<T>(), packed.data<T>());
-      kernels::unpack_conv2d_weight(g, packed.data<T>(), trimmed.first, kernel_.height, kernel_.width,
-                                    weight.data<T>());
-    });
-    return weight;
+    return mixed && !g.depthwise() ? mixed_gradient(trimmed, shape, inputs) : own_gradient(trimmed, shape, inputs);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
  private:
+  static NDArray own_gradient(const TrimmedConv2d& trimmed, const Shape& shape, std::span<const NDArray> inputs) {
+    const Conv2dGeometry& g = trimmed.g;
+    const DType dtype = is_mixed_precision(inputs) ? DType::float32 : inputs[0].dtype();
+    const NDArray x = to_channels_last(as_dtype(inputs[0], dtype)), dy = to_channels_last(as_dtype(inputs[1], dtype));
+    NDArray packed({g.groups, g.columns(), g.group_out()}, dtype), weight(shape, dtype);
+    dispatch_float(dtype, "conv2d_weight", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      kernels::conv2d_weight_gradient(g, x.data<T>(), dy.data<T>(), packed.data<T>());
+      kernels::unpack_conv2d_weight(g, packed.data<T>(), trimmed.first, shape[2], shape[3], weight.data<T>());
+    });
+    return weight;
+  }
+
+  static NDArray mixed_gradient(const TrimmedConv2d& trimmed, const Shape& shape, std::span<const NDArray> inputs) {
+    const Conv2dGeometry& g = trimmed.g;
+    const NDArray x = to_channels_last(inputs[0]), dy = to_channels_last(as_dtype(inputs[1], DType::bfloat16));
+    NDArray weight({g.out_channels, g.kernel_height, g.kernel_width, g.group_in()});
+    kernels::bf16_conv2d_weight_gradient(g, x.data<bfloat16>(), dy.data<bfloat16>(), weight.data<float>());
+    const NDArray gradient = weight.permute({0, 3, 1, 2}).contiguous();
+    if (gradient.shape() == shape) return gradient;
+    NDArray padded = NDArray::zeros(shape);
+    trimmed.of(padded).copy_from(gradient);
+    return padded;
+  }
+
   Conv2dOptions options_;
   Pair kernel_;
 };
@@ -226,9 +301,10 @@ std::vector<Tensor> Conv2d::gradient(const Tensor& out_grad, std::span<const Ten
   if (weight.requires_grad()) {
     const bool reads_copy = copied_.defined() && !grad_enabled();
     if (reads_copy) x.data();  // an error, as without the copy, if it was changed since
-    grads[1] = conv2d_weight(reads_copy ? Tensor(from_channels_last(copied_)) : x, out_grad, weight, options_);
+    const Tensor& images = reads_copy ? Tensor(from_channels_last(copied_)) : x;
+    grads[1] = cast(conv2d_weight(images, out_grad, weight, options_), weight.dtype());
   }
-  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum_per_channel(out_grad);
+  if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = bias_gradient(out_grad, inputs[2]);
   return grads;
 }
 
@@ -236,7 +312,7 @@ std::vector<Tensor> ConvTranspose2d::gradient(const Tensor& out_grad, std::span<
   const Tensor &x = inputs[0], &weight = inputs[1];
   std::vector<Tensor> grads(2);
   if (x.requires_grad()) grads[0] = conv2d_like(out_grad, weight, x, options_);
-  if (weight.requires_grad()) grads[1] = conv2d_weight(out_grad, x, weight, options_);
+  if (weight.requires_grad()) grads[1] = cast(conv2d_weight(out_grad, x, weight, options_), weight.dtype());
   return grads;
 }
 

@@ -3,8 +3,10 @@
 #include <cmath>
 #include <iterator>
 
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/dropout.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/float_operands.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble {
@@ -24,7 +26,10 @@ class Dropout final : public Op {
   std::string_view name() const override { return "dropout"; }
   Attributes attributes() const override { return {{"p", p_}}; }
 
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
+
   NDArray compute(std::span<const NDArray> inputs) override {
+    if (inputs[0].dtype() == DType::bfloat16) return compute_in_float32(inputs[0]);
     const NDArray x = inputs[0].contiguous();
     mask_ = NDArray(x.shape(), x.dtype());
     NDArray out(x.shape(), x.dtype());
@@ -36,10 +41,22 @@ class Dropout final : public Op {
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
-    return {out_grad * Tensor(mask_)};
+    if (out_grad.dtype() != DType::bfloat16) return {out_grad * Tensor(mask_)};
+    const Tensor kept = cast(out_grad, DType::float32) * cast(Tensor(mask_), DType::float32);
+    return {cast(kept * scale(), DType::bfloat16)};
   }
 
  private:
+  double scale() const { return p_ < 1 ? 1 / (1 - p_) : 0; }
+
+  // The scale has more digits than bfloat16: the mask is 0 or 1 then.
+  NDArray compute_in_float32(const NDArray& x) {
+    const NDArray wide[] = {x.to(DType::float32)};
+    const NDArray out = compute(wide).to(DType::bfloat16);
+    mask_ = mask_.to(DType::bool_).to(DType::bfloat16);
+    return out;
+  }
+
   // Element i takes the generator's i-th number from here, whichever thread it falls to.
   template <typename T>
   void drop(const T* x, T* mask, T* out, int64_t n) {
@@ -62,9 +79,9 @@ class Dropout final : public Op {
   template <typename T>
   void apply_mask(const uint32_t* words, const T* x, T* mask, T* out, int64_t n) const {
     const auto threshold = static_cast<uint32_t>(std::ceil(p_ * 0x1p24));
-    const T scale = p_ < 1 ? static_cast<T>(1 / (1 - p_)) : T{0};
+    const T kept = static_cast<T>(scale());
     // Two loops, because of one the compiler makes branches, which half of the time are mispredicted.
-    for (int64_t i = 0; i < n; ++i) mask[i] = words[i] >> 8 >= threshold ? scale : T{0};
+    for (int64_t i = 0; i < n; ++i) mask[i] = words[i] >> 8 >= threshold ? kept : T{0};
     for (int64_t i = 0; i < n; ++i) {
       const T scaled = x[i] * mask[i];
       out[i] = mask[i] == 0 ? T{0} : scaled;  // a dropped infinity is 0, not NaN
@@ -73,7 +90,7 @@ class Dropout final : public Op {
 
   double p_;
   Generator* generator_;
-  NDArray mask_;  // 0, or what the kept elements are scaled by
+  NDArray mask_;  // 0, or what the kept elements are scaled by; of bfloat16 0 or 1
 };
 
 const OpRegistration dropout_registration{"dropout", [](const Attributes& attributes) {

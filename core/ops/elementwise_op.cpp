@@ -3,13 +3,13 @@
 
 namespace thimble {
 
-Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped) {
+Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped, bool takes_bfloat16) {
   const DType dtype = inputs.back().dtype();
   Shape shape = inputs[0].shape();
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (i > 0) shape = broadcast_shapes(shape, inputs[i].shape(), op);
     if (i < untyped) continue;
-    check_differentiable(inputs[i].dtype(), op);
+    if (!takes_bfloat16 || inputs[i].dtype() != DType::bfloat16) check_differentiable(inputs[i].dtype(), op);
     check<DTypeError>(inputs[i].dtype() == dtype, op, ": dtypes ", inputs[i].dtype(), " and ", dtype, " differ");
   }
   return shape;
@@ -21,8 +21,25 @@ NDArray elementwise_output(const Shape& shape, std::span<const NDArray> inputs, 
   return NDArray(shape, dtype);
 }
 
+// What stays near the numbers that it is given; functions with steep slopes get float32.
+AutocastRule UnaryOp::autocast_rule() const {
+  using kernels::Unary;
+  switch (kernel_) {
+    case Unary::exp:
+    case Unary::log:
+    case Unary::sqrt:
+    case Unary::square:
+    case Unary::pow:
+    case Unary::erf:
+      return AutocastRule::float32;
+    default:
+      return AutocastRule::keep;
+  }
+}
+
 NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
+  const bool takes_bfloat16 = autocast_rule() != AutocastRule::float32;
+  NDArray out = elementwise_output(check_elementwise(name_, inputs, 0, takes_bfloat16), inputs, inputs[0].dtype());
   UnaryOp::compute_into(inputs, out);
   return out;
 }
@@ -32,8 +49,22 @@ bool UnaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const 
   return true;
 }
 
+AutocastRule BinaryOp::autocast_rule() const {
+  using kernels::Binary;
+  switch (kernel_) {
+    case Binary::div:
+    case Binary::pow:
+    case Binary::maximum:
+    case Binary::minimum:
+      return AutocastRule::float32;
+    default:
+      return AutocastRule::widest;
+  }
+}
+
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
-  NDArray out = elementwise_output(check_elementwise(name_, inputs), inputs, inputs[0].dtype());
+  const bool takes_bfloat16 = autocast_rule() != AutocastRule::float32;
+  NDArray out = elementwise_output(check_elementwise(name_, inputs, 0, takes_bfloat16), inputs, inputs[0].dtype());
   BinaryOp::compute_into(inputs, out);
   return out;
 }

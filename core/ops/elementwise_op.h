@@ -16,6 +16,7 @@ class UnaryOp : public Op {
       : name_(name), kernel_(kernel), p0_(p0), p1_(p1) {}
 
   std::string_view name() const override { return name_; }
+  AutocastRule autocast_rule() const override;
   NDArray compute(std::span<const NDArray> inputs) override;
   bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override;
 
@@ -33,6 +34,7 @@ class BinaryOp : public Op {
 
   std::string_view name() const override { return name_; }
   InputCount num_inputs() const override { return {2, 2}; }
+  AutocastRule autocast_rule() const override;
   NDArray compute(std::span<const NDArray> inputs) override;
   bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override;
 
@@ -42,9 +44,10 @@ class BinaryOp : public Op {
   double p0_, p1_;
 };
 
-/// Checks that all inputs but the first `untyped` are of one dtype, float32 or float64; returns the shape that all
+/// Checks that all inputs but the first `untyped` are of one dtype, float32, float64 or, if so told, bfloat16; returns the shape that all
 /// broadcast to. Messages begin with `op`.
-Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped = 0);
+Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped = 0,
+                        bool takes_bfloat16 = false);
 
 /// An array for the result, of this shape. It lies in memory as the first input of that shape does that has no gaps:
 /// what is computed from channels-last images is channels-last, and one loop over memory.

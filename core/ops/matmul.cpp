@@ -1,4 +1,7 @@
+#include <thimble/core/kernels/gemm/bf16_gemm.h>
 #include <thimble/core/kernels/gemm/gemm.h>
+#include <thimble/core/ops/cast.h>
+#include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/reduce.h>
@@ -41,20 +44,50 @@ int64_t batch_offset(const NDArray& x, const Shape& batch_shape, int64_t batch) 
   return offset;
 }
 
-template <typename T>
-void multiply_batch(const NDArray& a, const NDArray& b, const Shape& batch_shape, T* out, SumOrder order) {
-  const int64_t m = a.shape(-2), n = b.shape(-1), k = a.shape(-1), batches = batch_shape.numel();
-  auto multiply = [&](int64_t batch, auto&& gemm) {
-    gemm(matrix_at<T>(a, batch_offset(a, batch_shape, batch)), matrix_at<T>(b, batch_offset(b, batch_shape, batch)),
-         out + batch * m * n, kernels::Epilogue<T>{}, order);
-  };
-  const int64_t flops = 2 * m * n * k;
+// The products of a batch: multiply(number of the product, threads).
+template <typename Multiply>
+void multiply_batch(const NDArray& a, const NDArray& b, int64_t batches, Multiply&& multiply) {
+  const int64_t flops = 2 * a.shape(-2) * b.shape(-1) * a.shape(-1);
   if (batches == 1 || flops > kSmallProductFlops) {
-    for (int64_t i = 0; i < batches; ++i) multiply(i, kernels::gemm<T>);
+    for (int64_t i = 0; i < batches; ++i) multiply(i, true);
     return;
   }
   parallel_for(batches, std::max<int64_t>(1, kSmallProductFlops / 8 / (flops + 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) multiply(i, kernels::gemm_serial<T>);
+    for (int64_t i = begin; i < end; ++i) multiply(i, false);
+  });
+}
+
+template <typename T>
+void multiply_batch(const NDArray& a, const NDArray& b, const Shape& batch_shape, T* out, SumOrder order) {
+  const int64_t elements = a.shape(-2) * b.shape(-1);
+  multiply_batch(a, b, batch_shape.numel(), [&](int64_t batch, bool threads) {
+    (threads ? kernels::gemm<T> : kernels::gemm_serial<T>)(matrix_at<T>(a, batch_offset(a, batch_shape, batch)),
+                                                           matrix_at<T>(b, batch_offset(b, batch_shape, batch)),
+                                                           out + batch * elements, kernels::Epilogue<T>{}, order);
+  });
+}
+
+kernels::Bf16Matrix bf16_matrix_at(const NDArray& x, int64_t offset) {
+  const int rows = x.ndim() - 2, cols = x.ndim() - 1;
+  return {static_cast<const char*>(x.raw()) + offset * static_cast<int64_t>(itemsize(x.dtype())),
+          x.dtype() == DType::float32,
+          x.shape(rows),
+          x.shape(cols),
+          x.strides()[rows],
+          x.strides()[cols]};
+}
+
+kernels::Bf16Result bf16_result_at(NDArray& out, int64_t offset) {
+  return {static_cast<char*>(out.raw()) + offset * static_cast<int64_t>(itemsize(out.dtype())),
+          out.dtype() == DType::float32};
+}
+
+void multiply_bf16_batch(const NDArray& a, const NDArray& b, const Shape& batch_shape, NDArray& out) {
+  const int64_t elements = a.shape(-2) * b.shape(-1);
+  multiply_batch(a, b, batch_shape.numel(), [&](int64_t batch, bool threads) {
+    kernels::bf16_gemm(bf16_matrix_at(a, batch_offset(a, batch_shape, batch)),
+                       bf16_matrix_at(b, batch_offset(b, batch_shape, batch)), bf16_result_at(out, batch * elements),
+                       threads);
   });
 }
 
@@ -69,32 +102,37 @@ Tensor reshaped(const Tensor& x, const Shape& shape) { return x.shape() == shape
 
 class MatMul final : public Op {
  public:
-  static constexpr const char* kInShards = "sum_in_shards";
+  static constexpr const char *kInShards = "sum_in_shards", *kFloat32 = "float32_result";
 
-  explicit MatMul(SumOrder order) : order_(order) {}
+  /// Of operands of bfloat16, or one of bfloat16 and one of float32, the product is bfloat16, or float32 if so told.
+  explicit MatMul(SumOrder order, bool float32_result = false) : order_(order), float32_result_(float32_result) {}
 
   std::string_view name() const override { return "matmul"; }
   InputCount num_inputs() const override { return {2, 2}; }
   Attributes attributes() const override {
-    return order_ == SumOrder::in_shards ? Attributes{{kInShards, true}} : Attributes{};
+    Attributes a;
+    if (order_ == SumOrder::in_shards) a.set(kInShards, true);
+    if (float32_result_) a.set(kFloat32, true);
+    return a;
   }
+  AutocastRule autocast_rule() const override { return AutocastRule::bfloat16; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_same_float_dtype(inputs, "matmul");
+    const bool mixed = is_mixed_precision(inputs) || is_mixed_precision(inputs.subspan(1));
+    mixed ? check_mixed_dtypes(inputs, "matmul") : check_same_float_dtype(inputs, "matmul");
     const Shape &sa = inputs[0].shape(), &sb = inputs[1].shape();
     check<ShapeError>(sa.ndim() > 0 && sb.ndim() > 0, "matmul: operands ", sa, " and ", sb, " must have dimensions");
     const NDArray a = as_blas_layout(sa.ndim() == 1 ? inputs[0].unsqueeze(0) : inputs[0], "matmul");
     const NDArray b = as_blas_layout(sb.ndim() == 1 ? inputs[1].unsqueeze(1) : inputs[1], "matmul");
     check<ShapeError>(a.shape(-1) == b.shape(-2), "matmul: inner dimensions of ", sa, " and ", sb, " differ");
     const Shape batch = broadcast_shapes(batch_shape(a), batch_shape(b), "matmul");
+    const bool one_tall_product = b.ndim() == 2 && a.ndim() > 2 && a.is_contiguous();  // instead of many
+    const NDArray rows = one_tall_product ? a.reshape(flat_rows(a.shape())) : a;
+    if (mixed) return mixed_product(rows, b, one_tall_product ? Shape{} : batch, output_shape(batch, sa, sb));
     NDArray out(output_shape(batch, sa, sb), a.dtype());
     dispatch_float(a.dtype(), "matmul", [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (b.ndim() == 2 && a.ndim() > 2 && a.is_contiguous())  // one tall product instead of many
-        kernels::gemm<T>(matrix_at<T>(a.reshape(flat_rows(a.shape())), 0), matrix_at<T>(b, 0), out.data<T>(), {},
-                         order_);
-      else
-        multiply_batch<T>(a, b, batch, out.data<T>(), order_);
+      multiply_batch<T>(rows, b, one_tall_product ? Shape{} : batch, out.data<T>(), order_);
     });
     return out;
   }
@@ -109,18 +147,28 @@ class MatMul final : public Op {
     std::vector<Tensor> grads(2);
     if (inputs[0].requires_grad()) {
       const Tensor b = reshaped(inputs[1], b_matrix);
-      grads[0] = reshaped(sum_to(matmul(g, transpose(b, -2, -1)), a_rows), sa);
+      grads[0] = reshaped(summed_product(g, transpose(b, -2, -1), a_rows, inputs[0].dtype()), sa);
     }
     if (inputs[1].requires_grad()) {
       const Tensor a = reshaped(inputs[0], a_rows);
-      grads[1] = reshaped(sum_to(flat ? sum_over_batch(a, g) : matmul(transpose(a, -2, -1), g), b_matrix), sb);
+      const Tensor grad = flat ? sum_over_batch(a, g, inputs[1].dtype())
+                               : summed_product(transpose(a, -2, -1), g, b_matrix, inputs[1].dtype());
+      grads[1] = reshaped(grad, sb);
     }
     return grads;
   }
 
+  // a b, as `dtype` if it is mixed: only where an operand is bfloat16 that says something.
+  static Tensor product(const Tensor& a, const Tensor& b, DType dtype) {
+    const bool mixed = a.dtype() == DType::bfloat16 || b.dtype() == DType::bfloat16;
+    return apply(std::make_unique<MatMul>(SumOrder::in_turn, mixed && dtype == DType::float32), {a, b});
+  }
+
   // x^T g, whose rows are the samples of a batch.
-  static Tensor sum_over_batch(const Tensor& x, const Tensor& g) {
-    return apply(std::make_unique<MatMul>(SumOrder::in_shards), {transpose(x, 0, 1), g});
+  static Tensor sum_over_batch(const Tensor& x, const Tensor& g, DType dtype) {
+    const bool mixed = x.dtype() == DType::bfloat16 || g.dtype() == DType::bfloat16;
+    return apply(std::make_unique<MatMul>(SumOrder::in_shards, mixed && dtype == DType::float32),
+                 {transpose(x, 0, 1), g});
   }
 
  private:
@@ -142,7 +190,25 @@ class MatMul final : public Op {
     return out;
   }
 
+  // The product, summed to `shape`: in float32, if that is not the product's own.
+  static Tensor summed_product(const Tensor& a, const Tensor& b, const Shape& shape, DType dtype) {
+    const Tensor own = product(a, b, dtype);
+    if (own.shape() == shape || own.dtype() != DType::bfloat16) return sum_to(own, shape);
+    return cast(sum_to(product(a, b, DType::float32), shape), dtype);
+  }
+
+  NDArray mixed_product(const NDArray& a, const NDArray& b, const Shape& batch, const Shape& shape) const {
+    const bool in_shards = order_ == SumOrder::in_shards;
+    NDArray out(shape, in_shards || float32_result_ ? DType::float32 : DType::bfloat16);
+    if (in_shards)
+      kernels::bf16_sum_over_batch(bf16_matrix_at(a, 0).transposed(), bf16_matrix_at(b, 0), out.data<float>());
+    else
+      multiply_bf16_batch(a, b, batch, out);
+    return float32_result_ ? out : out.to(DType::bfloat16);
+  }
+
   SumOrder order_;
+  bool float32_result_;
 };
 
 class Linear final : public Op {
@@ -150,8 +216,11 @@ class Linear final : public Op {
   std::string_view name() const override { return "linear"; }
   InputCount num_inputs() const override { return {2, 3}; }
 
+  AutocastRule autocast_rule() const override { return AutocastRule::first_bfloat16; }
+
   NDArray compute(std::span<const NDArray> inputs) override {
-    check_same_float_dtype(inputs, "linear");
+    const bool mixed = is_mixed_precision(inputs);
+    mixed ? check_mixed_dtypes(inputs, "linear") : check_same_float_dtype(inputs, "linear");
     const NDArray &x = inputs[0], &weight = inputs[1];
     check<ShapeError>(weight.ndim() == 2, "linear: weight must be [out, in], got ", weight.shape());
     check<ShapeError>(x.ndim() > 0 && x.shape(-1) == weight.shape(1), "linear: weight ", weight.shape(), " expects ",
@@ -165,6 +234,13 @@ class Linear final : public Op {
     const NDArray rows = as_blas_layout(x.reshape(flat_rows(x.shape())), "linear");
     const NDArray columns = as_blas_layout(weight.transpose(0, 1), "linear");
     const NDArray bias = has_bias ? inputs[2].contiguous() : NDArray();
+    if (mixed) {
+      const NDArray wide_bias = has_bias ? bias.to(DType::float32) : NDArray();
+      kernels::Bf16Result result = bf16_result_at(out, 0);
+      result.bias = has_bias ? wide_bias.data<float>() : nullptr;
+      kernels::bf16_gemm(bf16_matrix_at(rows, 0), bf16_matrix_at(columns, 0), result);
+      return out;
+    }
     dispatch_float(x.dtype(), "linear", [&](auto tag) {
       using T = typename decltype(tag)::type;
       kernels::gemm<T>(matrix_at<T>(rows, 0), matrix_at<T>(columns, 0), out.data<T>(),
@@ -177,16 +253,17 @@ class Linear final : public Op {
     const Tensor &x = inputs[0], &weight = inputs[1];
     const Tensor g = reshaped(out_grad, flat_rows(out_grad.shape()));
     std::vector<Tensor> grads(inputs.size());
-    if (x.requires_grad()) grads[0] = reshaped(matmul(g, weight), x.shape());
-    if (weight.requires_grad()) grads[1] = MatMul::sum_over_batch(g, reshaped(x, flat_rows(x.shape())));
-    if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = sum_to(g, inputs[2].shape());
+    if (x.requires_grad()) grads[0] = reshaped(MatMul::product(g, weight, x.dtype()), x.shape());
+    if (weight.requires_grad()) grads[1] = MatMul::sum_over_batch(g, reshaped(x, flat_rows(x.shape())), weight.dtype());
+    if (inputs.size() > 2 && inputs[2].requires_grad()) grads[2] = bias_gradient(g, inputs[2]);
     return grads;
   }
 };
 
 const OpRegistration matmul_registration{
     "matmul", [](const Attributes& a) {
-      return std::make_unique<MatMul>(a.get(MatMul::kInShards, false) ? SumOrder::in_shards : SumOrder::in_turn);
+      return std::make_unique<MatMul>(a.get(MatMul::kInShards, false) ? SumOrder::in_shards : SumOrder::in_turn,
+                                      a.get(MatMul::kFloat32, false));
     }};
 const OpRegistration linear_registration{"linear", [](const Attributes&) { return std::make_unique<Linear>(); }};
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/image/batch_norm.h>
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/elementwise.h>
@@ -35,17 +36,28 @@ void check_eps(const char* op, double eps) {
   check<ValueError>(eps > 0 && std::isfinite(eps), op, ": eps ", eps, " must be above 0");
 }
 
+// Images of bfloat16 go with numbers for each channel of float32.
+DType channel_dtype(DType images) { return images == DType::bfloat16 ? DType::float32 : images; }
+
+// Calls f with the tags of the images' elements and of the numbers for each channel.
+template <typename F>
+void dispatch_images(DType dtype, F&& f) {
+  if (dtype == DType::bfloat16) return f(TypeTag<bfloat16>{}, TypeTag<float>{});
+  dispatch_float(dtype, "batch_norm", [&](auto tag) { f(tag, tag); });
+}
+
 // The other inputs are one number for each channel.
 void check_inputs(std::string_view op, std::span<const NDArray> inputs) {
   const NDArray& x = inputs[0];
   check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4, op, ": input must be [batch, channels] and up to two more, got ",
                     x.shape());
   check<ShapeError>(x.numel() > 0, op, ": the batch is empty (input ", x.shape(), ")");
-  check_differentiable(x.dtype(), op);
+  const DType dtype = channel_dtype(x.dtype());
+  check_differentiable(dtype, op);
   for (const NDArray& v : inputs.subspan(1)) {
     check<ShapeError>(v.shape() == Shape{x.shape(1)}, op, ": expects [", x.shape(1), "] for input ", x.shape(),
                       ", got ", v.shape());
-    check<DTypeError>(v.dtype() == x.dtype(), op, ": dtypes ", x.dtype(), " and ", v.dtype(), " differ");
+    check<DTypeError>(v.dtype() == dtype, op, ": dtypes ", x.dtype(), " and ", v.dtype(), " differ");
   }
 }
 
@@ -74,6 +86,7 @@ class BatchNormTrain final : public Op {
   }
 
   std::string_view name() const override { return "batch_norm_train"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {1, 3}; }
   Attributes attributes() const override { return {{"eps", eps_}, {"relu", relu_}}; }
 
@@ -88,11 +101,12 @@ class BatchNormTrain final : public Op {
     const int64_t channels = shape[1], rows = values_per_channel(shape);
     statistics_->mean.resize(static_cast<size_t>(channels));
     statistics_->variance.resize(static_cast<size_t>(channels));
-    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      kernels::channel_moments(x.data<T>(), shape[0], rows / shape[0], channels, statistics_->mean.data(),
+    dispatch_images(x.dtype(), [&](auto tag, auto channel_tag) {
+      using S = typename decltype(tag)::type;
+      using T = typename decltype(channel_tag)::type;
+      kernels::channel_moments(x.data<S>(), shape[0], rows / shape[0], channels, statistics_->mean.data(),
                                statistics_->variance.data());
-      kernels::map_channels(x.data<T>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<T>());
+      kernels::map_channels(x.data<S>(), rows, channels, channels_of<T>(inputs).map(relu_), y.data<S>());
     });
     return from_channels_last(y);
   }
@@ -132,17 +146,19 @@ class BatchNormTrain final : public Op {
     const NDArray x = to_channels_last(arrays[0]), dy = to_channels_last(out_grad.data());
     const int64_t channels = arrays[0].shape(1), rows = values_per_channel(arrays[0].shape());
     std::vector<Tensor> grads(inputs.size());
-    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
-      using T = typename decltype(tag)::type;
+    const DType channel_type = channel_dtype(x.dtype());
+    dispatch_images(x.dtype(), [&](auto tag, auto channel_tag) {
+      using S = typename decltype(tag)::type;
+      using T = typename decltype(channel_tag)::type;
       const Channels<T> c = channels_of<T>(arrays);
       const kernels::ChannelMap<T> map = c.map(relu_);
       NDArray memory({2, channels}, DType::float64);
       double *sums = memory.data<double>(), *products = sums + channels;
       const int64_t samples = x.shape(0);
-      kernels::batch_norm_gradient_sums(x.data<T>(), dy.data<T>(), samples, rows / samples, channels, map, sums,
+      kernels::batch_norm_gradient_sums(x.data<S>(), dy.data<S>(), samples, rows / samples, channels, map, sums,
                                         products);
       if (inputs.size() > 1) {
-        NDArray weight_grad({channels}, x.dtype()), bias_grad({channels}, x.dtype());
+        NDArray weight_grad({channels}, channel_type), bias_grad({channels}, channel_type);
         for (int64_t i = 0; i < channels; ++i) {
           weight_grad.data<T>()[i] = static_cast<T>(products[i] * inverse_std(i));
           bias_grad.data<T>()[i] = static_cast<T>(sums[i]);
@@ -152,14 +168,14 @@ class BatchNormTrain final : public Op {
       }
       if (inputs[0].requires_grad()) {
         // The parts of the gradient that reach x through mean and variance.
-        NDArray parts({2, channels}, x.dtype());
+        NDArray parts({2, channels}, channel_type);
         T *offset = parts.data<T>(), *slope = offset + channels;
         for (int64_t i = 0; i < channels; ++i) {
           offset[i] = static_cast<T>(sums[i] / static_cast<double>(rows));
           slope[i] = static_cast<T>(products[i] / static_cast<double>(rows) * inverse_std(i) * inverse_std(i));
         }
         NDArray dx(x.shape(), x.dtype());
-        kernels::batch_norm_input_gradient(x.data<T>(), dy.data<T>(), rows, channels, map, offset, slope, dx.data<T>());
+        kernels::batch_norm_input_gradient(x.data<S>(), dy.data<S>(), rows, channels, map, offset, slope, dx.data<S>());
         grads[0] = from_channels_last(dx);
       }
     });
@@ -168,21 +184,22 @@ class BatchNormTrain final : public Op {
 
   // The same of ops, for gradients that are differentiated again.
   std::vector<Tensor> composed_gradient(const Tensor& out_grad, std::span<const Tensor> inputs) const {
-    const Tensor& x = inputs[0];
+    const DType dtype = channel_dtype(inputs[0].dtype());
+    const Tensor x = cast(inputs[0], dtype), grad = cast(out_grad, dtype);
     const Shape axes = batch_axes(x.shape());
     const Tensor centred = x - mean(x, axes, true);
     const Tensor inverse = thimble::inverse_std(centred, axes, eps_);
     const Tensor normalized = centred * inverse;
     const bool affine = inputs.size() > 1;
-    Tensor dz = out_grad;
+    Tensor dz = grad;
     if (relu_) {
       const Tensor z = affine ? normalized * per_channel(inputs[1], x) + per_channel(inputs[2], x) : normalized;
       const Tensor zero = Tensor::scalar(0, x.dtype());
-      dz = where(greater_equal(zero, z), zero, out_grad);
+      dz = where(greater_equal(zero, z), zero, grad);
     }
     std::vector<Tensor> grads(inputs.size());
     const Tensor spread = dz - mean(dz, axes, true) - normalized * mean(dz * normalized, axes, true);
-    grads[0] = spread * (affine ? inverse * per_channel(inputs[1], x) : inverse);
+    grads[0] = cast(spread * (affine ? inverse * per_channel(inputs[1], x) : inverse), inputs[0].dtype());
     if (affine) {
       grads[1] = sum_per_channel(dz * normalized);
       grads[2] = sum_per_channel(dz);
@@ -201,6 +218,7 @@ class BatchNorm final : public Op {
   explicit BatchNorm(double eps) : eps_(eps) { check_eps("batch_norm", eps); }
 
   std::string_view name() const override { return "batch_norm"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {3, 5}; }
   Attributes attributes() const override { return {{"eps", eps_}}; }
 
@@ -210,8 +228,9 @@ class BatchNorm final : public Op {
     const NDArray x = to_channels_last(inputs[0]);
     NDArray y(x.shape(), x.dtype());
     const int64_t channels = inputs[0].shape(1), rows = values_per_channel(inputs[0].shape());
-    dispatch_float(x.dtype(), "batch_norm", [&](auto tag) {
-      using T = typename decltype(tag)::type;
+    dispatch_images(x.dtype(), [&](auto tag, auto channel_tag) {
+      using S = typename decltype(tag)::type;
+      using T = typename decltype(channel_tag)::type;
       std::vector<NDArray> dense;
       for (const NDArray& v : inputs.subspan(1)) dense.push_back(v.contiguous());
       const bool affine = dense.size() > 2;
@@ -222,20 +241,22 @@ class BatchNorm final : public Op {
         c.scale[i] = static_cast<T>(weight / std::sqrt(static_cast<double>(dense[1].data<T>()[i]) + eps_));
         c.shift[i] = affine ? dense[3].data<T>()[i] : T{0};
       }
-      kernels::map_channels(x.data<T>(), rows, channels, c.map(false), y.data<T>());
+      kernels::map_channels(x.data<S>(), rows, channels, c.map(false), y.data<S>());
     });
     return from_channels_last(y);
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
-    const Tensor& x = inputs[0];
+    const DType dtype = inputs[1].dtype();  // of images of bfloat16, too, all is float32
+    const Tensor x = cast(inputs[0], dtype), g = cast(out_grad, dtype);
     const Tensor inverse = per_channel(1.0 / sqrt(inputs[2] + eps_), x);
     std::vector<Tensor> grads(inputs.size());
     const bool affine = inputs.size() > 3;
-    if (x.requires_grad()) grads[0] = out_grad * (affine ? inverse * per_channel(inputs[3], x) : inverse);
+    if (inputs[0].requires_grad())
+      grads[0] = cast(g * (affine ? inverse * per_channel(inputs[3], x) : inverse), inputs[0].dtype());
     if (affine && inputs[3].requires_grad())
-      grads[3] = sum_per_channel(out_grad * ((x - per_channel(inputs[1], x)) * inverse));
-    if (affine && inputs[4].requires_grad()) grads[4] = sum_per_channel(out_grad);
+      grads[3] = sum_per_channel(g * ((x - per_channel(inputs[1], x)) * inverse));
+    if (affine && inputs[4].requires_grad()) grads[4] = sum_per_channel(g);
     return grads;
   }
 

@@ -2,6 +2,7 @@
 
 #include <thimble/core/kernels/image/pool.h>
 #include <thimble/core/ops/channels_last.h>
+#include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/pool.h>
 
 namespace thimble {
@@ -31,8 +32,8 @@ struct Pool2d {
 };
 
 void check_pool_dtype(std::string_view op, DType dtype) {
-  check<DTypeError>(is_differentiable(dtype) || dtype == DType::uint8, op, ": expects float32, float64 or uint8, got ",
-                    dtype);
+  check<DTypeError>(carries_gradients(dtype) || dtype == DType::uint8, op,
+                    ": expects float32, float64, bfloat16 or uint8, got ", dtype);
 }
 
 bool counts_padding(const AveragePoolGeometry& g) {
@@ -96,6 +97,11 @@ Shape pooled_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g
 
 DType winner_dtype(const Conv2dGeometry& g) { return g.taps() <= 256 ? DType::uint8 : DType::int32; }
 
+// What the kernels get for images: of bfloat16, float32. The result is rounded as_dtype() of the image.
+NDArray pool_operand(const NDArray& x) {
+  return to_channels_last(x.dtype() == DType::bfloat16 ? as_dtype(x, DType::float32) : x);
+}
+
 // Calls f with the tag of an image's element type and that of winners.
 template <typename F>
 void dispatch_pool(const Conv2dGeometry& g, DType dtype, std::string_view op, F&& f) {
@@ -113,17 +119,18 @@ class MaxPool2dGather final : public Op {
  public:
   explicit MaxPool2dGather(const Pool2d& pool) : pool_(pool) {}
   std::string_view name() const override { return "max_pool2d_gather"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
-    const NDArray x = to_channels_last(inputs[0]), winners = inputs[1];
+    const NDArray x = pool_operand(inputs[0]), winners = inputs[1];
     NDArray y = channels_last_array(pooled_shape(g), x.dtype());
     dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
       using T = typename decltype(tag)::type;
       using Index = typename decltype(index)::type;
       kernels::max_pool2d_gather(g, x.data<T>(), winners.data<Index>(), y.data<T>());
     });
-    return from_channels_last(y);
+    return as_dtype(from_channels_last(y), inputs[0].dtype());
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override;
 
@@ -136,19 +143,20 @@ class MaxPool2dBackward final : public Op {
  public:
   MaxPool2dBackward(const Pool2d& pool, const Shape& shape) : pool_(pool), shape_(shape) {}
   std::string_view name() const override { return "max_pool2d_backward"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), shape_, pool_);
     check<ShapeError>(inputs[0].shape() == pooled_shape(g), name(), ": gradient ", inputs[0].shape(), ", expected ",
                       pooled_shape(g));
-    const NDArray dy = to_channels_last(inputs[0]), winners = inputs[1];
+    const NDArray dy = pool_operand(inputs[0]), winners = inputs[1];
     NDArray dx = channels_last_array(in_shape(g), dy.dtype());
     dispatch_pool(g, dy.dtype(), name(), [&](auto tag, auto index) {
       using T = typename decltype(tag)::type;
       using Index = typename decltype(index)::type;
       kernels::max_pool2d_backward(g, dy.data<T>(), winners.data<Index>(), dx.data<T>());
     });
-    return from_channels_last(dx);
+    return as_dtype(from_channels_last(dx), inputs[0].dtype());
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     return {apply(std::make_unique<MaxPool2dGather>(pool_), {out_grad, inputs[1]}), {}};
@@ -168,6 +176,7 @@ class MaxPool2d final : public Op {
   explicit MaxPool2d(const Pool2d& pool) : pool_(pool) {}
   explicit MaxPool2d(const Attributes& a) : pool_(Pool2d::from(a)) {}
   std::string_view name() const override { return "max_pool2d"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override {
     Attributes a;
     pool_.to_attributes(a);
@@ -176,15 +185,16 @@ class MaxPool2d final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
     check_pool_dtype(name(), inputs[0].dtype());
-    NDArray y = channels_last_array(pooled_shape(g), inputs[0].dtype());
+    const NDArray x = pool_operand(inputs[0]);
+    NDArray y = channels_last_array(pooled_shape(g), x.dtype());
     // For the gradient, if there may be one.
     if (grad_enabled() && is_differentiable(y.dtype())) winners_ = NDArray(y.shape(), winner_dtype(g));
-    run(g, to_channels_last(inputs[0]), y, winners_);
-    return from_channels_last(y);
+    run(g, x, y, winners_);
+    return as_dtype(from_channels_last(y), inputs[0].dtype());
   }
   bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
     NDArray y = to_channels_last(out), winners;
-    if (!y.shares_memory_with(out)) return false;
+    if (!y.shares_memory_with(out) || y.dtype() == DType::bfloat16) return false;
     run(geometry(name(), inputs[0].shape(), pool_), to_channels_last(inputs[0]), y, winners);
     return true;
   }
@@ -211,18 +221,20 @@ class MaxPool2d final : public Op {
 // windows A averages over, throwing ShapeError for an image that does not fit.
 class AveragePool : public Op {
  public:
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const AveragePoolGeometry g = geometry_of(inputs[0].shape());
     check_pool_dtype(name(), inputs[0].dtype());
     check<DTypeError>(inputs[0].dtype() != DType::uint8 || !counts_padding(g), name(),
                       ": of uint8, windows must not count padding");
-    NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, inputs[0].dtype());
-    run(g, to_channels_last(inputs[0]), y);
-    return from_channels_last(y);
+    const NDArray x = pool_operand(inputs[0]);
+    NDArray y = channels_last_array({g.batch, g.channels, g.height.out_size(), g.width.out_size()}, x.dtype());
+    run(g, x, y);
+    return as_dtype(from_channels_last(y), inputs[0].dtype());
   }
   bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
     NDArray y = to_channels_last(out);
-    if (!y.shares_memory_with(out)) return false;
+    if (!y.shares_memory_with(out) || y.dtype() == DType::bfloat16) return false;
     run(geometry_of(inputs[0].shape()), to_channels_last(inputs[0]), y);
     return true;
   }
@@ -247,15 +259,16 @@ class AveragePoolBackward final : public Op {
   AveragePoolBackward(std::shared_ptr<const AveragePool> forward, const Shape& shape)
       : forward_(std::move(forward)), shape_(shape) {}
   std::string_view name() const override { return "avg_pool2d_backward"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const AveragePoolGeometry g = forward_->geometry_of(shape_);
-    const NDArray dy = to_channels_last(inputs[0]);
+    const NDArray dy = pool_operand(inputs[0]);
     NDArray dx = channels_last_array(shape_, dy.dtype());
     dispatch_float(dy.dtype(), name(), [&](auto tag) {
       using T = typename decltype(tag)::type;
       kernels::average_pool2d_backward(g, dy.data<T>(), dx.data<T>());
     });
-    return from_channels_last(dx);
+    return as_dtype(from_channels_last(dx), inputs[0].dtype());
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
     return {apply(make_op(forward_->name(), forward_->attributes()), {out_grad})};

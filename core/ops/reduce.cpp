@@ -4,6 +4,7 @@
 
 #include <thimble/core/kernels/reduce/argmax.h>
 #include <thimble/core/kernels/reduce/reduce.h>
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -307,6 +308,8 @@ NDArray argmax(const NDArray& x, int64_t axis) {
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.dtype() == DType::bfloat16 && x.shape() != shape)
+    return cast(sum_to(cast(x, DType::float32), shape), DType::bfloat16);
   return x.shape() == shape ? x : apply(std::make_unique<SumTo>(shape), {x});
 }
 

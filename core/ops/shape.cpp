@@ -12,6 +12,7 @@ class Reshape final : public Op {
  public:
   explicit Reshape(const Shape& shape) : shape_(shape) {}
   std::string_view name() const override { return "reshape"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   // As given, -1 included: a traced graph then works for other batch sizes.
   Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
   NDArray compute(std::span<const NDArray> inputs) override { return inputs[0].reshape(shape_); }
@@ -27,6 +28,7 @@ class Transpose final : public Op {
  public:
   Transpose(int64_t axis0, int64_t axis1) : axis0_(axis0), axis1_(axis1) {}
   std::string_view name() const override { return "transpose"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"axis0", axis0_}, {"axis1", axis1_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const int ndim = inputs[0].ndim();
@@ -44,6 +46,7 @@ class Permute final : public Op {
  public:
   explicit Permute(const Shape& axes) : axes_(axes) {}
   std::string_view name() const override { return "permute"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"axes", axes_.to_vector()}}; }
   NDArray compute(std::span<const NDArray> inputs) override { return inputs[0].permute(axes_); }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
@@ -75,6 +78,7 @@ class SliceBackward final : public Op {
  public:
   SliceBackward(const SliceRange& range, const Shape& shape) : range_(range), shape_(shape) {}
   std::string_view name() const override { return "slice_backward"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override {
     Attributes a = range_.attributes();
     a.set("shape", shape_.to_vector());
@@ -101,6 +105,7 @@ class Slice final : public Op {
  public:
   explicit Slice(const SliceRange& range) : range_(range) {}
   std::string_view name() const override { return "slice"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return range_.attributes(); }
   NDArray compute(std::span<const NDArray> inputs) override { return range_.of(inputs[0], "slice"); }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
@@ -115,6 +120,7 @@ class Concat final : public Op {
  public:
   explicit Concat(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "concat"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::widest; }
   InputCount num_inputs() const override { return {1, InputCount::kAny}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
@@ -161,6 +167,7 @@ class Stack final : public Op {
  public:
   explicit Stack(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "stack"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::widest; }
   InputCount num_inputs() const override { return {1, InputCount::kAny}; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
@@ -199,6 +206,7 @@ class BroadcastTo final : public Op {
  public:
   explicit BroadcastTo(const Shape& shape) : shape_(shape) {}
   std::string_view name() const override { return "broadcast_to"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];
@@ -220,6 +228,7 @@ class Squeeze final : public Op {
  public:
   explicit Squeeze(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "squeeze"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     return inputs[0].squeeze(normalize_axis(axis_, inputs[0].ndim(), "squeeze"));
@@ -236,6 +245,7 @@ class Unsqueeze final : public Op {
  public:
   explicit Unsqueeze(int64_t axis) : axis_(axis) {}
   std::string_view name() const override { return "unsqueeze"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     return inputs[0].unsqueeze(normalize_axis(axis_, inputs[0].ndim() + 1, "unsqueeze"));
@@ -252,6 +262,7 @@ class Flatten final : public Op {
  public:
   Flatten(int64_t start_dim, int64_t end_dim) : start_dim_(start_dim), end_dim_(end_dim) {}
   std::string_view name() const override { return "flatten"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"start_dim", start_dim_}, {"end_dim", end_dim_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];
@@ -282,6 +293,7 @@ class Pad final : public Op {
  public:
   Pad(std::vector<int64_t> padding, double value) : padding_(std::move(padding)), value_(value) {}
   std::string_view name() const override { return "pad"; }
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   Attributes attributes() const override { return {{"padding", padding_}, {"value", value_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];

@@ -39,8 +39,7 @@ bool bit(unsigned value, int i) { return (value >> i) & 1; }
 // AMX state is large, so Linux lets a process use it only after asking (arch_prctl ARCH_REQ_XCOMP_PERM, component 18).
 bool amx_granted() {
 #if defined(__linux__)
-  const Leaf7 leaf(0);
-  if (!bit(leaf.d, 24) || !bit(leaf.d, 25)) return false;  // tiles, and bytes in them
+  if (!bit(Leaf7(0).d, 24)) return false;  // tiles
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
@@ -60,7 +59,9 @@ CpuFeatures detect() {
     return features;
   features = features | avx512;
   if (__builtin_cpu_supports("avx512vnni")) features = features | avx512_vnni;
-  if (amx_granted()) features = features | amx_int8;
+  if (!amx_granted()) return features;
+  if (bit(Leaf7(0).d, 25)) features = features | amx_int8;
+  if (bit(Leaf7(0).d, 22)) features = features | amx_bf16;
   return features;
 }
 #else

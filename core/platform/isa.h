@@ -17,6 +17,7 @@ enum class CpuFeatures : uint32_t {
   avx512 = 1 << 2,       // F, BW, VL and DQ
   avx512_vnni = 1 << 3,  // products of bytes in 512 bits
   amx_int8 = 1 << 4,     // tiles of bytes, and the operating system's leave to use them
+  amx_bf16 = 1 << 5,     // the same of bfloat16
 };
 
 constexpr CpuFeatures operator|(CpuFeatures a, CpuFeatures b) {
@@ -46,7 +47,7 @@ constexpr CpuFeatures features_of(Isa isa) {
     case Isa::amx:
       break;
   }
-  return avx2 | avx512 | avx512_vnni | amx_int8;
+  return avx2 | avx512 | avx512_vnni | amx_int8 | amx_bf16;
 }
 
 /// What this CPU and operating system offer.

@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include <thimble/core/autocast.h>
 #include <thimble/nn/graph/sample.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/training/eval_mode.h>
@@ -333,6 +334,7 @@ Graph trace(Module& model, const Tensor& example) { return trace(model, std::vec
 
 Graph trace(Module& model, const std::vector<Tensor>& examples) {
   const NoGrad guard;
+  const Autocast in_full(DType::float32);  // a graph is the same inside of an autocast scope
   // Fresh tensors: an example may be used elsewhere in the model, as a parameter even.
   std::vector<Tensor> inputs, others;
   for (const Tensor& example : examples) {

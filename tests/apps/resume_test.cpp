@@ -190,6 +190,41 @@ TEST_F(ResumeTest, CnnAndSgdToo) {
   EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));
 }
 
+TEST_F(ResumeTest, MixedPrecisionToo) {
+  const auto line = [](const std::string& out, std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--precision", "bf16"});
+    return training(out, more);
+  };
+  const json result = json_of(line("whole.st"));
+  EXPECT_EQ(result.at("precision"), "bf16");
+  make_state(line("first.st", saving_only(25)), 25, 30);
+  expect_failure(
+      training("m.st", {"--resume", "states"}), 1,
+      "is of a run with --precision=\"bf16\", this one has --precision=\"float32\"; go on with the same options");
+  const Result resumed = run(line("resumed.st", {"--resume", "states"}));
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_THAT(resumed.out, HasSubstr(going_on_from(25, 10)));
+  EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));
+  EXPECT_THAT(run({"inspect", "whole.st"}).out, HasSubstr("precision=\"bf16\""));
+  ASSERT_EQ(run(training("float32.st")).status, 0);
+  EXPECT_NE(bytes("float32.st"), bytes("whole.st"));
+}
+
+TEST_F(ResumeTest, StatesThatDoNotSayTheirPrecisionAreOfFloat32) {
+  ASSERT_EQ(run(training("whole.st")).status, 0);
+  make_state(training("first.st", saving_only(25)), 25, 30);
+  TrainingState old = load_training_state(state(25));
+  Attributes without;
+  for (const auto& [key, value] : old.progress)
+    if (key != "settings.--precision") without.set(key, value);
+  old.progress = without;
+  save_training_state(state(25), old);
+  expect_failure(training("m.st", {"--resume", "states", "--precision", "bf16"}), 1,
+                 "is of a run with --precision=\"float32\", this one has --precision=\"bf16\"");
+  ASSERT_EQ(run(training("resumed.st", {"--resume", "states"})).status, 0);
+  EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));
+}
+
 TEST_F(ResumeTest, KeepsTheLastStates) {
   ASSERT_EQ(run(training("m.st", {"--save-state", "states", "--save-every", "4", "--keep-states", "2"})).status, 0);
   EXPECT_TRUE(fs::exists(state(30)));

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <limits>
 
+#include <thimble/core/kernels/elementwise/bf16_rows.h>
 #include <thimble/core/kernels/elementwise/copy.h>
 #include <thimble/core/kernels/elementwise/strided.h>
 #include <thimble/core/kernels/elementwise/transpose.h>
@@ -49,6 +50,17 @@ void copy_transposed(const StridedPlan<2>& plan, const T* source, T* target) {
 }
 
 template <typename From, typename To>
+void copy_row(const From* from, int64_t n, To* to) {
+  // Mixed precision converts activations all the time.
+  if constexpr (std::is_same_v<From, bfloat16> && std::is_same_v<To, float>)
+    bf16_rows().widen(reinterpret_cast<const uint16_t*>(from), n, to);
+  else if constexpr (std::is_same_v<From, float> && std::is_same_v<To, bfloat16>)
+    bf16_rows().round(from, n, reinterpret_cast<uint16_t*>(to));
+  else
+    for (int64_t i = 0; i < n; ++i) to[i] = convert<To>(from[i]);
+}
+
+template <typename From, typename To>
 void copy_typed(const NDArray& from, NDArray& to) {
   const auto* source = static_cast<const From*>(from.raw());
   auto* target = static_cast<To*>(to.raw());
@@ -62,7 +74,7 @@ void copy_typed(const NDArray& from, NDArray& to) {
     if (s == 0 && t == 1) {
       std::fill_n(out, n, convert<To>(*in));
     } else if (s == 1 && t == 1) {
-      for (int64_t i = 0; i < n; ++i) out[i] = convert<To>(in[i]);
+      copy_row(in, n, out);
     } else {
       for (int64_t i = 0; i < n; ++i) out[i * t] = convert<To>(in[i * s]);
     }

@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include <thimble/core/kernels/elementwise/bf16_rows.h>
 #include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/kernels/elementwise/strided.h>
 #include <thimble/core/kernels/kernel_list.h>
@@ -19,9 +22,68 @@ const ElementwiseRows<T>& rows_for() {
     return table().float64;
 }
 
+// Elements of bfloat16 that are widened at a time, in memory that stays in the first level cache.
+constexpr int64_t kBf16Elements = 1024;
+
+const uint16_t* bits(const NDArray& x) { return static_cast<const uint16_t*>(x.raw()); }
+
+// A row's next elements as float32; those of one that is repeated are one.
+struct WideRow {
+  WideRow(const uint16_t* row, int64_t distance) : x(row), stride(distance) {}
+
+  const uint16_t* x;
+  int64_t stride;
+  float values[kBf16Elements];  // not set
+
+  void load(const Bf16Rows& rows, int64_t first, int64_t n) {
+    if (stride == 0) return rows.widen(x, 1, values);
+    if (stride == 1) return rows.widen(x + first, n, values);
+    for (int64_t i = 0; i < n; ++i) rows.widen(x + (first + i) * stride, 1, values + i);
+  }
+  int64_t step() const { return stride == 0 ? 0 : 1; }
+};
+
+template <typename Body>
+void for_each_part(int64_t n, Body&& body) {
+  for (int64_t i = 0; i < n; i += kBf16Elements) body(i, std::min(kBf16Elements, n - i));
+}
+
+void unary_bf16(UnaryRow<float> row, const NDArray& x, NDArray& out, float p0, float p1) {
+  const StridedPlan<2> plan(out.shape(), {&x.strides(), &out.strides()});
+  const Bf16Rows& rows = bf16_rows();
+  auto* pout = static_cast<uint16_t*>(out.raw());
+  plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
+    WideRow in(bits(x) + at[0], plan.inner(0));
+    for_each_part(n, [&](int64_t i, int64_t count) {
+      in.load(rows, i, count);
+      row(in.values, in.step(), in.values, count, p0, p1);
+      rows.round(in.values, count, pout + at[1] + i);
+    });
+  });
+}
+
+void binary_bf16(BinaryRow<float> row, const NDArray& a, const NDArray& b, NDArray& out, float p0, float p1) {
+  const StridedPlan<3> plan(out.shape(), {&a.strides(), &b.strides(), &out.strides()});
+  const Bf16Rows& rows = bf16_rows();
+  auto* pout = static_cast<uint16_t*>(out.raw());
+  plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 3>& at, int64_t n) {
+    WideRow left(bits(a) + at[0], plan.inner(0)), right(bits(b) + at[1], plan.inner(1));
+    float values[kBf16Elements];
+    for_each_part(n, [&](int64_t i, int64_t count) {
+      left.load(rows, i, count);
+      right.load(rows, i, count);
+      row(left.values, left.step(), right.values, right.step(), values, count, p0, p1);
+      rows.round(values, count, pout + at[2] + i);
+    });
+  });
+}
+
 }  // namespace
 
 void unary(Unary function, const NDArray& x, NDArray& out, double p0, double p1) {
+  if (out.dtype() == DType::bfloat16)
+    return unary_bf16(table().float32.unary[static_cast<int>(function)], x, out, static_cast<float>(p0),
+                      static_cast<float>(p1));
   dispatch_float(out.dtype(), "unary", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const UnaryRow<T> row = rows_for<T>().unary[static_cast<int>(function)];
@@ -36,6 +98,9 @@ void unary(Unary function, const NDArray& x, NDArray& out, double p0, double p1)
 
 void binary(Binary function, const NDArray& a, const NDArray& b, NDArray& out, double p0, double p1) {
   const NDArray wide_a = a.broadcast_to(out.shape()), wide_b = b.broadcast_to(out.shape());
+  if (out.dtype() == DType::bfloat16)
+    return binary_bf16(table().float32.binary[static_cast<int>(function)], wide_a, wide_b, out, static_cast<float>(p0),
+                       static_cast<float>(p1));
   dispatch_float(out.dtype(), "binary", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const BinaryRow<T> row = rows_for<T>().binary[static_cast<int>(function)];

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include <thimble/core/kernels/elementwise/bf16_rows.h>
 #include <thimble/core/kernels/image/batch_norm.h>
 #include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/kernels/reduce/shards.h>
@@ -108,6 +109,66 @@ struct Blocking {
   }
 };
 
+// Tiles of images as the loops see them: those of bfloat16 are widened a part at a time, so that it stays in the first
+// level cache.
+template <typename S>
+class Widened {
+ public:
+  using T = ComputedIn<S>;
+
+  Widened(const BatchNormTile& t, int64_t at) : width_(t.width), part_(t.rows), row_(0), rows_(t.rows), at_(at) {
+    if constexpr (kWidens) {
+      constexpr int64_t kElements = 4096;
+      part_ = std::min(t.rows, std::max<int64_t>(1, kElements / t.width));
+      memory_ = thread_scratch_of<float>(ScratchUse::rows, 3 * part_ * width_);
+    }
+  }
+
+  // Calls body(part of the tile, its first element).
+  template <typename Body>
+  void for_each_part(Body&& body) {
+    for (; row_ < rows_; row_ += part_) body(part(), at_ + row_ * width_);
+  }
+
+  // The part's elements of an array; two can be asked for.
+  const T* load(const S* x, int64_t at, int64_t number = 0) const {
+    if constexpr (kWidens) {
+      float* to = memory_ + number * part_ * width_;
+      bf16_rows().widen(reinterpret_cast<const uint16_t*>(x + at), part().rows * width_, to);
+      return to;
+    } else {
+      return x + at;
+    }
+  }
+
+  // Where the loops may write what store() will take to an array.
+  T* result(S* y, int64_t at) const {
+    if constexpr (kWidens)
+      return memory_ + 2 * part_ * width_;
+    else
+      return y + at;
+  }
+  void store(S* y, int64_t at) const {
+    if constexpr (kWidens)
+      bf16_rows().round(memory_ + 2 * part_ * width_, part().rows * width_, reinterpret_cast<uint16_t*>(y + at));
+  }
+
+ private:
+  static constexpr bool kWidens = !std::is_same_v<S, T>;
+
+  BatchNormTile part() const { return {std::min(part_, rows_ - row_), width_}; }
+
+  int64_t width_, part_, row_, rows_, at_;
+  float* memory_ = nullptr;
+};
+
+// Calls body(widened, part of the tile, its first element).
+template <typename S, typename Body>
+void in_parts(const BatchNormTile& tile, int64_t at, Body&& body) {
+  Widened<S> widened(tile, at);
+  widened.for_each_part([&](const BatchNormTile& part, int64_t first) { body(widened, part, first); });
+}
+
 // Per-channel numbers for each element of a wide row.
 template <typename T>
 class Repeated {
@@ -157,8 +218,8 @@ bool is_accurate(T mean, double squares, int64_t rows) {
 }
 
 // The moments of one channel of a block, in float64.
-template <typename T>
-std::pair<double, double> wide_moments(const T* x, int64_t rows, int64_t channels) {
+template <typename S>
+std::pair<double, double> wide_moments(const S* x, int64_t rows, int64_t channels) {
   double sum = 0, squares = 0;
   for (int64_t r = 0; r < rows; ++r) sum += static_cast<double>(x[r * channels]);
   const double mean = sum / static_cast<double>(rows);
@@ -170,19 +231,26 @@ std::pair<double, double> wide_moments(const T* x, int64_t rows, int64_t channel
 }
 
 // To mean and squares, which are 0.
-template <typename T>
-void moments_of_piece(const Blocking& b, int64_t piece, const T* x, double* mean, double* squared_deviations) {
+template <typename S, typename T = ComputedIn<S>>
+void moments_of_piece(const Blocking& b, int64_t piece, const S* x, double* mean, double* squared_deviations) {
   const BatchNormRows<T>& loops = rows_of(T{});
   T *sums = thread_scratch_of<T>(ScratchUse::sums, 3 * b.width), *centers = sums + b.width,
     *squares = centers + b.width;
   b.for_each_block(piece, [&](int64_t row, int64_t count) {
     std::fill_n(sums, b.width, T{0});
     std::fill_n(squares, b.width, T{0});
-    b.for_each_tile(row, count, [&](const BatchNormTile& t, int64_t at) { loops.add_sums(t, x + at, sums); });
+    b.for_each_tile(row, count, [&](const BatchNormTile& tile, int64_t first) {
+      in_parts<S>(tile, first, [&](const Widened<S>& wide, const BatchNormTile& t, int64_t at) {
+        loops.add_sums(t, wide.load(x, at), sums);
+      });
+    });
     for (int64_t c = 0; c < b.channels; ++c) centers[c] = static_cast<T>(b.fold(sums, c) / static_cast<double>(count));
     for (int64_t i = b.channels; i < b.width; ++i) centers[i] = centers[i - b.channels];
-    b.for_each_tile(row, count,
-                    [&](const BatchNormTile& t, int64_t at) { loops.add_squares(t, x + at, centers, squares); });
+    b.for_each_tile(row, count, [&](const BatchNormTile& tile, int64_t first) {
+      in_parts<S>(tile, first, [&](const Widened<S>& wide, const BatchNormTile& t, int64_t at) {
+        loops.add_squares(t, wide.load(x, at), centers, squares);
+      });
+    });
     const MomentsMerge merge(row - b.begin_of(piece), count);
     for (int64_t c = 0; c < b.channels; ++c) {
       std::pair<double, double> moments(static_cast<double>(centers[c]), b.fold(squares, c));
@@ -195,8 +263,8 @@ void moments_of_piece(const Blocking& b, int64_t piece, const T* x, double* mean
 
 }  // namespace
 
-template <typename T>
-void channel_moments(const T* x, int64_t samples, int64_t pixels, int64_t channels, double* mean, double* variance) {
+template <typename S>
+void channel_moments(const S* x, int64_t samples, int64_t pixels, int64_t channels, double* mean, double* variance) {
   const Blocking b(samples, pixels, channels);
   NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
   const auto mean_of = [&, all = memory.data<double>()](int64_t piece) { return all + 2 * piece * channels; };
@@ -216,34 +284,39 @@ void channel_moments(const T* x, int64_t samples, int64_t pixels, int64_t channe
   for (int64_t c = 0; c < channels; ++c) variance[c] = mean_of(0)[channels + c] / static_cast<double>(b.rows);
 }
 
-template <typename T>
-void map_channels(const T* x, int64_t rows, int64_t channels, const ChannelMap<T>& map, T* y) {
+template <typename S, typename T>
+void map_channels(const S* x, int64_t rows, int64_t channels, const ChannelMap<T>& map, S* y) {
   const Blocking b(rows, 1, channels);
-  const Repeated<T> wide(b, map);
+  const Repeated<T> repeated(b, map);
   const auto loop = rows_of(T{}).map;
-  b.for_each_tile([&](const BatchNormTile& t, int64_t at) { loop(t, x + at, wide.map(), y + at); });
+  b.for_each_tile([&](const BatchNormTile& tile, int64_t first) {
+    in_parts<S>(tile, first, [&](const Widened<S>& wide, const BatchNormTile& t, int64_t at) {
+      loop(t, wide.load(x, at), repeated.map(), wide.result(y, at));
+      wide.store(y, at);
+    });
+  });
 }
 
 namespace {
 
 // The sum of dz * (x - mean) over a block's rows of one channel, in float64.
-template <typename T>
-double wide_products(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map, int64_t c) {
+template <typename S, typename T = ComputedIn<S>>
+double wide_products(const S* x, const S* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map, int64_t c) {
   double sum = 0;
   for (int64_t i = c; i < rows * channels; i += channels) {
-    const T z = (x[i] - map.mean[c]) * map.scale[c] + map.shift[c];
-    if (!map.relu || !(z <= 0)) sum += static_cast<double>(dy[i]) * static_cast<double>(x[i] - map.mean[c]);
+    const T deviation = static_cast<T>(x[i]) - map.mean[c], z = deviation * map.scale[c] + map.shift[c];
+    if (!map.relu || !(z <= 0)) sum += static_cast<double>(dy[i]) * static_cast<double>(deviation);
   }
   return sum;
 }
 
 }  // namespace
 
-template <typename T>
-void batch_norm_gradient_sums(const T* x, const T* dy, int64_t samples, int64_t pixels, int64_t channels,
+template <typename S, typename T>
+void batch_norm_gradient_sums(const S* x, const S* dy, int64_t samples, int64_t pixels, int64_t channels,
                               const ChannelMap<T>& map, double* sums, double* products) {
   const Blocking b(samples, pixels, channels);
-  const Repeated<T> wide(b, map);
+  const Repeated<T> repeated(b, map);
   const auto loop = rows_of(T{}).add_gradients;
   NDArray memory = NDArray::zeros({b.pieces, 2, channels}, DType::float64);
   double* partial = memory.data<double>();
@@ -252,8 +325,10 @@ void batch_norm_gradient_sums(const T* x, const T* dy, int64_t samples, int64_t 
     T *block_sums = thread_scratch_of<T>(ScratchUse::sums, 2 * b.width), *block_products = block_sums + b.width;
     b.for_each_block(piece, [&](int64_t row, int64_t count) {
       std::fill_n(block_sums, 2 * b.width, T{0});
-      b.for_each_tile(row, count, [&](const BatchNormTile& t, int64_t at) {
-        loop(t, x + at, dy + at, wide.map(), block_sums, block_products);
+      b.for_each_tile(row, count, [&](const BatchNormTile& tile, int64_t first) {
+        in_parts<S>(tile, first, [&](const Widened<S>& wide, const BatchNormTile& t, int64_t at) {
+          loop(t, wide.load(x, at), wide.load(dy, at, 1), repeated.map(), block_sums, block_products);
+        });
       });
       for (int64_t c = 0; c < channels; ++c) {
         piece_sums[c] += b.fold(block_sums, c);
@@ -272,14 +347,18 @@ void batch_norm_gradient_sums(const T* x, const T* dy, int64_t samples, int64_t 
   std::copy_n(partial + channels, channels, products);
 }
 
-template <typename T>
-void batch_norm_input_gradient(const T* x, const T* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
-                               const T* offset, const T* slope, T* dx) {
+template <typename S, typename T>
+void batch_norm_input_gradient(const S* x, const S* dy, int64_t rows, int64_t channels, const ChannelMap<T>& map,
+                               const T* offset, const T* slope, S* dx) {
   const Blocking b(rows, 1, channels);
-  Repeated<T> wide(b, map, offset, slope);
+  Repeated<T> repeated(b, map, offset, slope);
   const auto loop = rows_of(T{}).input_gradient;
-  b.for_each_tile([&](const BatchNormTile& t, int64_t at) {
-    loop(t, x + at, dy + at, wide.map(), wide.offset(), wide.slope(), dx + at);
+  b.for_each_tile([&](const BatchNormTile& tile, int64_t first) {
+    in_parts<S>(tile, first, [&](const Widened<S>& wide, const BatchNormTile& t, int64_t at) {
+      loop(t, wide.load(x, at), wide.load(dy, at, 1), repeated.map(), repeated.offset(), repeated.slope(),
+           wide.result(dx, at));
+      wide.store(dx, at);
+    });
   });
 }
 
@@ -295,5 +374,11 @@ template void batch_norm_input_gradient(const float*, const float*, int64_t, int
                                         const float*, const float*, float*);
 template void batch_norm_input_gradient(const double*, const double*, int64_t, int64_t, const ChannelMap<double>&,
                                         const double*, const double*, double*);
+template void channel_moments(const bfloat16*, int64_t, int64_t, int64_t, double*, double*);
+template void map_channels(const bfloat16*, int64_t, int64_t, const ChannelMap<float>&, bfloat16*);
+template void batch_norm_gradient_sums(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t,
+                                       const ChannelMap<float>&, double*, double*);
+template void batch_norm_input_gradient(const bfloat16*, const bfloat16*, int64_t, int64_t, const ChannelMap<float>&,
+                                        const float*, const float*, bfloat16*);
 
 }  // namespace thimble::kernels

@@ -46,6 +46,7 @@ std::vector<Case> cases() {
       {"maximum", row, [=](const Tensor& x) { return maximum(x, same); }},
       {"minimum", row, [=](const Tensor& x) { return minimum(x, same); }},
       {"add_relu", row, [=](const Tensor& x) { return add_relu(x, same); }},
+      {"cast", row, [](const Tensor& x) { return cast(cast(x, DType::bfloat16), DType::float32); }},
       {"neg", row, [](const Tensor& x) { return -x; }},
       {"abs", row, [](const Tensor& x) { return abs(x); }},
       {"exp", row, [](const Tensor& x) { return exp(x); }},
