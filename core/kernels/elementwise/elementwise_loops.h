@@ -81,6 +81,13 @@ template <Binary kFunction, typename V>
   if constexpr (kFunction == Binary::silu_backward) return b * vector_silu_derivative(a);
 }
 
+/// clamp(x / 6 + 1 / 2, 0, 1). NaN stays.
+template <typename T>
+[[gnu::always_inline]] inline T hardsigmoid_of(T x) {
+  const T shifted = x + T(3), raised = shifted < T(0) ? T(0) : shifted;
+  return (raised > T(6) ? T(6) : raised) * (T(1) / T(6));
+}
+
 // Comparisons are written so that NaN comes through: an ordered comparison with NaN is false.
 template <Unary kFunction, typename T>
 inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
@@ -95,6 +102,8 @@ inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
     const T scaled = x * p0;
     return x < T(0) ? scaled : x;
   }
+  if constexpr (kFunction == Unary::hardsigmoid) return hardsigmoid_of(x);
+  if constexpr (kFunction == Unary::hardswish) return x * hardsigmoid_of(x);
   if constexpr (kFunction == Unary::clamp) {
     const T raised = x < p0 ? p0 : x;
     return raised > p1 ? p1 : raised;
@@ -128,6 +137,10 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
   if constexpr (kFunction == Binary::clamp_backward) return ((a >= p0) & (a <= p1)) ? b : T(0);
   if constexpr (kFunction == Binary::tanh_backward) return b * (T(1) - a * a);
   if constexpr (kFunction == Binary::sigmoid_backward) return b * (T(1) - a) * a;
+  if constexpr (kFunction == Binary::hardswish_backward) {
+    const T inner = b * (a * (T(1) / T(3)) + T(0.5)), not_below = a >= T(3) ? b : inner;
+    return a < T(-3) ? T(0) : not_below;
+  }
 }
 
 template <Compare kFunction, typename T>
