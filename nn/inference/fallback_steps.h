@@ -13,7 +13,7 @@ std::unique_ptr<InferenceStep> call_step(Module& layer, std::span<const ValueInf
 std::unique_ptr<InferenceStep> op_step(const std::string& op, const Attributes& attributes,
                                        std::span<const ValueInfo> inputs);
 
-/// From [h, w, c] back to [c, h, w], for steps that do not know flattened images.
-std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input);
+/// Copies a flattened image or a view to the usual order, for steps that do not know them.
+std::unique_ptr<InferenceStep> usual_order_step(const ValueInfo& input);
 
 }  // namespace thimble::nn

@@ -91,6 +91,7 @@ std::vector<size_t> Program::share_places() const {
     if (!step.step->is_pointwise() || step.output == list_.output) continue;
     for (size_t input : step.inputs) {
       const size_t base = list_.values[input].base;
+      if (list_.values[input].info.nbytes() != list_.values[step.output].info.nbytes()) continue;  // it is broadcast
       if (list_.values[base].source == Source::step && base != list_.output && last[base] == i)
         homes[step.output] = homes[base];
     }
