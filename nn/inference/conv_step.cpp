@@ -1,4 +1,5 @@
 #include <thimble/core/kernels/image/conv2d.h>
+#include <thimble/core/kernels/image/conv2d_weights.h>
 #include <thimble/core/kernels/image/winograd.h>
 #include <thimble/core/ops/conv_geometry.h>
 #include <thimble/nn/inference/conv_step.h>
@@ -22,8 +23,9 @@ class Conv2dStep : public InferenceStep {
   void prepare(SharedWeights& weights) override {
     const SharedWeights::Key taps{conv_.first.row, conv_.first.column, conv_.g.kernel_height, conv_.g.kernel_width,
                                   winograd_};
-    weight_ = product_.packed<NDArray>(weights, taps, [&](const NDArray& weight) {
-      return winograd_ ? winograd_weight(conv_.of(weight)) : conv2d_forward_weight(conv_.of(weight), conv_.g);
+    weight_ = product_.packed<NDArray>(weights, taps, [&](const NDArray& w, const double* scale) {
+      const NDArray weight = conv_.of(w);
+      return winograd_ ? winograd_weight(weight, scale) : plain_weight(weight, scale);
     });
   }
 
@@ -38,9 +40,17 @@ class Conv2dStep : public InferenceStep {
   }
 
  private:
-  NDArray winograd_weight(const NDArray& weight) const {
+  NDArray plain_weight(const NDArray& weight, const double* scale) const {
+    NDArray packed = conv2d_forward_weight(weight, conv_.g);
+    if (!scale) return packed;
+    if (packed.shares_memory_with(weight)) packed = packed.clone();
+    kernels::scale_conv2d_weight(conv_.g, scale, packed.data<float>());
+    return packed;
+  }
+
+  NDArray winograd_weight(const NDArray& weight, const double* scale) const {
     NDArray packed({kernels::winograd_weight_elements(conv_.g)});
-    kernels::pack_winograd_weight(conv_.g, weight.contiguous().data<float>(), packed.data<float>());
+    kernels::pack_winograd_weight(conv_.g, weight.contiguous().data<float>(), scale, packed.data<float>());
     return packed;
   }
 

@@ -16,12 +16,12 @@ class ConvTranspose2dStep : public InferenceStep {
   bool absorb(const Following& next, SharedWeights& weights) override { return product_.absorb(next, weights); }
 
   void prepare(SharedWeights& weights) override {
-    taps_ = product_.packed<Taps>(weights, {}, [&](const NDArray& weight) {
-      // [out, in, patch_height, patch_width]
-      const int64_t patch = g_.patch_height * g_.patch_width;
+    taps_ = product_.packed<Taps>(weights, {}, [&](const NDArray& weight, const double* scale) {
+      const Shape& s = weight.strides();  // [out, in, patch_height, patch_width]
       Taps taps;
-      for (int64_t i = 0; i < patch; ++i)
-        taps.emplace_back(weight.data<float>() + i, g_.in, g_.out, patch, g_.in * patch);
+      for (int64_t row = 0; row < g_.patch_height; ++row)
+        for (int64_t column = 0; column < g_.patch_width; ++column)
+          taps.emplace_back(weight.data<float>() + row * s[2] + column * s[3], g_.in, g_.out, s[1], s[0], scale);
       return taps;
     });
   }

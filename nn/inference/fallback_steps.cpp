@@ -8,9 +8,10 @@ namespace {
 
 using Compute = std::function<Tensor(std::span<const Tensor>)>;
 
+// All zeros, for the sake of the output's shape, and without memory of their own.
 std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
   std::vector<NDArray> arrays;
-  for (const ValueInfo& info : infos) arrays.push_back(NDArray::zeros(info.shape, info.dtype));
+  for (const ValueInfo& info : infos) arrays.push_back(NDArray::placeholder(info.shape, info.dtype));
   return arrays;
 }
 

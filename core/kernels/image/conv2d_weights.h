@@ -44,4 +44,7 @@ struct WeightStrides {
 template <typename T>
 void pack_conv2d_weight(const Conv2dGeometry& g, const T* weight, const WeightStrides& strides, T* packed);
 
+/// Multiplies packed weights, or depthwise ones [taps, channels], with a number for each output channel. Threaded.
+void scale_conv2d_weight(const Conv2dGeometry& g, const double* scale, float* packed);
+
 }  // namespace thimble::kernels

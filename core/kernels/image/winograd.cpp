@@ -145,7 +145,7 @@ int64_t winograd_weight_elements(const Conv2dGeometry& g) {
   return kProducts * ceil_div(g.out_channels, kGemmPanel) * kGemmPanel * g.in_channels;
 }
 
-void pack_winograd_weight(const Conv2dGeometry& g, const float* weight, float* packed) {
+void pack_winograd_weight(const Conv2dGeometry& g, const float* weight, const double* scale, float* packed) {
   const int64_t panels = ceil_div(g.out_channels, kGemmPanel), panel = g.in_channels * kGemmPanel;
   parallel_for(panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p)
@@ -154,8 +154,9 @@ void pack_winograd_weight(const Conv2dGeometry& g, const float* weight, float* p
           const int64_t out = p * kGemmPanel + c;
           double u[4][4] = {};
           if (out < g.out_channels) transform_weight(weight + (out * g.in_channels + in) * 9, u);
+          const double by = scale && out < g.out_channels ? scale[out] : 1;
           for (int64_t i = 0; i < kProducts; ++i)
-            packed[(i * panels + p) * panel + in * kGemmPanel + c] = static_cast<float>(u[i / 4][i % 4]);
+            packed[(i * panels + p) * panel + in * kGemmPanel + c] = static_cast<float>(u[i / 4][i % 4] * by);
         }
   });
 }

@@ -18,8 +18,9 @@ bool is_for_winograd(const Conv2dGeometry& g);
 /// Floats of pack_winograd_weight().
 int64_t winograd_weight_elements(const Conv2dGeometry& g);
 
-/// packed becomes what winograd_conv2d() reads, from weight [out_channels, in_channels, 3, 3]. Threaded.
-void pack_winograd_weight(const Conv2dGeometry& g, const float* weight, float* packed);
+/// packed becomes what winograd_conv2d() reads, from weight [out_channels, in_channels, 3, 3], times scale
+/// [out_channels] unless that is null. Threaded.
+void pack_winograd_weight(const Conv2dGeometry& g, const float* weight, const double* scale, float* packed);
 
 /// y [batch, out_height, out_width, out_channels] = x * weight, and then the epilogue. Threaded; the bits of an output
 /// depend neither on the batch nor on the number of threads.

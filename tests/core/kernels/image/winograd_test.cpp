@@ -36,7 +36,7 @@ struct WinogradProblem {
     bias = randn({out_channels}, rng);
     addend = randn({g.batch, g.out_height, g.out_width, out_channels}, rng);
     packed = NDArray({winograd_weight_elements(g)});
-    pack_winograd_weight(g, weight.data<float>(), packed.data<float>());
+    pack_winograd_weight(g, weight.data<float>(), nullptr, packed.data<float>());
   }
 
   std::vector<float> run(const Epilogue<float>& epilogue) const {
