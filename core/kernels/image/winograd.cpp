@@ -131,14 +131,15 @@ void transform_weight(const float* w, double (&u)[4][4]) {
 }  // namespace
 
 bool is_for_winograd(const Conv2dGeometry& g) {
-  // Fewer channels, and what is won goes into sums and differences; fewer pixels, and it goes into reading weights;
-  // half empty tiles at the sides.
-  constexpr int64_t kFewChannels = 32, kFewPixels = 12 * 12;
+  // Fewer channels, and what is won goes into sums and differences; fewer pixels, and it goes into reading weights,
+  // unless those are few; half empty tiles at the sides.
+  constexpr int64_t kFewChannels = 16, kFewPixels = 12 * 12, kFewerPixels = 4 * 4, kSmallWeights = 64 * 64;
   const int64_t pixels = g.out_height * g.out_width;
   const int64_t computed = ceil_div(g.out_height, 2) * ceil_div(g.out_width, 2) * 4;
+  const bool has_few_pixels = pixels < (g.in_channels * g.out_channels <= kSmallWeights ? kFewerPixels : kFewPixels);
   return g.kernel_height == 3 && g.kernel_width == 3 && g.stride_height == 1 && g.stride_width == 1 &&
          g.dilation_height == 1 && g.dilation_width == 1 && g.groups == 1 && g.in_channels >= kFewChannels &&
-         g.out_channels >= kFewChannels && pixels >= kFewPixels && computed * 5 <= pixels * 6;
+         g.out_channels >= kFewChannels && !has_few_pixels && computed * 3 <= pixels * 4;
 }
 
 int64_t winograd_weight_elements(const Conv2dGeometry& g) {

@@ -126,7 +126,9 @@ TEST(Winograd, IsForConvolutionsOfManyChannelsAndPixels) {
   };
   EXPECT_TRUE(fits({1, 64, 56, 56}, {64, 64, 3, 3}, {.padding = 1}));
   EXPECT_EQ(fits({1, 64, 28, 28}, {64, 64, 3, 3}, {}), fits({9, 64, 28, 28}, {64, 64, 3, 3}, {}));
-  EXPECT_FALSE(fits({1, 64, 7, 7}, {64, 64, 3, 3}, {.padding = 1}));
+  EXPECT_TRUE(fits({1, 64, 7, 7}, {64, 64, 3, 3}, {.padding = 1}));
+  EXPECT_FALSE(fits({1, 512, 7, 7}, {512, 512, 3, 3}, {.padding = 1}));
+  EXPECT_FALSE(fits({1, 64, 5, 5}, {64, 64, 3, 3}, {.padding = 1}));
   EXPECT_FALSE(fits({1, 8, 56, 56}, {64, 8, 3, 3}, {.padding = 1}));
   EXPECT_FALSE(fits({1, 64, 56, 56}, {64, 64, 1, 1}, {}));
   EXPECT_FALSE(fits({1, 64, 56, 56}, {64, 64, 5, 5}, {.padding = 2}));
