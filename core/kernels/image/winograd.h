@@ -1,8 +1,8 @@
 // 3x3 convolutions with 16 multiplications for 4 outputs instead of 36 (Lavin and Gray 2016, F(2x2, 3x3)): sums and
 // differences of 4x4 pixels times those of the weights.
 //
-// Weights take 16/9 of their memory. Rounding errors are a few times those of a plain sum, since the differences are of
-// the size of the pixels, and a value that is not finite makes all four outputs NaN.
+// Weights take 16/9 of their memory. Rounding errors are about those of a plain sum: sums are shorter, and differences
+// are of the size of the pixels. A value that is not finite makes all four outputs NaN.
 #pragma once
 
 #include <cstdint>
