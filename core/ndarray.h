@@ -97,6 +97,9 @@ class THIMBLE_API NDArray {
   NDArray broadcast_to(const Shape& shape) const;
   NDArray squeeze(int axis) const;
   NDArray unsqueeze(int axis) const;
+  /// Element (i, j, ...) lies offset + i * strides[0] + j * strides[1] + ... elements behind this array's first one.
+  /// Whether that is memory of the array's is not checked.
+  NDArray view(const Shape& shape, const Shape& strides, int64_t offset) const;
 
   // Copies.
 
@@ -138,7 +141,6 @@ class THIMBLE_API NDArray {
   void check_type(DType wanted) const;
   void set_storage(const std::shared_ptr<Storage>& storage);
   void assign(const NDArray& source);  // copy_from() for memory that is new
-  NDArray view(const Shape& shape, const Shape& strides, int64_t offset) const;
 
   std::shared_ptr<void> storage_;
   StorageMarks* marks_ = nullptr;  // the storage's; null for memory without an owner

@@ -67,7 +67,11 @@ class Conv2d final : public Op {
     const bool has_bias = inputs.size() > 2;
     check<ShapeError>(!has_bias || inputs[2].shape() == Shape{g.out_channels}, "conv2d: bias must be [", g.out_channels,
                       "], got ", has_bias ? inputs[2].shape() : Shape());
-    if (mixed && g.depthwise()) return computed_in_float32(*this, inputs);
+    if (mixed && g.depthwise()) {
+      NDArray y = computed_in_float32(*this, inputs);
+      copied_ = {};  // of float32
+      return y;
+    }
     if (mixed) return mixed_conv2d(trimmed, inputs);
     const NDArray x = to_channels_last(inputs[0]), weight = conv2d_forward_weight(trimmed.of(inputs[1]), g);
     if (!x.shares_memory_with(inputs[0])) copied_ = x;

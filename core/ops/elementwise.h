@@ -38,6 +38,10 @@ THIMBLE_API Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
 THIMBLE_API Tensor gelu(const Tensor& x);
 /// x * sigmoid(x)
 THIMBLE_API Tensor silu(const Tensor& x);
+/// clamp(x + 3, 0, 6) / 6
+THIMBLE_API Tensor hardsigmoid(const Tensor& x);
+/// x * hardsigmoid(x), as in MobileNetV3 (Howard et al. 2019).
+THIMBLE_API Tensor hardswish(const Tensor& x);
 /// Throws ValueError if min > max. The gradient is 1 within [min, max], bounds included.
 THIMBLE_API Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinity(),
                          double max = std::numeric_limits<double>::infinity());

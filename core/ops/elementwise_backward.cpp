@@ -24,6 +24,12 @@ Tensor silu_second(const Tensor& x) {
   return s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s));
 }
 
+// 1/3 between -3 and 3.
+Tensor hardswish_second(const Tensor& x) {
+  const Tensor third = NDArray::full(x.shape(), 1.0 / 3, x.dtype());
+  return elementwise_backward(Binary::hardtanh_backward, x, third, -3, 3);
+}
+
 /// One derivative f'(v). `second` is f''(v), null where f is piecewise linear.
 struct Derivative {
   Binary kernel;
@@ -42,6 +48,7 @@ constexpr Derivative kDerivatives[] = {
     {Binary::sigmoid_backward, "sigmoid_backward", sigmoid_second},
     {Binary::gelu_backward, "gelu_backward", gelu_second},
     {Binary::silu_backward, "silu_backward", silu_second},
+    {Binary::hardswish_backward, "hardswish_backward", hardswish_second},
 };
 
 /// g * f'(v): linear in g, so its gradient there is the op itself.

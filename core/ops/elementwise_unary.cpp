@@ -106,6 +106,22 @@ class Silu : public UnaryOp {
   }
 };
 
+class HardSigmoid : public UnaryOp {
+ public:
+  HardSigmoid() : UnaryOp("hardsigmoid", Unary::hardsigmoid) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {elementwise_backward(Binary::hardtanh_backward, in[0], g, -3, 3) / 6.0};
+  }
+};
+
+class HardSwish : public UnaryOp {
+ public:
+  HardSwish() : UnaryOp("hardswish", Unary::hardswish) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    return {elementwise_backward(Binary::hardswish_backward, in[0], g)};
+  }
+};
+
 class Erf : public UnaryOp {
  public:
   Erf() : UnaryOp("erf", Unary::erf) {}
@@ -141,11 +157,22 @@ class Clamp : public UnaryOp {
 };
 
 const OpRegistration elementwise_unary_registrations[] = {
-    {"neg", make_plain<Neg>},         {"abs", make_plain<Abs>},   {"exp", make_plain<Exp>},
-    {"log", make_plain<Log>},         {"sqrt", make_plain<Sqrt>}, {"tanh", make_plain<Tanh>},
-    {"sigmoid", make_plain<Sigmoid>}, {"relu", make_plain<Relu>}, {"relu6", make_plain<Relu6>},
-    {"leaky_relu", LeakyRelu::make},  {"gelu", make_plain<Gelu>}, {"silu", make_plain<Silu>},
-    {"erf", make_plain<Erf>},         {"clamp", Clamp::make},
+    {"neg", make_plain<Neg>},
+    {"abs", make_plain<Abs>},
+    {"exp", make_plain<Exp>},
+    {"log", make_plain<Log>},
+    {"sqrt", make_plain<Sqrt>},
+    {"tanh", make_plain<Tanh>},
+    {"sigmoid", make_plain<Sigmoid>},
+    {"relu", make_plain<Relu>},
+    {"relu6", make_plain<Relu6>},
+    {"leaky_relu", LeakyRelu::make},
+    {"gelu", make_plain<Gelu>},
+    {"silu", make_plain<Silu>},
+    {"erf", make_plain<Erf>},
+    {"clamp", Clamp::make},
+    {"hardsigmoid", make_plain<HardSigmoid>},
+    {"hardswish", make_plain<HardSwish>},
 };
 
 }  // namespace
@@ -164,6 +191,8 @@ Tensor leaky_relu(const Tensor& x, double negative_slope) {
 }
 Tensor gelu(const Tensor& x) { return apply(std::make_unique<Gelu>(), {x}); }
 Tensor silu(const Tensor& x) { return apply(std::make_unique<Silu>(), {x}); }
+Tensor hardsigmoid(const Tensor& x) { return apply(std::make_unique<HardSigmoid>(), {x}); }
+Tensor hardswish(const Tensor& x) { return apply(std::make_unique<HardSwish>(), {x}); }
 Tensor erf(const Tensor& x) { return apply(std::make_unique<Erf>(), {x}); }
 Tensor clamp(const Tensor& x, double min, double max) { return apply(std::make_unique<Clamp>(min, max), {x}); }
 

@@ -6,9 +6,10 @@ namespace thimble::nn {
 
 namespace {
 
+// All zeros, for the sake of the output's shape, and without memory of their own.
 std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
   std::vector<NDArray> arrays;
-  for (const ValueInfo& info : infos) arrays.push_back(NDArray::zeros(info.shape, info.dtype));
+  for (const ValueInfo& info : infos) arrays.push_back(NDArray::placeholder(info.shape, info.dtype));
   return arrays;
 }
 
@@ -48,6 +49,7 @@ class OpStep : public InferenceStep {
 
   bool is_pointwise() const override { return pointwise_; }
   bool is_per_sample() const override { return per_sample_; }
+  bool is_per_sample_with_constants() const override { return per_sample_ && pointwise_; }
 
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
     std::array<NDArray, kMostInputs> arguments;
@@ -66,19 +68,22 @@ class OpStep : public InferenceStep {
   bool pointwise_, per_sample_;
 };
 
-class UnflattenStep : public InferenceStep {
+class UsualOrderStep : public InferenceStep {
  public:
-  explicit UnflattenStep(const ValueInfo& input)
-      : InferenceStep({input.shape, input.dtype}), image_(input.flattened_image) {}
+  explicit UsualOrderStep(const ValueInfo& input) : InferenceStep(input.as_usual()), input_(input) {}
+
+  bool is_per_sample() const override { return !input_.is_constant; }
 
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
-    const int64_t n = this->output().shape[0];
-    const NDArray from = array_over(inputs[0], {{n, image_[0], image_[1], image_[2]}, this->output().dtype});
+    if (input_.flattened_image.empty())
+      return array_over(output, this->output()).copy_from(array_over(inputs[0], input_));
+    const Shape& image = input_.flattened_image;
+    const NDArray from = array_over(inputs[0], {{input_.shape[0], image[0], image[1], image[2]}, input_.dtype});
     NDArray::borrow(output, from.shape(), from.dtype(), nullptr).copy_from(from);
   }
 
  private:
-  Shape image_;
+  ValueInfo input_;
 };
 
 }  // namespace
@@ -95,6 +100,8 @@ std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<con
   return std::make_unique<FallbackStep>(output, call, inputs, is_per_sample_op(op->name(), op->attributes(), inputs));
 }
 
-std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input) { return std::make_unique<UnflattenStep>(input); }
+std::unique_ptr<InferenceStep> usual_order_step(const ValueInfo& input) {
+  return std::make_unique<UsualOrderStep>(input);
+}
 
 }  // namespace thimble::nn

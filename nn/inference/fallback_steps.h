@@ -10,7 +10,7 @@ namespace thimble::nn {
 /// copy of the answer. Throws what the call throws for inputs of zeros.
 std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<const ValueInfo> inputs);
 
-/// From [h, w, c] back to [c, h, w], for steps that do not know flattened images.
-std::unique_ptr<InferenceStep> unflatten_step(const ValueInfo& input);
+/// Copies a flattened image or a view to the usual order, for steps that do not know them.
+std::unique_ptr<InferenceStep> usual_order_step(const ValueInfo& input);
 
 }  // namespace thimble::nn

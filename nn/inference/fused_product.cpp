@@ -51,20 +51,6 @@ FusedProduct::Folded FusedProduct::fold(const ChannelScale& by) const {
   return folded;
 }
 
-NDArray FusedProduct::folded_weight() const {
-  NDArray weight = weight_.contiguous();
-  if (!after_.scale) return weight;
-  weight = weight.clone();
-  const int64_t channels = weight.shape(0), each = weight.numel() / channels;
-  for (int64_t c = 0; c < channels; ++c) {
-    float* w = weight.data<float>() + c * each;
-    std::transform(w, w + each, w, [scale = after_.scale->scale[static_cast<size_t>(c)]](float v) {
-      return static_cast<float>(v * scale);
-    });
-  }
-  return weight;
-}
-
 kernels::Epilogue<float> FusedProduct::epilogue(std::span<const void* const> inputs) const {
   const NDArray& bias = folded_ ? folded_->bias : bias_;
   return {.bias = bias.defined() ? bias.data<float>() : nullptr,

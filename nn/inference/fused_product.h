@@ -26,11 +26,13 @@ class FusedProduct {
   /// not finite, or is so large or small that sums could leave float32 which would not have left it in two steps.
   bool absorb(const Following& next, SharedWeights& weights);
 
-  /// Packs the weight, unless a step of the same layer with the same key has: pack(weight) gives a T.
+  /// Packs the weight, unless a step of the same layer with the same key has: pack(weight, scale) gives a T. weight is
+  /// as it was given, and each output's is to be multiplied with scale[output], in float64, unless scale is null: a
+  /// copy with the scale in it would take as much memory again.
   template <typename T, typename Pack>
   std::shared_ptr<const T> packed(SharedWeights& weights, SharedWeights::Key layout, Pack&& pack) const {
     layout.insert(layout.begin(), {kPacked, scale_id()});
-    return weights.get<T>(layout, [&] { return pack(folded_weight()); });
+    return weights.get<T>(layout, [&] { return pack(weight_, after_.scale ? after_.scale->scale.data() : nullptr); });
   }
 
   /// `inputs` are the step's.
@@ -46,7 +48,6 @@ class FusedProduct {
 
   int64_t scale_id() const { return reinterpret_cast<intptr_t>(after_.scale ? after_.scale->layer : nullptr); }
   Folded fold(const ChannelScale& by) const;
-  NDArray folded_weight() const;
 
   NDArray weight_, bias_;
   std::shared_ptr<const Folded> folded_;

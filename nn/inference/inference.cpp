@@ -15,6 +15,7 @@ std::map<std::string, StepFactory, std::less<>>& step_registry() {
 
 NDArray array_over(void* memory, const ValueInfo& info) {
   const Shape& s = info.shape;
+  if (!info.strides.empty()) return NDArray::borrow(memory, {}, info.dtype, nullptr).view(s, info.strides, info.offset);
   if (!info.is_image()) return NDArray::borrow(memory, s, info.dtype, nullptr);
   return from_channels_last(NDArray::borrow(memory, {s[0], s[2], s[3], s[1]}, info.dtype, nullptr));
 }

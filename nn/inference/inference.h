@@ -2,7 +2,8 @@
 // of known shapes: weights packed, sizes checked, memory counted. Running it is arithmetic alone.
 // nn/inference/executor.h strings steps together.
 //
-// While steps run, images [n, c, h, w] lie channels-last in memory, everything else row-major.
+// While steps run, images [n, c, h, w], and all else of four dimensions, lie channels-last in memory, everything else
+// row-major. Views of such values lie as they do: those ops that can read them so get them so.
 #pragma once
 
 #include <functional>
@@ -22,13 +23,22 @@ struct THIMBLE_API ValueInfo {
   DType dtype = DType::float32;
   /// {c, h, w} where the elements of each row lie as [h, w, c], as a flattened image's do; else empty.
   Shape flattened_image = {};
+  /// Where the elements of a view lie, as NDArray::view() is told; empty for what lies as usual.
+  Shape strides = {};
+  int64_t offset = 0;
+  /// A tensor of the graph: the same for all samples.
+  bool is_constant = false;
 
+  bool lies_as_usual() const { return flattened_image.empty() && strides.empty(); }
+  /// The same in the usual order.
+  ValueInfo as_usual() const { return {.shape = shape, .dtype = dtype}; }
   int64_t nbytes() const { return shape.numel() * static_cast<int64_t>(itemsize(dtype)); }
   bool is_image() const { return shape.ndim() == 4; }
   friend bool operator==(const ValueInfo&, const ValueInfo&) = default;
 };
 
-/// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it.
+/// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it. For a view,
+/// memory is that of the value it is a view of.
 THIMBLE_API NDArray array_over(void* memory, const ValueInfo& info);
 THIMBLE_API NDArray array_over(const void* memory, const ValueInfo& info);
 
@@ -62,11 +72,13 @@ class THIMBLE_API InferenceStep {
   virtual int64_t weight_bytes() const { return 0; }
   /// Nothing is computed: the output is the first input's memory.
   virtual bool is_view() const { return false; }
-  /// Each element of the output depends on those at its place in the inputs alone, which are of its size, so that it
-  /// may lie where one of them does.
+  /// Each element of the output depends on those at its place in the inputs alone, so that it may lie where an input of
+  /// its size does.
   virtual bool is_pointwise() const { return false; }
   /// Each sample (index of the first dimension) is computed by itself, so a batch may be divided.
   virtual bool is_per_sample() const { return true; }
+  /// That holds if some inputs are constants, too.
+  virtual bool is_per_sample_with_constants() const { return false; }
 
  private:
   ValueInfo output_;
@@ -75,9 +87,14 @@ class THIMBLE_API InferenceStep {
 /// A step for which nothing is to be done: a reshape, or a layer that hands its input on.
 class THIMBLE_API ViewStep : public InferenceStep {
  public:
-  using InferenceStep::InferenceStep;
+  explicit ViewStep(ValueInfo output, bool per_sample = true)
+      : InferenceStep(std::move(output)), per_sample_(per_sample) {}
   bool is_view() const override { return true; }
+  bool is_per_sample() const override { return per_sample_; }
   void run(std::span<const void* const>, void*, uint8_t*) const override {}
+
+ private:
+  bool per_sample_;
 };
 
 /// Makes an op's step, or returns null if it has none for such inputs.
@@ -92,7 +109,8 @@ THIMBLE_API const StepFactory* inference_step_factory(std::string_view op);
 /// Whether an op computes each sample (index of the first dimension) by itself, for these inputs.
 THIMBLE_API bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs);
 
-/// Whether each element of the op's output depends on those at its place in these inputs alone.
+/// Whether each element of the op's output depends on those at its place in these inputs alone, one of which has its
+/// shape.
 THIMBLE_API bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs);
 
 /// `const StepRegistration registration("flatten", flatten_step);`

@@ -1,7 +1,8 @@
 // What ops do when a graph runs on an executor.
 #include <algorithm>
 
-#include <thimble/nn/inference/inference.h>
+#include <thimble/core/shape.h>
+#include <thimble/nn/inference/view_steps.h>
 
 namespace thimble::nn {
 
@@ -12,7 +13,8 @@ std::unique_ptr<InferenceStep> flatten_step(const Attributes& attributes, std::s
   const int ndim = x.shape.ndim();
   const auto start = attributes.get<int64_t>("start_dim"), end = attributes.get<int64_t>("end_dim");
   // Every sample into one row: the usual one.
-  if (ndim < 2 || start != 1 || (end != -1 && end != ndim - 1) || x.shape[0] == 0) return nullptr;
+  const bool is_usual = ndim >= 2 && start == 1 && (end == -1 || end == ndim - 1) && x.shape[0] > 0;
+  if (!is_usual || !x.strides.empty() || x.is_constant) return flattened_view(attributes, inputs);
   ValueInfo y{{x.shape[0], x.shape.numel() / x.shape[0]}, x.dtype, x.flattened_image};
   const bool order_matters = x.is_image() && x.shape[1] > 1 && x.shape[2] * x.shape[3] > 1;
   if (order_matters) y.flattened_image = {x.shape[1], x.shape[2], x.shape[3]};
@@ -23,32 +25,56 @@ const StepRegistration flatten_registration("flatten", flatten_step);
 
 using Names = std::span<const std::string_view>;
 
-constexpr std::string_view kPointwise[] = {"abs", "clamp", "erf",   "exp",  "gelu", "leaky_relu", "log", "neg",
-                                           "pow", "relu",  "relu6", "silu", "sqrt", "sigmoid",    "tanh"};
+constexpr std::string_view kPointwise[] = {"abs",       "clamp",      "erf",  "exp",     "gelu", "hardsigmoid",
+                                           "hardswish", "leaky_relu", "log",  "neg",     "pow",  "relu",
+                                           "relu6",     "silu",       "sqrt", "sigmoid", "tanh"};
 constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "group_norm", "max_pool2d",
                                            "upsample_nearest2d"};
-constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "sub"};
+constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "pow", "sub"};
+constexpr std::string_view kReductions[] = {"logsumexp", "max", "mean", "min", "sum", "var"};
 
 bool contains(Names names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
+
+bool is_axis_of_samples(int64_t axis, int ndim) { return axis == 0 || axis == -ndim; }
+
+// Whether sample i of each operand meets those with number i of the others alone: constants are broadcast along the
+// batch, all else has as many samples, in the same dimension.
+bool meet_sample_by_sample(const ValueInfo& a, const ValueInfo& b) {
+  const int ndim = std::max(a.shape.ndim(), b.shape.ndim());
+  if (ndim == 0) return false;
+  const int64_t samples = a.is_constant ? b.shape[0] : a.shape[0];
+  const auto fits = [&](const ValueInfo& x) {
+    const bool has_samples = x.shape.ndim() == ndim && x.shape[0] == samples;
+    return x.is_constant ? x.shape.ndim() < ndim || x.shape[0] == 1 : has_samples;
+  };
+  return !(a.is_constant && b.is_constant) && fits(a) && fits(b);
+}
 
 }  // namespace
 
 bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs) {
   if (inputs.size() == 1) return contains(kPointwise, op);
-  // Of one shape, so that nothing is broadcast, neither along the batch.
-  return inputs.size() == 2 && inputs[0].shape == inputs[1].shape && contains(kBinary, op);
+  if (inputs.size() != 2 || !contains(kBinary, op)) return false;
+  const Shape &a = inputs[0].shape, &b = inputs[1].shape;
+  const Shape both = broadcast_shapes(a, b, std::string(op).c_str());
+  return both == a || both == b;
 }
 
 bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs) {
   const int ndim = inputs.empty() ? 0 : inputs[0].shape.ndim();
-  if (op == "softmax" || op == "log_softmax") {
-    const auto axis = attributes.get<int64_t>("axis", -1);
-    return axis != 0 && axis != -ndim;
+  if (inputs.size() == 2 && contains(kBinary, op)) return meet_sample_by_sample(inputs[0], inputs[1]);
+  if (ndim == 0 || (inputs.size() == 1 && inputs[0].is_constant)) return false;
+  if (op == "softmax" || op == "log_softmax") return !is_axis_of_samples(attributes.get<int64_t>("axis", -1), ndim);
+  if (op == "concat") return !is_axis_of_samples(attributes.get<int64_t>("axis", 0), ndim);
+  if (op == "stack") return !is_axis_of_samples(attributes.get<int64_t>("axis", 0), ndim + 1);
+  if (contains(kReductions, op)) {
+    const auto axes = attributes.get<std::vector<int64_t>>("axes");
+    return !axes.empty() && std::ranges::none_of(axes, [=](int64_t axis) { return is_axis_of_samples(axis, ndim); });
   }
   if (op == "layer_norm") return attributes.get<int64_t>("dims") < ndim;
   // One matrix a sample.
   if (op == "matmul") return ndim >= 3 && inputs[1].shape.ndim() == ndim && inputs[0].shape[0] == inputs[1].shape[0];
-  return is_pointwise_op(op, inputs) || (inputs.size() == 1 && contains(kPerSample, op));
+  return inputs.size() == 1 && (contains(kPointwise, op) || contains(kPerSample, op));
 }
 
 }  // namespace thimble::nn

@@ -20,10 +20,12 @@ class LinearStep : public InferenceStep {
 
   void prepare(SharedWeights& weights) override {
     const Shape& order = x_.flattened_image;
-    weight_ = product_.packed<kernels::PackedMatrix>(weights, {order.begin(), order.end()}, [&](const NDArray& w) {
-      const NDArray weight = weight_in_order(w, x_);
-      return kernels::PackedMatrix(weight.data<float>(), weight.shape(1), weight.shape(0), 1, weight.shape(1));
-    });
+    weight_ = product_.packed<kernels::PackedMatrix>(
+        weights, {order.begin(), order.end()}, [&](const NDArray& w, const double* scale) {
+          const NDArray weight = weight_in_order(w, x_);
+          return kernels::PackedMatrix(weight.data<float>(), weight.shape(1), weight.shape(0), 1, weight.shape(1),
+                                       scale);
+        });
   }
 
   int64_t weight_bytes() const override { return weight_->nbytes(); }

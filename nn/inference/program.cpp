@@ -15,6 +15,9 @@ using Source = StepList::Source;
 
 // The values of a part of a batch should stay in a core's second level cache.
 constexpr int64_t kPartBytes = 768 * 1024;
+// Where weights are far more than that, each part reads them from further away: better fewer parts, whose values stay
+// at least in the cache that cores share.
+constexpr int64_t kSharedPartBytes = 16 * 1024 * 1024;
 
 }  // namespace
 
@@ -31,7 +34,8 @@ int64_t Program::part_size() const {
   if (!list_.per_sample || batch < 2) return 0;
   // Without need each thread would read all weights: better divide each step.
   if (table_offset_ < list_.weight_bytes) return 0;
-  return std::max<int64_t>(1, kPartBytes / (table_offset_ / batch + 1));
+  const int64_t bytes = std::max(kPartBytes, std::min(list_.weight_bytes / 2, kSharedPartBytes));
+  return std::max<int64_t>(1, bytes / (table_offset_ / batch + 1));
 }
 
 void Program::run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const {
@@ -102,6 +106,7 @@ std::vector<size_t> Program::share_places() const {
     if (!step.step->is_pointwise() || is_output(step.output)) continue;
     for (size_t input : step.inputs) {
       const size_t base = list_.values[input].base;
+      if (list_.values[input].info.nbytes() != list_.values[step.output].info.nbytes()) continue;  // it is broadcast
       if (list_.values[base].source == Source::step && !is_output(base) && last[base] == i)
         homes[step.output] = homes[base];
     }

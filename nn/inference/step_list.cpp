@@ -62,7 +62,7 @@ class StepListBuilder {
   }
 
   void add_output(const GraphOutput& output) {
-    const size_t value = unflattened(value_of(output.node));
+    const size_t value = in_usual_order(value_of(output.node));
     list_.outputs.push_back({output.name, value});
     list_.per_sample = list_.per_sample && list_.values[value].source != Source::constant;
   }
@@ -75,7 +75,7 @@ class StepListBuilder {
     for (const Node* input : node->inputs) arguments.push_back(value_of(input));
     std::unique_ptr<InferenceStep> step = make_step(*node, arguments);
     if (!step) {
-      for (size_t& argument : arguments) argument = unflattened(argument);
+      for (size_t& argument : arguments) argument = in_usual_order(argument);
       step = make_step(*node, arguments);
     }
     if (!step) step = fallback_step(NodeCall(graph_, *node), infos_of(arguments));
@@ -100,10 +100,10 @@ class StepListBuilder {
     const std::optional<Following> next = following(graph_, *node, info);
     if (!next || node->inputs.size() != (next->adds ? 2 : 1)) return false;
     const Node* addend = next->adds ? node->inputs[node->inputs[0] == front ? 1 : 0] : nullptr;
-    if (addend && unflattened(info_of(addend)) != info) return false;
+    if (addend && info_of(addend).as_usual() != info) return false;
     if (!pending.step->absorb(*next, *pending.weights)) return false;
     if (addend) {
-      const size_t value = unflattened(value_of(addend));
+      const size_t value = in_usual_order(value_of(addend));
       pending_.at(front).inputs.push_back(value);
     }
     return true;
@@ -123,8 +123,6 @@ class StepListBuilder {
     return it != pending_.end() ? it->second.step->output() : list_.values[value_of_.at(node)].info;
   }
 
-  static ValueInfo unflattened(const ValueInfo& info) { return {info.shape, info.dtype}; }
-
   size_t value_of(const Node* node) {
     if (const auto it = pending_.find(node); it != pending_.end()) {
       value_of_[node] = add_step(std::move(it->second));
@@ -142,7 +140,8 @@ class StepListBuilder {
     const NDArray& tensor = graph_.tensor(node).data();
     NDArray& array = shared_.constants[node];
     if (!array.defined()) array = in_step_order(tensor);
-    const size_t value = add_value({tensor.shape(), tensor.dtype()}, Source::constant);
+    const size_t value =
+        add_value({.shape = tensor.shape(), .dtype = tensor.dtype(), .is_constant = true}, Source::constant);
     list_.constants.emplace_back(value, array);
     return value;
   }
@@ -152,9 +151,11 @@ class StepListBuilder {
     step.prepare(*pending.weights);
     const size_t value = add_value(step.output(), step.is_view() ? Source::view : Source::step);
     list_.per_sample = list_.per_sample && step.is_per_sample() && has_batch_first(step.output());
-    for (size_t input : pending.inputs)
-      list_.per_sample = list_.per_sample && list_.values[input].source != Source::constant &&
-                         has_batch_first(list_.values[input].info);
+    for (size_t input : pending.inputs) {
+      const ValueInfo& info = list_.values[input].info;
+      const bool divides = info.is_constant ? step.is_per_sample_with_constants() : has_batch_first(info);
+      list_.per_sample = list_.per_sample && divides;
+    }
     list_.weight_bytes += step.weight_bytes();
     list_.scratch_bytes = std::max(list_.scratch_bytes, step.scratch_bytes());
     if (step.is_view())
@@ -164,9 +165,9 @@ class StepListBuilder {
     return value;
   }
 
-  size_t unflattened(size_t value) {
-    if (list_.values[value].info.flattened_image.empty()) return value;
-    return add_step({unflatten_step(list_.values[value].info), {value}, &no_layers_});
+  size_t in_usual_order(size_t value) {
+    if (list_.values[value].info.lies_as_usual()) return value;
+    return add_step({usual_order_step(list_.values[value].info), {value}, &no_layers_});
   }
 
   SharedWeights* weights_of(const Node& node) {
@@ -187,12 +188,18 @@ class StepListBuilder {
   std::unique_ptr<InferenceStep> make_step(const Node& node, const std::vector<size_t>& arguments) const {
     const std::vector<ValueInfo> infos = infos_of(arguments);
     try {
-      if (node.kind == Node::Kind::layer) return graph_.layer(&node).inference_step(infos);
+      if (node.kind == Node::Kind::layer) return layer_step(node, infos);
       const StepFactory* factory = inference_step_factory(node.target);
       return factory ? (*factory)(node.attributes, infos) : nullptr;
     } catch (const Error&) {
       return nullptr;  // the layer or op itself will say what is wrong, and its name
     }
+  }
+
+  // Layers know flattened images, but no views.
+  std::unique_ptr<InferenceStep> layer_step(const Node& node, const std::vector<ValueInfo>& infos) const {
+    const bool has_views = std::ranges::any_of(infos, [](const ValueInfo& x) { return !x.strides.empty(); });
+    return has_views ? nullptr : graph_.layer(&node).inference_step(infos);
   }
 
   const Graph& graph_;

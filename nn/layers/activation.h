@@ -25,6 +25,14 @@ struct THIMBLE_API GELU : Module {
 struct THIMBLE_API SiLU : Module {
   Tensor forward(const Tensor& x) override { return silu(x); }
 };
+/// hardsigmoid(x)
+struct THIMBLE_API Hardsigmoid : Module {
+  Tensor forward(const Tensor& x) override { return hardsigmoid(x); }
+};
+/// hardswish(x)
+struct THIMBLE_API Hardswish : Module {
+  Tensor forward(const Tensor& x) override { return hardswish(x); }
+};
 /// tanh(x)
 struct THIMBLE_API Tanh : Module {
   Tensor forward(const Tensor& x) override { return tanh(x); }

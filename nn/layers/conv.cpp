@@ -1,4 +1,5 @@
 #include <thimble/nn/inference/conv_step.h>
+#include <thimble/nn/inference/conv_transpose_step.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/layers/conv.h>
 
@@ -143,6 +144,10 @@ ConvTranspose2d::ConvTranspose2d(Tensor w, Tensor b, const Conv2dOptions& o, Pai
 
 Tensor ConvTranspose2d::forward(const Tensor& x) {
   return conv_transpose2d(x, weight, bias, options_, output_padding_);
+}
+
+std::unique_ptr<InferenceStep> ConvTranspose2d::inference_step(std::span<const ValueInfo> inputs) const {
+  return conv_transpose2d_step(weight, bias, options_, output_padding_, inputs);
 }
 
 Attributes ConvTranspose2d::attributes() const {

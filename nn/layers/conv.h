@@ -104,6 +104,7 @@ class THIMBLE_API ConvTranspose2d : public Module {
 
   Tensor forward(const Tensor& x) override;
   bool is_per_sample() const override { return true; }
+  std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   std::string type() const override { return "ConvTranspose2d"; }
   Attributes attributes() const override;
 

@@ -27,8 +27,9 @@ inline double normal_cdf(double x) { return 0.5 * __builtin_erfc(x * -0.70710678
 
 inline double normal_pdf(double x) { return 0.39894228040143267794 * __builtin_exp(-0.5 * x * x); }
 
-/// Those that are vectors' for float, and calls of the C library for double.
-constexpr bool is_transcendental(Unary f) {
+/// Those that are vectors' for float, in one loop for all strides, and numbers' for double: calls of the C library, and
+/// what would be much code otherwise.
+constexpr bool is_written_in_vectors(Unary f) {
   switch (f) {
     case Unary::exp:
     case Unary::log:
@@ -37,12 +38,27 @@ constexpr bool is_transcendental(Unary f) {
     case Unary::gelu:
     case Unary::silu:
     case Unary::erf:
+    case Unary::hardsigmoid:
+    case Unary::hardswish:
       return true;
     default:
       return false;
   }
 }
-constexpr bool is_transcendental(Binary f) { return f == Binary::gelu_backward || f == Binary::silu_backward; }
+constexpr bool is_written_in_vectors(Binary f) {
+  return f == Binary::gelu_backward || f == Binary::silu_backward || f == Binary::hardswish_backward;
+}
+
+inline double hardsigmoid_of(double x) {
+  const double shifted = x + 3, raised = shifted < 0 ? 0 : shifted;
+  return (raised > 6 ? 6 : raised) / 6;
+}
+
+template <typename V>
+[[gnu::always_inline]] inline V hardsigmoid_of(V x) {
+  const V shifted = x + 3.0f, raised = shifted < 0.0f ? V{} : shifted;
+  return at_most(raised, 6) * (1.0f / 6);
+}
 
 template <Unary kFunction>
 inline double evaluate_double(double x) {
@@ -53,6 +69,8 @@ inline double evaluate_double(double x) {
   if constexpr (kFunction == Unary::gelu) return x * normal_cdf(x);
   if constexpr (kFunction == Unary::silu) return x / (1 + __builtin_exp(-x));
   if constexpr (kFunction == Unary::erf) return __builtin_erf(x);
+  if constexpr (kFunction == Unary::hardsigmoid) return hardsigmoid_of(x);
+  if constexpr (kFunction == Unary::hardswish) return x * hardsigmoid_of(x);
 }
 
 template <Unary kFunction, typename V>
@@ -64,6 +82,8 @@ template <Unary kFunction, typename V>
   if constexpr (kFunction == Unary::gelu) return vector_gelu(x);
   if constexpr (kFunction == Unary::silu) return vector_silu(x);
   if constexpr (kFunction == Unary::erf) return vector_erf(x);
+  if constexpr (kFunction == Unary::hardsigmoid) return hardsigmoid_of(x);
+  if constexpr (kFunction == Unary::hardswish) return x * hardsigmoid_of(x);
 }
 
 template <Binary kFunction>
@@ -73,18 +93,26 @@ inline double evaluate_double(double a, double b) {
     const double s = sigmoid_of(a);
     return b * s * (1 + a * (1 - s));
   }
+  if constexpr (kFunction == Binary::hardswish_backward) {
+    const double inner = b * (a / 3 + 0.5), not_below = a >= 3 ? b : inner;
+    return a < -3 ? 0 : not_below;
+  }
 }
 
 template <Binary kFunction, typename V>
 [[gnu::always_inline]] inline V evaluate_vector(V a, V b) {
   if constexpr (kFunction == Binary::gelu_backward) return b * vector_gelu_derivative(a);
   if constexpr (kFunction == Binary::silu_backward) return b * vector_silu_derivative(a);
+  if constexpr (kFunction == Binary::hardswish_backward) {
+    const V inner = b * (a * (1.0f / 3) + 0.5f), not_below = a >= 3.0f ? b : inner;
+    return a < -3.0f ? V{} : not_below;
+  }
 }
 
 // Comparisons are written so that NaN comes through: an ordered comparison with NaN is false.
 template <Unary kFunction, typename T>
 inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
-  if constexpr (is_transcendental(kFunction)) return evaluate_double<kFunction>(x);
+  if constexpr (is_written_in_vectors(kFunction)) return evaluate_double<kFunction>(x);
   if constexpr (kFunction == Unary::neg) return -x;
   if constexpr (kFunction == Unary::abs) return abs_of(x);
   if constexpr (kFunction == Unary::sqrt) return sqrt_of(x);
@@ -103,7 +131,7 @@ inline T evaluate(T x, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
 
 template <Binary kFunction, typename T>
 inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
-  if constexpr (is_transcendental(kFunction)) return evaluate_double<kFunction>(a, b);
+  if constexpr (is_written_in_vectors(kFunction)) return evaluate_double<kFunction>(a, b);
   if constexpr (kFunction == Binary::add) return a + b;
   if constexpr (kFunction == Binary::sub) return a - b;
   if constexpr (kFunction == Binary::mul) return a * b;
@@ -195,7 +223,7 @@ template <int kBytes, typename F>
 
 template <Unary kFunction, typename T, int kBytes>
 void unary_row(const T* x, int64_t sx, T* out, int64_t n, T p0, T p1) {
-  if constexpr (is_transcendental(kFunction) && sizeof(T) == sizeof(float)) {
+  if constexpr (is_written_in_vectors(kFunction) && sizeof(T) == sizeof(float)) {
     constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
     for_each_register<kBytes>(
         n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {
@@ -212,7 +240,7 @@ void unary_row(const T* x, int64_t sx, T* out, int64_t n, T p0, T p1) {
 
 template <Binary kFunction, typename T, int kBytes>
 void binary_row(const T* a, int64_t sa, const T* b, int64_t sb, T* out, int64_t n, T p0, T p1) {
-  if constexpr (is_transcendental(kFunction) && sizeof(T) == sizeof(float)) {
+  if constexpr (is_written_in_vectors(kFunction) && sizeof(T) == sizeof(float)) {
     constexpr int kCount = kBytes / static_cast<int>(sizeof(float));
     for_each_register<kBytes>(
         n, [=](int64_t i, int64_t count) __attribute__((always_inline)) {

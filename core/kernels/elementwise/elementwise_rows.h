@@ -23,6 +23,8 @@ enum class Unary {
   gelu,
   silu,
   erf,
+  hardsigmoid,  // clamp(x + 3, 0, 6) / 6
+  hardswish,    // x * hardsigmoid(x)
   count
 };
 
@@ -46,6 +48,7 @@ enum class Binary {
   sigmoid_backward,
   gelu_backward,
   silu_backward,
+  hardswish_backward,
   count
 };
 

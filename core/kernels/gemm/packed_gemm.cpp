@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include <thimble/core/kernels/elementwise/transpose.h>
 #include <thimble/core/kernels/gemm/packed_gemm.h>
 #include <thimble/core/kernels/gemm/panels.h>
 #include <thimble/core/kernels/gemm/small_gemm.h>
@@ -11,16 +12,30 @@ namespace thimble::kernels {
 
 namespace {
 constexpr int64_t kGrain = 100'000;      // multiply-adds worth another thread
+constexpr int64_t kPackGrain = 16'384;   // weights worth another thread
 constexpr int64_t kRowsPerUnit = 14;     // the height of the largest register tiles
 constexpr int64_t kBlockFloats = 65536;  // of the left operand, which all panels pass over
 }  // namespace
 
-PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride)
+PackedMatrix::PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride,
+                           const double* scale)
     : k_(k),
       n_(n),
       panel_width_(n <= kGemmPanel / 2 ? kGemmPanel / 2 : kGemmPanel),
       data_(allocate(static_cast<size_t>(nbytes()))) {
-  pack_panels({b, k, n, row_stride, col_stride}, panel_width_, static_cast<float*>(data_.get()));
+  auto* data = static_cast<float*>(data_.get());
+  const int64_t width = panel_width_;
+  parallel_for(panels(), std::max<int64_t>(1, kPackGrain / std::max<int64_t>(1, k * width)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t panel = begin; panel < end; ++panel) {
+                   const int64_t first = panel * width, columns = std::min(width, n - first);
+                   float* to = data + first * k;
+                   pack_panels({b + first * col_stride, k, columns, row_stride, col_stride}, width, to);
+                   for (int64_t p = 0; scale && p < k; ++p)
+                     for (int64_t j = 0; j < columns; ++j)
+                       to[p * width + j] = static_cast<float>(double{to[p * width + j]} * scale[first + j]);
+                 }
+               });
 }
 
 void packed_gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& b, float* c, int64_t ldc,

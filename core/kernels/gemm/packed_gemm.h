@@ -11,8 +11,10 @@ namespace thimble::kernels {
 /// b [k, n] in panels of kGemmPanel columns, the last filled up with zeros; one narrower panel if n is small.
 class PackedMatrix {
  public:
-  /// Element (p, j) of the matrix lies at b[p * row_stride + j * col_stride].
-  PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride);
+  /// Element (p, j) of the matrix lies at b[p * row_stride + j * col_stride], and is multiplied with scale[j] unless
+  /// that is null. Threaded.
+  PackedMatrix(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride,
+               const double* scale = nullptr);
 
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }

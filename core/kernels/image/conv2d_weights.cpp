@@ -68,6 +68,23 @@ void unpack_conv2d_weight(const Conv2dGeometry& g, const T* packed, FirstTap fir
   });
 }
 
+void scale_conv2d_weight(const Conv2dGeometry& g, const double* scale, float* packed) {
+  const auto scale_rows = [](float* rows, int64_t count, int64_t width, int64_t channels, const double* by) {
+    for (int64_t row = 0; row < count; ++row, rows += width)
+      for (int64_t c = 0; c < channels; ++c) rows[c] = static_cast<float>(double{rows[c]} * by[c]);
+  };
+  if (g.depthwise()) return scale_rows(packed, g.taps(), g.out_channels, g.out_channels, scale);
+  const WeightPanels panels(g);
+  const int64_t grain = std::max<int64_t>(1, kGrain / (g.columns() * panels.width(0)));
+  parallel_for(g.groups * panels.count(), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t group = i / panels.count(), panel = i % panels.count();
+      scale_rows(packed + panels.offset(group, panel), g.columns(), panels.width(panel), panels.channels(panel),
+                 scale + group * g.group_out() + panels.first_channel(panel));
+    }
+  });
+}
+
 template void pack_conv2d_weight(const Conv2dGeometry&, const float*, const WeightStrides&, float*);
 template void pack_conv2d_weight(const Conv2dGeometry&, const double*, const WeightStrides&, double*);
 template void unpack_conv2d_weight(const Conv2dGeometry&, const float*, FirstTap, int64_t, int64_t, float*);

@@ -50,4 +50,7 @@ template <typename T>
 void unpack_conv2d_weight(const Conv2dGeometry& g, const T* packed, FirstTap first, int64_t kernel_height,
                           int64_t kernel_width, T* weight);
 
+/// Multiplies packed weights, or depthwise ones [taps, channels], with a number for each output channel. Threaded.
+void scale_conv2d_weight(const Conv2dGeometry& g, const double* scale, float* packed);
+
 }  // namespace thimble::kernels

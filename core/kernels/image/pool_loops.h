@@ -24,9 +24,14 @@ void max_windows(const PoolRun& run, const T* x, T* y, Index* winners) {
           for (int64_t t = 1; t < taps; ++t) {
             const Vector<T, kCount> value = load<kCount>(x + in + offsets[t] + j);
             // Written so that NaN wins, as in PyTorch.
-            const auto wins = (value > best) | (value != value);
-            best = wins ? value : best;
-            if constexpr (kWinners) winner = wins ? broadcast<kCount>(static_cast<MaskOf<T>>(numbers[t])) : winner;
+            if constexpr (kWinners) {
+              const auto wins = (value > best) | (value != value);
+              best = wins ? value : best;
+              winner = wins ? broadcast<kCount>(static_cast<MaskOf<T>>(numbers[t])) : winner;
+            } else {  // two comparisons that need no mask of their own are half as many instructions
+              best = value > best ? value : best;
+              best = value != value ? value : best;
+            }
           }
           store(y + out + j, best);
           if constexpr (kWinners) store(winners + out + j, __builtin_convertvector(winner, Vector<Index, kCount>));

@@ -70,6 +70,10 @@ const UnaryCase kUnary[] = {
     {"leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.2); }, [](double x) { return x < 0 ? 0.2 * x : x; }},
     {"gelu", gelu, [](double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }},
     {"silu", silu, [](double x) { return x / (1 + std::exp(-x)); }},
+    {"hardsigmoid", [](const Tensor& x) { return hardsigmoid(3.0 * x); },
+     [](double x) { return std::clamp(3 * x + 3, 0.0, 6.0) / 6; }},
+    {"hardswish", [](const Tensor& x) { return hardswish(3.0 * x); },
+     [](double x) { return 3 * x * std::clamp(3 * x + 3, 0.0, 6.0) / 6; }},
     {"clamp", [](const Tensor& x) { return clamp(x, -0.5, 0.75); }, [](double x) { return std::clamp(x, -0.5, 0.75); }},
     {"pow 0", [](const Tensor& x) { return pow(x, 0.0); }, [](double) { return 1.0; }},
     {"pow 2", [](const Tensor& x) { return pow(x, 2.0); }, [](double x) { return x * x; }},
@@ -368,20 +372,22 @@ TEST(Elementwise, EveryOpIsRebuiltFromNameAndAttributes) {
   clamp(b, -0.5);
   clamp(b, -kInf, 0.5);
   leaky_relu(b);
+  hardsigmoid(b);
+  hardswish(b);
   where(greater(a, b), a, b);
   where(greater_equal(a, b), a, b);
   where(equal(a, b), a, b);
-  for (const char* op :
-       {"abs_backward", "threshold_backward", "tanh_backward", "sigmoid_backward", "gelu_backward", "silu_backward"})
+  for (const char* op : {"abs_backward", "threshold_backward", "tanh_backward", "sigmoid_backward", "gelu_backward",
+                         "silu_backward", "hardswish_backward"})
     apply(make_op(op, {}), {a, b});
   apply(make_op("leaky_relu_backward", {{"negative_slope", 0.3}}), {b, a});
   apply(make_op("hardtanh_backward", {{"min_val", -0.5}, {"max_val", 0.5}}), {b, a});
   apply(make_op("clamp_backward", {{"min", -0.5}, {"max", 0.5}}), {b, a});
   set_apply_listener(before);
-  for (const char* op :
-       {"add",     "sub",     "mul",   "div",     "pow",     "neg",           "abs",        "exp",     "log",
-        "sqrt",    "tanh",    "erf",   "sigmoid", "relu",    "relu6",         "leaky_relu", "gelu",    "silu",
-        "maximum", "minimum", "where", "clamp",   "greater", "greater_equal", "equal",      "add_relu"})
+  for (const char* op : {"add",   "sub",        "mul",           "div",   "pow",      "neg",         "abs",
+                         "exp",   "log",        "sqrt",          "tanh",  "erf",      "sigmoid",     "relu",
+                         "relu6", "leaky_relu", "gelu",          "silu",  "maximum",  "minimum",     "where",
+                         "clamp", "greater",    "greater_equal", "equal", "add_relu", "hardsigmoid", "hardswish"})
     EXPECT_TRUE(rebuild.names.contains(op)) << op;
 }
 

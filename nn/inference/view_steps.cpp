@@ -1,0 +1,209 @@
+// Steps of ops that move no elements, and of those that can work on what such ops make.
+//
+// A slice or a permutation is a view: its ValueInfo says where the elements lie. So attention's queries, keys and
+// values are read from the product that made all three.
+#include <algorithm>
+#include <optional>
+
+#include <thimble/core/op.h>
+#include <thimble/nn/inference/inference.h>
+#include <thimble/nn/inference/view_steps.h>
+
+namespace thimble::nn {
+
+namespace {
+
+// Elements from the value's first one to the last one of its view.
+int64_t extent(const ValueInfo& x) {
+  if (x.strides.empty()) return x.shape.numel();
+  int64_t last = x.offset;
+  for (int i = 0; i < x.shape.ndim(); ++i) last += std::max<int64_t>(0, (x.shape[i] - 1) * x.strides[i]);
+  return last + 1;
+}
+
+Shape strides_of(const ValueInfo& x) {
+  if (!x.strides.empty() || x.shape.ndim() == 0) return x.strides;
+  const Shape& s = x.shape;
+  return x.is_image() ? Shape{s[1] * s[2] * s[3], 1, s[3] * s[1], s[1]} : contiguous_strides(s);
+}
+
+// Where elements lie that are given in these strides: nothing, if it is where they would be anyway.
+ValueInfo lying(const Shape& shape, DType dtype, const Shape& strides, int64_t offset) {
+  const ValueInfo usual{.shape = shape, .dtype = dtype};
+  const Shape expected = strides_of(usual);
+  bool same = offset == 0;
+  for (int i = 0; i < shape.ndim(); ++i) same = same && (shape[i] == 1 || strides[i] == expected[i]);
+  if (same) return usual;
+  return {.shape = shape, .dtype = dtype, .strides = strides, .offset = offset};
+}
+
+// What the op makes of x, if that is a view of it.
+std::optional<ValueInfo> view_by(const std::string& op, const Attributes& attributes, const ValueInfo& x) {
+  const NDArray memory = NDArray::zeros({extent(x)}, x.dtype);
+  const NDArray inputs[] = {array_over(memory.raw(), x)};
+  const NDArray y = op_factory(op)(attributes)->compute(inputs);
+  const auto *first = static_cast<const char*>(memory.raw()), *at = static_cast<const char*>(y.raw());
+  if (y.numel() == 0 || y.ndim() == 0 || at < first || at >= first + memory.nbytes()) return std::nullopt;
+  ValueInfo view = lying(y.shape(), y.dtype(), y.strides(), (at - first) / static_cast<int64_t>(itemsize(y.dtype())));
+  view.is_constant = x.is_constant;
+  return view;
+}
+
+// Whether sample i of the view, y, is the same part of sample i of x as of any other.
+bool is_view_of_samples(const std::string& op, const Attributes& attributes, const ValueInfo& x, const ValueInfo& y) {
+  if (x.is_constant || x.shape.ndim() == 0 || y.shape.ndim() == 0 || x.shape[0] != y.shape[0]) return false;
+  const Shape from = strides_of(x), to = strides_of(y);
+  if (x.shape[0] > 1 && from[0] != to[0]) return false;
+  ValueInfo one = x;
+  one.shape[0] = 1;
+  if (!x.strides.empty()) one.strides = from;
+  std::optional<ValueInfo> of_one;
+  try {
+    of_one = view_by(op, attributes, one);
+  } catch (const Error&) {  // it counts on this batch
+  }
+  if (!of_one || of_one->shape.ndim() != y.shape.ndim() || of_one->offset != y.offset || of_one->shape[0] != 1)
+    return false;
+  const Shape to_of_one = strides_of(*of_one);
+  for (int i = 1; i < y.shape.ndim(); ++i)
+    if (of_one->shape[i] != y.shape[i] || (y.shape[i] > 1 && to_of_one[i] != to[i])) return false;
+  return true;
+}
+
+// The elements of x in row-major order: reshape() where strides allow no view.
+class RowMajorStep : public InferenceStep {
+ public:
+  RowMajorStep(const ValueInfo& input, const Shape& shape, bool per_sample)
+      : InferenceStep(row_major(shape, input.dtype)), input_(input), per_sample_(per_sample) {}
+
+  bool is_per_sample() const override { return per_sample_; }
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    NDArray::borrow(output, input_.shape, input_.dtype, nullptr).copy_from(array_over(inputs[0], input_));
+  }
+
+ private:
+  ValueInfo input_;
+  bool per_sample_;
+};
+
+bool keeps_row_major_order(std::string_view op) { return op == "reshape" || op == "flatten"; }
+
+// reshape({-1, ...}) and flatten(1): of any number of samples, each by itself.
+bool reshapes_samples(const std::string& op, const Attributes& attributes, const ValueInfo& x, const Shape& shape) {
+  if (x.is_constant || x.shape[0] != shape[0]) return false;
+  return op == "flatten" || attributes.get<std::vector<int64_t>>("shape")[0] == -1;
+}
+
+std::unique_ptr<InferenceStep> view_step(const std::string& op, const Attributes& attributes,
+                                         std::span<const ValueInfo> inputs) {
+  const ValueInfo& x = inputs[0];
+  if (inputs.size() != 1 || !x.flattened_image.empty() || x.shape.numel() == 0) return nullptr;
+  if (const std::optional<ValueInfo> y = view_by(op, attributes, x))
+    return std::make_unique<ViewStep>(*y, is_view_of_samples(op, attributes, x, *y));
+  if (!keeps_row_major_order(op)) return nullptr;
+  const NDArray placeholder = NDArray::placeholder(x.shape, x.dtype);
+  const Shape shape = op_factory(op)(attributes)->compute(std::span(&placeholder, 1)).shape();
+  return std::make_unique<RowMajorStep>(x, shape, reshapes_samples(op, attributes, x, shape));
+}
+
+// An op on elements, or on rows, that lie anyhow but without gaps: on arrays of another shape over the same memory.
+class DenseOpStep : public InferenceStep {
+ public:
+  DenseOpStep(std::unique_ptr<const Op> op, std::vector<ValueInfo> inputs, const ValueInfo& like, ValueInfo output,
+              bool pointwise)
+      : InferenceStep({.shape = like.shape, .dtype = like.dtype, .strides = like.strides}),
+        op_(std::move(op)),
+        inputs_(std::move(inputs)),
+        out_(std::move(output)),
+        pointwise_(pointwise) {}
+
+  bool is_pointwise() const override { return pointwise_; }
+  // Constants are single numbers.
+  bool is_per_sample_with_constants() const override { return true; }
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    NDArray arguments[2];
+    for (size_t i = 0; i < inputs.size(); ++i) arguments[i] = array_over(inputs[i], inputs_[i]);
+    NDArray out = array_over(output, out_);
+    check(op_->compute_into(std::span(arguments, inputs.size()), out), op_->name(), ": did not compute in place");
+  }
+
+ private:
+  std::unique_ptr<const Op> op_;
+  std::vector<ValueInfo> inputs_;
+  ValueInfo out_;
+  bool pointwise_;
+};
+
+bool is_dense_view(const ValueInfo& x) {
+  return !x.strides.empty() && x.dtype == DType::float32 && !x.is_constant && x.shape.numel() > 0 &&
+         NDArray::placeholder({}).view(x.shape, x.strides, 0).is_dense();
+}
+
+// A view of n elements, or rows of n, as they lie.
+ValueInfo as_they_lie(const ValueInfo& x, const Shape& shape) {
+  return {.shape = shape, .dtype = x.dtype, .strides = contiguous_strides(shape), .offset = x.offset};
+}
+
+std::unique_ptr<InferenceStep> pointwise_step(const std::string& op, const Attributes& attributes,
+                                              std::span<const ValueInfo> inputs) {
+  const auto view = std::ranges::find_if(inputs, [](const ValueInfo& x) { return !x.strides.empty(); });
+  if (view == inputs.end() || inputs.size() > 2 || !is_dense_view(*view)) return nullptr;
+  const Shape all{view->shape.numel()};
+  std::vector<ValueInfo> arguments;
+  bool in_place = true;
+  for (const ValueInfo& x : inputs) {
+    const bool is_number = x.lies_as_usual() && x.shape.numel() == 1 && x.dtype == view->dtype;
+    const bool is_alike =
+        x.shape == view->shape && x.strides == view->strides && x.dtype == view->dtype && !x.is_constant;
+    if (!is_number && !is_alike) return nullptr;
+    arguments.push_back(is_number ? ValueInfo{.shape = {1}, .dtype = x.dtype} : as_they_lie(x, all));
+    in_place = in_place && x.offset == 0;
+  }
+  return std::make_unique<DenseOpStep>(op_factory(op)(attributes), arguments, *view,
+                                       as_they_lie({.shape = {}, .dtype = view->dtype}, all), in_place);
+}
+
+std::unique_ptr<InferenceStep> softmax_step(const std::string& op, const Attributes& attributes,
+                                            std::span<const ValueInfo> inputs) {
+  const ValueInfo& x = inputs[0];
+  if (inputs.size() != 1 || !is_dense_view(x)) return nullptr;
+  const auto axis = attributes.get<int64_t>("axis", -1);
+  const int last = x.shape.ndim() - 1;
+  if ((axis != -1 && axis != last) || last == 0 || x.strides[last] != 1) return nullptr;
+  const Shape rows{x.shape.numel() / x.shape[last], x.shape[last]};
+  return std::make_unique<DenseOpStep>(op_factory(op)({{"axis", int64_t{1}}}), std::vector{as_they_lie(x, rows)}, x,
+                                       as_they_lie({.shape = {}, .dtype = x.dtype}, rows), false);
+}
+
+using Factory = std::unique_ptr<InferenceStep> (*)(const std::string&, const Attributes&, std::span<const ValueInfo>);
+
+void register_for(std::initializer_list<const char*> ops, Factory factory) {
+  for (const std::string op : ops)
+    register_inference_step(op, [op, factory](const Attributes& attributes, std::span<const ValueInfo> inputs) {
+      return factory(op, attributes, inputs);
+    });
+}
+
+const bool registered_views = [] {
+  register_for({"broadcast_to", "permute", "reshape", "slice", "squeeze", "transpose", "unsqueeze"}, view_step);
+  register_for({"abs",         "add",       "add_relu",   "clamp", "div",     "erf",     "exp", "gelu",
+                "hardsigmoid", "hardswish", "leaky_relu", "log",   "maximum", "minimum", "mul", "neg",
+                "relu",        "relu6",     "sigmoid",    "silu",  "sqrt",    "sub",     "tanh"},
+               pointwise_step);
+  register_for({"softmax", "log_softmax"}, softmax_step);
+  return true;
+}();
+
+}  // namespace
+
+ValueInfo row_major(const Shape& shape, DType dtype) { return lying(shape, dtype, contiguous_strides(shape), 0); }
+
+ValueInfo lying_as(const Shape& shape, DType dtype, const Shape& strides) { return lying(shape, dtype, strides, 0); }
+
+std::unique_ptr<InferenceStep> flattened_view(const Attributes& attributes, std::span<const ValueInfo> inputs) {
+  return view_step("flatten", attributes, inputs);
+}
+
+}  // namespace thimble::nn

@@ -1,0 +1,147 @@
+// A case for every op that a model may apply to a batch: what works for any op is tested with these.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/nn/random_input.h"
+#include <thimble/core/ops.h>
+#include <thimble/nn/module.h>
+
+namespace thimble::nn {
+
+using OpFunction = std::function<Tensor(const Tensor& x)>;
+
+struct OpCase {
+  std::string name;
+  Shape sample;  // the input without its first dimension
+  OpFunction function;
+};
+
+// Positive, for logarithms and roots, and not too far from 1.
+inline Tensor positive(const Shape& shape, uint64_t seed) {
+  return Tensor(add(abs(random(shape, seed)), NDArray::full({}, 0.5)).data());
+}
+
+struct OpModel : Module {
+  explicit OpModel(OpFunction f) : function(std::move(f)) {}
+  Tensor forward(const Tensor& x) override { return function(x); }
+  OpFunction function;
+};
+
+// Every op's function, and each of those that are made of several ops.
+inline std::vector<OpCase> op_cases() {
+  const Shape row{6}, image{4, 6, 5};
+  const Tensor same = positive({6}, 1), weight = random({4, 6}, 2), kernel = random({4, 2, 3, 3}, 3);
+  const Tensor channels = positive({4}, 4), filters = random({4, 2, 3}, 5);
+  const Tensor columns = NDArray::from_vector<int64_t>({3, 0, 3});
+  return {
+      {"add", row, [=](const Tensor& x) { return x + same; }},
+      {"sub", row, [=](const Tensor& x) { return same - x; }},
+      {"mul", row, [=](const Tensor& x) { return x * same * 2; }},
+      {"div", row, [=](const Tensor& x) { return 1 / x / same; }},
+      {"pow", row, [=](const Tensor& x) { return pow(x, same) + pow(x, 2); }},
+      {"maximum", row, [=](const Tensor& x) { return maximum(x, same); }},
+      {"minimum", row, [=](const Tensor& x) { return minimum(x, same); }},
+      {"add_relu", row, [=](const Tensor& x) { return add_relu(x, same); }},
+      {"cast", row, [](const Tensor& x) { return cast(cast(x, DType::bfloat16), DType::float32); }},
+      {"neg", row, [](const Tensor& x) { return -x; }},
+      {"abs", row, [](const Tensor& x) { return abs(x); }},
+      {"exp", row, [](const Tensor& x) { return exp(x); }},
+      {"erf", row, [](const Tensor& x) { return erf(x); }},
+      {"log", row, [](const Tensor& x) { return log(x); }},
+      {"sqrt", row, [](const Tensor& x) { return sqrt(x); }},
+      {"tanh", row, [](const Tensor& x) { return tanh(x); }},
+      {"sigmoid", row, [](const Tensor& x) { return sigmoid(x); }},
+      {"relu", row, [](const Tensor& x) { return relu(x); }},
+      {"relu6", row, [](const Tensor& x) { return relu6(x); }},
+      {"leaky_relu", row, [](const Tensor& x) { return leaky_relu(x); }},
+      {"gelu", row, [](const Tensor& x) { return gelu(x); }},
+      {"silu", row, [](const Tensor& x) { return silu(x); }},
+      {"hardsigmoid", row, [](const Tensor& x) { return hardsigmoid(x); }},
+      {"hardswish", row, [](const Tensor& x) { return hardswish(x); }},
+      {"clamp", row, [](const Tensor& x) { return clamp(x, 0.7, 1.2); }},
+      {"where", row, [=](const Tensor& x) { return where(greater(x, same), x, same); }},
+      {"greater", row, [=](const Tensor& x) { return where(greater(x, same), x, same); }},
+      {"greater_equal", row, [=](const Tensor& x) { return where(greater_equal(x, same), x, same); }},
+      {"equal", row, [=](const Tensor& x) { return where(equal(x, x), x, same); }},
+      {"matmul", row, [=](const Tensor& x) { return matmul(x, transpose(weight, 0, 1)); }},
+      {"linear", row, [=](const Tensor& x) { return linear(x, weight, channels); }},
+      {"sum", image,
+       [](const Tensor& x) {
+         return sum(x, {1, -1});
+       }},
+      {"mean", image, [](const Tensor& x) { return mean(x, {2}, true); }},
+      {"max", image,
+       [](const Tensor& x) {
+         return max(x, {2, 3});
+       }},
+      {"min", image, [](const Tensor& x) { return min(x, {1}); }},
+      {"var", image,
+       [](const Tensor& x) {
+         return var(x, {2, 3});
+       }},
+      {"logsumexp", row, [](const Tensor& x) { return logsumexp(x, {1}, true); }},
+      {"softmax", row, [](const Tensor& x) { return softmax(x); }},
+      {"log_softmax", image, [](const Tensor& x) { return log_softmax(x, 1); }},
+      {"reshape", image,
+       [](const Tensor& x) {
+         return reshape(x, {-1, 12, 10});
+       }},
+      {"transpose", image, [](const Tensor& x) { return transpose(x, 1, 2); }},
+      {"permute", image,
+       [](const Tensor& x) {
+         return permute(x, {0, 2, 3, 1});
+       }},
+      {"slice", image, [](const Tensor& x) { return slice(x, 2, 1, 5, 2); }},
+      {"concat", row,
+       [=](const Tensor& x) {
+         return concat({x, relu(x)}, 1);
+       }},
+      {"stack", row,
+       [=](const Tensor& x) {
+         return stack({x, relu(x)}, 1);
+       }},
+      {"broadcast_to", row,
+       [](const Tensor& x) {
+         return broadcast_to(unsqueeze(x, 1), {-1, 3, -1});
+       }},
+      {"squeeze", {1, 6}, [](const Tensor& x) { return squeeze(x, 1); }},
+      {"unsqueeze", row, [](const Tensor& x) { return unsqueeze(x, -1); }},
+      {"flatten", image, [](const Tensor& x) { return flatten(x, 1); }},
+      {"pad", image,
+       [](const Tensor& x) {
+         return pad(x, {1, 2, 0, 1});
+       }},
+      {"index_select", row, [=](const Tensor& x) { return index_select(x, 1, columns); }},
+      {"conv2d", image, [=](const Tensor& x) { return conv2d(x, kernel, channels, {.padding = 1, .groups = 2}); }},
+      {"conv1d", {4, 9}, [=](const Tensor& x) { return conv1d(x, filters, channels, {.stride = 2, .groups = 2}); }},
+      {"conv_transpose2d", image,
+       [=](const Tensor& x) { return conv_transpose2d(x, kernel, random({4}, 9), {.stride = 2, .groups = 2}, 1); }},
+      {"max_pool2d", image, [](const Tensor& x) { return max_pool2d(x, 2, {.ceil_mode = true}); }},
+      {"avg_pool2d", image, [](const Tensor& x) { return avg_pool2d(x, 3, {.stride = 1, .padding = 1}); }},
+      {"adaptive_avg_pool2d", image,
+       [](const Tensor& x) {
+         return adaptive_avg_pool2d(x, {2, 3});
+       }},
+      {"global_avg_pool2d", image, [](const Tensor& x) { return global_avg_pool2d(x); }},
+      {"batch_norm", image,
+       [=](const Tensor& x) { return batch_norm(x, channels, channels, channels, channels, {.relu = true}); }},
+      {"batch_norm_train", image,
+       [=](const Tensor& x) { return batch_norm(x, channels, channels, {}, {}, {.training = true}); }},
+      {"group_norm", image, [=](const Tensor& x) { return group_norm(x, 2, channels, channels); }},
+      {"layer_norm", image,
+       [](const Tensor& x) {
+         return layer_norm(x, {6, 5});
+       }},
+      {"upsample_nearest2d", image,
+       [](const Tensor& x) {
+         return upsample_nearest2d(x, {2, 3});
+       }},
+      {"mse_loss", row, [](const Tensor& x) { return mse_loss(x, x * 0.5); }},
+  };
+}
+
+}  // namespace thimble::nn
