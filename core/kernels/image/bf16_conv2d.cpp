@@ -42,7 +42,6 @@ class Bf16Windows {
   PackedLeft pack(int64_t pixel, int64_t pixels, int64_t column, int64_t columns, const Bf16Blocks& blocks) const {
     if (lie_in_place() || !bf16_gemm_table().widened_left)
       return pack_bf16_left(part(pixel, pixels, column, columns), blocks);
-    const auto widen = bf16_rows().widen;
     const int64_t places = 2 * blocks.pairs(), step = packed_row_floats(places);
     auto* rows = thread_scratch_of<float>(ScratchUse::left, pixels * step);
     PixelCursor cursor(g_, pixel);
@@ -50,9 +49,8 @@ class Bf16Windows {
       float* to = rows + i * step;
       const int64_t first = is_inside(cursor) ? columns : 0;  // what is not set below
       std::fill_n(to + first, places - first, 0.0f);
-      for_each_part(cursor, column, columns, [&](const bfloat16* from, int64_t place, int64_t n) {
-        widen(reinterpret_cast<const uint16_t*>(from), n, to + place);
-      });
+      for_each_part(cursor, column, columns,
+                    [&](const bfloat16* from, int64_t place, int64_t n) { widen_run(from, n, to + place); });
     }
     return {rows, step, 1};
   }
@@ -72,12 +70,19 @@ class Bf16Windows {
     });
   }
 
-  // Those of images of few channels are so short that a call would take longer than the copy.
+  // Runs of images of few channels are so short that a call would take longer than what it does.
+  static constexpr int64_t kShort = 12;
+
   static void copy_run(const bfloat16* from, int64_t n, bfloat16* to) {
-    constexpr int64_t kShort = 12;
     if (n > kShort) return static_cast<void>(std::copy_n(from, n, to));
 #pragma GCC unroll 1
     for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+
+  static void widen_run(const bfloat16* from, int64_t n, float* to) {
+    if (n > kShort) return bf16_rows().widen(reinterpret_cast<const uint16_t*>(from), n, to);
+#pragma GCC unroll 1
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]);
   }
 
   bool is_inside(const PixelCursor& pixel) const {
