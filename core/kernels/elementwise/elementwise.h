@@ -7,8 +7,8 @@
 namespace thimble::kernels {
 
 // `out` is dense, of the shape that the operands broadcast to, and shares no memory with them. Operands and
-// parameters are of out's dtype, float32 or float64, except where told. unary and binary take bfloat16, too, computed in
-// float32.
+// parameters are of out's dtype, float32 or float64, except where told. unary and binary take bfloat16, too, computed
+// in float32.
 
 void unary(Unary function, const NDArray& x, NDArray& out, double p0 = 0, double p1 = 0);
 void binary(Binary function, const NDArray& a, const NDArray& b, NDArray& out, double p0 = 0, double p1 = 0);

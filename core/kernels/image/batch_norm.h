@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-
 #include <type_traits>
 
 #include <thimble/core/bfloat16.h>
@@ -14,8 +13,8 @@ template <typename S>
 using ComputedIn = std::conditional_t<std::is_same_v<S, bfloat16>, float, S>;
 
 // Images S are float, double, or bfloat16, for which T, what is computed in and what numbers for each channel are, is
-// float; else T is S. Sums are formed of blocks of rows in an order that depends on the sizes alone: any number of threads gives the same
-// bits.
+// float; else T is S. Sums are formed of blocks of rows in an order that depends on the sizes alone: any number of
+// threads gives the same bits.
 
 /// Mean and biased variance of each channel, in one pass over memory: of blocks that stay in cache in two passes, and
 /// those combined (Chan et al. 1979), so that nothing is lost where the mean is large.
