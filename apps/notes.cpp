@@ -25,8 +25,11 @@ std::string name_in(const Attributes& a, const std::string& key) {
 
 Attributes Notes::to_attributes() const {
   Attributes a{{"method", method}, {"equalized", equalized}, {"parameters", parameters}};
-  const std::pair<const char*, const std::string&> names[] = {
-      {"model", model}, {"dataset", dataset}, {"train_data", train_data}, {"test_data", test_data}, {"precision", precision}};
+  const std::pair<const char*, const std::string&> names[] = {{"model", model},
+                                                              {"dataset", dataset},
+                                                              {"train_data", train_data},
+                                                              {"test_data", test_data},
+                                                              {"precision", precision}};
   for (const auto& [key, name] : names)
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());

@@ -49,8 +49,8 @@ void mixed_precision_step(benchmark::State& state, const Subject& subject, DType
 }
 
 const bool mixed_precision_registered = [] {
-  for (const Subject& subject : {subject_of<0>(), subject_of<2>(), subject_of<3>(),
-                                 Subject{"resnet18", seeded_resnet18, {64, 3, 32, 32}}})
+  for (const Subject& subject :
+       {subject_of<0>(), subject_of<2>(), subject_of<3>(), Subject{"resnet18", seeded_resnet18, {64, 3, 32, 32}}})
     for (const DType precision : {DType::float32, DType::bfloat16})
       benchmark::RegisterBenchmark(str("mixed_precision/", subject.name, '/', name(precision)).c_str(),
                                    mixed_precision_step, subject, precision)

@@ -27,10 +27,10 @@ function(thimble_kernel_options target)
     endif()
   endforeach()
   set_target_properties(${target} PROPERTIES SOURCES "${sources}")
-  # What copies and reduces arrays of any type is many loops, most of them seldom run, and as fast at the second level of
-  # optimization in a third to two thirds of the code.
+  # What copies and reduces arrays of any type is many loops, most of them seldom run, and what packs bfloat16 leaves its
+  # loops to others: as fast at the second level of optimization in a third to two thirds of the code.
   set(many_loops ${sources})
   list(FILTER many_loops INCLUDE REGEX
-       "kernels/(elementwise/(copy|indexing)|reduce/(histogram|reduce)|image/pool|training/fake_quantize)\\.cpp$")
+       "kernels/(elementwise/(copy|indexing)|gemm/bf16_(gemm|pack)|reduce/(histogram|reduce)|image/(bf16_conv2d|pool)|training/fake_quantize)\\.cpp$")
   set_property(SOURCE ${many_loops} APPEND PROPERTY COMPILE_OPTIONS ${THIMBLE_LEVEL_2})
 endfunction()

@@ -1,7 +1,7 @@
 // Mixed precision: while an Autocast lives, matrix products and convolutions multiply in bfloat16.
 //
 //   const Autocast guard(DType::bfloat16);
-//   Tensor loss = cross_entropy(model(images), labels);   // parameters stay float32, and so do the losses
+//   Tensor loss = cross_entropy(net(images), labels);   // parameters stay float32, and so do the losses
 //
 // Products are summed in float32, and give bfloat16. What keeps up with them in bfloat16 goes on with it: activations,
 // sums, pooling, batch normalization, dropout, moving elements. All else (softmax, losses, layer normalization,

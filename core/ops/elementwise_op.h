@@ -44,8 +44,8 @@ class BinaryOp : public Op {
   double p0_, p1_;
 };
 
-/// Checks that all inputs but the first `untyped` are of one dtype, float32, float64 or, if so told, bfloat16; returns the shape that all
-/// broadcast to. Messages begin with `op`.
+/// Checks that all inputs but the first `untyped` are of one dtype, float32, float64 or, if so told, bfloat16; returns
+/// the shape that all broadcast to. Messages begin with `op`.
 Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped = 0,
                         bool takes_bfloat16 = false);
 

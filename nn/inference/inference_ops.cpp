@@ -28,8 +28,8 @@ using Names = std::span<const std::string_view>;
 constexpr std::string_view kPointwise[] = {"abs",       "clamp",      "erf",  "exp",     "gelu", "hardsigmoid",
                                            "hardswish", "leaky_relu", "log",  "neg",     "pow",  "relu",
                                            "relu6",     "silu",       "sqrt", "sigmoid", "tanh"};
-constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "group_norm", "max_pool2d",
-                                           "upsample_nearest2d"};
+constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "cast",
+                                           "group_norm",          "max_pool2d", "upsample_nearest2d"};
 constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "pow", "sub"};
 constexpr std::string_view kReductions[] = {"logsumexp", "max", "mean", "min", "sum", "var"};
 

@@ -22,22 +22,25 @@ struct Bf16Tile {
     _Pragma("GCC unroll 4") for (int v = 0; v < N; ++v) { __VA_ARGS__; } \
   }
 
-  static void run(const Bf16Task& t, const float* a, const uint32_t* b, float* c) {
+  static void run(const Bf16Task& t, int64_t row, const uint32_t* b, float* c) {
     Sums sums, branches[Shards::kLevels - 1];  // of the tree, those that wait for the ones to their right
     int waiting = 0;
-    const int64_t a_row = t.a_row, a_col = t.a_col, ldc = t.ldc;
+    const int64_t a_col = t.a_col, ldc = t.ldc, *pairs = t.pairs;
+    const float* a[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) a[r] = static_cast<const float*>(t.a) + t.rows[row + r];
     THIMBLE_EACH(sums[r][v] = t.accumulate ? V::load(c + r * ldc + v * V::kWidth) : V::zero())
     for (const Bf16Block *block = t.blocks, *end = block + t.block_count; block != end; ++block) {
       Sums even, odd;
       THIMBLE_EACH(even[r][v] = odd[r][v] = V::zero())
-      for (int64_t pair = 0; pair < block->pairs; ++pair, a += 2 * a_col, b += kBf16Panel) {
+      for (int64_t pair = 0; pair < block->pairs; ++pair, ++pairs, b += kBf16Panel) {
         Register columns[N];
 #pragma GCC unroll 4
         for (int v = 0; v < N; ++v) columns[v] = V::even(b + v * V::kWidth);
-        add_products(a, a_row, columns, even);
+        add_products(a, *pairs, columns, even);
 #pragma GCC unroll 4
         for (int v = 0; v < N; ++v) columns[v] = V::odd(b + v * V::kWidth);
-        add_products(a + a_col, a_row, columns, odd);
+        add_products(a, *pairs + a_col, columns, odd);
       }
       THIMBLE_EACH(sums[r][v] = V::add(sums[r][v], V::add(even[r][v], odd[r][v])))
       if (block->merges == Bf16Block::kShardGoesOn) continue;
@@ -52,11 +55,11 @@ struct Bf16Tile {
     THIMBLE_EACH(V::store(c + r * ldc + v * V::kWidth, sums[r][v]))
   }
 
-  [[gnu::always_inline]] static void add_products(const float* a, int64_t a_row, const Register (&columns)[N],
-                                                  Sums& sums) {
+  [[gnu::always_inline]] static void add_products(const float* const (&a)[R], int64_t offset,
+                                                  const Register (&columns)[N], Sums& sums) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Register factor = V::broadcast(a + r * a_row);
+      const Register factor = V::broadcast(a[r] + offset);
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) sums[r][v] = V::multiply_add(factor, columns[v], sums[r][v]);
     }
@@ -67,25 +70,23 @@ struct Bf16Tile {
 
 // A tile of `rows` rows, which is known only when running and at most R.
 template <typename V, int R, int N>
-void run_bf16_tile(const Bf16Task& t, int64_t rows, const float* a, const uint32_t* b, float* c) {
+void run_bf16_tile(const Bf16Task& t, int64_t row, int64_t rows, const uint32_t* b, float* c) {
   if constexpr (R > 1)
-    if (rows < R) return run_bf16_tile<V, R - 1, N>(t, rows, a, b, c);
-  Bf16Tile<V, R, N>::run(t, a, b, c);
+    if (rows < R) return run_bf16_tile<V, R - 1, N>(t, row, rows, b, c);
+  Bf16Tile<V, R, N>::run(t, row, b, c);
 }
 
 // All rows, in tiles that are as high as each other, or nearly.
 template <typename V, int N>
 void run_bf16_column(const Bf16Task& t, int64_t column) {
-  const auto* a = static_cast<const float*>(t.a);
   const uint32_t* b = t.b + column / kBf16Panel * t.b_panel + column % kBf16Panel;
   float* c = t.c + column;
-  int64_t left = t.m;
+  int64_t row = 0;
   for (int64_t tiles = (t.m + V::kRows - 1) / V::kRows; tiles > 0; --tiles) {
-    const int64_t rows = left / tiles;
-    run_bf16_tile<V, V::kRows, N>(t, rows, a, b, c);
-    a += rows * t.a_row;
+    const int64_t rows = (t.m - row) / tiles;
+    run_bf16_tile<V, V::kRows, N>(t, row, rows, b, c);
     c += rows * t.ldc;
-    left -= rows;
+    row += rows;
   }
 }
 

@@ -22,9 +22,10 @@ struct Bf16Block {
 /// c [m, n] = a * b, or c + a * b.
 struct Bf16Task {
   int64_t m, n;
-  /// Element (i, term) at i * a_row + term * a_col, terms numbered as they are packed: of float32, widened, for tables
-  /// that say so; else of bfloat16, and a_col is 1.
+  /// Of float32, widened, for tables that say so: an even term's element (i, pair) at rows[i] + pairs[pair], the odd
+  /// one a_col behind it. Else of bfloat16: at i * a_row + term, terms numbered as they are packed.
   const void* a;
+  const int64_t *rows, *pairs;
   int64_t a_row, a_col;
   /// Panels of kBf16Panel columns, b_panel apart: [pairs, kBf16Panel], an even term in the lower half of each.
   const uint32_t* b;

@@ -8,7 +8,7 @@ namespace thimble::kernels {
 namespace {
 
 struct Bf16Scalar : Scalar<float> {
-  static constexpr int kRows = 2, kVectors = 4;
+  static constexpr int kRows = 1, kVectors = 4;
 
   static float even(const uint32_t* p) { return std::bit_cast<float>(*p << 16); }
   static float odd(const uint32_t* p) { return std::bit_cast<float>(*p & 0xffff0000u); }

@@ -218,10 +218,22 @@ void pack_bf16_right(const Bf16Matrix& m, const Bf16Blocks& blocks, uint32_t* to
 
 void multiply_packed_bf16(const PackedLeft& left, int64_t rows, const uint32_t* right, int64_t panel, int64_t columns,
                           const Bf16Blocks& blocks, float* c, int64_t ldc, bool accumulate) {
+  const int64_t* row_offsets = left.rows;
+  const int64_t* pair_offsets = left.pairs;
+  if (!row_offsets) {
+    const int64_t pairs = blocks.pairs();
+    auto* offsets = thread_scratch_of<int64_t>(ScratchUse::offsets, rows + pairs);
+    for (int64_t i = 0; i < rows; ++i) offsets[i] = i * left.row;
+    for (int64_t i = 0; i < pairs; ++i) offsets[rows + i] = 2 * i * left.col;
+    row_offsets = offsets;
+    pair_offsets = offsets + rows;
+  }
   const FlushDenormals flush;
   bf16_gemm_table().multiply({.m = rows,
                               .n = columns,
                               .a = left.data,
+                              .rows = row_offsets,
+                              .pairs = pair_offsets,
                               .a_row = left.row,
                               .a_col = left.col,
                               .b = right,

@@ -44,10 +44,11 @@ class Bf16Blocks {
 /// What multiplies at the level in use.
 const Bf16GemmTable& bf16_gemm_table();
 
-/// Bf16Task's left operand.
+/// Bf16Task's left operand: its rows and terms lie so far apart, or where two lists say.
 struct PackedLeft {
   const void* data;
   int64_t row, col;
+  const int64_t *rows = nullptr, *pairs = nullptr;
 };
 
 /// From a packed row of float32 to the next: an odd number of cache lines.
@@ -59,7 +60,7 @@ PackedLeft pack_bf16_left(const Bf16Matrix& m, const Bf16Blocks& blocks);
 /// Of m [terms, columns], to panels that lie `panel` apart. Uses ScratchUse::rows.
 void pack_bf16_right(const Bf16Matrix& m, const Bf16Blocks& blocks, uint32_t* to, int64_t panel);
 
-/// c [left.rows, columns], rows ldc apart, from packed operands.
+/// c [left.rows, columns], rows ldc apart, from packed operands. Uses ScratchUse::offsets.
 void multiply_packed_bf16(const PackedLeft& left, int64_t rows, const uint32_t* right, int64_t panel, int64_t columns,
                           const Bf16Blocks& blocks, float* c, int64_t ldc, bool accumulate);
 

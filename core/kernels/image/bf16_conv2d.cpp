@@ -1,7 +1,10 @@
+#include <optional>
+
 #include <thimble/core/kernels/elementwise/bf16_rows.h>
 #include <thimble/core/kernels/gemm/bf16_batch_sums.h>
 #include <thimble/core/kernels/gemm/bf16_gemm.h>
 #include <thimble/core/kernels/image/bf16_conv2d.h>
+#include <thimble/core/kernels/image/bf16_frames.h>
 #include <thimble/core/kernels/image/col2im.h>
 
 namespace thimble::kernels {
@@ -39,7 +42,6 @@ class Bf16Windows {
   PackedLeft pack(int64_t pixel, int64_t pixels, int64_t column, int64_t columns, const Bf16Blocks& blocks) const {
     if (lie_in_place() || !bf16_gemm_table().widened_left)
       return pack_bf16_left(part(pixel, pixels, column, columns), blocks);
-    const auto widen = bf16_rows().widen;
     const int64_t places = 2 * blocks.pairs(), step = packed_row_floats(places);
     auto* rows = thread_scratch_of<float>(ScratchUse::left, pixels * step);
     PixelCursor cursor(g_, pixel);
@@ -47,9 +49,8 @@ class Bf16Windows {
       float* to = rows + i * step;
       const int64_t first = is_inside(cursor) ? columns : 0;  // what is not set below
       std::fill_n(to + first, places - first, 0.0f);
-      for_each_part(cursor, column, columns, [&](const bfloat16* from, int64_t place, int64_t n) {
-        widen(reinterpret_cast<const uint16_t*>(from), n, to + place);
-      });
+      for_each_part(cursor, column, columns,
+                    [&](const bfloat16* from, int64_t place, int64_t n) { widen_run(from, n, to + place); });
     }
     return {rows, step, 1};
   }
@@ -69,12 +70,19 @@ class Bf16Windows {
     });
   }
 
-  // Those of images of few channels are so short that a call would take longer than the copy.
+  // Runs of images of few channels are so short that a call would take longer than what it does.
+  static constexpr int64_t kShort = 12;
+
   static void copy_run(const bfloat16* from, int64_t n, bfloat16* to) {
-    constexpr int64_t kShort = 12;
     if (n > kShort) return static_cast<void>(std::copy_n(from, n, to));
 #pragma GCC unroll 1
     for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+
+  static void widen_run(const bfloat16* from, int64_t n, float* to) {
+    if (n > kShort) return bf16_rows().widen(reinterpret_cast<const uint16_t*>(from), n, to);
+#pragma GCC unroll 1
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]);
   }
 
   bool is_inside(const PixelCursor& pixel) const {
@@ -99,24 +107,38 @@ int64_t rows_at_once(int64_t elements) {
 void bf16_conv2d(const Conv2dGeometry& g, const bfloat16* x, const bfloat16* weight, const float* bias, bfloat16* y) {
   const int64_t terms = g.columns(), pixels = g.out_pixels(), units = (pixels + kPixels - 1) / kPixels;
   const Bf16Panels panels(terms);
+  std::optional<Bf16Frames> frames;
+  if (Bf16Frames::serve(g)) frames.emplace(g);
   for (int64_t group = 0; group < g.groups; ++group) {
     const Bf16Windows windows(g, x, group);
     for (int64_t first = 0; first < g.group_out(); first += kColumns) {
       const int64_t columns = std::min(kColumns, g.group_out() - first), channel = group * g.group_out() + first;
       const auto memory = panels.pack(dense_rows(weight + channel * terms, columns, terms, terms).transposed());
       const Bf16Result result{y, false, bias ? bias + channel : nullptr};
+      // Pixels [pixel, last), whose windows pack() gives.
+      const auto run = [&](int64_t pixel, int64_t last, auto&& pack) {
+        multiply_bf16_rows(pixel, last - pixel, kBf16Rows, panels, static_cast<const uint32_t*>(memory.get()), terms,
+                           columns, pack, [&](int64_t row, int64_t rows, float* sums, int64_t distance) {
+                             result.store(sums, distance, rows, columns, row * g.out_channels + channel,
+                                          g.out_channels);
+                           });
+      };
       const int64_t grain = std::max<int64_t>(1, kBf16Grain / (kPixels * terms * columns));
       parallel_for(units, grain, [&](int64_t begin, int64_t end) {
-        const int64_t pixel = begin * kPixels;
-        multiply_bf16_rows(
-            pixel, std::min(end * kPixels, pixels) - pixel, kBf16Rows, panels,
-            static_cast<const uint32_t*>(memory.get()), terms, columns,
-            [&](int64_t row, int64_t rows, int64_t term, int64_t depth, const Bf16Blocks& blocks) {
+        const int64_t last = std::min(end * kPixels, pixels);
+        for (int64_t pixel = begin * kPixels; pixel < last;) {
+          if (!frames) {
+            run(pixel, last, [&](int64_t row, int64_t rows, int64_t term, int64_t depth, const Bf16Blocks& blocks) {
               return windows.pack(row, rows, term, depth, blocks);
-            },
-            [&](int64_t row, int64_t rows, float* sums, int64_t distance) {
-              result.store(sums, distance, rows, columns, row * g.out_channels + channel, g.out_channels);
             });
+            break;
+          }
+          const Bf16Frames::Block block = frames->load(x, pixel, last);
+          run(pixel, block.last, [&](int64_t row, int64_t rows, int64_t term, int64_t, const Bf16Blocks&) {
+            return frames->windows(block, row, rows, group, term);
+          });
+          pixel = block.last;
+        }
       });
     }
   }
