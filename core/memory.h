@@ -41,7 +41,7 @@ struct THIMBLE_API Storage {
 THIMBLE_API uint64_t next_change();
 THIMBLE_API uint64_t last_change();
 
-/// Bytes that are in use: allocated and not freed. Scratch memory of kernels is not among them.
+/// Bytes that are in use: allocated and not freed. The scratch memory that a thread keeps is not among them.
 THIMBLE_API size_t allocated_bytes();
 
 /// The most that allocated_bytes() has been since the start, or since reset_peak_allocated_bytes().

@@ -263,7 +263,8 @@ NDArray NDArray::lazy_clone() const {
 bool NDArray::is_copy_on_write() const {
   if (!marks_ || !marks_->copy_on_write.load(std::memory_order_relaxed)) return false;
   if (!is_sole_owner()) return true;
-  std::atomic_thread_fence(std::memory_order_acquire);  // who let go of it last has read what is written now
+  std::atomic_thread_fence(std::memory_order_acquire);            // who let go of it last has read what is written now
+  marks_->copy_on_write.store(false, std::memory_order_relaxed);  // views from now on are no copies
   return false;
 }
 

@@ -377,7 +377,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   if (!bias.defined()) return y;
   check<ShapeError>(bias.shape() == Shape{y.shape(1)}, "conv_transpose2d: bias must be [", y.shape(1), "], got ",
                     bias.shape());
-  return y + reshape(bias, {y.shape(1), 1, 1});
+  return cast(y + reshape(bias, {y.shape(1), 1, 1}), y.dtype());
 }
 
 }  // namespace thimble

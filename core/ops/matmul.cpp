@@ -147,13 +147,14 @@ class MatMul final : public Op {
     std::vector<Tensor> grads(2);
     if (inputs[0].requires_grad()) {
       const Tensor b = reshaped(inputs[1], b_matrix);
-      grads[0] = reshaped(summed_product(g, transpose(b, -2, -1), a_rows, inputs[0].dtype()), sa);
+      grads[0] =
+          cast(reshaped(summed_product(g, transpose(b, -2, -1), a_rows, inputs[0].dtype()), sa), inputs[0].dtype());
     }
     if (inputs[1].requires_grad()) {
       const Tensor a = reshaped(inputs[0], a_rows);
       const Tensor grad = flat ? sum_over_batch(a, g, inputs[1].dtype())
                                : summed_product(transpose(a, -2, -1), g, b_matrix, inputs[1].dtype());
-      grads[1] = reshaped(grad, sb);
+      grads[1] = cast(reshaped(grad, sb), inputs[1].dtype());
     }
     return grads;
   }
@@ -199,6 +200,8 @@ class MatMul final : public Op {
 
   NDArray mixed_product(const NDArray& a, const NDArray& b, const Shape& batch, const Shape& shape) const {
     const bool in_shards = order_ == SumOrder::in_shards;
+    check<ShapeError>(!in_shards || batch.numel() == 1, "matmul: a sum in shards is of one product, got ",
+                      batch.numel());
     NDArray out(shape, in_shards || float32_result_ ? DType::float32 : DType::bfloat16);
     if (in_shards)
       kernels::bf16_sum_over_batch(bf16_matrix_at(a, 0).transposed(), bf16_matrix_at(b, 0), out.data<float>());

@@ -45,7 +45,8 @@ struct THIMBLE_API GraphOutput {
   Node* node = nullptr;
 };
 
-/// In evaluation mode it runs on an executor, see nn/inference/executor.h, unless gradients of its inputs are recorded.
+/// In evaluation mode it runs on an executor, see nn/inference/executor.h, unless gradients of its inputs are recorded,
+/// or in a scope of Autocast.
 ///
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. Its
 /// inputs and outputs have names, and there may be several of each; a call gives the first output, run() all. A graph
@@ -66,6 +67,7 @@ class THIMBLE_API Graph : public Module {
 
   std::vector<Node*> nodes() const;
   std::vector<Node*> inputs() const;
+  static constexpr size_t kMostOutputs = 1024;  ///< so that a search through them takes no time
   const std::vector<GraphOutput>& outputs() const { return outputs_; }
   /// The first output's; null while there is none.
   Node* output() const { return outputs_.empty() ? nullptr : outputs_[0].node; }
@@ -108,7 +110,7 @@ class THIMBLE_API Graph : public Module {
   Node* add_tensor(const std::string& wanted_name, const Tensor& tensor);
   /// The only output, under the node's name.
   void set_output(Node* node);
-  /// Throws ValueError for none, and for names that are empty or given twice.
+  /// Throws ValueError for none or more than kMostOutputs, and for names that are empty or given twice.
   void set_outputs(std::vector<GraphOutput> outputs);
 
   /// Makes this node (and any other that shares its layer) call `new_layer`, a leaf layer, instead.
@@ -123,7 +125,7 @@ class THIMBLE_API Graph : public Module {
   /// Every user of `old` (and every output of the graph) takes `replacement` instead, except `replacement` itself.
   void replace_uses(Node* old, Node* replacement);
   void set_input(Node* node, size_t index, Node* value);
-  /// What the node calls or stands for keeps its name; an output that was named after it is so further on. Throws
+  /// What the node calls or stands for keeps its name, and so does an output. Throws
   /// ValueError if the name is empty or another node's.
   void rename(Node* node, const std::string& new_name);
   /// Removes a node; throws ValueError if somebody uses it. A layer without calls goes with it.
@@ -142,7 +144,7 @@ class THIMBLE_API Graph : public Module {
 
   /// The outputs by name, for inputs by name, in any order:
   ///
-  ///   const NamedTensors answers = graph.run({{"image", x}, {"mask", m}});
+  ///   const nn::NamedTensors answers = graph.run({{"input", x}});
   ///
   /// Throws ValueError for a name that is missing, not there, or given twice.
   NamedTensors run(const NamedTensors& inputs);

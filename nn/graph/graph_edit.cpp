@@ -166,7 +166,8 @@ void Graph::set_output(Node* node) {
 }
 
 void Graph::set_outputs(std::vector<GraphOutput> outputs) {
-  check<ValueError>(!outputs.empty(), "graph: a graph without outputs was asked for");
+  check<ValueError>(!outputs.empty() && outputs.size() <= kMostOutputs, "graph: ", outputs.size(),
+                    " outputs were asked for, expected 1 to ", kMostOutputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     position(outputs[i].node);
     const auto same = std::ranges::find(outputs, outputs[i].name, &GraphOutput::name);
@@ -262,15 +263,11 @@ void Graph::rename(Node* node, const std::string& new_name) {
   check<ValueError>(!new_name.empty() && (!other || other == node), "graph: '", node->name, "' cannot be named '",
                     new_name, "': the name is empty or taken");
   if (other == node) return;
-  std::string name = new_name, output_name = new_name;
-  const auto output = std::ranges::find(outputs_, node->name, &GraphOutput::name);
-  const bool names_output = output != outputs_.end() && output->node == node &&
-                            std::ranges::find(outputs_, new_name, &GraphOutput::name) == outputs_.end();
+  std::string name = new_name;
   by_name_.emplace(new_name, node);
   by_name_.erase(node->name);
   if (!suffixes_.empty()) suffixes_.clear();
   node->name = std::move(name);
-  if (names_output) output->name = std::move(output_name);
   edited();
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/small_array.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/interpreter.h>
@@ -39,7 +40,9 @@ void Graph::compute(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   };
   const auto node_by_node = [&] { std::ranges::move(r->interpreter.outputs(inputs), outputs.begin()); };
   const bool records = want_gradients(r->state);
-  if (training() || call_listener() || want_gradients(inputs) || (records && r->is_trained) || !r->executor.usable())
+  const bool is_mixed = autocast_dtype() != DType::float32;  // programs are of float32
+  if (training() || is_mixed || call_listener() || want_gradients(inputs) || (records && r->is_trained) ||
+      !r->executor.usable())
     return node_by_node();
   std::shared_ptr<const BatchedProgram> program;
   try {
@@ -53,6 +56,7 @@ void Graph::compute(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   all.insert(all.end(), inputs.begin(), inputs.end());
   for (size_t i = 0; i < outputs.size(); ++i)
     outputs[i] = recomputed_in_backward(outputs[i].data(), all, [r, given, i] {
+      const Autocast in_full(DType::float32);
       r->is_trained = true;
       return r->interpreter.evaluate(given)[i];
     });

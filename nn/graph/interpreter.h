@@ -22,7 +22,6 @@ class Interpreter {
   /// The value of every node, in the order of graph.nodes(). This and the others throw ValueError for another number of
   /// inputs than the graph has.
   std::vector<Tensor> run_all(std::span<const Tensor> inputs) const { return run(inputs, true); }
-  /// Values by node, in the order of graph.nodes(); all of them, or the outputs alone. Throws ValueError for another
   /// The values of the graph's outputs, in their order.
   std::vector<Tensor> outputs(std::span<const Tensor> inputs) const;
   /// The same in evaluation mode, whatever mode the layers are in meanwhile.

@@ -220,7 +220,7 @@ void check_other_batch(Module& model, const Record& first, const std::vector<Ten
                       "trace: '", x.name, "' depends on the batch size; let -1 or flatten stand for it, or trace with ",
                       "the batch that the graph is to serve");
   }
-  check<ValueError>(first.events.size() == second.events.size(),
+  check<ValueError>(first.events.size() == second.events.size() && first.outputs == second.outputs,
                     "trace: what the model computes depends on the batch size");
 }
 

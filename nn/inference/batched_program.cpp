@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/parallel.h>
@@ -34,7 +35,8 @@ BatchedProgram::BatchedProgram(std::vector<ValueInfo> inputs, const Make& make)
   const int64_t most = program_->part_size(), threads = num_threads();
   if (most == 0) return;
   // Parts of nearly equal size, as many for each thread.
-  const int64_t part = kernels::ceil_div(batch(), kernels::ceil_div(kernels::ceil_div(batch(), most), threads) * threads);
+  const int64_t part =
+      kernels::ceil_div(batch(), kernels::ceil_div(kernels::ceil_div(batch(), most), threads) * threads);
   if (part == batch()) return;
   const int64_t rest = batch() % part;
   part_ = part;
@@ -63,6 +65,7 @@ void BatchedProgram::run(std::span<const Tensor> inputs, std::span<Tensor> outpu
   std::atomic<int64_t> next{0};
   parallel_for(std::min<int64_t>(parts_, num_threads()), 1, [&](int64_t, int64_t) {
     const NoGrad guard;  // on this thread, too
+    const Autocast in_full(DType::float32);
     SmallArray<const void*> arguments(given.size());
     SmallArray<void*> results(made.size());
     for (int64_t p = next++; p < parts_; p = next++) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include <thimble/core/autocast.h>
 #include <thimble/nn/inference/executor.h>
 
 namespace thimble::nn {
@@ -51,6 +52,7 @@ void Executor::forget_oldest() {
 }
 
 std::shared_ptr<const BatchedProgram> Executor::program_for(const Graph& graph, std::span<const Tensor> inputs) {
+  const Autocast in_full(DType::float32);  // whatever scope the first caller is in
   std::lock_guard lock(mutex_);
   forget_if_changed();
   const size_t hash = hash_of(inputs);

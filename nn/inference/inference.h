@@ -73,7 +73,7 @@ class THIMBLE_API InferenceStep {
   /// Nothing is computed: the output is the first input's memory.
   virtual bool is_view() const { return false; }
   /// Each element of the output depends on those at its place in the inputs alone, so that it may lie where an input of
-  /// its size does.
+  /// its shape does, in the same order.
   virtual bool is_pointwise() const { return false; }
   /// Each sample (index of the first dimension) is computed by itself, so a batch may be divided.
   virtual bool is_per_sample() const { return true; }

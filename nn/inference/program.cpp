@@ -19,6 +19,10 @@ constexpr int64_t kPartBytes = 768 * 1024;
 // at least in the cache that cores share.
 constexpr int64_t kSharedPartBytes = 16 * 1024 * 1024;
 
+bool lie_alike(const ValueInfo& a, const ValueInfo& b) {
+  return a.shape == b.shape && a.dtype == b.dtype && a.strides == b.strides && a.flattened_image == b.flattened_image;
+}
+
 }  // namespace
 
 Program::Program(StepList steps) : list_(std::move(steps)) {
@@ -96,6 +100,17 @@ std::vector<size_t> Program::last_uses() const {
   return last;
 }
 
+// Whether the elements of a pointwise step's output may be written where those of this input lie, which nobody else
+// reads: they must lie alike, and no other input may be another view of the same memory.
+bool Program::may_lie_in(const StepList::Step& step, size_t input) const {
+  const ValueInfo &from = list_.values[input].info, &to = list_.values[step.output].info;
+  if (from.offset != 0 || to.offset != 0 || !lie_alike(from, to)) return false;
+  return std::ranges::all_of(step.inputs, [&](size_t other) {
+    const StepList::Value& value = list_.values[other];
+    return value.base != list_.values[input].base || (value.info.offset == 0 && lie_alike(value.info, from));
+  });
+}
+
 // The value whose place each one takes: its own, or that of an input which a pointwise step is the last to read.
 std::vector<size_t> Program::share_places() const {
   const std::vector<size_t> last = last_uses();
@@ -106,9 +121,8 @@ std::vector<size_t> Program::share_places() const {
     if (!step.step->is_pointwise() || is_output(step.output)) continue;
     for (size_t input : step.inputs) {
       const size_t base = list_.values[input].base;
-      if (list_.values[input].info.nbytes() != list_.values[step.output].info.nbytes()) continue;  // it is broadcast
-      if (list_.values[base].source == Source::step && !is_output(base) && last[base] == i)
-        homes[step.output] = homes[base];
+      const bool is_free = list_.values[base].source == Source::step && !is_output(base) && last[base] == i;
+      if (is_free && may_lie_in(step, input)) homes[step.output] = homes[base];
     }
   }
   return homes;

@@ -35,6 +35,7 @@ class Program {
   void place_values();
   std::vector<size_t> last_uses() const;
   std::vector<size_t> share_places() const;
+  bool may_lie_in(const StepList::Step& step, size_t input) const;
   bool is_output(size_t value) const;
 
   StepList list_;

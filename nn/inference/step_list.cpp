@@ -218,6 +218,7 @@ class StepListBuilder {
 NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
 
 StepList single_step(std::unique_ptr<InferenceStep> step, std::span<const ValueInfo> inputs) {
+  check(!step->is_view() && step->output().lies_as_usual(), "a step by itself must compute what it gives");
   StepList list;
   StepList::Step only{std::move(step), {}, inputs.size()};
   for (const ValueInfo& info : inputs) {

@@ -31,7 +31,7 @@ struct StepList {
     Source source;
     size_t base;  // the value whose memory it is: its own, or what it is a view of
   };
-  /// A value that is given or taken, and the name of its node.
+  /// A value that is given or taken, and the name by which users know it.
   struct Named {
     std::string name;
     size_t value;

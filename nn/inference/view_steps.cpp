@@ -39,7 +39,7 @@ ValueInfo lying(const Shape& shape, DType dtype, const Shape& strides, int64_t o
 
 // What the op makes of x, if that is a view of it.
 std::optional<ValueInfo> view_by(const std::string& op, const Attributes& attributes, const ValueInfo& x) {
-  const NDArray memory = NDArray::zeros({extent(x)}, x.dtype);
+  const NDArray memory({extent(x)}, x.dtype);  // not read, but by ops that make no view
   const NDArray inputs[] = {array_over(memory.raw(), x)};
   const NDArray y = op_factory(op)(attributes)->compute(inputs);
   const auto *first = static_cast<const char*>(memory.raw()), *at = static_cast<const char*>(y.raw());
@@ -91,7 +91,7 @@ bool keeps_row_major_order(std::string_view op) { return op == "reshape" || op =
 
 // reshape({-1, ...}) and flatten(1): of any number of samples, each by itself.
 bool reshapes_samples(const std::string& op, const Attributes& attributes, const ValueInfo& x, const Shape& shape) {
-  if (x.is_constant || x.shape[0] != shape[0]) return false;
+  if (x.is_constant || x.shape.empty() || shape.empty() || x.shape[0] != shape[0]) return false;
   return op == "flatten" || attributes.get<std::vector<int64_t>>("shape")[0] == -1;
 }
 
@@ -154,7 +154,8 @@ std::unique_ptr<InferenceStep> pointwise_step(const std::string& op, const Attri
   std::vector<ValueInfo> arguments;
   bool in_place = true;
   for (const ValueInfo& x : inputs) {
-    const bool is_number = x.lies_as_usual() && x.shape.numel() == 1 && x.dtype == view->dtype;
+    const bool is_number =
+        x.lies_as_usual() && x.shape.numel() == 1 && x.dtype == view->dtype && x.shape.ndim() <= view->shape.ndim();
     const bool is_alike =
         x.shape == view->shape && x.strides == view->strides && x.dtype == view->dtype && !x.is_constant;
     if (!is_number && !is_alike) return nullptr;

@@ -44,7 +44,7 @@ struct THIMBLE_API TensorQParams {
 };
 
 /// A layer that is its inference step: forward() runs a program of this step alone, which it keeps for the next call.
-/// Derived classes check the input in check_input() and make the step.
+/// Derived classes check the input in check_inputs() and make the step.
 class THIMBLE_API IntegerLayer : public nn::Module {
  public:
   /// In eval mode: integers are not trained.

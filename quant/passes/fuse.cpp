@@ -52,7 +52,7 @@ std::string obstacle_of_batch_norm(const Graph& graph, const Node* first, const 
 
 // Why the two nodes, which are a pair, cannot be fused; empty if they can.
 std::string obstacle(const Graph& graph, const Node* first, const Node* second) {
-  if (graph.is_output(first)) return str("'", first->name, "' is an output of the graph");
+  if (graph.is_output(first)) return str("'", first->name, "' is the graph's output");
   for (const Node* user : graph.users(first))
     if (user != second) return str("'", user->name, "' uses '", first->name, "', too");
   if (first->kind == Node::Kind::layer && graph.calls_of_layer(first) > 1)

@@ -86,7 +86,7 @@ TEST_F(AnyModelTest, RunGivesTheGraphsAnswers) {
 }
 
 TEST_F(AnyModelTest, RunNamesFilesAfterOutputs) {
-  graph.rename(graph.output(), "class scores/µ.v-1");
+  graph.set_outputs({{"class scores/µ.v-1", graph.output()}});
   save_model(graph, folder / "net.st");
   const json output = json_of({"run", "net.st", "--input", "x.npy", "--output", "a/b", "--repeat", "3"})["outputs"][0];
   EXPECT_EQ(output.at("name"), "class scores/µ.v-1");

@@ -107,13 +107,13 @@ TEST_F(ResumeTest, WithinTheFirstEpochToo) {
 }
 
 TEST_F(ResumeTest, WithAnotherNumberOfThreadsTheBitsAreTheSame) {
-  const auto with_threads = [](const std::string& threads, std::vector<std::string> more) {
-    more.insert(more.end(), {"--threads", threads});
-    return more;
+  const auto with_threads = [](const std::string& threads, std::vector<std::string> line) {
+    line[static_cast<size_t>(std::ranges::find(line, "--threads") - line.begin()) + 1] = threads;
+    return line;
   };
-  ASSERT_EQ(run(training("whole.st", with_threads("1", {}))).status, 0);
-  make_state(training("first.st", with_threads("3", saving_only(16))), 16, 30);
-  const Result resumed = run(training("resumed.st", with_threads("2", {"--resume", "states"})));
+  ASSERT_EQ(run(with_threads("1", training("whole.st"))).status, 0);
+  make_state(with_threads("3", training("first.st", saving_only(16))), 16, 30);
+  const Result resumed = run(with_threads("2", training("resumed.st", {"--resume", "states"})));
   ASSERT_EQ(resumed.status, 0) << resumed.err;
   EXPECT_THAT(resumed.out, HasSubstr(going_on_from(16, 10)));
   EXPECT_EQ(bytes("resumed.st"), bytes("whole.st"));

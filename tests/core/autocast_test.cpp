@@ -106,6 +106,9 @@ const std::vector<LayerCase>& layer_cases() {
       {"conv2d, dilated",
        {{2, 5, 9, 8}, {7, 5, 3, 2}},
        [](const auto& t) { return conv2d(t[0], t[1], {}, {.dilation = 2}); }},
+      {"conv2d, padded by more than its kernel",
+       {{2, 32, 8, 7}, {32, 32, 3, 3}},
+       [](const auto& t) { return conv2d(t[0], t[1], {}, {.padding = 3}); }},
       {"conv2d of pixels", {{3, 16, 5, 5}, {40, 16, 1, 1}}, [](const auto& t) { return conv2d(t[0], t[1]); }},
       {"depthwise conv2d",
        {{3, 6, 9, 8}, {6, 1, 3, 3}},
@@ -114,6 +117,9 @@ const std::vector<LayerCase>& layer_cases() {
       {"conv_transpose2d",
        {{3, 5, 6, 7}, {5, 4, 3, 3}},
        [](const auto& t) { return conv_transpose2d(t[0], t[1], {}, {.stride = 2, .padding = 1}); }},
+      {"conv_transpose2d, padded, with a bias",
+       {{2, 32, 9, 8}, {32, 4, 3, 3}, {4}},
+       [](const auto& t) { return conv_transpose2d(t[0], t[1], t[2], {.padding = 3}); }},
       {"batch_norm",
        {{6, 5, 4, 3}, {5}, {5}, {5, 5, 1, 1}},
        [](const auto& t) { return batch_norm(conv2d(t[0], t[3]), t[1], t[2], {}, {}, {.training = true}); }},
@@ -153,6 +159,12 @@ const std::vector<LayerCase>& layer_cases() {
        [](const auto& t) {
          const Tensor y = linear(t[0], t[1]);
          return gelu(y) + silu(y) * sigmoid(y) + tanh(y) + leaky_relu(y);
+       }},
+      {"smooth activations of one number, repeated",
+       {{30, 20}, {1, 20}},
+       [](const auto& t) {
+         const Tensor y = broadcast_to(linear(t[0], t[1]), {30, 70});
+         return tanh(y) - leaky_relu(-y);
        }},
       {"softmax and layer_norm",
        {{30, 20}, {10, 20}},
@@ -234,9 +246,9 @@ TEST(Autocast, ConvolutionsOfRandomGeometriesAreExactForSmallIntegers) {
     return x;
   };
   for (int i = 0; i < 60; ++i) {
-    const int64_t groups = up_to(3, rng), in = groups * up_to(4, rng), out = groups * up_to(40, rng);
+    const int64_t groups = up_to(3, rng), in = groups * up_to(40, rng), out = groups * up_to(40, rng);
     const Pair kernel(up_to(3, rng), up_to(3, rng)), stride(up_to(2, rng), up_to(2, rng)), dilation(up_to(2, rng));
-    const Conv2dOptions options{.stride = stride, .padding = up_to(2, rng) - 1, .dilation = dilation, .groups = groups};
+    const Conv2dOptions options{.stride = stride, .padding = up_to(5, rng) - 1, .dilation = dilation, .groups = groups};
     const Shape image{up_to(4, rng), in, 5 + up_to(6, rng), 5 + up_to(6, rng)};
     const Shape weight{out, in / groups, kernel.height, kernel.width};
     const auto run = [&](DType precision) {

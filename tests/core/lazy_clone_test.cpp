@@ -62,6 +62,16 @@ TEST_F(LazyClone, AHandleOfSharedMemoryCannotBeWritten) {
   EXPECT_THAT(copy.data().to_vector<float>(), Each(1));
 }
 
+// What shares the memory after the copy is gone are views, and what is told of it is no other copy's.
+TEST_F(LazyClone, IsForgottenWhenItIsGone) {
+  { const Tensor gone = original.data().lazy_clone(); }
+  original.mutable_data().slice(0, 0, 1).fill(1);
+  NDArray handle = original.mutable_data();
+  const Tensor copy = original.data().lazy_clone();
+  handle.data<float>()[0] = 5;
+  EXPECT_THAT(copy.data().to_vector<float>(), Each(1));
+}
+
 TEST_F(LazyClone, OfAViewIsContiguous) {
   const Tensor transposed = NDArray::arange(6).reshape({2, 3}).transpose(0, 1);
   EXPECT_TRUE(transposed.data().lazy_clone().is_contiguous());

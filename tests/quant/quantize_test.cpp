@@ -124,6 +124,32 @@ TEST_F(QuantizeTest, AResidualAdditionIsInteger) {
   expect_deterministic(result.graph);
 }
 
+// Outputs that integer layers read, too, are floats under the names that they had.
+TEST_F(QuantizeTest, SeveralOutputsStayFloatsUnderTheirNames) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> a{this, "a", 8, 16}, b{this, "b", 16, 16}, c{this, "c", 16, 5};
+    std::vector<Tensor> forward_outputs(std::span<const Tensor> inputs) override {
+      const Tensor h = relu(a(inputs[0])), sum = h + b(h), bounded = relu(sum);
+      return {sum, c(bounded), bounded, h};
+    }
+  } net;
+  const Graph graph = traced(net);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedLinear"), 3);
+  EXPECT_EQ(result.count("QuantizedAdd"), 1);
+  Graph reference = graph.clone();
+  reference.eval();
+  const std::vector<Tensor> inputs{Tensor(data)}, expected = reference.call_outputs(inputs),
+                                                  got = result.graph.call_outputs(inputs);
+  ASSERT_EQ(got.size(), 4u);
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(result.graph.outputs()[i].name, graph.outputs()[i].name);
+    EXPECT_EQ(got[i].dtype(), DType::float32);
+    const NDArray error = sub(got[i], expected[i]).data();
+    EXPECT_LT(sum(Tensor(error) * Tensor(error)).item<float>(), 1e-3 * sum(expected[i] * expected[i]).item<float>());
+  }
+}
+
 TEST_F(QuantizeTest, AnAdditionThatNoProductReadsStaysFloat) {
   struct Net : nn::Module {
     nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 8}, fc2{this, "fc2", 8, 8};

@@ -366,7 +366,7 @@ TEST_F(HostileGraphTest, UnknownThings) {
 }
 
 TEST_F(HostileGraphTest, OutputsOfTheWrongKind) {
-  expect_refused([](json& j) { j["outputs"] = json::array(); }, "without outputs");
+  expect_refused([](json& j) { j["outputs"] = json::array(); }, "0 outputs were asked for");
   expect_refused([](json& j) { j["outputs"] = "0"; }, "'outputs' is not a list");
   expect_refused([](json& j) { j["outputs"] = {"0"}; }, "expected an object");
   expect_refused([](json& j) { j["outputs"] = {{{"name", "a"}, {"node", "gone"}}}; }, "no node 'gone'");

@@ -54,10 +54,11 @@ void unary_bf16(UnaryRow<float> row, const NDArray& x, NDArray& out, float p0, f
   auto* pout = static_cast<uint16_t*>(out.raw());
   plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
     WideRow in(bits(x) + at[0], plan.inner(0));
+    float values[kBf16Elements];
     for_each_part(n, [&](int64_t i, int64_t count) {
       in.load(rows, i, count);
-      row(in.values, in.step(), in.values, count, p0, p1);
-      rows.round(in.values, count, pout + at[1] + i);
+      row(in.values, in.step(), values, count, p0, p1);
+      rows.round(values, count, pout + at[1] + i);
     });
   });
 }

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include <thimble/core/kernels/elementwise/transpose.h>
 #include <thimble/core/kernels/gemm/packed_gemm.h>
 #include <thimble/core/kernels/gemm/panels.h>
 #include <thimble/core/kernels/gemm/small_gemm.h>

@@ -73,8 +73,10 @@ class Bf16Frames {
 
   void fill(const bfloat16* x, int64_t image, int64_t images, int64_t row, int64_t rows) const {
     auto* to = thread_scratch_of<float>(ScratchUse::columns, images * floats(rows));
-    const int64_t c = g_.in_channels, left = std::min(g_.pad_left, width_);
-    const int64_t inside = std::clamp<int64_t>(width_ - left, 0, g_.in_width), right = width_ - left - inside;
+    // Padding below 0 leaves out the image's first pixels.
+    const int64_t c = g_.in_channels, left = std::clamp<int64_t>(g_.pad_left, 0, width_);
+    const int64_t skipped = std::max<int64_t>(-g_.pad_left, 0);
+    const int64_t inside = std::clamp<int64_t>(g_.in_width - skipped, 0, width_ - left), right = width_ - left - inside;
     for (int64_t i = image; i < image + images; ++i)
       for (int64_t r = 0; r < frame_rows(rows); ++r, to += row_floats()) {
         const int64_t y = row * g_.stride_height + r - g_.pad_top;
@@ -83,8 +85,8 @@ class Bf16Frames {
           continue;
         }
         std::fill_n(to, left * c, 0.0f);
-        bf16_rows().widen(reinterpret_cast<const uint16_t*>(x + (i * g_.in_height + y) * g_.in_width * c), inside * c,
-                          to + left * c);
+        const bfloat16* from = x + ((i * g_.in_height + y) * g_.in_width + skipped) * c;
+        if (inside > 0) bf16_rows().widen(reinterpret_cast<const uint16_t*>(from), inside * c, to + left * c);
         std::fill_n(to + (left + inside) * c, right * c, 0.0f);
       }
   }

@@ -4,6 +4,7 @@
 #include <thimble/core/kernels/image/winograd.h>
 #include <thimble/core/kernels/image/winograd_rows.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
@@ -20,7 +21,6 @@ constexpr int64_t kProducts = 16;  // of a tile of 2x2 outputs
 constexpr int64_t kBlockBytes = 512 * 1024, kFewTiles = 56;
 constexpr int64_t kGrain = 100'000;  // multiply-adds worth another thread
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // From one tile's channels to the next one's: an odd number of cache lines, so that no two of a few tiles share a place
 // in the cache.

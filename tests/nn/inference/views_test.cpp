@@ -201,6 +201,64 @@ struct UpNet : Module {
   Pair up_by = 1;
 };
 
+// What a step writes in the place of an operand, another operand may be a view of, or lie in another order.
+TEST(Views, OperandsOfOneMemoryAreNotWrittenOver) {
+  const Tensor position = random({4, 6, 5}, 3), number = random({1, 1, 1, 1}, 4);
+  const struct {
+    const char* name;
+    Shape sample;
+    std::function<Tensor(const Tensor&)> function;
+  } cases[] = {
+      {"a slice of itself",
+       {3, 4},
+       [](const Tensor& x) {
+         const Tensor h = exp(x);
+         return neg(h - slice(h, 1, 0, 1));
+       }},
+      {"the first sample",
+       {3, 4},
+       [](const Tensor& x) {
+         const Tensor h = exp(x);
+         return neg(h - slice(h, 0, 0, 1));
+       }},
+      {"the first column of an image",
+       {4, 6, 5},
+       [](const Tensor& x) {
+         const Tensor h = exp(x);
+         return neg(h * slice(h, 3, 0, 1));
+       }},
+      {"an image and what has no batch", {4, 6, 5}, [=](const Tensor& x) { return exp(neg(x) + tanh(position)); }},
+      {"a view and a number of more dimensions",
+       {4, 3},
+       [=](const Tensor& x) {
+         return permute(x, {0, 2, 1}) * number;
+       }},
+      {"twice the same",
+       {3, 4},
+       [](const Tensor& x) {
+         const Tensor h = exp(x);
+         return neg(h * h);
+       }},
+  };
+  for (const auto& c : cases)
+    for (const int64_t batch : {1, 2, 5}) {
+      SCOPED_TRACE(str(c.name, ", batch ", batch));
+      Shape shape = c.sample;
+      shape.insert(0, batch);
+      OpModel model(c.function);
+      const Tensor x = random(shape, 9);
+      Graph graph = trace(model.eval(), random(shape, 8));
+      expect_near(answer(graph, x), model(x).data(), 1e-5);
+    }
+}
+
+TEST(Views, AScalarMayBeReshaped) {
+  OpModel model([](const Tensor& x) { return reshape(sum(x), {}); });
+  Graph graph = trace(model.eval(), random({2, 3}));
+  const Tensor x = random({2, 3}, 4);
+  expect_near(answer(graph, x), model(x).data(), 1e-6);
+}
+
 TEST(Views, TransposedConvolutionsWithoutOverlapAbsorbWhatFollows) {
   for (const Pair kernel : {Pair(2), Pair(1), Pair(3, 2)})
     for (const bool bias : {true, false})

@@ -22,6 +22,13 @@ NDArray weight_named(const Graph& graph, const std::string& node) {
   return arrays_of(graph.layer(graph.find(node))).at("weight");
 }
 
+// To write to.
+NDArray& parameter_of(const Graph& graph, const std::string& node, const std::string& name) {
+  for (const auto& [path, tensor] : graph.layer(graph.find(node)).state())
+    if (path == name) return tensor.mutable_data();
+  throw ValueError("there is no such parameter");
+}
+
 // Runs the pass and holds it to what it must keep: its input, and what the network computes.
 Equalized equalized(const Graph& graph, const Tensor& x) {
   Graph original = graph.clone();
@@ -48,15 +55,15 @@ Equalized equalized(const Graph& graph, const Tensor& x) {
 
 // Multiplies this output channel's weights and bias.
 void scale_output(const Graph& graph, const std::string& node, int64_t channel, double factor) {
-  for (auto& [name, array] : arrays_of(graph.layer(graph.find(node)))) {
-    NDArray part = array.slice(0, channel, channel + 1);
+  for (const auto& [name, tensor] : graph.layer(graph.find(node)).state()) {
+    NDArray part = tensor.mutable_data().slice(0, channel, channel + 1);
     part.copy_from((Tensor(part.clone()) * factor).data());
   }
 }
 
 // Of weights [out, in, ...] of a layer without groups.
 void scale_input(const Graph& graph, const std::string& node, int64_t begin, int64_t end, double factor) {
-  NDArray part = weight_named(graph, node).slice(1, begin, end);
+  NDArray part = parameter_of(graph, node, "weight").slice(1, begin, end);
   part.copy_from((Tensor(part.clone()) * factor).data());
 }
 
@@ -247,8 +254,8 @@ TEST_F(Equalization, LeavesChannelsOfZeros) {
     Tensor forward(const Tensor& x) override { return b(relu(a(x))); }
   } net;
   const Graph graph = fuse_conv_bn_relu(traced(net));
-  weight_named(graph, "a").slice(0, 1, 2).fill(0);
-  weight_named(graph, "b").slice(1, 2, 3).fill(0);
+  parameter_of(graph, "a", "weight").slice(0, 1, 2).fill(0);
+  parameter_of(graph, "b", "weight").slice(1, 2, 3).fill(0);
   const Equalized result = equalized(graph, Tensor(data));
   const auto same = [&](const std::string& node, int axis, int64_t c) {
     return weight_named(graph, node).slice(axis, c, c + 1).to_vector<float>() ==
@@ -282,7 +289,7 @@ TEST_F(Equalization, RefusesWeightsThatAreNotFinite) {
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     for (const char* part : {"weight", "bias"}) {
       const Graph graph = fuse_conv_bn_relu(traced(net));
-      arrays_of(graph.layer(graph.find("a"))).at(part).slice(0, 1, 2).fill(bad);
+      parameter_of(graph, "a", part).slice(0, 1, 2).fill(bad);
       EXPECT_THROW(cross_layer_equalization(graph), ValueError) << part;
     }
   }
