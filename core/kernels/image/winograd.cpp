@@ -21,7 +21,6 @@ constexpr int64_t kProducts = 16;  // of a tile of 2x2 outputs
 constexpr int64_t kBlockBytes = 512 * 1024, kFewTiles = 56;
 constexpr int64_t kGrain = 100'000;  // multiply-adds worth another thread
 
-
 // From one tile's channels to the next one's: an odd number of cache lines, so that no two of a few tiles share a place
 // in the cache.
 int64_t row_floats(int64_t channels) { return (ceil_div(channels, 16) | 1) * 16; }
