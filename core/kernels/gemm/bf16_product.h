@@ -6,6 +6,7 @@
 #include <memory>
 
 #include <thimble/core/kernels/gemm/bf16_pack.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/parallel.h>
@@ -14,15 +15,6 @@ namespace thimble::kernels {
 
 inline constexpr int64_t kBf16Grain = 250'000;  // multiply-adds worth another thread
 inline constexpr int64_t kBf16Rows = 64;        // of the left operand that are packed at a time
-
-/// Calls f(begin, size) for parts of [0, n) of nearly equal size, at most `most` and, but for the last, multiples of
-/// `unit`.
-template <typename F>
-void for_equal_parts(int64_t n, int64_t most, int64_t unit, F&& f) {
-  if (n == 0) return;
-  const int64_t parts = (n + most - 1) / most, size = ((n + parts - 1) / parts + unit - 1) / unit * unit;
-  for (int64_t begin = 0; begin < n; begin += size) f(begin, std::min(size, n - begin));
-}
 
 /// Calls f(first term, blocks) for the parts that a sum's terms are packed in.
 template <typename F>

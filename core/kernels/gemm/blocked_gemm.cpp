@@ -92,18 +92,10 @@ SmallGemm<float> task_of(const Left& left, int64_t rows, const Right& right, int
           .b_panel = right.panel};
 }
 
-// Calls f(begin, size) for parts of [0, n) of nearly equal size, at most `most` and, but for the last, multiples of
-// `unit`.
-template <typename F>
-void for_parts(int64_t n, int64_t most, int64_t unit, F&& f) {
-  const int64_t size = round_up(ceil_div(n, ceil_div(n, most)), unit);
-  for (int64_t begin = 0; begin < n; begin += size) f(begin, std::min(size, n - begin));
-}
-
 // The terms of a sum come in parts that depend on their number alone.
 template <typename F>
 void for_depths(int64_t k, F&& f) {
-  for_parts(k, kDepth, 8, f);
+  for_equal_parts(k, kDepth, 8, f);
 }
 
 // A product to be computed: c [m, n], rows ldc apart, or transposed [n, m], becomes left [m, k] * right [k, n].
@@ -151,9 +143,9 @@ Left left_in_scratch(const Matrix& m) {
 void run_direct(const Product& product) {
   const Matrix &left = product.left, &right = product.right;
   for_depths(left.cols, [&](int64_t p, int64_t depth) {
-    for_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
+    for_equal_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
       const Right packed = right_in_scratch(part(right, p, depth, column, columns), left.rows);
-      for_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
+      for_equal_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
         const int64_t offset = row * product.ldc + column;
         SmallGemm<float> task = task_of(left_in_scratch(part(left, row, rows, p, depth)), rows, packed, columns, depth,
                                         product.c + offset, product.ldc);
@@ -184,7 +176,7 @@ void run_transposed(const Product& product) {
   for_depths(k, [&](int64_t p, int64_t depth) { packed_right(part(right, p, depth, 0, n), packed + p * width); });
   // Whole rows of the left operand are packed: a layer's weights are read from end to end.
   const int64_t height = std::max(kTall, kHeight * kDepth / std::max(k, kDepth));
-  for_parts(product.left.rows, height, 1, [&](int64_t row, int64_t rows) {
+  for_equal_parts(product.left.rows, height, 1, [&](int64_t row, int64_t rows) {
     float* sums = thread_scratch_of<float>(ScratchUse::product, rows * n);
     const Left left = left_in_scratch(part(product.left, row, rows, 0, k));
     for_depths(k, [&](int64_t p, int64_t depth) {
@@ -203,9 +195,9 @@ void run_transposed(const Product& product) {
 void run_short_shards(const Product& product) {
   const Matrix &left = product.left, &right = product.right;
   const Shards shards(left.cols);
-  for_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
+  for_equal_parts(right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
     const Right packed = right_in_scratch(part(right, 0, right.rows, column, columns), left.rows);
-    for_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
+    for_equal_parts(left.rows, kHeight, 1, [&](int64_t row, int64_t rows) {
       const int64_t offset = row * product.ldc + column;
       SmallGemm<float> task = task_of(left_in_scratch(part(left, row, rows, 0, left.cols)), rows, packed, columns,
                                       right.rows, product.c + offset, product.ldc);
@@ -234,8 +226,8 @@ void run_long(const Product& product, SumOrder order) {
   const int64_t most = std::min(kRows, product.left.rows) * std::min(kWidth, product.right.cols);
   const int64_t levels = Shards::kLevels + std::bit_width(static_cast<uint64_t>(k / kRunningSum));
   float* sums = thread_scratch_of<float>(ScratchUse::product, levels * most);
-  for_parts(product.right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
-    for_parts(product.left.rows, kRows, 1, [&](int64_t row, int64_t rows) {
+  for_equal_parts(product.right.cols, kWidth, kGemmPanel, [&](int64_t column, int64_t columns) {
+    for_equal_parts(product.left.rows, kRows, 1, [&](int64_t row, int64_t rows) {
       const Product tile = product.columns(column, columns).rows(row, rows);
       const int64_t size = rows * columns;
       const auto sum = [&](int64_t first, int64_t last, int level) {

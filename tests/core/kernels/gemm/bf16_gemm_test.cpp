@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/core/kernels/at.h"
+#include "tests/core/kernels/everywhere.h"
 #include "tests/core/ops/up_to.h"
 #include <thimble/core/bfloat16.h>
 #include <thimble/core/kernels/gemm/bf16_gemm.h>
@@ -66,21 +67,6 @@ struct HalfMatrix {
   }
 };
 
-template <typename Body>
-void on_every_instruction_set(Body&& body) {
-  const Isa isa_before = active_isa();
-  const int threads_before = num_threads();
-  for (Isa isa : available_isas())
-    for (int threads : {1, 3}) {
-      set_isa(isa);
-      set_num_threads(threads);
-      SCOPED_TRACE(str(name(isa), ", ", threads, " threads"));
-      body();
-    }
-  set_isa(isa_before);
-  set_num_threads(threads_before);
-}
-
 uint32_t bits_of(float x) { return std::bit_cast<uint32_t>(x); }
 
 TEST(Bf16Gemm, AddsProductsInItsOrderOnEveryInstructionSet) {
@@ -99,7 +85,7 @@ TEST(Bf16Gemm, AddsProductsInItsOrderOnEveryInstructionSet) {
       for (int64_t j = 0; j < n; ++j)
         expected.push_back(bf16_sum_of_products(
             k, [&](int64_t p) { return a.at(i, p); }, [&](int64_t p) { return b.at(p, j); }));
-    on_every_instruction_set([&, m = m, n = n, k = k] {
+    everywhere([&, m = m, n = n, k = k] {
       SCOPED_TRACE(str(m, 'x', n, 'x', k));
       std::vector<float> sums(at(m * n), -7);
       std::vector<bfloat16> rounded(at(m * n));
@@ -147,7 +133,7 @@ TEST(Bf16Gemm, SumsOverABatchAreATreeOfShards) {
               [&](int level) { sums[level] += sums[level + 1]; });
         expected.push_back(sums[0]);
       }
-    on_every_instruction_set([&] {
+    everywhere([&] {
       std::vector<float> c(at(m * n), -7);
       bf16_sum_over_batch(left.view, right.view, c.data());
       EXPECT_EQ(c, expected) << samples << " samples, " << m << 'x' << n;
@@ -158,7 +144,7 @@ TEST(Bf16Gemm, SumsOverABatchAreATreeOfShards) {
 TEST(Bf16Gemm, KeepsInfinitiesAndNaN) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const std::vector<float> a = {kInfinity, 1, 0, 1, 3e38f, 3e38f}, b = {1, 1};
-  on_every_instruction_set([&] {
+  everywhere([&] {
     std::vector<float> c(3);
     bf16_gemm({a.data(), true, 3, 2, 2, 1}, {b.data(), true, 2, 1, 1, 1}, {c.data(), true});
     EXPECT_EQ(c, (std::vector<float>{kInfinity, 1, kInfinity}));

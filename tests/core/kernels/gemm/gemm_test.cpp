@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/core/kernels/everywhere.h"
 #include "tests/core/views.h"
 #include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/kernels/reduce/shards.h>
@@ -41,22 +42,6 @@ std::vector<float> product(const View& a, const View& b, SumOrder order = SumOrd
   std::vector<float> c(static_cast<size_t>(a.rows * b.cols), -7);
   gemm(a, b, c.data(), epilogue, order);
   return c;
-}
-
-// Runs the test's body for each instruction set and several numbers of threads, and puts both back.
-template <typename Body>
-void everywhere(Body&& body) {
-  const Isa isa_before = active_isa();
-  const int threads_before = num_threads();
-  for (Isa isa : available_isas())
-    for (int threads : {1, 3}) {
-      set_isa(isa);
-      set_num_threads(threads);
-      SCOPED_TRACE(str(name(isa), ", ", threads, " threads"));
-      body();
-    }
-  set_isa(isa_before);
-  set_num_threads(threads_before);
 }
 
 struct Sizes {
