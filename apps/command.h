@@ -59,6 +59,7 @@ void add_quantize(CLI::App& app);
 void add_bench(CLI::App& app);
 /// What bench starts to time a process from its start; not listed in the help.
 void add_first_answer(CLI::App& app);
+void add_import(CLI::App& app);
 void add_run(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);

@@ -5,6 +5,7 @@
 
 #include "apps/command.h"
 #include "apps/numbers.h"
+#include "apps/onnx_library.h"
 #include "apps/state_keeper.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -49,8 +50,36 @@ std::string line_of(const std::string& text) {
   return lines;
 }
 
+// What an ONNX model applies, and what of it would be refused.
+void inspect_onnx(const InspectArguments& o) {
+  check<ValueError>(!o.verify, "--verify: ONNX models have no checksums");
+  const onnx::ModelSummary summary = summarize_onnx(o.file);
+  std::ostream& out = o.common.out();
+  nlohmann::json result{{"nodes", nlohmann::json::array()},
+                        {"tensors", nlohmann::json::array()},
+                        {"metadata", {{"opset", summary.opset}, {"ir_version", summary.ir_version}}},
+                        {"ops", nlohmann::json::array()},
+                        {"refusal", nullptr}};
+  detail::TextTable ops({"op", "nodes", "covered"});
+  for (const onnx::OpCount& op : summary.ops) {
+    ops.add({detail::printable(op.op, kLongestText), with_commas(op.count), op.covered ? "yes" : "no"});
+    result["ops"].push_back({{"op", op.op}, {"count", op.count}, {"covered", op.covered}});
+  }
+  out << "ONNX model of opset " << summary.opset << ", IR version " << summary.ir_version << ", made by "
+      << detail::quote(summary.producer) << '\n'
+      << ops.str(kWidth);
+  try {
+    out << '\n' << import_onnx(o.file).table();
+  } catch (const Error& e) {
+    out << "import would refuse it: " << line_of(e.what());
+    result["refusal"] = e.what();
+  }
+  o.common.write_json(result);
+}
+
 void run(const InspectArguments& o) {
   o.common.apply({o.file});
+  if (is_onnx_file(o.file)) return inspect_onnx(o);
   // Before anything is printed: what a damaged file says of itself may be wrong.
   const bool verified = o.verify && verify_safetensors(o.file);
   const TensorFile file = load_safetensors(o.file);
@@ -107,12 +136,14 @@ void add_inspect(CLI::App& app) {
       "inspect", "A model's graph, tensors and quantization parameters; what a training state holds");
   command->footer(
       "Examples:\n"
-      "  thimble inspect mlp.int8.safetensors --verify");
+      "  thimble inspect mlp.int8.safetensors --verify\n"
+      "  thimble inspect net.onnx    # which ops it applies, and what would be refused");
   o->common.add_to(*command);
   command
-      ->add_option("file", o->file,
-                   "Checkpoint, training state, or any safetensors file; dtypes that Thimble lacks are shown by the "
-                   "names that the file has")
+      ->add_option(
+          "file", o->file,
+          "Checkpoint, training state, ONNX model, or any safetensors file; dtypes that Thimble lacks are shown by the "
+          "names that the file has")
       ->required()
       ->type_name("FILE");
   command->add_flag(

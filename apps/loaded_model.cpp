@@ -3,6 +3,7 @@
 #include <set>
 
 #include "apps/exported_arrays.h"
+#include "apps/onnx_library.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/sample.h>
 #include <thimble/serialization/checkpoint.h>
@@ -70,6 +71,8 @@ const Notes& LoadedModel::need_notes() const {
 }
 
 LoadedModel load(const std::string& path) {
+  if (is_onnx_file(path))
+    return {path, import_onnx(path), {}, {}, "it is an ONNX model, which does not say what data it is for"};
   Checkpoint checkpoint = load_checkpoint(path);
   LoadedModel model{path, std::move(checkpoint.graph), std::move(checkpoint.notes), {}, {}};
   try {

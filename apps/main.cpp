@@ -38,6 +38,7 @@ constexpr Subcommand kSubcommands[] = {
     {"quantize", thimble::apps::add_quantize},
     {"bench", thimble::apps::add_bench},
     {"first-answer", thimble::apps::add_first_answer},
+    {"import", thimble::apps::add_import},
     {"run", thimble::apps::add_run},
     {"compare", thimble::apps::add_compare},
     {"inspect", thimble::apps::add_inspect},

@@ -1,8 +1,8 @@
 #include "apps/model_inputs.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "apps/numbers.h"
 #include "apps/sample_shape.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
@@ -22,16 +22,9 @@ NamedShape parse(const std::string& text) {
   const size_t equals = text.rfind('=');
   NamedShape parsed;
   if (equals != std::string::npos) parsed.name = text.substr(0, equals);
-  const char *at = text.data() + (equals == std::string::npos ? 0 : equals + 1), *end = text.data() + text.size();
-  std::vector<int64_t> sizes;
-  while (true) {
-    const auto [rest, error] = std::from_chars(at, end, sizes.emplace_back());
-    check<ValueError>(error == std::errc() && (rest == end || *rest == ','), detail::quote(text),
-                      " is not of the form [NAME=]3,224,224");
-    if (rest == end) break;
-    at = rest + 1;
-  }
-  parsed.shape = checked_sample_shape<ValueError>("the shape", sizes);
+  const auto sizes = sizes_in(std::string_view(text).substr(equals == std::string::npos ? 0 : equals + 1));
+  check<ValueError>(sizes.has_value(), detail::quote(text), " is not of the form [NAME=]3,224,224");
+  parsed.shape = checked_sample_shape<ValueError>("the shape", *sizes);
   return parsed;
 }
 

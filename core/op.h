@@ -56,6 +56,10 @@ class THIMBLE_API Op {
   /// default); that may depend on shapes, dtypes and layouts alone.
   virtual bool compute_into(std::span<const NDArray> /*inputs*/, NDArray& /*out*/) const { return false; }
 
+  /// Whether the output's shape depends on the inputs' values, not on their shapes alone: inference then applies the
+  /// op, and all that follows, as it comes to it.
+  virtual bool has_data_dependent_shape() const { return false; }
+
   /// The gradient with respect to each input, given the one with respect to the output. Written with differentiable
   /// ops, so that it can be differentiated again. An entry may be left undefined where inputs[i].requires_grad() is
   /// false. It should read the values of those inputs alone that it needs: what was changed since compute() cannot be

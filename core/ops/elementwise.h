@@ -1,4 +1,5 @@
-// Elementwise ops. Operands are float32 or float64, all of one dtype, and broadcast as in NumPy.
+// Elementwise ops. Operands are float32 or float64, all of one dtype, and broadcast as in NumPy. add, sub, mul, div,
+// maximum and minimum also take int64 or int32, which sizes are reckoned with: exact, modulo 2^bits; div truncates.
 // Throw ShapeError if they cannot be broadcast together, DTypeError if their dtypes differ or are not differentiable.
 #pragma once
 

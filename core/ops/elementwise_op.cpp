@@ -1,3 +1,4 @@
+#include <thimble/core/kernels/elementwise/integer_binary.h>
 #include <thimble/core/ops/elementwise_op.h>
 #include <thimble/core/ops/reduce.h>
 
@@ -63,6 +64,11 @@ AutocastRule BinaryOp::autocast_rule() const {
 }
 
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
+  if (kernels::has_integer_binary(kernel_, inputs[0].dtype()) && inputs[1].dtype() == inputs[0].dtype()) {
+    NDArray integers(broadcast_shapes(inputs[0].shape(), inputs[1].shape(), name_), inputs[0].dtype());
+    kernels::integer_binary(kernel_, inputs[0], inputs[1], integers);
+    return integers;
+  }
   const bool takes_bfloat16 = autocast_rule() != AutocastRule::float32;
   NDArray out = elementwise_output(check_elementwise(name_, inputs, 0, takes_bfloat16), inputs, inputs[0].dtype());
   BinaryOp::compute_into(inputs, out);
@@ -70,6 +76,7 @@ NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
 }
 
 bool BinaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const {
+  if (!is_differentiable(out.dtype())) return false;
   kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
   return true;
 }

@@ -10,18 +10,38 @@ namespace {
 
 class Reshape final : public Op {
  public:
-  explicit Reshape(const Shape& shape) : shape_(shape) {}
+  /// With zero_copies a size of 0 means the input's of that dimension, as in ONNX.
+  explicit Reshape(const Shape& shape, bool zero_copies = false) : shape_(shape), zero_copies_(zero_copies) {}
   std::string_view name() const override { return "reshape"; }
   AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   // As given, -1 included: a traced graph then works for other batch sizes.
-  Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
-  NDArray compute(std::span<const NDArray> inputs) override { return inputs[0].reshape(shape_); }
+  Attributes attributes() const override {
+    Attributes a{{"shape", shape_.to_vector()}};
+    if (zero_copies_) a.set("zero_copies", true);
+    return a;
+  }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    Shape shape = shape_;
+    for (int d = 0; zero_copies_ && d < shape.ndim(); ++d)
+      if (shape[d] == 0) shape[d] = inputs[0].shape(d);
+    return inputs[0].reshape(shape);
+  }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     return {reshape(out_grad, inputs[0].shape())};
   }
 
  private:
   Shape shape_;
+  bool zero_copies_;
+};
+
+class ShapeOf final : public Op {
+ public:
+  std::string_view name() const override { return "shape"; }
+  NDArray compute(std::span<const NDArray> inputs) override {
+    return NDArray::from_vector(inputs[0].shape().to_vector());
+  }
+  std::vector<Tensor> gradient(const Tensor&, std::span<const Tensor>, const Tensor&) override { return {{}}; }
 };
 
 class Transpose final : public Op {
@@ -342,7 +362,11 @@ std::unique_ptr<Op> make_axis_op(const Attributes& a) {
 }
 
 const OpRegistration shape_registrations[] = {
-    {"reshape", [](const Attributes& a) { return std::make_unique<Reshape>(shape_attribute(a, "shape")); }},
+    {"reshape",
+     [](const Attributes& a) {
+       return std::make_unique<Reshape>(shape_attribute(a, "shape"), a.get("zero_copies", false));
+     }},
+    {"shape", [](const Attributes&) { return std::make_unique<ShapeOf>(); }},
     {"transpose",
      [](const Attributes& a) { return std::make_unique<Transpose>(a.get<int64_t>("axis0"), a.get<int64_t>("axis1")); }},
     {"permute", [](const Attributes& a) { return std::make_unique<Permute>(shape_attribute(a, "axes")); }},
@@ -369,6 +393,8 @@ const OpRegistration shape_registrations[] = {
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) { return apply(std::make_unique<Reshape>(shape), {x}); }
+
+Tensor shape_of(const Tensor& x) { return apply(std::make_unique<ShapeOf>(), {x}); }
 
 Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {
   return apply(std::make_unique<Transpose>(axis0, axis1), {x});

@@ -13,6 +13,8 @@ namespace thimble {
 
 /// One size may be -1.
 THIMBLE_API Tensor reshape(const Tensor& x, const Shape& shape);
+/// Its sizes, int64 [ndim]: as an op, which tracing records, where x.shape() would be a constant.
+THIMBLE_API Tensor shape_of(const Tensor& x);
 THIMBLE_API Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1);
 /// axes[i] is the dimension of x that becomes dimension i.
 THIMBLE_API Tensor permute(const Tensor& x, const Shape& axes);

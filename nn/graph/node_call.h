@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <thimble/nn/graph/graph.h>
 
@@ -21,14 +22,23 @@ class NodeCall {
   const std::string& name() const { return name_; }
   /// Null for an op.
   const std::shared_ptr<Module>& layer() const { return layer_; }
-  /// Another application of the op.
+  /// Another application of the op, of which all attributes are known.
   std::unique_ptr<Op> make_op() const { return (*op_)(attributes_); }
+  const std::string& op() const { return op_name_; }
+  const Attributes& attributes() const { return attributes_; }
+
+  /// How many of the last inputs are attributes; see kAttributeInputs.
+  size_t num_attribute_inputs() const { return from_inputs_.size(); }
+  /// The call without these inputs, with the attributes that their values, in their order, stand for: an integer or a
+  /// float for a 0-d array, a list for a 1-d one. Throws ShapeError or DTypeError for others.
+  NodeCall with_attributes(std::span<const NDArray> values) const;
 
  private:
-  std::string name_;
+  std::string name_, op_name_;
   std::shared_ptr<Module> layer_;
   const OpFactory* op_ = nullptr;
   Attributes attributes_;
+  std::vector<std::string> from_inputs_;
 };
 
 }  // namespace thimble::nn

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include <thimble/nn/graph/node_call.h>
 #include <thimble/nn/graph/passes.h>
 
 namespace thimble::nn {
@@ -52,8 +53,7 @@ class ConstantFolder {
     if (node->kind == Node::Kind::tensor) return graph_.tensor(node);
     std::vector<Tensor> inputs;
     for (const Node* input : node->inputs) inputs.push_back(values_.at(input));
-    if (node->kind == Node::Kind::layer) return graph_.layer(node).call(inputs);
-    return apply(make_op(node->target, node->attributes), std::move(inputs));
+    return NodeCall(graph_, *node)(inputs);
   }
 
   bool is_wanted(const Node* node) const {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include <thimble/core/autocast.h>
 #include <thimble/core/kernels/rounding.h>
@@ -15,6 +16,11 @@ namespace {
 std::vector<ValueInfo> with_batch(std::vector<ValueInfo> inputs, int64_t batch) {
   for (ValueInfo& info : inputs) info.shape[0] = batch;
   return inputs;
+}
+
+bool same_elements(const NDArray& a, const NDArray& b) {
+  const NDArray x = a.contiguous(), y = b.contiguous();
+  return x.numel() == 0 || std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.nbytes())) == 0;
 }
 
 std::vector<ValueInfo> infos_of(const std::vector<NamedValue>& values) {
@@ -45,9 +51,13 @@ BatchedProgram::BatchedProgram(std::vector<ValueInfo> inputs, const Make& make)
   last_ = rest == 0 ? program_ : make(with_batch(inputs_, rest));
 }
 
-bool BatchedProgram::fits(std::span<const Tensor> inputs) const {
-  return std::ranges::equal(inputs_, inputs, {}, {}, info_of);
+bool are_described(std::span<const Tensor> inputs, std::span<const ValueInfo> infos) {
+  return std::ranges::equal(infos, inputs, [](const ValueInfo& known, const Tensor& x) {
+    return known == info_of(x) && (!known.value.defined() || same_elements(known.value, x.data()));
+  });
 }
+
+bool BatchedProgram::fits(std::span<const Tensor> inputs) const { return are_described(inputs, inputs_); }
 
 NDArray BatchedProgram::output_array(const ValueInfo& of_part) const {
   ValueInfo info = of_part;

@@ -22,7 +22,7 @@ class BatchedProgram {
   /// The batch is not divided.
   explicit BatchedProgram(std::shared_ptr<const Program> whole);
 
-  /// Whether it was made for inputs like these.
+  /// Whether it was made for inputs like these, of the same values where they were told.
   bool fits(std::span<const Tensor> inputs) const;
 
   /// Computes all outputs, of which there are as many as the program's. Inputs must fit. May run on several threads at
@@ -40,5 +40,8 @@ class BatchedProgram {
 
 /// What a program knows of a tensor.
 ValueInfo info_of(const Tensor& x);
+
+/// Whether the inputs are like these, and of the same values where the infos tell them.
+bool are_described(std::span<const Tensor> inputs, std::span<const ValueInfo> infos);
 
 }  // namespace thimble::nn

@@ -1,11 +1,15 @@
 #include <algorithm>
 
 #include <thimble/core/autocast.h>
+#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/inference/executor.h>
 
 namespace thimble::nn {
 
 namespace {
+
+// Elements of an input that programs are told: sizes, axes, bounds.
+constexpr int64_t kMostKnown = 64;
 
 size_t hash_of(std::span<const Tensor> inputs) {
   size_t hash = inputs.size();
@@ -19,7 +23,7 @@ size_t hash_of(std::span<const Tensor> inputs) {
 
 }  // namespace
 
-Executor::Executor(const Graph& graph) {
+Executor::Executor(const Graph& graph) : by_value_(inputs_that_are_attributes(graph)) {
   for (const auto& [path, layer] : graph.children()) layers_.push_back(layer.get());
   for (const auto& [path, tensor] : graph.state()) {
     tensors_.push_back(tensor);
@@ -39,6 +43,7 @@ void Executor::forget_if_changed() {
     if (tensors_[i].version() == versions_[i]) continue;
     by_inputs_.clear();
     recent_.clear();
+    refusals_.clear();
     shared_.weights.clear();
     shared_.constants.clear();
     versions_[i] = tensors_[i].version();
@@ -49,6 +54,24 @@ void Executor::forget_oldest() {
   const auto oldest = std::prev(recent_.end());
   std::erase_if(by_inputs_, [&](const auto& entry) { return entry.second == oldest; });
   recent_.erase(oldest);
+}
+
+std::shared_ptr<const BatchedProgram> Executor::make_program(const Graph& graph, std::span<const Tensor> inputs) {
+  std::vector<ValueInfo> infos;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    infos.push_back(info_of(inputs[i]));
+    if (i < by_value_.size() && by_value_[i] && inputs[i].numel() <= kMostKnown)
+      infos.back().value = inputs[i].data().clone();
+  }
+  try {
+    return std::make_shared<const BatchedProgram>(infos, [&](const std::vector<ValueInfo>& of_part) {
+      return std::make_shared<const Program>(make_steps(graph, of_part, shared_));
+    });
+  } catch (const Error&) {
+    if (refusals_.size() >= kMostShapes) refusals_.erase(refusals_.begin());
+    refusals_.push_back({std::move(infos), std::current_exception()});
+    throw;
+  }
 }
 
 std::shared_ptr<const BatchedProgram> Executor::program_for(const Graph& graph, std::span<const Tensor> inputs) {
@@ -62,11 +85,9 @@ std::shared_ptr<const BatchedProgram> Executor::program_for(const Graph& graph, 
     recent_.splice(recent_.begin(), recent_, known->second);
     return recent_.front();
   }
-  std::vector<ValueInfo> infos;
-  for (const Tensor& x : inputs) infos.push_back(info_of(x));
-  Recent made{std::make_shared<const BatchedProgram>(std::move(infos), [&](const std::vector<ValueInfo>& of_part) {
-    return std::make_shared<const Program>(make_steps(graph, of_part, shared_));
-  })};
+  for (const Refusal& refusal : refusals_)
+    if (are_described(inputs, refusal.inputs)) std::rethrow_exception(refusal.reason);
+  Recent made{make_program(graph, inputs)};
   by_inputs_.emplace(hash, made.begin());
   recent_.splice(recent_.begin(), made);
   if (recent_.size() > kMostShapes) forget_oldest();

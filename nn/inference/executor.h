@@ -2,6 +2,7 @@
 // program once (steps, memory), and running a program allocates little but the answer.
 #pragma once
 
+#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -33,8 +34,9 @@ class THIMBLE_API Executor {
   /// Whether every layer is in evaluation mode and none has side effects.
   bool usable() const;
 
-  /// The program for inputs of such shapes, made if it is not there yet. Throws what a node of the graph says against
-  /// them. `graph` is the one that the executor was made for, which may have moved.
+  /// The program for inputs of such shapes, and of these values where shapes depend on them, made if it is not there
+  /// yet. That none can be made is remembered, too. Throws what a node of the graph says against them. `graph` is the
+  /// one that the executor was made for, which may have moved.
   std::shared_ptr<const BatchedProgram> program_for(const Graph& graph, std::span<const Tensor> inputs);
 
   /// The values of graph.outputs(). Large batches are divided among the threads, and into parts whose values stay in
@@ -47,9 +49,17 @@ class THIMBLE_API Executor {
  private:
   using Recent = std::list<std::shared_ptr<const BatchedProgram>>;
 
+  // Inputs that no program can be made for.
+  struct Refusal {
+    std::vector<ValueInfo> inputs;
+    std::exception_ptr reason;
+  };
+
+  std::shared_ptr<const BatchedProgram> make_program(const Graph& graph, std::span<const Tensor> inputs);
   void forget_if_changed();
   void forget_oldest();
 
+  std::vector<bool> by_value_;  // of each input, whether shapes depend on its values
   std::vector<const Module*> layers_;
   std::vector<Tensor> tensors_;
   std::vector<uint64_t> versions_;
@@ -57,6 +67,7 @@ class THIMBLE_API Executor {
   SharedState shared_;
   Recent recent_;                                                // the one used last in front
   std::unordered_multimap<size_t, Recent::iterator> by_inputs_;  // by the inputs' hash
+  std::vector<Refusal> refusals_;
   WorkMemory memory_;
 };
 

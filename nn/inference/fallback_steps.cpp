@@ -6,10 +6,11 @@ namespace thimble::nn {
 
 namespace {
 
-// All zeros, for the sake of the output's shape, and without memory of their own.
+// For the sake of the output's shape: what is known, else zeros without memory of their own.
 std::vector<NDArray> zeros(std::span<const ValueInfo> infos) {
   std::vector<NDArray> arrays;
-  for (const ValueInfo& info : infos) arrays.push_back(NDArray::placeholder(info.shape, info.dtype));
+  for (const ValueInfo& info : infos)
+    arrays.push_back(info.value.defined() ? info.value : NDArray::placeholder(info.shape, info.dtype));
   return arrays;
 }
 
@@ -89,6 +90,8 @@ class UsualOrderStep : public InferenceStep {
 }  // namespace
 
 std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<const ValueInfo> inputs) {
+  check<ValueError>(call.layer() || !call.make_op()->has_data_dependent_shape(), "graph: the shape of '", call.name(),
+                    "' depends on values");
   const std::vector<NDArray> arrays = zeros(inputs);
   const Tensor y = call(std::vector<Tensor>(arrays.begin(), arrays.end()));
   const ValueInfo output{y.shape(), y.dtype()};

@@ -28,13 +28,19 @@ struct THIMBLE_API ValueInfo {
   int64_t offset = 0;
   /// A tensor of the graph: the same for all samples.
   bool is_constant = false;
+  /// Its elements, where they are known before anything runs: of what follows from sizes, and of small constants.
+  NDArray value = {};
 
   bool lies_as_usual() const { return flattened_image.empty() && strides.empty(); }
   /// The same in the usual order.
   ValueInfo as_usual() const { return {.shape = shape, .dtype = dtype}; }
   int64_t nbytes() const { return shape.numel() * static_cast<int64_t>(itemsize(dtype)); }
   bool is_image() const { return shape.ndim() == 4; }
-  friend bool operator==(const ValueInfo&, const ValueInfo&) = default;
+  /// Whether memory of the one can hold the other, whatever the values.
+  friend bool operator==(const ValueInfo& a, const ValueInfo& b) {
+    return a.shape == b.shape && a.dtype == b.dtype && a.flattened_image == b.flattened_image &&
+           a.strides == b.strides && a.offset == b.offset && a.is_constant == b.is_constant;
+  }
 };
 
 /// A value's memory as an array in the graph's order of dimensions (images [n, c, h, w]). Does not own it. For a view,

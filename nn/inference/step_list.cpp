@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_set>
 
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/nn/inference/fallback_steps.h>
@@ -12,6 +13,7 @@ namespace {
 using Source = StepList::Source;
 
 constexpr size_t kMostInputs = StepList::kMostOperands - 1;  // of a node: a step may have absorbed an addend
+constexpr int64_t kMostKnown = 4096;                         // elements of values that are computed when steps are made
 
 // Goes through the nodes that the output needs, in order. A step whose output one node alone reads is held back until
 // that node's turn, which it may absorb: then it is held back for the next.
@@ -46,19 +48,29 @@ class StepListBuilder {
 
   void find_readers() {
     const std::vector<Node*> nodes = graph_.nodes();
-    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
-      if (is_needed(*node))
-        for (const Node* input : (*node)->inputs) readers_[input].push_back(*node);
+    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+      if (!is_needed(*node)) continue;
+      const bool reads_sizes = graph_.is_op(*node, "shape");
+      for (const Node* input : (*node)->inputs) {
+        if (reads_sizes)
+          sizes_of_.emplace(input, ValueInfo());
+        else
+          readers_[input].push_back(*node);
+      }
+    }
   }
 
-  bool is_needed(const Node* node) const { return readers_.contains(node) || graph_.is_output(node); }
+  bool is_needed(const Node* node) const {
+    return readers_.contains(node) || sizes_of_.contains(node) || graph_.is_output(node);
+  }
 
   void add_input(const Node* node) {
     const ValueInfo& info = inputs_[list_.inputs.size()];
     value_of_[node] = add_value(info, Source::argument);
+    note_sizes(node, info);
     list_.inputs.push_back({node->name, value_of_[node]});
     // One that no node uses is divided with the others, too.
-    list_.per_sample = list_.per_sample && has_batch_first(info);
+    list_.per_sample = list_.per_sample && has_batch_first(info) && !info.value.defined();
   }
 
   void add_output(const GraphOutput& output) {
@@ -70,16 +82,74 @@ class StepListBuilder {
   void add_node(const Node* node) {
     check<ValueError>(node->inputs.size() <= kMostInputs, "graph: '", node->name, "' has more than ", kMostInputs,
                       " inputs");
-    if (absorbed(node)) return;
+    const NodeCall general(graph_, *node);
+    if (general.num_attribute_inputs() == 0 && absorbed(node)) return;
+    if (became_known(node, general)) return;
+    const NodeCall call = general.num_attribute_inputs() > 0 ? with_known_attributes(node, general) : general;
     std::vector<size_t> arguments;
-    for (const Node* input : node->inputs) arguments.push_back(value_of(input));
-    std::unique_ptr<InferenceStep> step = make_step(*node, arguments);
+    for (size_t i = 0; i < node->inputs.size() - general.num_attribute_inputs(); ++i)
+      arguments.push_back(operand(node->inputs[i]));
+    std::unique_ptr<InferenceStep> step = make_step(call, arguments);
     if (!step) {
       for (size_t& argument : arguments) argument = in_usual_order(argument);
-      step = make_step(*node, arguments);
+      step = make_step(call, arguments);
     }
-    if (!step) step = fallback_step(NodeCall(graph_, *node), infos_of(arguments));
+    if (!step) step = fallback_step(call, infos_of(arguments));
     hold_back(node, {std::move(step), std::move(arguments), weights_of(*node)});
+  }
+
+  // Parts of a batch have other sizes than the whole, and what is computed with them would be another.
+  size_t operand(const Node* input) {
+    if (of_sizes_.contains(input)) list_.per_sample = false;
+    return value_of(input);
+  }
+
+  // The elements of a node that comes before, if they are known. They lie in the graph's order.
+  const NDArray& known(const Node* node) const {
+    static const NDArray none;
+    const auto it = value_of_.find(node);
+    return it == value_of_.end() ? none : list_.values[it->second].info.value;
+  }
+
+  // Whether the node's value follows from sizes and constants, and is a constant of the program now.
+  bool became_known(const Node* node, const NodeCall& call) {
+    if (node->kind != Node::Kind::op || node->target == "dropout") return false;
+    const bool is_shape = node->target == "shape";
+    std::vector<Tensor> operands;
+    bool depends_on_sizes = is_shape;
+    for (const Node* input : node->inputs) {
+      if (is_shape) break;
+      if (!known(input).defined()) return false;
+      operands.emplace_back(known(input));
+      depends_on_sizes = depends_on_sizes || of_sizes_.contains(input);
+    }
+    const NDArray value = is_shape ? NDArray::from_vector(sizes_of_.at(node->inputs[0]).shape.to_vector())
+                                   : no_grad([&] { return call(operands); }).data().contiguous();
+    if (value.numel() > kMostKnown) return false;
+    value_of_[node] = add_value({.shape = value.shape(), .dtype = value.dtype(), .is_constant = true, .value = value},
+                                Source::constant);
+    list_.constants.emplace_back(value_of_[node], in_step_order(value));
+    if (depends_on_sizes) of_sizes_.insert(node);
+    note_sizes(node, list_.values[value_of_[node]].info);
+    return true;
+  }
+
+  // Only what merely says how a sample lies may follow from sizes where a batch is divided.
+  NodeCall with_known_attributes(const Node* node, const NodeCall& call) {
+    const size_t count = call.num_attribute_inputs();
+    std::vector<NDArray> values;
+    for (const Node* input : std::span(node->inputs).last(count)) {
+      values.push_back(known(input));
+      check<ValueError>(values.back().defined(), "graph: an attribute of '", node->name, "' depends on what '",
+                        input->name, "' computes");
+      const bool says_how_it_lies = node->target == "reshape" || node->target == "broadcast_to";
+      if (of_sizes_.contains(input) && !says_how_it_lies) list_.per_sample = false;
+    }
+    return call.with_attributes(values);
+  }
+
+  void note_sizes(const Node* node, const ValueInfo& info) {
+    if (const auto it = sizes_of_.find(node); it != sizes_of_.end()) it->second = info;
   }
 
   // Whether a step in front of the node does its work, too.
@@ -111,8 +181,10 @@ class StepListBuilder {
 
   // Until its one reader's turn, if that may be absorbed. Others find the value there.
   void hold_back(const Node* node, Pending pending) {
-    const bool has_one_reader = !graph_.is_output(node) && readers_.at(node).size() == 1;
-    if (has_one_reader && can_follow(graph_, *readers_.at(node)[0]))
+    note_sizes(node, pending.step->output());
+    const auto readers = readers_.find(node);
+    const bool has_one_reader = !graph_.is_output(node) && readers != readers_.end() && readers->second.size() == 1;
+    if (has_one_reader && can_follow(graph_, *readers->second[0]))
       pending_.emplace(node, std::move(pending));
     else
       value_of_[node] = add_step(std::move(pending));
@@ -140,9 +212,11 @@ class StepListBuilder {
     const NDArray& tensor = graph_.tensor(node).data();
     NDArray& array = shared_.constants[node];
     if (!array.defined()) array = in_step_order(tensor);
-    const size_t value =
-        add_value({.shape = tensor.shape(), .dtype = tensor.dtype(), .is_constant = true}, Source::constant);
+    ValueInfo info{.shape = tensor.shape(), .dtype = tensor.dtype(), .is_constant = true};
+    if (tensor.numel() <= kMostKnown) info.value = tensor;
+    const size_t value = add_value(info, Source::constant);
     list_.constants.emplace_back(value, array);
+    note_sizes(node, info);
     return value;
   }
 
@@ -185,21 +259,21 @@ class StepListBuilder {
     return infos;
   }
 
-  std::unique_ptr<InferenceStep> make_step(const Node& node, const std::vector<size_t>& arguments) const {
+  std::unique_ptr<InferenceStep> make_step(const NodeCall& call, const std::vector<size_t>& arguments) const {
     const std::vector<ValueInfo> infos = infos_of(arguments);
     try {
-      if (node.kind == Node::Kind::layer) return layer_step(node, infos);
-      const StepFactory* factory = inference_step_factory(node.target);
-      return factory ? (*factory)(node.attributes, infos) : nullptr;
+      if (call.layer()) return layer_step(*call.layer(), infos);
+      const StepFactory* factory = inference_step_factory(call.op());
+      return factory ? (*factory)(call.attributes(), infos) : nullptr;
     } catch (const Error&) {
       return nullptr;  // the layer or op itself will say what is wrong, and its name
     }
   }
 
   // Layers know flattened images, but no views.
-  std::unique_ptr<InferenceStep> layer_step(const Node& node, const std::vector<ValueInfo>& infos) const {
+  std::unique_ptr<InferenceStep> layer_step(const Module& layer, const std::vector<ValueInfo>& infos) const {
     const bool has_views = std::ranges::any_of(infos, [](const ValueInfo& x) { return !x.strides.empty(); });
-    return has_views ? nullptr : graph_.layer(&node).inference_step(infos);
+    return has_views ? nullptr : layer.inference_step(infos);
   }
 
   const Graph& graph_;
@@ -209,6 +283,8 @@ class StepListBuilder {
   StepList list_;
   // Of what the output needs, each as often as it reads: `x + x` reads x twice.
   std::unordered_map<const Node*, std::vector<const Node*>> readers_;
+  std::unordered_map<const Node*, ValueInfo> sizes_of_;  // of what a node asks for the shape of
+  std::unordered_set<const Node*> of_sizes_;             // what is known from sizes, not from constants alone
   std::unordered_map<const Node*, size_t> value_of_;
   std::unordered_map<const Node*, Pending> pending_;
 };

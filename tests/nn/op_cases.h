@@ -109,6 +109,7 @@ inline std::vector<OpCase> op_cases() {
          return broadcast_to(unsqueeze(x, 1), {-1, 3, -1});
        }},
       {"squeeze", {1, 6}, [](const Tensor& x) { return squeeze(x, 1); }},
+      {"shape", row, [](const Tensor& x) { return x * cast(slice(shape_of(x), 0, 1, 2), DType::float32); }},
       {"unsqueeze", row, [](const Tensor& x) { return unsqueeze(x, -1); }},
       {"flatten", image, [](const Tensor& x) { return flatten(x, 1); }},
       {"pad", image,

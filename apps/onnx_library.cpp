@@ -1,0 +1,53 @@
+#include "apps/onnx_library.h"
+
+#include <dlfcn.h>
+
+#include <thimble/core/text.h>
+
+namespace thimble::apps {
+
+namespace {
+
+#ifdef THIMBLE_ONNX_LIBRARY
+
+// Of the library beside this program's others. It is never closed: who reads one model may read another.
+template <typename Function>
+Function* onnx_function(const char* name) {
+  void* library = dlopen(THIMBLE_ONNX_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char* reason = dlerror();
+    throw Error(str("cannot load ", THIMBLE_ONNX_LIBRARY, ", which reads ONNX models: ", reason ? reason : ""));
+  }
+  void* function = dlsym(library, name);
+  check(function != nullptr, THIMBLE_ONNX_LIBRARY, " is not of this version");
+  return reinterpret_cast<Function*>(function);
+}
+
+#else
+
+template <typename Function>
+Function* onnx_function(const char*) {
+  throw Error("this program was built without ONNX (-DTHIMBLE_ONNX=OFF)");
+}
+
+#endif
+
+}  // namespace
+
+bool is_onnx_file(const std::string& path) { return path.ends_with(".onnx"); }
+
+nn::Graph import_onnx(const std::string& path, const onnx::ImportOptions& options) {
+  using Import = void(const std::string&, const onnx::ImportOptions&, nn::Graph&);
+  nn::Graph graph;
+  onnx_function<Import>("thimble_onnx_import_model")(path, options, graph);
+  return graph;
+}
+
+onnx::ModelSummary summarize_onnx(const std::string& path) {
+  using Summarize = void(const std::string&, onnx::ModelSummary&);
+  onnx::ModelSummary summary;
+  onnx_function<Summarize>("thimble_onnx_summarize_model")(path, summary);
+  return summary;
+}
+
+}  // namespace thimble::apps

@@ -1,0 +1,19 @@
+// The library that reads ONNX models, loaded when there is one to read.
+#pragma once
+
+#include <string>
+
+#include <thimble/serialization/onnx/import.h>
+
+namespace thimble::apps {
+
+/// Whether the path names an ONNX model.
+bool is_onnx_file(const std::string& path);
+
+/// onnx::import_model(path, options). Throws what that throws, and Error if the library is not there.
+nn::Graph import_onnx(const std::string& path, const onnx::ImportOptions& options = {});
+
+/// onnx::summarize_model(path). Throws the same.
+onnx::ModelSummary summarize_onnx(const std::string& path);
+
+}  // namespace thimble::apps

@@ -1,0 +1,25 @@
+// What imports each op of ONNX. Internal.
+#pragma once
+
+#include <string>
+
+#include <thimble/serialization/onnx/importer.h>
+
+namespace thimble::onnx {
+
+/// Sets the node's outputs. Throws FormatError for what is not covered.
+using Handler = void (*)(Importer& importer, const OnnxNode& node);
+
+/// Null for an op that is not covered. Takes its qualified_op().
+Handler handler_of(const std::string& op);
+
+using Handlers = std::map<std::string, Handler>;
+
+// A file for each kind of op.
+void add_arithmetic(Handlers& handlers);
+void add_layers(Handlers& handlers);
+void add_pools(Handlers& handlers);
+void add_reductions(Handlers& handlers);
+void add_shapes(Handlers& handlers);
+
+}  // namespace thimble::onnx

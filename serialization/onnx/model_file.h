@@ -1,0 +1,19 @@
+// An ONNX file as protobuf's classes have it. Internal.
+#pragma once
+
+#include <filesystem>
+
+#include <onnx/onnx_pb.h>
+
+namespace thimble::onnx {
+
+/// Throws IOError for a file that cannot be read, FormatError for one that is no ONNX model or of an opset that is not
+/// covered.
+::onnx::ModelProto read_model(const std::filesystem::path& path);
+
+/// The version of ai.onnx that the model says its ops are of; 0 if it says none.
+int64_t declared_opset(const ::onnx::ModelProto& model);
+/// The same; throws FormatError if it is not covered.
+int64_t opset_of(const ::onnx::ModelProto& model);
+
+}  // namespace thimble::onnx

@@ -1,0 +1,60 @@
+#include <thimble/core/text.h>
+#include <thimble/serialization/onnx/onnx_node.h>
+#include <thimble/serialization/onnx/tensor_array.h>
+
+namespace thimble::onnx {
+
+using ::onnx::AttributeProto;
+
+std::string qualified_op(const ::onnx::NodeProto& node) {
+  const bool is_standard = node.domain().empty() || node.domain() == "ai.onnx";
+  return is_standard ? node.op_type() : node.domain() + '.' + node.op_type();
+}
+
+std::string OnnxNode::label() const {
+  const std::string& wanted = name().empty() ? output(0) : name();
+  return detail::printable(op(), 80) + ' ' + detail::quote(wanted);
+}
+
+const AttributeProto* OnnxNode::find(const std::string& key, int type) const {
+  read_.insert(key);
+  for (const AttributeProto& attribute : proto_.attribute()) {
+    if (attribute.name() != key) continue;
+    require(type == 0 || attribute.type() == type, "its attribute '", key, "' is of another type than the op's");
+    return &attribute;
+  }
+  return nullptr;
+}
+
+int64_t OnnxNode::integer(const std::string& key, int64_t fallback) const {
+  const AttributeProto* found = find(key, AttributeProto::INT);
+  return found ? found->i() : fallback;
+}
+
+double OnnxNode::number(const std::string& key, double fallback) const {
+  const AttributeProto* found = find(key, AttributeProto::FLOAT);
+  return found ? double{found->f()} : fallback;
+}
+
+std::string OnnxNode::text(const std::string& key, const std::string& fallback) const {
+  const AttributeProto* found = find(key, AttributeProto::STRING);
+  return found ? found->s() : fallback;
+}
+
+std::vector<int64_t> OnnxNode::integers(const std::string& key, const std::vector<int64_t>& fallback) const {
+  const AttributeProto* found = find(key, AttributeProto::INTS);
+  return found ? std::vector<int64_t>(found->ints().begin(), found->ints().end()) : fallback;
+}
+
+NDArray OnnxNode::array(const std::string& key) const {
+  const AttributeProto* found = find(key, AttributeProto::TENSOR);
+  require(found, "its attribute '", key, "' is missing");
+  return array_of(found->t(), folder_);
+}
+
+void OnnxNode::check_all_read() const {
+  for (const AttributeProto& attribute : proto_.attribute())
+    require(read_.contains(attribute.name()), "its attribute ", detail::quote(attribute.name()), " is not covered");
+}
+
+}  // namespace thimble::onnx

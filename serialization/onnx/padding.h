@@ -1,0 +1,22 @@
+// Windows of convolutions and pools. Internal.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <thimble/serialization/onnx/onnx_node.h>
+
+namespace thimble::onnx {
+
+/// Numbers for height and width, as Thimble's attributes have them.
+struct Window {
+  std::vector<int64_t> kernel, stride, dilation;
+  std::vector<int64_t> padding;  ///< top, left, bottom, right
+};
+
+/// What the node's attributes kernel_shape, strides, dilations, pads and auto_pad say, of one or two spatial
+/// dimensions; one is the width. Without a kernel_shape it is `kernel`, {height, width}. Throws FormatError for other
+/// numbers of dimensions, and where the padding depends on the image's size.
+Window window_of(const OnnxNode& node, const std::vector<int64_t>& kernel = {});
+
+}  // namespace thimble::onnx
