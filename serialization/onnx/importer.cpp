@@ -41,6 +41,23 @@ std::vector<int64_t> sizes_of(const ::onnx::ValueInfoProto& info) {
   return sizes;
 }
 
+// What sizes are reckoned with.
+bool is_elementwise(const std::string& op) {
+  static const std::set<std::string> ops{"abs", "add", "cast", "div", "maximum", "minimum", "mul", "neg", "sub", "where"};
+  return ops.contains(op);
+}
+
+// Of lists that are broadcast together; kFree if it is not known.
+int64_t common_length(std::span<const Value> lists) {
+  int64_t length = 1;
+  for (const Value& list : lists) {
+    const int64_t own = list.constant.defined() ? list.constant.numel() : list.rank == 0 ? 1 : list.length;
+    if (own == kFree) return kFree;
+    length = std::max(length, own);
+  }
+  return length;
+}
+
 }  // namespace
 
 Handler handler_of(const std::string& op) {
@@ -241,7 +258,7 @@ Value Importer::apply_with(const OnnxNode& node, const std::string& op, Attribut
   }
   if (!keys.empty()) attributes.set(nn::kAttributeInputs, keys);
   nn::Node* added = graph_.add_op(name_for(node, op), op, std::move(attributes), nodes_of(node, all));
-  return {{}, added, rank, false};
+  return {{}, added, rank, false, rank == 1 && is_elementwise(op) ? common_length(operands) : kFree};
 }
 
 Value Importer::call(const OnnxNode& node, const std::string& type, const Attributes& attributes,

@@ -51,7 +51,8 @@ TEST(OnnxImport, InputsAndOutputsKeepTheirNames) {
 TEST(OnnxImport, ShapesThatFollowFromSizesAreKnownToPrograms) {
   ModelBuilder model;
   model.input("x", {-1, -1, -1}).integers("zero", {0}).integers("rest", {-1});
-  model.node("Shape", {"x"}, {"sizes"}).node("Gather", {"sizes", "zero"}, {"batch"});
+  model.node("Shape", {"x"}, {"sizes64"}).node("Cast", {"sizes64"}, {"sizes"}, {ModelBuilder::integer("to", 7)});
+  model.node("Gather", {"sizes", "zero"}, {"batch"});
   model.node("Concat", {"batch", "rest"}, {"shape"}, {ModelBuilder::integer("axis", 0)});
   model.node("Reshape", {"x", "shape"}, {"y"}).output("y");
   nn::Graph graph = model.import();
