@@ -19,6 +19,10 @@ std::vector<std::string> attribute_inputs(const Node& node) {
   return names;
 }
 
+std::span<Node* const> operands_of(const Node& node) {
+  return std::span(node.inputs).first(node.inputs.size() - attribute_inputs(node).size());
+}
+
 Attributes without_attribute_inputs(const Attributes& attributes) {
   Attributes others;
   for (const auto& [key, value] : attributes)
@@ -31,7 +35,7 @@ std::vector<bool> inputs_that_are_attributes(const Graph& graph) {
   std::unordered_set<const Node*> needed;  // by value
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     const Node* node = *it;
-    const size_t operands = node->inputs.size() - attribute_inputs(*node).size();
+    const size_t operands = operands_of(*node).size();
     const bool is_needed = needed.contains(node) && !graph.is_op(node, "shape");  // whose values are sizes
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (is_needed || i >= operands) needed.insert(node->inputs[i]);

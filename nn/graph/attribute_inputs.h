@@ -8,6 +8,7 @@
 // attribute had been there. Else the graph runs node by node.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ inline constexpr const char* kAttributeInputs = "attribute_inputs";
 
 /// The names. Throws FormatError for an empty one, or more than the node has inputs.
 std::vector<std::string> attribute_inputs(const Node& node);
+
+/// The other inputs, which come first.
+std::span<Node* const> operands_of(const Node& node);
 
 Attributes without_attribute_inputs(const Attributes& attributes);
 

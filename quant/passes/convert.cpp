@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
@@ -209,14 +210,14 @@ class Converter {
   // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
   bool can_pass_on(const Node* node) const {
     if (!moves_integers(node) || (is_concat(graph_, node) && !qparams_.contains(node))) return false;
-    return std::ranges::all_of(node->inputs, [&](Node* input) {
+    return std::ranges::all_of(nn::operands_of(*node), [&](Node* input) {
       return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
     });
   }
 
   void pass_on(Node* node) {
     const TensorQParams p = is_concat(graph_, node) ? observed(node) : integers_.at(integer_of(node->inputs[0]));
-    for (size_t i = 0; i < node->inputs.size(); ++i)
+    for (size_t i = 0; i < nn::operands_of(*node).size(); ++i)
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
     if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);

@@ -3,6 +3,7 @@
 
 #include <thimble/core/op.h>
 #include <thimble/core/text.h>
+#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/node_roles.h>
@@ -62,7 +63,7 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
 }
 
 bool reads_marked(const Graph& graph, const Node* node) {
-  return std::ranges::all_of(node->inputs, [&](const Node* value) {
+  return std::ranges::all_of(nn::operands_of(*node), [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
     return is_marked(value);
   });

@@ -3,6 +3,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
@@ -98,8 +99,9 @@ class Preparer {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
       const bool hands_on = effect_of(graph_, *node) != Effect::none || follows_inputs(graph_, *node);
+      const auto operands = nn::operands_of(**node);
       if (is_wanted_product(graph_, *node, mapping_) || (hands_on && for_products_.contains(*node)))
-        for_products_.insert((*node)->inputs.begin(), (*node)->inputs.end());
+        for_products_.insert(operands.begin(), operands.end());
     }
   }
 
@@ -107,7 +109,7 @@ class Preparer {
   // results' where it can: what is read behind them counts.
   void find_readings(Node* reader) {
     if (is_clamp(graph_, reader)) return;
-    for (size_t i = 0; i < reader->inputs.size(); ++i) {
+    for (size_t i = 0; i < nn::operands_of(*reader).size(); ++i) {
       if (is_concat(graph_, reader) && can_share(graph_, reader->inputs[i])) continue;
       Node* value = reader->inputs[i];
       while (!has_own_parameters(graph_, value)) value = value->inputs[0];

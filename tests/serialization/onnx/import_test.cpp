@@ -4,6 +4,7 @@
 #include "tests/serialization/files.h"
 #include "tests/serialization/onnx/model_builder.h"
 #include <thimble/nn/graph/graph.h>
+#include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/onnx/import.h>
 
@@ -58,6 +59,26 @@ TEST(OnnxImport, ShapesThatFollowFromSizesAreKnownToPrograms) {
   nn::Graph graph = model.import();
   EXPECT_EQ(graph(Tensor(NDArray::zeros({2, 3, 4}))).shape(), Shape({2, 12}));
   EXPECT_EQ(graph(Tensor(NDArray::zeros({5, 2, 2}))).shape(), Shape({5, 4}));
+}
+
+TEST(OnnxImport, IntegersPassThroughReshapesWhoseShapesFollowFromSizes) {
+  ModelBuilder model;
+  model.input("x", {-1, 4}).integers("zero", {0}).integers("rest", {2, -1});
+  model.initializer("w", {4, 4}, std::vector<float>(16, 0.5f)).initializer("v", {2, 3}, {1, 2, 3, 4, 5, 6});
+  model.node("MatMul", {"x", "w"}, {"a"}).node("Shape", {"x"}, {"sizes"}).node("Gather", {"sizes", "zero"}, {"n"});
+  model.node("Concat", {"n", "rest"}, {"shape"}, {ModelBuilder::integer("axis", 0)});
+  model.node("Reshape", {"a", "shape"}, {"b"}).node("MatMul", {"b", "v"}, {"y"}).output("y");
+  nn::Graph graph = model.import();
+  nn::Graph prepared = quant::prepare(graph, quant::QConfigMapping::static_int8());
+  const Tensor x = tensor({2, 4}, {1, 2, 3, 4, 4, 3, 2, 1});
+  prepared(x);
+  nn::Graph int8 = quant::convert(prepared);
+  const nn::Node* first = int8.find("a");
+  ASSERT_TRUE(first && int8.is_layer(first, "QuantizedLinear"));
+  EXPECT_EQ(int8.layer(first).attributes().get<double>("output_scale") > 0, true);  // integers go on
+  const std::vector<float> expected = graph(x).data().to_vector<float>(), got = int8(x).data().to_vector<float>();
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 0.02 * 45);
 }
 
 TEST(OnnxImport, ShapesMayBeInputs) {
