@@ -18,6 +18,9 @@ target_compile_options(thimble_onnx_objects PRIVATE ${THIMBLE_LEVEL_2})
 set_target_properties(thimble_onnx_objects PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
                                                       VISIBILITY_INLINES_HIDDEN ON)
 thimble_compile_together(thimble_onnx_objects)
+if(THIMBLE_FUZZ)
+  target_compile_options(thimble_onnx_objects PRIVATE -fsanitize=fuzzer-no-link)
+endif()
 
 add_library(thimble_onnx SHARED $<TARGET_OBJECTS:thimble_onnx_objects>)
 add_library(thimble::onnx ALIAS thimble_onnx)

@@ -1,4 +1,5 @@
 // An ONNX model. One that is imported runs or says why not, and is saved and loaded again.
+#include <algorithm>
 #include <random>
 
 #include "tests/fuzz/fuzz.h"
@@ -58,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ::onnx::ModelProto model;
   if (!model.ParseFromArray(data, static_cast<int>(size)) || !model.has_graph()) return -1;
   fuzz::survive([&] {
-    nn::Graph graph = onnx::Importer(model, "/nowhere").run();
+    nn::Graph graph = thimble::onnx::Importer(model, "/nowhere").run();
     save_and_load(graph);
     run(graph);
   });
