@@ -31,6 +31,6 @@ function(thimble_kernel_options target)
   # loops to others: as fast at the second level of optimization in a third to two thirds of the code.
   set(many_loops ${sources})
   list(FILTER many_loops INCLUDE REGEX
-       "kernels/(elementwise/(copy|indexing)|gemm/bf16_(gemm|pack)|reduce/(histogram|reduce)|image/(bf16_conv2d|pool)|training/fake_quantize)\\.cpp$")
+       "kernels/(elementwise/(copy|indexing|integer_binary|number_functions|scatter)|gemm/(bf16_(gemm|pack)|integer_gemm)|reduce/(argmax|fold|histogram|lines|reduce)|image/(bf16_conv2d|pool)|training/fake_quantize)\\.cpp$")
   set_property(SOURCE ${many_loops} APPEND PROPERTY COMPILE_OPTIONS ${THIMBLE_LEVEL_2})
 endfunction()

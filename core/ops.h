@@ -4,12 +4,17 @@
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/dropout.h>
+#include <thimble/core/ops/einsum.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/indexing.h>
+#include <thimble/core/ops/logic.h>
 #include <thimble/core/ops/loss.h>
+#include <thimble/core/ops/math.h>
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/norm.h>
+#include <thimble/core/ops/order.h>
 #include <thimble/core/ops/pool.h>
+#include <thimble/core/ops/rearrange.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
 #include <thimble/core/ops/upsample.h>

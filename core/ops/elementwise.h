@@ -1,6 +1,9 @@
-// Elementwise ops. Operands are float32 or float64, all of one dtype, and broadcast as in NumPy. add, sub, mul, div,
-// maximum and minimum also take int64 or int32, which sizes are reckoned with: exact, modulo 2^bits; div truncates.
-// Throw ShapeError if they cannot be broadcast together, DTypeError if their dtypes differ or are not differentiable.
+// Elementwise ops. Operands are float32 or float64, all of one dtype, and broadcast as in NumPy; a number (without
+// dimensions) takes the other operand's dtype. add, sub, mul, div, maximum, minimum, pow, neg, abs and relu also take
+// integers: exact, modulo 2^bits; div truncates, and throws ValueError for a divisor of 0. Throw ShapeError if they
+// cannot be broadcast together, DTypeError if their dtypes differ or are not differentiable.
+//
+// More functions are in core/ops/math.h and core/ops/logic.h.
 #pragma once
 
 #include <limits>
@@ -14,6 +17,7 @@ THIMBLE_API Tensor add(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor sub(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor mul(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor div(const Tensor& a, const Tensor& b);
+/// Of base's dtype, whatever the exponent's: integers to a power of floats are truncated.
 THIMBLE_API Tensor pow(const Tensor& base, const Tensor& exponent);
 THIMBLE_API Tensor pow(const Tensor& base, double exponent);
 /// Where both are equal, each gets half of the gradient, as in PyTorch.
@@ -47,13 +51,15 @@ THIMBLE_API Tensor hardswish(const Tensor& x);
 THIMBLE_API Tensor clamp(const Tensor& x, double min = -std::numeric_limits<double>::infinity(),
                          double max = std::numeric_limits<double>::infinity());
 
-/// a where condition is not 0, else b; condition is uint8 or bool, and broadcasts with a and b.
+/// a where condition is not 0, else b, of any dtype; condition is uint8 or bool, and broadcasts with a and b.
 THIMBLE_API Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// Comparisons give uint8 arrays of 0 and 1, through which no gradient flows; with NaN they are 0.
+/// Comparisons of floats, integers or bools give bools, through which no gradient flows; with NaN they are false.
 THIMBLE_API Tensor greater(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor greater_equal(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor equal(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor less(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor less_equal(const Tensor& a, const Tensor& b);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }

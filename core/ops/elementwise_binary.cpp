@@ -1,5 +1,7 @@
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/elementwise_op.h>
+#include <thimble/core/ops/math.h>
+#include <thimble/core/ops/shape.h>
 
 namespace thimble {
 
@@ -76,10 +78,22 @@ class AddRelu : public BinaryOp {
   }
 };
 
+/// x above 0, else weight * x; broadcasts as in NumPy, unlike prelu().
+class Prelu : public BinaryOp {
+ public:
+  Prelu() : BinaryOp("prelu", Binary::prelu) {}
+  std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
+    const Tensor &x = in[0], &weight = in[1];
+    const Tensor zero = Tensor::scalar(0, g.dtype()), is_positive = greater(x, Tensor::scalar(0, x.dtype()));
+    return {gradient_for(x, [&] { return where(is_positive, g, g * weight); }),
+            gradient_for(weight, [&] { return where(is_positive, zero, g * x); })};
+  }
+};
+
 const OpRegistration elementwise_binary_registrations[] = {
     {"add", make_plain<Add>},          {"sub", make_plain<Sub>},         {"mul", make_plain<Mul>},
     {"div", make_plain<Div>},          {"maximum", make_plain<Maximum>}, {"minimum", make_plain<Minimum>},
-    {"add_relu", make_plain<AddRelu>},
+    {"add_relu", make_plain<AddRelu>}, {"prelu", make_plain<Prelu>},
 };
 
 }  // namespace
@@ -91,5 +105,14 @@ Tensor div(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Div
 Tensor maximum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Maximum>(), {a, b}); }
 Tensor minimum(const Tensor& a, const Tensor& b) { return apply(std::make_unique<Minimum>(), {a, b}); }
 Tensor add_relu(const Tensor& a, const Tensor& b) { return apply(std::make_unique<AddRelu>(), {a, b}); }
+
+Tensor prelu(const Tensor& x, const Tensor& weight) {
+  const int64_t channels = x.ndim() > 1 ? x.shape(1) : 1;
+  check<ShapeError>(weight.numel() == 1 || weight.numel() == channels, "prelu: weight ", weight.shape(),
+                    " must have one element, or one for each of the ", channels, " channels of ", x.shape());
+  Shape shape = Shape::filled(x.ndim(), 1);
+  if (weight.numel() > 1) shape[1] = channels;
+  return apply(std::make_unique<Prelu>(), {x, weight.shape() == shape ? weight : reshape(weight, shape)});
+}
 
 }  // namespace thimble

@@ -1,8 +1,83 @@
+#include <optional>
+
 #include <thimble/core/kernels/elementwise/integer_binary.h>
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/elementwise_op.h>
 #include <thimble/core/ops/reduce.h>
 
 namespace thimble {
+
+namespace {
+
+using kernels::Binary;
+using kernels::IntegerBinary;
+using kernels::Unary;
+
+std::optional<IntegerBinary> integer_binary_of(Binary kernel) {
+  switch (kernel) {
+    case Binary::add:
+      return IntegerBinary::add;
+    case Binary::sub:
+      return IntegerBinary::sub;
+    case Binary::mul:
+      return IntegerBinary::mul;
+    case Binary::div:
+      return IntegerBinary::div;
+    case Binary::maximum:
+      return IntegerBinary::maximum;
+    case Binary::minimum:
+      return IntegerBinary::minimum;
+    default:
+      return std::nullopt;
+  }
+}
+
+bool is_integer_unary(Unary kernel) {
+  return kernel == Unary::neg || kernel == Unary::abs || kernel == Unary::relu || kernel == Unary::square;
+}
+
+NDArray integer_unary(Unary kernel, const NDArray& x) {
+  const NDArray zero = NDArray::zeros({}, x.dtype());
+  const auto negative = [&] { return integer_result(IntegerBinary::sub, zero, x); };
+  switch (kernel) {
+    case Unary::neg:
+      return negative();
+    case Unary::square:
+      return integer_result(IntegerBinary::mul, x, x);
+    case Unary::relu:
+      return integer_result(IntegerBinary::maximum, x, zero);
+    default:  // abs
+      return is_signed(x.dtype()) ? integer_result(IntegerBinary::maximum, x, negative()) : x;
+  }
+}
+
+}  // namespace
+
+bool is_signed(DType dtype) {
+  return dispatch(dtype, [](auto tag) {
+    using T = typename decltype(tag)::type;
+    return std::is_signed_v<T> || is_16_bit_float<T>;
+  });
+}
+
+NDArray integer_result(IntegerBinary function, const NDArray& a, const NDArray& b) {
+  NDArray out(broadcast_shapes(a.shape(), b.shape(), "integer arithmetic"), a.dtype());
+  kernels::integer_binary(function, a, b, out);
+  return out;
+}
+
+Shape check_same_dtype(std::string_view op, const NDArray& a, const NDArray& b) {
+  check<DTypeError>(a.dtype() == b.dtype(), op, ": dtypes ", a.dtype(), " and ", b.dtype(), " differ");
+  return broadcast_shapes(a.shape(), b.shape(), op);
+}
+
+std::array<NDArray, 2> of_one_dtype(std::span<const NDArray> inputs) {
+  const NDArray &a = inputs[0], &b = inputs[1];
+  const bool is_mixed = a.dtype() != b.dtype() && is_differentiable(a.dtype()) && is_differentiable(b.dtype());
+  if (!is_mixed || (a.ndim() > 0 && b.ndim() > 0)) return {a, b};
+  const DType dtype = a.ndim() > 0 ? a.dtype() : b.ndim() > 0 ? b.dtype() : DType::float64;
+  return {a.to(dtype), b.to(dtype)};
+}
 
 Shape check_elementwise(std::string_view op, std::span<const NDArray> inputs, size_t untyped, bool takes_bfloat16) {
   const DType dtype = inputs.back().dtype();
@@ -24,7 +99,6 @@ NDArray elementwise_output(const Shape& shape, std::span<const NDArray> inputs, 
 
 // What stays near the numbers that it is given; functions with steep slopes get float32.
 AutocastRule UnaryOp::autocast_rule() const {
-  using kernels::Unary;
   switch (kernel_) {
     case Unary::exp:
     case Unary::log:
@@ -39,6 +113,7 @@ AutocastRule UnaryOp::autocast_rule() const {
 }
 
 NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
+  if (kernels::is_integer(inputs[0].dtype()) && is_integer_unary(kernel_)) return integer_unary(kernel_, inputs[0]);
   const bool takes_bfloat16 = autocast_rule() != AutocastRule::float32;
   NDArray out = elementwise_output(check_elementwise(name_, inputs, 0, takes_bfloat16), inputs, inputs[0].dtype());
   UnaryOp::compute_into(inputs, out);
@@ -46,12 +121,12 @@ NDArray UnaryOp::compute(std::span<const NDArray> inputs) {
 }
 
 bool UnaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const {
+  if (!carries_gradients(out.dtype())) return false;
   kernels::unary(kernel_, inputs[0], out, p0_, p1_);
   return true;
 }
 
 AutocastRule BinaryOp::autocast_rule() const {
-  using kernels::Binary;
   switch (kernel_) {
     case Binary::div:
     case Binary::pow:
@@ -64,25 +139,30 @@ AutocastRule BinaryOp::autocast_rule() const {
 }
 
 NDArray BinaryOp::compute(std::span<const NDArray> inputs) {
-  if (kernels::has_integer_binary(kernel_, inputs[0].dtype()) && inputs[1].dtype() == inputs[0].dtype()) {
-    NDArray integers(broadcast_shapes(inputs[0].shape(), inputs[1].shape(), name_), inputs[0].dtype());
-    kernels::integer_binary(kernel_, inputs[0], inputs[1], integers);
-    return integers;
+  const std::optional<IntegerBinary> integers = integer_binary_of(kernel_);
+  if (integers && kernels::is_integer(inputs[0].dtype()) && inputs[1].dtype() == inputs[0].dtype()) {
+    NDArray out(broadcast_shapes(inputs[0].shape(), inputs[1].shape(), name_), inputs[0].dtype());
+    kernels::integer_binary(*integers, inputs[0], inputs[1], out);
+    return out;
   }
   const bool takes_bfloat16 = autocast_rule() != AutocastRule::float32;
-  NDArray out = elementwise_output(check_elementwise(name_, inputs, 0, takes_bfloat16), inputs, inputs[0].dtype());
-  BinaryOp::compute_into(inputs, out);
+  const std::array<NDArray, 2> operands = of_one_dtype(inputs);
+  const Shape shape = check_elementwise(name_, operands, 0, takes_bfloat16);
+  NDArray out = elementwise_output(shape, operands, operands[0].dtype());
+  BinaryOp::compute_into(operands, out);
   return out;
 }
 
 bool BinaryOp::compute_into(std::span<const NDArray> inputs, NDArray& out) const {
-  if (!is_differentiable(out.dtype())) return false;
+  if (!carries_gradients(out.dtype()) || inputs[0].dtype() != out.dtype() || inputs[1].dtype() != out.dtype())
+    return false;
   kernels::binary(kernel_, inputs[0], inputs[1], out, p0_, p1_);
   return true;
 }
 
 Tensor broadcast_gradient(const Tensor& input, const Tensor& full) {
-  return full.shape() == input.shape() ? full : sum_to(full, input.shape());
+  const Tensor own = full.shape() == input.shape() ? full : sum_to(full, input.shape());
+  return is_differentiable(own.dtype()) && is_differentiable(input.dtype()) ? cast(own, input.dtype()) : own;
 }
 
 }  // namespace thimble

@@ -4,6 +4,7 @@
 #include <array>
 
 #include <thimble/core/kernels/elementwise/elementwise.h>
+#include <thimble/core/kernels/elementwise/integer_binary.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
@@ -43,6 +44,17 @@ class BinaryOp : public Op {
   kernels::Binary kernel_;
   double p0_, p1_;
 };
+
+bool is_signed(DType dtype);
+
+/// Of two operands of one integer dtype, or bool, broadcast together.
+NDArray integer_result(kernels::IntegerBinary function, const NDArray& a, const NDArray& b);
+
+/// The shape that both broadcast to. Throws DTypeError, beginning with `op`, if their dtypes differ.
+Shape check_same_dtype(std::string_view op, const NDArray& a, const NDArray& b);
+
+/// Two operands. Of float32 and float64, a number (without dimensions) takes the other's dtype, as in PyTorch.
+std::array<NDArray, 2> of_one_dtype(std::span<const NDArray> inputs);
 
 /// Checks that all inputs but the first `untyped` are of one dtype, float32, float64 or, if so told, bfloat16; returns
 /// the shape that all broadcast to. Messages begin with `op`.

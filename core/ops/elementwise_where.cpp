@@ -13,12 +13,18 @@ class Where : public Op {
   std::string_view name() const override { return "where"; }
   InputCount num_inputs() const override { return {3, 3}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out = elementwise_output(check_elementwise(name(), inputs, 1), inputs.subspan(1), inputs[1].dtype());
+    const Shape both = check_same_dtype(name(), inputs[1], inputs[2]);
+    const Shape shape = broadcast_shapes(inputs[0].shape(), both, name());
+    NDArray out = elementwise_output(shape, inputs.subspan(1), inputs[1].dtype());
     const DType condition = inputs[0].dtype();
     check<DTypeError>(condition == DType::uint8 || condition == DType::bool_,
                       "where: expects a uint8 or bool condition, got ", condition);
-    kernels::where(inputs[0], inputs[1], inputs[2], out);
+    Where::compute_into(inputs, out);
     return out;
+  }
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    kernels::where(inputs[0], inputs[1], inputs[2], out);
+    return true;
   }
   std::vector<Tensor> gradient(const Tensor& g, Inputs in, const Tensor&) override {
     const Tensor zero = Tensor::scalar(0, g.dtype());
@@ -34,13 +40,19 @@ class Comparison : public Op {
   std::string_view name() const override { return kNames[static_cast<size_t>(kernel_)]; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out = elementwise_output(check_elementwise(name(), inputs), inputs, DType::uint8);
-    kernels::compare(kernel_, inputs[0], inputs[1], out);
+    const std::array<NDArray, 2> operands = of_one_dtype(inputs);
+    const Shape shape = check_same_dtype(name(), operands[0], operands[1]);
+    NDArray out = elementwise_output(shape, operands, DType::bool_);
+    if (is_floating_point(operands[0].dtype())) check_differentiable(operands[0].dtype(), name());
+    if (!Comparison::compute_into(operands, out)) kernels::integer_compare(kernel_, operands[0], operands[1], out);
     return out;
   }
-  std::vector<Tensor> gradient(const Tensor&, Inputs, const Tensor&) override {
-    throw ValueError(str(name(), ": is not differentiable"));
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    if (!is_differentiable(inputs[0].dtype()) || inputs[1].dtype() != inputs[0].dtype()) return false;
+    kernels::compare(kernel_, inputs[0], inputs[1], out);
+    return true;
   }
+  std::vector<Tensor> gradient(const Tensor&, Inputs, const Tensor&) override { return {{}, {}}; }
 
  private:
   static constexpr std::string_view kNames[] = {"greater", "greater_equal", "equal"};
@@ -71,5 +83,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 Tensor greater(const Tensor& a, const Tensor& b) { return compare(Compare::greater, a, b); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, a, b); }
 Tensor equal(const Tensor& a, const Tensor& b) { return compare(Compare::equal, a, b); }
+Tensor less(const Tensor& a, const Tensor& b) { return compare(Compare::greater, b, a); }
+Tensor less_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, b, a); }
 
 }  // namespace thimble

@@ -1,5 +1,7 @@
+#include <thimble/core/kernels/elementwise/integer_binary.h>
 #include <thimble/core/kernels/gemm/bf16_gemm.h>
 #include <thimble/core/kernels/gemm/gemm.h>
+#include <thimble/core/kernels/gemm/integer_gemm.h>
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/float_operands.h>
@@ -118,14 +120,15 @@ class MatMul final : public Op {
   AutocastRule autocast_rule() const override { return AutocastRule::bfloat16; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
+    if (kernels::is_integer(inputs[0].dtype()) && inputs[1].dtype() == inputs[0].dtype())
+      return integer_product(inputs);
     const bool mixed = is_mixed_precision(inputs) || is_mixed_precision(inputs.subspan(1));
     mixed ? check_mixed_dtypes(inputs, "matmul") : check_same_float_dtype(inputs, "matmul");
     const Shape &sa = inputs[0].shape(), &sb = inputs[1].shape();
-    check<ShapeError>(sa.ndim() > 0 && sb.ndim() > 0, "matmul: operands ", sa, " and ", sb, " must have dimensions");
+    check_have_dimensions(sa, sb);
     const NDArray a = as_blas_layout(sa.ndim() == 1 ? inputs[0].unsqueeze(0) : inputs[0], "matmul");
     const NDArray b = as_blas_layout(sb.ndim() == 1 ? inputs[1].unsqueeze(1) : inputs[1], "matmul");
-    check<ShapeError>(a.shape(-1) == b.shape(-2), "matmul: inner dimensions of ", sa, " and ", sb, " differ");
-    const Shape batch = broadcast_shapes(batch_shape(a), batch_shape(b), "matmul");
+    const Shape batch = checked_batch(a, b);
     const bool one_tall_product = b.ndim() == 2 && a.ndim() > 2 && a.is_contiguous();  // instead of many
     const NDArray rows = one_tall_product ? a.reshape(flat_rows(a.shape())) : a;
     if (mixed) return mixed_product(rows, b, one_tall_product ? Shape{} : batch, output_shape(batch, sa, sb));
@@ -173,6 +176,32 @@ class MatMul final : public Op {
   }
 
  private:
+  static void check_have_dimensions(const Shape& a, const Shape& b) {
+    check<ShapeError>(a.ndim() > 0 && b.ndim() > 0, "matmul: operands ", a, " and ", b, " must have dimensions");
+  }
+
+  // Of matrices, or batches of these.
+  static Shape checked_batch(const NDArray& a, const NDArray& b) {
+    check<ShapeError>(a.shape(-1) == b.shape(-2), "matmul: inner dimensions of ", a.shape(), " and ", b.shape(),
+                      " differ");
+    return broadcast_shapes(batch_shape(a), batch_shape(b), "matmul");
+  }
+
+  // Modulo 2^bits.
+  static NDArray integer_product(std::span<const NDArray> inputs) {
+    const Shape &sa = inputs[0].shape(), &sb = inputs[1].shape();
+    check_have_dimensions(sa, sb);
+    const NDArray left = inputs[0].to(DType::int64), right = inputs[1].to(DType::int64);
+    const NDArray a = sa.ndim() == 1 ? left.unsqueeze(0) : left, b = sb.ndim() == 1 ? right.unsqueeze(1) : right;
+    const Shape batch = checked_batch(a, b);
+    NDArray out(output_shape(batch, sa, sb), DType::int64);
+    const int64_t elements = a.shape(-2) * b.shape(-1);
+    for (int64_t i = 0; i < batch.numel(); ++i)
+      kernels::integer_gemm(matrix_at<int64_t>(a, batch_offset(a, batch, i)),
+                            matrix_at<int64_t>(b, batch_offset(b, batch, i)), out.data<int64_t>() + i * elements);
+    return out.to(inputs[0].dtype());
+  }
+
   static Shape batch_shape(const NDArray& x) {
     return Shape(std::span(x.shape().begin(), static_cast<size_t>(x.ndim() - 2)));
   }

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/reduce/argmax.h>
+#include <thimble/core/kernels/reduce/fold.h>
 #include <thimble/core/kernels/reduce/reduce.h>
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/elementwise.h>
@@ -58,7 +58,7 @@ class AxisReduction : public Op {
 
   // The output array, not set yet.
   NDArray output_for(const NDArray& x) const {
-    check_differentiable(x.dtype(), name());
+    if (!kernels::is_integer(x.dtype()) && x.dtype() != DType::bool_) check_differentiable(x.dtype(), name());
     return NDArray(reduced_shape(x.shape(), normalized(x.shape()), keepdim_), x.dtype());
   }
 
@@ -84,7 +84,11 @@ class Sum final : public AxisReduction {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     NDArray out = output_for(inputs[0]);
-    kernels::reduce_sum(inputs[0], normalized(inputs[0].shape()), out);
+    const Shape axes = normalized(inputs[0].shape());
+    if (is_differentiable(out.dtype()))
+      kernels::reduce_sum(inputs[0], axes, out);
+    else
+      kernels::fold(kernels::IntegerBinary::add, inputs[0], axes, out);
     return out;
   }
 
@@ -101,9 +105,10 @@ class Mean final : public AxisReduction {
   NDArray compute(std::span<const NDArray> inputs) override {
     NDArray out = output_for(inputs[0]);
     const Shape axes = normalized(inputs[0].shape());
+    const int64_t n = reduced_count(inputs[0].shape(), axes);
+    if (kernels::is_integer(out.dtype())) return integer_mean(inputs[0], axes, n, out);
     kernels::reduce_sum(inputs[0], axes, out);
-    transform(out,
-              [n = reduced_count(inputs[0].shape(), axes)](auto sum) { return sum / static_cast<decltype(sum)>(n); });
+    transform(out, [n](auto sum) { return sum / static_cast<decltype(sum)>(n); });
     return out;
   }
 
@@ -111,16 +116,74 @@ class Mean final : public AxisReduction {
     const Shape& shape = inputs[0].shape();
     return {spread(out_grad / static_cast<double>(reduced_count(shape, normalized(shape))), shape)};
   }
+
+ private:
+  // Truncated; the sum does not wrap around.
+  static NDArray integer_mean(const NDArray& x, const Shape& axes, int64_t n, const NDArray& out) {
+    const DType wide = out.dtype() == DType::uint64 ? DType::uint64 : DType::int64;
+    NDArray sums(out.shape(), wide);
+    kernels::fold(kernels::IntegerBinary::add, x.to(wide), axes, sums);
+    kernels::integer_binary(kernels::IntegerBinary::div, sums, NDArray::from_vector<int64_t>({n}, {}), sums);
+    return sums.to(out.dtype());
+  }
 };
 
+class Prod final : public AxisReduction {
+ public:
+  using AxisReduction::AxisReduction;
+  std::string_view name() const override { return "prod"; }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    NDArray out = output_for(inputs[0]);
+    kernels::fold(kernels::IntegerBinary::mul, inputs[0], normalized(inputs[0].shape()), out);
+    return out;
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    const Shape &shape = inputs[0].shape(), axes = normalized(shape);
+    Shape order, back = Shape::filled(shape.ndim(), 0);  // the reduced axes last
+    for (const bool reduced : {false, true})
+      for (int d = 0; d < shape.ndim(); ++d)
+        if ((std::ranges::find(axes, d) != axes.end()) == reduced) order.push_back(d);
+    Shape moved;
+    for (int i = 0; i < order.ndim(); ++i) {
+      moved.push_back(shape[static_cast<int>(order[i])]);
+      back[static_cast<int>(order[i])] = i;
+    }
+    const int64_t rows = out_grad.numel(), columns = reduced_count(shape, axes);
+    const Tensor x = reshape(permute(inputs[0], order), {rows, columns});
+    return {permute(reshape(gradient_of_rows(x, reshape(out_grad, {rows, 1})), moved), back)};
+  }
+
+ private:
+  // As of a tree of products of two. Quotients by the elements would be wrong where one is 0.
+  static Tensor gradient_of_rows(const Tensor& x, const Tensor& g) {
+    const int64_t n = x.shape(1), half = n / 2;
+    if (n == 0) return Tensor(NDArray::zeros(x.shape(), x.dtype()));
+    if (n == 1) return g;
+    const Tensor a = slice(x, 1, 0, half), b = slice(x, 1, half, 2 * half), rest = slice(x, 1, 2 * half, n);
+    const Tensor above = gradient_of_rows(concat({a * b, rest}, 1), g), to_products = slice(above, 1, 0, half);
+    return concat({to_products * b, to_products * a, slice(above, 1, half, above.shape(1))}, 1);
+  }
+};
+
+/// With "of_nothing" the extremum of no elements is the least or greatest number of the dtype, -inf or +inf, as in
+/// ONNX.
 class Extremum : public AxisReduction {
  public:
   using AxisReduction::AxisReduction;
+  explicit Extremum(const Attributes& a) : AxisReduction(a), of_nothing_(a.get<bool>("of_nothing", false)) {}
+
+  Attributes attributes() const override {
+    Attributes all = AxisReduction::attributes();
+    if (of_nothing_) all.set("of_nothing", true);
+    return all;
+  }
 
   NDArray compute(std::span<const NDArray> inputs) override {
     NDArray out = output_for(inputs[0]);
     const Shape axes = normalized(inputs[0].shape());
-    check<ShapeError>(reduced_count(inputs[0].shape(), axes) > 0, name(), ": nothing to reduce over in ",
+    check<ShapeError>(of_nothing_ || reduced_count(inputs[0].shape(), axes) > 0, name(), ": nothing to reduce over in ",
                       inputs[0].shape(), " along axes ", axes);
     reduce(inputs[0], axes, out);
     return out;
@@ -136,6 +199,8 @@ class Extremum : public AxisReduction {
 
  private:
   virtual void reduce(const NDArray& x, const Shape& axes, NDArray& out) const = 0;
+
+  bool of_nothing_ = false;
 };
 
 class Max final : public Extremum {
@@ -144,7 +209,12 @@ class Max final : public Extremum {
   std::string_view name() const override { return "max"; }
 
  private:
-  void reduce(const NDArray& x, const Shape& axes, NDArray& out) const override { kernels::reduce_max(x, axes, out); }
+  void reduce(const NDArray& x, const Shape& axes, NDArray& out) const override {
+    if (is_differentiable(out.dtype()))
+      kernels::reduce_max(x, axes, out);
+    else
+      kernels::fold(kernels::IntegerBinary::maximum, x, axes, out);
+  }
 };
 
 class Min final : public Extremum {
@@ -153,7 +223,12 @@ class Min final : public Extremum {
   std::string_view name() const override { return "min"; }
 
  private:
-  void reduce(const NDArray& x, const Shape& axes, NDArray& out) const override { kernels::reduce_min(x, axes, out); }
+  void reduce(const NDArray& x, const Shape& axes, NDArray& out) const override {
+    if (is_differentiable(out.dtype()))
+      kernels::reduce_min(x, axes, out);
+    else
+      kernels::fold(kernels::IntegerBinary::minimum, x, axes, out);
+  }
 };
 
 class Var final : public AxisReduction {
@@ -173,6 +248,7 @@ class Var final : public AxisReduction {
   // In two passes, since the difference of mean square and squared mean loses everything to rounding far from 0.
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];
+    check_differentiable(x.dtype(), name());
     NDArray out = output_for(x), mean(out.shape(), x.dtype());
     const Shape axes = normalized(x.shape());
     kernels::reduce_sum(x, axes, mean);
@@ -203,6 +279,7 @@ class LogSumExp final : public AxisReduction {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];
+    check_differentiable(x.dtype(), name());
     NDArray out = output_for(x), largest(out.shape(), x.dtype());
     const Shape axes = normalized(x.shape());
     kernels::reduce_max(x, axes, largest);
@@ -266,6 +343,7 @@ std::unique_ptr<Op> from_attributes(const Attributes& attributes) {
 const OpRegistration reduce_registrations[] = {
     {"sum", from_attributes<Sum>},
     {"mean", from_attributes<Mean>},
+    {"prod", from_attributes<Prod>},
     {"max", from_attributes<Max>},
     {"min", from_attributes<Min>},
     {"var", from_attributes<Var>},
@@ -283,6 +361,10 @@ Tensor mean(const Tensor& x, const Shape& axes, bool keepdim) {
   return apply(std::make_unique<Mean>(axes, keepdim), {x});
 }
 
+Tensor prod(const Tensor& x, const Shape& axes, bool keepdim) {
+  return apply(std::make_unique<Prod>(axes, keepdim), {x});
+}
+
 Tensor max(const Tensor& x, const Shape& axes, bool keepdim) {
   return apply(std::make_unique<Max>(axes, keepdim), {x});
 }
@@ -297,14 +379,6 @@ Tensor var(const Tensor& x, const Shape& axes, bool keepdim, int64_t correction)
 
 Tensor logsumexp(const Tensor& x, const Shape& axes, bool keepdim) {
   return apply(std::make_unique<LogSumExp>(axes, keepdim), {x});
-}
-
-NDArray argmax(const NDArray& x, int64_t axis) {
-  const int a = normalize_axis(axis, x.ndim(), "argmax");
-  check<ShapeError>(x.shape(a) > 0, "argmax: axis ", axis, " of ", x.shape(), " is empty");
-  NDArray out(reduced_shape(x.shape(), {a}, false), DType::int64);
-  kernels::argmax(x, a, out);
-  return out;
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {

@@ -79,18 +79,25 @@ class Permute final : public Op {
   Shape axes_;
 };
 
-/// start:stop:step along an axis.
+/// start:stop:step along an axis. With clip_start a start before the beginning is the beginning, for steps below 0,
+/// too, as in ONNX; NumPy's slice would be empty then.
 struct SliceRange {
   int64_t axis, start, stop, step;
+  bool clip_start = false;
 
   static SliceRange from(const Attributes& a) {
-    return {a.get<int64_t>("axis"), a.get<int64_t>("start"), a.get<int64_t>("stop"), a.get<int64_t>("step")};
+    return {a.get<int64_t>("axis"), a.get<int64_t>("start"), a.get<int64_t>("stop"), a.get<int64_t>("step"),
+            a.get("clip_start", false)};
   }
-  Attributes attributes() const { return {{"axis", axis}, {"start", start}, {"stop", stop}, {"step", step}}; }
+  Attributes attributes() const {
+    Attributes a{{"axis", axis}, {"start", start}, {"stop", stop}, {"step", step}};
+    if (clip_start) a.set("clip_start", true);
+    return a;
+  }
   NDArray of(const NDArray& x, const char* op) const {
-    return x.slice(normalize_axis(axis, x.ndim(), op), start, stop, step);
+    const int own = normalize_axis(axis, x.ndim(), op);
+    return x.slice(own, clip_start ? std::max(start, -x.shape(own)) : start, stop, step);
   }
-  Tensor of(const Tensor& x) const { return slice(x, axis, start, stop, step); }
 };
 
 /// The transpose of slicing: the elements in their places in an array of zeros.
@@ -113,7 +120,7 @@ class SliceBackward final : public Op {
     return out;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
-    return {range_.of(out_grad)};
+    return {apply(make_op("slice", range_.attributes()), {out_grad})};
   }
 
  private:
@@ -224,12 +231,18 @@ class Stack final : public Op {
 
 class BroadcastTo final : public Op {
  public:
-  explicit BroadcastTo(const Shape& shape) : shape_(shape) {}
+  /// With both_ways x's own sizes and dimensions stay where the shape has 1, or none, as in ONNX's Expand.
+  explicit BroadcastTo(const Shape& shape, bool both_ways = false) : shape_(shape), both_ways_(both_ways) {}
   std::string_view name() const override { return "broadcast_to"; }
   AutocastRule autocast_rule() const override { return AutocastRule::keep; }
-  Attributes attributes() const override { return {{"shape", shape_.to_vector()}}; }
+  Attributes attributes() const override {
+    Attributes a{{"shape", shape_.to_vector()}};
+    if (both_ways_) a.set("both_ways", true);
+    return a;
+  }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray& x = inputs[0];
+    if (both_ways_) return x.broadcast_to(broadcast_shapes(x.shape(), shape_, "broadcast_to"));
     Shape shape = shape_;
     const int extra = shape.ndim() - x.ndim();
     for (int i = std::max(extra, 0); i < shape.ndim(); ++i)
@@ -242,40 +255,57 @@ class BroadcastTo final : public Op {
 
  private:
   Shape shape_;
+  bool both_ways_;
 };
 
-class Squeeze final : public Op {
+/// Of one axis, the attribute "axis", or of a list, "axes".
+class AxesOp : public Op {
  public:
-  explicit Squeeze(int64_t axis) : axis_(axis) {}
+  explicit AxesOp(const Attributes& a)
+      : is_list_(!a.contains("axis")), axes_(is_list_ ? shape_attribute(a, "axes") : Shape{a.get<int64_t>("axis")}) {}
+  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
+  Attributes attributes() const override {
+    return is_list_ ? Attributes{{"axes", axes_.to_vector()}} : Attributes{{"axis", axes_[0]}};
+  }
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
+    return {reshape(out_grad, inputs[0].shape())};
+  }
+
+ protected:
+  int count() const { return axes_.ndim(); }
+  // From 0 on and sorted.
+  Shape axes_of(int ndim, const char* op) const { return axes_.empty() ? Shape{} : normalize_axes(axes_, ndim, op); }
+
+ private:
+  bool is_list_;
+  Shape axes_;
+};
+
+/// An empty list means every axis of size 1.
+class Squeeze final : public AxesOp {
+ public:
+  using AxesOp::AxesOp;
   std::string_view name() const override { return "squeeze"; }
-  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
-  Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    return inputs[0].squeeze(normalize_axis(axis_, inputs[0].ndim(), "squeeze"));
+    NDArray x = inputs[0];
+    const Shape axes = axes_of(x.ndim(), "squeeze");
+    for (int d = x.ndim() - 1; d >= 0; --d) {
+      const bool is_named = std::find(axes.begin(), axes.end(), d) != axes.end();
+      if (is_named || (axes.empty() && x.shape(d) == 1)) x = x.squeeze(d);
+    }
+    return x;
   }
-  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
-    return {unsqueeze(out_grad, axis_)};
-  }
-
- private:
-  int64_t axis_;
 };
 
-class Unsqueeze final : public Op {
+class Unsqueeze final : public AxesOp {
  public:
-  explicit Unsqueeze(int64_t axis) : axis_(axis) {}
+  using AxesOp::AxesOp;
   std::string_view name() const override { return "unsqueeze"; }
-  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
-  Attributes attributes() const override { return {{"axis", axis_}}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    return inputs[0].unsqueeze(normalize_axis(axis_, inputs[0].ndim() + 1, "unsqueeze"));
+    NDArray x = inputs[0];
+    for (const int64_t axis : axes_of(x.ndim() + count(), "unsqueeze")) x = x.unsqueeze(static_cast<int>(axis));
+    return x;
   }
-  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor>, const Tensor&) override {
-    return {squeeze(out_grad, axis_)};
-  }
-
- private:
-  int64_t axis_;
 };
 
 class Flatten final : public Op {
@@ -309,53 +339,6 @@ class Flatten final : public Op {
   int64_t start_dim_, end_dim_;
 };
 
-class Pad final : public Op {
- public:
-  Pad(std::vector<int64_t> padding, double value) : padding_(std::move(padding)), value_(value) {}
-  std::string_view name() const override { return "pad"; }
-  AutocastRule autocast_rule() const override { return AutocastRule::keep; }
-  Attributes attributes() const override { return {{"padding", padding_}, {"value", value_}}; }
-  NDArray compute(std::span<const NDArray> inputs) override {
-    const NDArray& x = inputs[0];
-    check<ShapeError>(padding_.size() % 2 == 0 && pairs() <= x.ndim(), "pad: ", padding_.size(),
-                      " numbers of padding do not fit shape ", x.shape(), ", expected {before, after} of at most ",
-                      x.ndim(), " axes");
-    Shape shape = x.shape();
-    for (int i = 0; i < pairs(); ++i) {
-      int64_t& size = shape[x.ndim() - 1 - i];
-      check<ValueError>(before(i) >= 0 && after(i) >= 0, "pad: padding {", before(i), ",", after(i), "} is negative");
-      check<ShapeError>(
-          !__builtin_add_overflow(size, before(i), &size) && !__builtin_add_overflow(size, after(i), &size),
-          "pad: padding {", before(i), ",", after(i), "} is too large");
-    }
-    NDArray out = NDArray::full(shape, value_, x.dtype());
-    NDArray middle = out;
-    for (int i = 0; i < pairs(); ++i) {
-      const int axis = x.ndim() - 1 - i;
-      middle = middle.slice(axis, before(i), before(i) + x.shape(axis));
-    }
-    middle.copy_from(x);
-    return out;
-  }
-  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
-    const Tensor& x = inputs[0];
-    Tensor grad = out_grad;
-    for (int i = 0; i < pairs(); ++i) {
-      const int axis = x.ndim() - 1 - i;
-      if (before(i) > 0 || after(i) > 0) grad = slice(grad, axis, before(i), before(i) + x.shape(axis));
-    }
-    return {grad};
-  }
-
- private:
-  int pairs() const { return static_cast<int>(std::min<size_t>(padding_.size() / 2, Shape::kMaxDims + 1)); }
-  int64_t before(int i) const { return padding_[static_cast<size_t>(2 * i)]; }
-  int64_t after(int i) const { return padding_[static_cast<size_t>(2 * i + 1)]; }
-
-  std::vector<int64_t> padding_;
-  double value_;
-};
-
 template <typename AxisOp>
 std::unique_ptr<Op> make_axis_op(const Attributes& a) {
   return std::make_unique<AxisOp>(a.get<int64_t>("axis"));
@@ -377,16 +360,15 @@ const OpRegistration shape_registrations[] = {
      }},
     {"concat", make_axis_op<Concat>},
     {"stack", make_axis_op<Stack>},
-    {"broadcast_to", [](const Attributes& a) { return std::make_unique<BroadcastTo>(shape_attribute(a, "shape")); }},
-    {"squeeze", make_axis_op<Squeeze>},
-    {"unsqueeze", make_axis_op<Unsqueeze>},
+    {"broadcast_to",
+     [](const Attributes& a) {
+       return std::make_unique<BroadcastTo>(shape_attribute(a, "shape"), a.get("both_ways", false));
+     }},
+    {"squeeze", [](const Attributes& a) { return std::make_unique<Squeeze>(a); }},
+    {"unsqueeze", [](const Attributes& a) { return std::make_unique<Unsqueeze>(a); }},
     {"flatten",
      [](const Attributes& a) {
        return std::make_unique<Flatten>(a.get<int64_t>("start_dim"), a.get<int64_t>("end_dim"));
-     }},
-    {"pad",
-     [](const Attributes& a) {
-       return std::make_unique<Pad>(a.get<std::vector<int64_t>>("padding"), a.get<double>("value"));
      }},
 };
 
@@ -417,16 +399,20 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t axis) {
 
 Tensor broadcast_to(const Tensor& x, const Shape& shape) { return apply(std::make_unique<BroadcastTo>(shape), {x}); }
 
-Tensor squeeze(const Tensor& x, int64_t axis) { return apply(std::make_unique<Squeeze>(axis), {x}); }
+Tensor squeeze(const Tensor& x, int64_t axis) {
+  return apply(std::make_unique<Squeeze>(Attributes{{"axis", axis}}), {x});
+}
 
-Tensor unsqueeze(const Tensor& x, int64_t axis) { return apply(std::make_unique<Unsqueeze>(axis), {x}); }
+Tensor squeeze(const Tensor& x) {
+  return apply(std::make_unique<Squeeze>(Attributes{{"axes", std::vector<int64_t>{}}}), {x});
+}
+
+Tensor unsqueeze(const Tensor& x, int64_t axis) {
+  return apply(std::make_unique<Unsqueeze>(Attributes{{"axis", axis}}), {x});
+}
 
 Tensor flatten(const Tensor& x, int64_t start_dim, int64_t end_dim) {
   return apply(std::make_unique<Flatten>(start_dim, end_dim), {x});
-}
-
-Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value) {
-  return apply(std::make_unique<Pad>(padding, value), {x});
 }
 
 }  // namespace thimble

@@ -28,12 +28,20 @@ THIMBLE_API Tensor stack(const std::vector<Tensor>& tensors, int64_t axis = 0);
 THIMBLE_API Tensor broadcast_to(const Tensor& x, const Shape& shape);
 /// Removes axis, which must have size 1.
 THIMBLE_API Tensor squeeze(const Tensor& x, int64_t axis);
+/// Removes every axis of size 1.
+THIMBLE_API Tensor squeeze(const Tensor& x);
 /// Inserts an axis of size 1, which becomes dimension `axis` of the result.
 THIMBLE_API Tensor unsqueeze(const Tensor& x, int64_t axis);
 /// Merges dimensions start_dim to end_dim, both included. A scalar becomes [1].
 THIMBLE_API Tensor flatten(const Tensor& x, int64_t start_dim = 0, int64_t end_dim = -1);
-/// Pads with a constant. padding is {before, after} of the last axis, then of the one before it, as in PyTorch; not
-/// negative (ValueError).
+/// What is put around: a constant, or the element at the edge repeated, or elements mirrored at it, which itself is not
+/// repeated, or those of the other end. PyTorch's names.
+enum class PadMode { constant, reflect, replicate, circular };
+
+/// padding is {before, after} of the last axis, then of the one before it, as in PyTorch; negative numbers cut off,
+/// before anything is put around. The value is for the mode constant, of any dtype. Throws ShapeError for more padding
+/// than x has axes, and for a mode that has nothing to repeat.
 THIMBLE_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value = 0);
+THIMBLE_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, PadMode mode);
 
 }  // namespace thimble

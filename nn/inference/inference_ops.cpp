@@ -25,13 +25,23 @@ const StepRegistration flatten_registration("flatten", flatten_step);
 
 using Names = std::span<const std::string_view>;
 
-constexpr std::string_view kPointwise[] = {"abs",       "clamp",      "erf",  "exp",     "gelu", "hardsigmoid",
-                                           "hardswish", "leaky_relu", "log",  "neg",     "pow",  "relu",
-                                           "relu6",     "silu",       "sqrt", "sigmoid", "tanh"};
-constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d", "cast",
-                                           "group_norm",          "max_pool2d", "upsample_nearest2d"};
-constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "pow", "sub"};
-constexpr std::string_view kReductions[] = {"logsumexp", "max", "mean", "min", "sum", "var"};
+constexpr std::string_view kPointwise[] = {
+    "abs",   "acos", "acosh",       "asin",      "asinh",    "atan", "atanh", "ceil",  "celu",
+    "clamp", "cos",  "cosh",        "elu",       "erf",      "exp",  "floor", "gelu",  "gelu_tanh",
+    "log",   "mish", "hardsigmoid", "hardswish", "neg",      "pow",  "relu",  "relu6", "leaky_relu",
+    "round", "selu", "shrink",      "sigmoid",   "sign",     "silu", "sin",   "sinh",  "softplus",
+    "sqrt",  "tan",  "softsign",    "tanh",      "threshold"};
+// Each element by itself, too, but of another dtype, or without a step of its own.
+constexpr std::string_view kPerElement[] = {"bitwise_not", "cast", "isinf", "isnan", "logical_not", "rounded_to"};
+constexpr std::string_view kPerSample[] = {"adaptive_avg_pool2d", "avg_pool2d",      "group_norm",        "max_pool2d",
+                                           "pixel_shuffle",       "pixel_unshuffle", "upsample_nearest2d"};
+constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "pow", "prelu", "sub"};
+constexpr std::string_view kPerPair[] = {
+    "bitwise_and", "bitwise_left_shift", "bitwise_or",   "bitwise_right_shift", "bitwise_xor", "equal", "fmod",
+    "greater",     "remainder",          "greater_equal"};
+constexpr std::string_view kReductions[] = {"logsumexp", "max", "mean", "min", "prod", "sum", "var"};
+constexpr std::string_view kAlongAxis[] = {"argmax",      "argmin",  "cumsum",      "hardmax",
+                                           "log_softmax", "softmax", "topk_indices"};
 
 bool contains(Names names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
 
@@ -62,9 +72,10 @@ bool is_pointwise_op(std::string_view op, std::span<const ValueInfo> inputs) {
 
 bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::span<const ValueInfo> inputs) {
   const int ndim = inputs.empty() ? 0 : inputs[0].shape.ndim();
-  if (inputs.size() == 2 && contains(kBinary, op)) return meet_sample_by_sample(inputs[0], inputs[1]);
+  if (inputs.size() == 2 && (contains(kBinary, op) || contains(kPerPair, op)))
+    return meet_sample_by_sample(inputs[0], inputs[1]);
   if (ndim == 0 || (inputs.size() == 1 && inputs[0].is_constant)) return false;
-  if (op == "softmax" || op == "log_softmax") return !is_axis_of_samples(attributes.get<int64_t>("axis", -1), ndim);
+  if (contains(kAlongAxis, op)) return !is_axis_of_samples(attributes.get<int64_t>("axis", -1), ndim);
   if (op == "concat") return !is_axis_of_samples(attributes.get<int64_t>("axis", 0), ndim);
   if (op == "stack") return !is_axis_of_samples(attributes.get<int64_t>("axis", 0), ndim + 1);
   if (contains(kReductions, op)) {
@@ -74,7 +85,7 @@ bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::sp
   if (op == "layer_norm") return attributes.get<int64_t>("dims") < ndim;
   // One matrix a sample.
   if (op == "matmul") return ndim >= 3 && inputs[1].shape.ndim() == ndim && inputs[0].shape[0] == inputs[1].shape[0];
-  return inputs.size() == 1 && (contains(kPointwise, op) || contains(kPerSample, op));
+  return inputs.size() == 1 && (contains(kPointwise, op) || contains(kPerElement, op) || contains(kPerSample, op));
 }
 
 }  // namespace thimble::nn

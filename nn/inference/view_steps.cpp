@@ -188,7 +188,9 @@ void register_for(std::initializer_list<const char*> ops, Factory factory) {
 }
 
 const bool registered_views = [] {
-  register_for({"broadcast_to", "permute", "reshape", "slice", "squeeze", "transpose", "unsqueeze"}, view_step);
+  register_for(
+      {"broadcast_to", "chunk", "diagonal", "permute", "reshape", "slice", "squeeze", "transpose", "unsqueeze"},
+      view_step);
   register_for({"abs",         "add",       "add_relu",   "clamp", "div",     "erf",     "exp", "gelu",
                 "hardsigmoid", "hardswish", "leaky_relu", "log",   "maximum", "minimum", "mul", "neg",
                 "relu",        "relu6",     "sigmoid",    "silu",  "sqrt",    "sub",     "tanh"},

@@ -16,10 +16,15 @@ Handler handler_of(const std::string& op);
 using Handlers = std::map<std::string, Handler>;
 
 // A file for each kind of op.
+void add_activations(Handlers& handlers);
 void add_arithmetic(Handlers& handlers);
+void add_constants(Handlers& handlers);
+void add_indexing(Handlers& handlers);
 void add_layers(Handlers& handlers);
 void add_pools(Handlers& handlers);
+void add_products(Handlers& handlers);
 void add_reductions(Handlers& handlers);
 void add_shapes(Handlers& handlers);
+void add_slices(Handlers& handlers);
 
 }  // namespace thimble::onnx

@@ -1,4 +1,5 @@
-// Elementwise ops, softmax, casts.
+// Elementwise ops: arithmetic, logic, comparisons, functions of one number; casts.
+#include <cmath>
 #include <limits>
 
 #include <thimble/serialization/onnx/handlers.h>
@@ -8,139 +9,188 @@ namespace thimble::onnx {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Ops that Thimble has under another name, without attributes.
+const std::map<std::string, const char*> kSameOps = {
+    {"Abs", "abs"},
+    {"Acos", "acos"},
+    {"Acosh", "acosh"},
+    {"Add", "add"},
+    {"And", "bitwise_and"},
+    {"Asin", "asin"},
+    {"Asinh", "asinh"},
+    {"Atan", "atan"},
+    {"Atanh", "atanh"},
+    {"BitwiseAnd", "bitwise_and"},
+    {"BitwiseNot", "bitwise_not"},
+    {"BitwiseOr", "bitwise_or"},
+    {"BitwiseXor", "bitwise_xor"},
+    {"Ceil", "ceil"},
+    {"Cos", "cos"},
+    {"Cosh", "cosh"},
+    {"Div", "div"},
+    {"Equal", "equal"},
+    {"Erf", "erf"},
+    {"Exp", "exp"},
+    {"Floor", "floor"},
+    {"Greater", "greater"},
+    {"GreaterOrEqual", "greater_equal"},
+    {"IsNaN", "isnan"},
+    {"Log", "log"},
+    {"Mish", "mish"},
+    {"Mul", "mul"},
+    {"Neg", "neg"},
+    {"Not", "logical_not"},
+    {"Or", "bitwise_or"},
+    {"PRelu", "prelu"},
+    {"Relu", "relu"},
+    {"Round", "round"},
+    {"Sigmoid", "sigmoid"},
+    {"Sign", "sign"},
+    {"Sin", "sin"},
+    {"Sinh", "sinh"},
+    {"Softsign", "softsign"},
+    {"Sqrt", "sqrt"},
+    {"Sub", "sub"},
+    {"Tan", "tan"},
+    {"Tanh", "tanh"},
+    {"Where", "where"},
+    {"Xor", "bitwise_xor"},
+};
 
-// Ops without attributes that have Thimble's under another name.
-template <const char* kOp>
-void plain(Importer& importer, const OnnxNode& node) {
+void same_op(Importer& importer, const OnnxNode& node) {
   std::vector<Value> operands;
   for (size_t i = 0; i < node.num_inputs(); ++i) operands.push_back(importer.input(node, i));
-  importer.set(node, 0, importer.apply(node, kOp, {}, operands));
+  importer.set(node, 0, importer.apply(node, kSameOps.at(node.op()), {}, operands));
+}
+
+// Those of which Thimble has the one of exchanged operands.
+void less(Importer& importer, const OnnxNode& node) {
+  const char* op = node.op() == "Less" ? "greater" : "greater_equal";
+  importer.set(node, 0, importer.apply(node, op, {}, {importer.input(node, 1), importer.input(node, 0)}));
+}
+
+Value folded(Importer& importer, const OnnxNode& node, const char* op) {
+  Value result = importer.input(node, 0);
+  for (size_t i = 1; i < node.num_inputs(); ++i)
+    result = importer.apply(node, op, {}, {result, importer.input(node, i)});
+  return result;
 }
 
 // Of any number of operands.
 template <const char* kOp>
-void folded(Importer& importer, const OnnxNode& node) {
-  Value result = importer.input(node, 0);
-  for (size_t i = 1; i < node.num_inputs(); ++i)
-    result = importer.apply(node, kOp, {}, {result, importer.input(node, i)});
-  importer.set(node, 0, result);
+void fold(Importer& importer, const OnnxNode& node) {
+  importer.set(node, 0, folded(importer, node, kOp));
+}
+
+void mean(Importer& importer, const OnnxNode& node) {
+  const Value sum = folded(importer, node, "add");
+  const auto count = static_cast<double>(node.num_inputs());
+  importer.set(node, 0, count == 1 ? sum : importer.apply(node, "div", {}, {sum, Importer::number(count)}));
 }
 
 void same(Importer& importer, const OnnxNode& node) { importer.set(node, 0, importer.input(node, 0)); }
 
-// x * scale + shift between 0 and 1.
-Value hard_sigmoid_of(Importer& importer, const OnnxNode& node, const Value& x, double scale, double shift) {
-  const Value scaled = importer.apply(node, "mul", {}, {x, Importer::number(scale)});
-  const Value shifted = importer.apply(node, "add", {}, {scaled, Importer::number(shift)});
-  return importer.apply(node, "clamp", {{"min", 0.0}, {"max", 1.0}}, {shifted});
+void reciprocal(Importer& importer, const OnnxNode& node) {
+  importer.set(node, 0, importer.apply(node, "div", {}, {Importer::number(1), importer.input(node, 0)}));
 }
 
-void hard_sigmoid(Importer& importer, const OnnxNode& node) {
-  const double alpha = node.number("alpha", 0.2), beta = node.number("beta", 0.5);
-  importer.set(node, 0, hard_sigmoid_of(importer, node, importer.input(node, 0), alpha, beta));
+// A power that is known is an attribute: squares are not computed as powers then.
+void pow(Importer& importer, const OnnxNode& node) {
+  const Value &base = importer.input(node, 0), &exponent = importer.input(node, 1);
+  const NDArray& known = exponent.constant;
+  const bool is_number = known.defined() && known.numel() == 1 && exponent.rank <= std::max(base.rank, 0) &&
+                         is_floating_point(known.dtype()) && std::isfinite(known.item<double>());
+  if (is_number && !base.constant.defined())
+    return importer.set(node, 0, importer.apply(node, "pow", {{"exponent", known.item<double>()}}, {base}));
+  importer.set(node, 0, importer.apply(node, "pow", {}, {base, exponent}));
 }
 
-void hard_swish(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const Value gate = hard_sigmoid_of(importer, node, x, 1.0 / 6, 0.5);
-  importer.set(node, 0, importer.apply(node, "mul", {}, {x, gate}));
+void mod(Importer& importer, const OnnxNode& node) {
+  const char* op = node.integer("fmod", 0) != 0 ? "fmod" : "remainder";
+  importer.set(node, 0, importer.apply(node, op, {}, {importer.input(node, 0), importer.input(node, 1)}));
+}
+
+void bit_shift(Importer& importer, const OnnxNode& node) {
+  const std::string direction = node.text("direction", "");
+  node.require(direction == "LEFT" || direction == "RIGHT", "its attribute 'direction' is neither LEFT nor RIGHT");
+  const char* op = direction == "LEFT" ? "bitwise_left_shift" : "bitwise_right_shift";
+  importer.set(node, 0, importer.apply(node, op, {}, {importer.input(node, 0), importer.input(node, 1)}));
+}
+
+void is_inf(Importer& importer, const OnnxNode& node) {
+  const Attributes attributes{{"detect_negative", node.integer("detect_negative", 1) != 0},
+                              {"detect_positive", node.integer("detect_positive", 1) != 0}};
+  importer.set(node, 0, importer.apply(node, "isinf", attributes, {importer.input(node, 0)}));
 }
 
 // Bounds are attributes before opset 11, inputs since.
 void clip(Importer& importer, const OnnxNode& node) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   double low = -kInfinity, high = kInfinity;
   Value y = importer.input(node, 0);
   if (node.opset() < 11) {
-    low = node.number("min", low);
-    high = node.number("max", high);
+    low = node.number("min", std::numeric_limits<float>::lowest());
+    high = node.number("max", std::numeric_limits<float>::max());
+    if (low == std::numeric_limits<float>::lowest()) low = -kInfinity;  // infinity is let alone
+    if (high == std::numeric_limits<float>::max()) high = kInfinity;
   }
-  // A bound that is computed is an operand of its own.
+  // A bound that is computed, or an integer, is an operand of its own.
   const auto bound = [&](size_t i, double& known, const char* op) {
     if (node.opset() < 11 || !importer.has_input(node, i)) return;
-    if (importer.input(node, i).constant.defined())
+    const NDArray& constant = importer.input(node, i).constant;
+    if (constant.defined() && is_floating_point(constant.dtype()))
       known = importer.constant_number(node, i, i == 1 ? "min" : "max");
     else
       y = importer.apply(node, op, {}, {y, importer.input(node, i)});
   };
   bound(1, low, "maximum");
   bound(2, high, "minimum");
-  if (low > -kInfinity || high < kInfinity) y = importer.apply(node, "clamp", {{"min", low}, {"max", high}}, {y});
+  // Where they cross, all becomes the upper one.
+  if (low > -kInfinity || high < kInfinity)
+    y = importer.apply(node, "clamp", {{"min", std::min(low, high)}, {"max", high}}, {y});
   importer.set(node, 0, y);
 }
 
-void leaky_relu(Importer& importer, const OnnxNode& node) {
-  const Attributes attributes{{"negative_slope", node.number("alpha", 0.01)}};
-  importer.set(node, 0, importer.apply(node, "leaky_relu", attributes, {importer.input(node, 0)}));
-}
-
-void reciprocal(Importer& importer, const OnnxNode& node) {
-  importer.set(node, 0, importer.apply(node, "div", {}, {Importer::number(1), importer.input(node, 0)}));
-}
-
-// Before opset 13 the dimensions from axis on are one.
-template <const char* kOp>
-void softmax(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const bool is_new = node.opset() >= 13;
-  const int64_t axis = node.integer("axis", is_new ? -1 : 1);
-  node.require(is_new || axis == -1 || axis == x.rank - 1, "its axis ", axis, " of ", x.rank,
-               " dimensions is not the last, which before opset 13 is not covered");
-  importer.set(node, 0, importer.apply(node, kOp, {{"axis", axis}}, {x}));
-}
-
+// Elements of 16 bits are float32 here.
 void cast(Importer& importer, const OnnxNode& node) {
+  node.integer("saturate", 1);  // of 8-bit floats
+  node.text("round_mode", "");
   const DType dtype = dtype_from_onnx(static_cast<int32_t>(node.integer("to", 0)));
   importer.set(node, 0, importer.apply(node, "cast", {{"dtype", std::string(name(dtype))}}, {importer.input(node, 0)}));
 }
 
-// What it drops in training is not the file's business: in evaluation it hands its input on.
-void dropout(Importer& importer, const OnnxNode& node) {
-  const double p = node.opset() < 12             ? node.number("ratio", 0.5)
-                   : importer.has_input(node, 1) ? importer.constant_number(node, 1, "ratio")
-                                                 : 0.5;
-  node.integer("seed", 0);
-  const Value& x = importer.input(node, 0);
-  importer.set(node, 0, p > 0 && p < 1 ? importer.call(node, "Dropout", {{"p", p}}, {}, {x}, x.rank) : x);
+void cast_like(Importer& importer, const OnnxNode& node) {
+  node.integer("saturate", 1);
+  const Value &x = importer.input(node, 0), &other = importer.input(node, 1);
+  if (other.constant.defined()) {
+    const Attributes attributes{{"dtype", std::string(name(other.constant.dtype()))}};
+    return importer.set(node, 0, importer.apply(node, "cast", attributes, {x}));
+  }
+  importer.set(node, 0, importer.apply(node, "type_as", {}, {x, other}, x.rank));
 }
 
-constexpr char kAbs[] = "abs", kAdd[] = "add", kDiv[] = "div", kErf[] = "erf", kExp[] = "exp", kLog[] = "log",
-               kLogSoftmax[] = "log_softmax", kMaximum[] = "maximum", kMinimum[] = "minimum", kMul[] = "mul",
-               kNeg[] = "neg", kPow[] = "pow", kRelu[] = "relu", kSigmoid[] = "sigmoid", kSoftmax[] = "softmax",
-               kSqrt[] = "sqrt", kSub[] = "sub", kTanh[] = "tanh", kWhere[] = "where";
+constexpr char kAdd[] = "add", kMaximum[] = "maximum", kMinimum[] = "minimum";
 
 }  // namespace
 
 void add_arithmetic(Handlers& handlers) {
-  const Handlers own{{"Abs", plain<kAbs>},
-                     {"Add", plain<kAdd>},
+  const Handlers own{{"BitShift", bit_shift},
                      {"Cast", cast},
+                     {"CastLike", cast_like},
                      {"Clip", clip},
-                     {"Div", plain<kDiv>},
-                     {"Dropout", dropout},
-                     {"Erf", plain<kErf>},
-                     {"Exp", plain<kExp>},
-                     {"HardSigmoid", hard_sigmoid},
-                     {"HardSwish", hard_swish},
                      {"Identity", same},
-                     {"LeakyRelu", leaky_relu},
-                     {"Log", plain<kLog>},
-                     {"LogSoftmax", softmax<kLogSoftmax>},
-                     {"Max", folded<kMaximum>},
-                     {"Min", folded<kMinimum>},
-                     {"Mul", plain<kMul>},
-                     {"Neg", plain<kNeg>},
-                     {"Pow", plain<kPow>},
+                     {"IsInf", is_inf},
+                     {"Less", less},
+                     {"LessOrEqual", less},
+                     {"Max", fold<kMaximum>},
+                     {"Mean", mean},
+                     {"Min", fold<kMinimum>},
+                     {"Mod", mod},
+                     {"Pow", pow},
                      {"Reciprocal", reciprocal},
-                     {"Relu", plain<kRelu>},
-                     {"Sigmoid", plain<kSigmoid>},
-                     {"Softmax", softmax<kSoftmax>},
-                     {"Sqrt", plain<kSqrt>},
-                     {"Sub", plain<kSub>},
-                     {"Sum", folded<kAdd>},
-                     {"Tanh", plain<kTanh>},
-                     {"Where", plain<kWhere>}};
+                     {"Sum", fold<kAdd>}};
   handlers.insert(own.begin(), own.end());
+  for (const auto& [name, op] : kSameOps) handlers.emplace(name, same_op);
 }
 
 }  // namespace thimble::onnx

@@ -1,4 +1,4 @@
-// Convolutions, matrix products and normalizations.
+// Convolutions and normalizations.
 #include <algorithm>
 
 #include <thimble/serialization/onnx/handlers.h>
@@ -56,53 +56,6 @@ void conv_transpose(Importer& importer, const OnnxNode& node) {
                              {importer.input(node, 0)}, 4));
 }
 
-Value transposed(Importer& importer, const OnnxNode& node, const Value& x) {
-  return importer.apply(node, "transpose", {{"axis0", int64_t{0}}, {"axis1", int64_t{1}}}, {x});
-}
-
-Value scaled(Importer& importer, const OnnxNode& node, const Value& x, double factor) {
-  return factor == 1 ? x : importer.apply(node, "mul", {}, {x, Importer::number(factor)});
-}
-
-// A layer where its weight is known, which quantization and training know what to do with.
-Value linear(Importer& importer, const OnnxNode& node, const Value& x, const NDArray& weight, const NDArray& bias) {
-  NamedArrays tensors{{"weight", weight}};
-  if (bias.defined()) tensors.emplace_back("bias", bias);
-  const Attributes attributes{
-      {"in_features", weight.shape(1)}, {"out_features", weight.shape(0)}, {"bias", bias.defined()}};
-  return importer.call(node, "Linear", attributes, tensors, {x}, x.rank);
-}
-
-void gemm(Importer& importer, const OnnxNode& node) {
-  const double alpha = node.number("alpha", 1), beta = node.number("beta", 1);
-  const bool trans_a = node.integer("transA", 0) != 0, trans_b = node.integer("transB", 0) != 0;
-  Value a = importer.input(node, 0);
-  if (trans_a) a = transposed(importer, node, a);
-  const Value& b = importer.input(node, 1);
-  const bool has_c = importer.has_input(node, 2) && beta != 0;
-  const NDArray c = has_c ? importer.input(node, 2).constant : NDArray();
-  const int64_t out = b.constant.defined() && b.constant.ndim() == 2 ? b.constant.shape(trans_b ? 0 : 1) : -1;
-  const bool is_bias = !has_c || (c.defined() && c.shape() == Shape{out} && beta == 1);
-  if (out >= 0 && is_bias && alpha == 1) {
-    const NDArray weight = trans_b ? b.constant : b.constant.transpose(0, 1).contiguous();
-    return importer.set(node, 0, linear(importer, node, a, weight, c));
-  }
-  const Value product = importer.apply(node, "matmul", {}, {a, trans_b ? transposed(importer, node, b) : b});
-  Value y = scaled(importer, node, product, alpha);
-  if (has_c) y = importer.apply(node, "add", {}, {y, scaled(importer, node, importer.input(node, 2), beta)});
-  importer.set(node, 0, y);
-}
-
-void matmul(Importer& importer, const OnnxNode& node) {
-  const Value &a = importer.input(node, 0), &b = importer.input(node, 1);
-  const bool is_layer = b.constant.defined() && b.rank == 2 && is_differentiable(b.constant.dtype());
-  if (is_layer && a.rank >= 2 && !a.constant.defined())
-    return importer.set(node, 0, linear(importer, node, a, b.constant.transpose(0, 1).contiguous(), {}));
-  const bool has_vector = a.rank == 1 || b.rank == 1;
-  const int rank = std::max(a.rank, b.rank) - (has_vector ? 1 : 0);
-  importer.set(node, 0, importer.apply(node, "matmul", {}, {a, b}, a.rank == 1 && b.rank == 1 ? 0 : rank));
-}
-
 void batch_norm(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
   node.require(node.integer("training_mode", 0) == 0 && node.output(1).empty(), "training mode is not covered");
@@ -125,11 +78,7 @@ void batch_norm(Importer& importer, const OnnxNode& node) {
 }  // namespace
 
 void add_layers(Handlers& handlers) {
-  const Handlers own{{"BatchNormalization", batch_norm},
-                     {"Conv", conv},
-                     {"ConvTranspose", conv_transpose},
-                     {"Gemm", gemm},
-                     {"MatMul", matmul}};
+  const Handlers own{{"BatchNormalization", batch_norm}, {"Conv", conv}, {"ConvTranspose", conv_transpose}};
   handlers.insert(own.begin(), own.end());
 }
 

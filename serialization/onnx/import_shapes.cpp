@@ -1,65 +1,19 @@
-// What moves elements, and what reckons with sizes.
+// What moves elements, or repeats them.
 #include <algorithm>
-#include <limits>
+#include <cmath>
 #include <numeric>
 
 #include <thimble/serialization/onnx/handlers.h>
+#include <thimble/serialization/onnx/shape_values.h>
 
 namespace thimble::onnx {
 
 namespace {
 
-constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
-
-int64_t axis_in(const OnnxNode& node, int64_t axis, int rank) {
-  node.require(axis >= -rank && axis < rank, "its axis ", axis, " is not one of ", rank, " dimensions");
-  return axis < 0 ? axis + rank : axis;
-}
-
-// An attribute in opsets before `since`, an input from there on; empty if it is in neither.
-std::vector<int64_t> list_of(Importer& importer, const OnnxNode& node, int64_t since, const char* key) {
-  if (node.opset() < since) return node.integers(key);
-  return importer.has_input(node, 1) ? importer.constant_integers(node, 1, key) : std::vector<int64_t>{};
-}
-
-Value slice_of(Importer& importer, const OnnxNode& node, const Value& x, int64_t axis, int64_t start, int64_t stop,
-               int64_t step = 1) {
-  return importer.apply(node, "slice", {{"axis", axis}, {"start", start}, {"stop", stop}, {"step", step}}, {x});
-}
-
-Value squeezed(Importer& importer, const OnnxNode& node, const Value& x, int64_t axis) {
-  return importer.apply(node, "squeeze", {{"axis", axis}}, {x}, x.rank - 1);
-}
-
-// Entry i of a list, as a number.
-Value entry(Importer& importer, const OnnxNode& node, const Value& list, int64_t i) {
-  return squeezed(importer, node, slice_of(importer, node, list, 0, i, i + 1), 0);
-}
-
-void constant(Importer& importer, const OnnxNode& node) {
-  if (node.has("value")) return importer.set(node, 0, Importer::known(node.array("value")));
-  if (node.has("value_float")) return importer.set(node, 0, Importer::number(node.number("value_float", 0)));
-  if (node.has("value_ints")) return importer.set(node, 0, Importer::integers(node.integers("value_ints")));
-  node.require(node.has("value_int"), "it has none of the attributes that are covered");
-  importer.set(node, 0, Importer::known(NDArray::from_vector<int64_t>({node.integer("value_int", 0)}, {})));
-}
-
-void shape(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const int64_t start = node.integer("start", 0), end = node.integer("end", kEnd);
-  Value sizes = importer.apply(node, "shape", {}, {x}, 1);
-  sizes.length = x.rank;
-  if (start != 0 || end != kEnd) {
-    sizes = slice_of(importer, node, sizes, 0, start, end);
-    sizes.length = NDArray::arange(x.rank).slice(0, start, end).numel();
-  }
-  importer.set(node, 0, sizes);
-}
-
-// How many entries a list of sizes has must be known: it is the number of dimensions.
-int length_of(const OnnxNode& node, const Value& list) {
-  node.require(list.constant.defined() || list.length >= 0, "nobody knows how many dimensions its output has");
-  return list.constant.defined() ? static_cast<int>(list.constant.numel()) : static_cast<int>(list.length);
+// An attribute in opsets before `since`, input 1 from there on, which may be computed; empty if it is in neither.
+Value list_of(Importer& importer, const OnnxNode& node, int64_t since, const char* key) {
+  if (node.opset() < since) return Importer::integers(node.integers(key));
+  return importer.has_input(node, 1) ? importer.input(node, 1) : Importer::integers({});
 }
 
 void reshape(Importer& importer, const OnnxNode& node) {
@@ -70,183 +24,172 @@ void reshape(Importer& importer, const OnnxNode& node) {
                importer.apply_with(node, "reshape", attributes, {x}, {{"shape", sizes}}, length_of(node, sizes)));
 }
 
+Value merged(Importer& importer, const OnnxNode& node, const Value& x, int64_t first, int64_t last, int rank) {
+  return importer.apply(node, "flatten", {{"start_dim", first}, {"end_dim", last}}, {x}, rank);
+}
+
+// Two dimensions: those before the axis as one, and the others.
 void flatten(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const int64_t axis = node.integer("axis", 1);
-  node.require(axis == 1 || (axis < 0 && axis + x.rank == 1), "its axis ", axis, " is not 1, which is not covered");
-  if (x.rank == 2) return importer.set(node, 0, x);
-  importer.set(node, 0, importer.apply(node, "flatten", {{"start_dim", int64_t{1}}, {"end_dim", int64_t{-1}}}, {x}, 2));
+  Value x = importer.input(node, 0);
+  const int64_t given = node.integer("axis", 1);
+  node.require(x.rank >= 0, "nobody knows how many dimensions its input has");
+  const int64_t axis = given == x.rank ? given : axis_in(node, given, x.rank);
+  if (axis == 0 || axis == x.rank) {
+    const Value all = merged(importer, node, x, 0, -1, 1);
+    return importer.set(node, 0, importer.apply(node, "unsqueeze", {{"axis", int64_t{axis == 0 ? 0 : 1}}}, {all}, 2));
+  }
+  if (axis > 1) x = merged(importer, node, x, 0, axis - 1, x.rank - static_cast<int>(axis) + 1);
+  if (x.rank > 2) x = merged(importer, node, x, 1, -1, 2);
+  importer.set(node, 0, x);
 }
 
 void transpose(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
+  node.require(x.rank >= 0 || node.has("perm"), "nobody knows how many dimensions its input has");
   std::vector<int64_t> reversed(static_cast<size_t>(std::max(x.rank, 0)));
   std::iota(reversed.rbegin(), reversed.rend(), int64_t{0});
   importer.set(node, 0, importer.apply(node, "permute", {{"axes", node.integers("perm", reversed)}}, {x}));
 }
 
-void concat(Importer& importer, const OnnxNode& node) {
-  std::vector<Value> parts;
-  int64_t length = 0;
-  for (size_t i = 0; i < node.num_inputs(); ++i) {
-    parts.push_back(importer.input(node, i));
-    const Value& part = parts.back();
-    const int64_t own = part.constant.defined() && part.rank == 1 ? part.constant.numel() : part.length;
-    length = length < 0 || own < 0 ? -1 : length + own;
-  }
-  const int64_t axis = axis_in(node, node.integer("axis", 1), parts[0].rank);
-  Value result = importer.apply(node, "concat", {{"axis", axis}}, parts);
-  result.length = length;
-  importer.set(node, 0, result);
-}
-
+// Without axes every size of 1 goes.
 void squeeze(Importer& importer, const OnnxNode& node) {
   Value x = importer.input(node, 0);
-  std::vector<int64_t> axes = list_of(importer, node, 13, "axes");
-  node.require(!axes.empty(), "without axes it depends on sizes, which is not covered");
-  for (int64_t& axis : axes) axis = axis_in(node, axis, x.rank);
-  std::ranges::sort(axes, std::greater());
-  for (const int64_t axis : axes) x = squeezed(importer, node, x, axis);
+  const Value axes = list_of(importer, node, 13, "axes");
+  const int count = length_of(node, axes);
+  if (count == 0 || x.rank < 0)
+    return importer.set(node, 0, of_unknown_rank(importer.apply_with(node, "squeeze", {}, {x}, {{"axes", axes}}, -1)));
+  node.require(count <= x.rank, "it has ", count, " axes of ", x.rank, " dimensions");
+  if (!axes.constant.defined())
+    return importer.set(node, 0, importer.apply_with(node, "squeeze", {}, {x}, {{"axes", axes}}, x.rank - count));
+  std::vector<int64_t> known = axes.constant.to_vector<int64_t>();
+  for (int64_t& axis : known) axis = axis_in(node, axis, x.rank);
+  std::ranges::sort(known, std::greater());
+  for (const int64_t axis : known) x = squeezed(importer, node, x, axis);
   importer.set(node, 0, x);
 }
 
 void unsqueeze(Importer& importer, const OnnxNode& node) {
   Value x = importer.input(node, 0);
-  std::vector<int64_t> axes = list_of(importer, node, 13, "axes");
-  const int rank = x.rank + static_cast<int>(axes.size());
-  for (int64_t& axis : axes) axis = axis_in(node, axis, rank);
-  std::ranges::sort(axes);
-  const bool becomes_list = x.rank == 0 && axes.size() == 1;
-  for (const int64_t axis : axes) x = importer.apply(node, "unsqueeze", {{"axis", axis}}, {x}, x.rank + 1);
+  const Value axes = list_of(importer, node, 13, "axes");
+  const int count = length_of(node, axes), rank = x.rank < 0 ? -1 : x.rank + count;
+  if (!axes.constant.defined() || x.rank < 0)
+    return importer.set(node, 0, importer.apply_with(node, "unsqueeze", {}, {x}, {{"axes", axes}}, rank));
+  std::vector<int64_t> known = axes.constant.to_vector<int64_t>();
+  for (int64_t& axis : known) axis = axis_in(node, axis, rank);
+  std::ranges::sort(known);
+  const bool becomes_list = x.rank == 0 && count == 1;
+  for (const int64_t axis : known) x = importer.apply(node, "unsqueeze", {{"axis", axis}}, {x}, x.rank + 1);
   if (becomes_list && !x.constant.defined()) x.length = 1;
   importer.set(node, 0, x);
 }
 
-// Bounds are attributes before opset 10, inputs since, which may be computed.
-void slice(Importer& importer, const OnnxNode& node) {
-  Value x = importer.input(node, 0);
-  const bool has_attributes = node.opset() < 10;
-  const Value starts = has_attributes ? Importer::integers(node.integers("starts")) : importer.input(node, 1),
-              ends = has_attributes ? Importer::integers(node.integers("ends")) : importer.input(node, 2);
-  const int count = length_of(node, starts);
-  node.require(length_of(node, ends) == count, "it has ", count, " starts and another number of ends");
-  std::vector<int64_t> axes(static_cast<size_t>(count)), steps(static_cast<size_t>(count), 1);
-  std::iota(axes.begin(), axes.end(), int64_t{0});
-  if (has_attributes)
-    axes = node.integers("axes", axes);
-  else if (importer.has_input(node, 3))
-    axes = importer.constant_integers(node, 3, "axes");
-  if (!has_attributes && importer.has_input(node, 4)) steps = importer.constant_integers(node, 4, "steps");
-  node.require(axes.size() == static_cast<size_t>(count) && steps.size() == axes.size(), "it has ", count,
-               " starts and other numbers of axes or steps");
-  // A part of a list of sizes has a length that follows.
-  const bool is_list = x.rank == 1 && x.length >= 0 && starts.constant.defined() && ends.constant.defined();
-  const int64_t length = x.length;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    x = importer.apply_with(node, "slice", {{"axis", axis_in(node, axes[i], x.rank)}, {"step", steps[i]}}, {x},
-                            {{"start", entry(importer, node, starts, at)}, {"stop", entry(importer, node, ends, at)}},
-                            x.rank);
-  }
-  if (is_list && !x.constant.defined())
-    x.length = NDArray::arange(length)
-                   .slice(0, starts.constant.item<int64_t>(), ends.constant.item<int64_t>(), steps[0])
-                   .numel();
-  importer.set(node, 0, x);
-}
-
-void split(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const int64_t axis = axis_in(node, node.integer("axis", 0), x.rank);
-  const std::vector<int64_t> sizes = list_of(importer, node, 13, "split");
-  node.require(sizes.size() == node.num_outputs(), "without the sizes of its ", node.num_outputs(),
-               " outputs it depends on its input's, which is not covered");
-  int64_t begin = 0;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    node.require(sizes[i] >= 0, "a size is negative");
-    if (!node.output(i).empty()) importer.set(node, i, slice_of(importer, node, x, axis, begin, begin + sizes[i]));
-    begin += sizes[i];
-  }
-}
-
-void gather(Importer& importer, const OnnxNode& node) {
-  const Value &x = importer.input(node, 0), &index = importer.input(node, 1);
-  const int64_t axis = axis_in(node, node.integer("axis", 0), x.rank);
-  if (index.constant.defined() && index.constant.numel() == 1) {
-    const auto i = index.constant.reshape({1}).to_vector<int64_t>()[0];
-    const Value part = slice_of(importer, node, x, axis, i, i == -1 ? kEnd : i + 1);
-    if (index.rank == 0) return importer.set(node, 0, squeezed(importer, node, part, axis));
-    Value list = part;
-    list.length = x.rank == 1 ? 1 : -1;
-    node.require(index.rank == 1, "its index has ", index.rank, " dimensions, which is not covered");
-    return importer.set(node, 0, list);
-  }
-  if (x.constant.defined() && x.rank == 2 && axis == 0 && !index.constant.defined())
-    return importer.set(node, 0, importer.apply(node, "embedding", {}, {index, x}, index.rank + 1));
-  node.require(index.rank == 1, "its index has ", index.rank, " dimensions, which is not covered");
-  Value result = importer.apply(node, "index_select", {{"axis", axis}}, {x, index});
-  if (x.rank == 1 && index.constant.defined()) result.length = index.constant.numel();
-  importer.set(node, 0, result);
-}
-
-// 1 keeps the input's size, which broadcast_to says by -1.
 void expand(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  std::vector<int64_t> sizes = importer.constant_integers(node, 1, "shape");
-  const int more = static_cast<int>(sizes.size()) - x.rank;
-  node.require(more >= 0, "it has fewer sizes than its input dimensions, which is not covered");
-  for (size_t d = static_cast<size_t>(more); d < sizes.size(); ++d)
-    if (sizes[d] == 1) sizes[d] = -1;
-  importer.set(node, 0, importer.apply(node, "broadcast_to", {{"shape", sizes}}, {x}, static_cast<int>(sizes.size())));
+  const Value &x = importer.input(node, 0), &sizes = importer.input(node, 1);
+  const int length = sizes.constant.defined() || sizes.length >= 0 ? length_of(node, sizes) : -1;
+  const Value y = importer.apply_with(node, "broadcast_to", {{"both_ways", true}}, {x}, {{"shape", sizes}},
+                                      std::max(x.rank, length));
+  importer.set(node, 0, length < 0 || x.rank < 0 ? of_unknown_rank(y) : y);
 }
 
-void constant_of_shape(Importer& importer, const OnnxNode& node) {
-  const Shape sizes(importer.constant_integers(node, 0, "input"));
-  const NDArray value = node.has("value") ? node.array("value") : NDArray::zeros({1});
-  node.require(value.numel() == 1, "its value has ", value.numel(), " elements, expected one");
-  constexpr int64_t kMost = int64_t{1} << 28;
-  node.require(sizes.numel() <= kMost, "it makes ", sizes.numel(), " elements, which is too many");
-  importer.set(node, 0,
-               Importer::known(value.reshape(Shape::filled(sizes.ndim(), 1)).broadcast_to(sizes).contiguous()));
+void tile(Importer& importer, const OnnxNode& node) {
+  const Value &x = importer.input(node, 0), &repeats = importer.input(node, 1);
+  if (x.constant.defined() && repeats.constant.defined()) {
+    auto elements = static_cast<double>(x.constant.numel());
+    for (const int64_t times : repeats.constant.to_vector<int64_t>()) elements *= static_cast<double>(times);
+    require_few(node, elements, x.constant.numel());
+  }
+  importer.set(node, 0, importer.apply_with(node, "tile", {}, {x}, {{"repeats", repeats}}, x.rank));
+}
+
+void depth_to_space(Importer& importer, const OnnxNode& node) {
+  const std::string mode = node.text("mode", "DCR");
+  node.require(mode == "DCR" || mode == "CRD", "its attribute 'mode' is neither DCR nor CRD");
+  const Attributes attributes{{"upscale_factor", node.integer("blocksize", 0)}, {"depth_first", mode == "DCR"}};
+  importer.set(node, 0, importer.apply(node, "pixel_shuffle", attributes, {importer.input(node, 0)}));
+}
+
+void space_to_depth(Importer& importer, const OnnxNode& node) {
+  const Attributes attributes{{"downscale_factor", node.integer("blocksize", 0)}, {"depth_first", true}};
+  importer.set(node, 0, importer.apply(node, "pixel_unshuffle", attributes, {importer.input(node, 0)}));
+}
+
+void trilu(Importer& importer, const OnnxNode& node) {
+  const Value& x = importer.input(node, 0);
+  const char* op = node.integer("upper", 1) != 0 ? "triu" : "tril";
+  const Value k = importer.has_input(node, 1) ? number_input(importer, node, 1) : Importer::index(0);
+  importer.set(node, 0, importer.apply_with(node, op, {}, {x}, {{"diagonal", k}}, x.rank));
+}
+
+void reverse_sequence(Importer& importer, const OnnxNode& node) {
+  const Attributes attributes{{"batch_axis", node.integer("batch_axis", 1)},
+                              {"time_axis", node.integer("time_axis", 0)}};
+  const Value &x = importer.input(node, 0), &lengths = importer.input(node, 1);
+  importer.set(node, 0, importer.apply(node, "reverse_sequence", attributes, {x, lengths}, x.rank));
+}
+
+std::string pad_mode_of(const OnnxNode& node) {
+  static const std::map<std::string, std::string> kModes = {
+      {"constant", "constant"}, {"reflect", "reflect"}, {"edge", "replicate"}, {"wrap", "circular"}};
+  const auto mode = kModes.find(node.text("mode", "constant"));
+  node.require(mode != kModes.end(), "its attribute 'mode' is none of constant, reflect, edge and wrap");
+  return mode->second;
+}
+
+// The value is an attribute where it is known, and a double holds it.
+void add_pad_value(const Value& value, Attributes& attributes, std::vector<Value>& operands) {
+  constexpr double kExact = 9007199254740992;
+  const NDArray& known = value.constant;
+  const double number = known.defined() && known.numel() == 1 ? known.item<double>() : std::nan("");
+  if (std::abs(number) <= kExact)
+    attributes.set("value", number);
+  else
+    operands.push_back(known.defined() ? Importer::known(known.clone()) : value);
+}
+
+void require_few_padded(const OnnxNode& node, const NDArray& x, const NDArray& pads) {
+  const std::vector<int64_t> padding = pads.to_vector<int64_t>();
+  const auto ndim = static_cast<size_t>(x.ndim());
+  double elements = 1;
+  for (size_t d = 0; d < ndim; ++d) elements *= static_cast<double>(x.shape(static_cast<int>(d)));
+  for (size_t i = 0; i < padding.size() / 2; ++i) {
+    const double more =
+        std::abs(static_cast<double>(padding[i])) + std::abs(static_cast<double>(padding[i + padding.size() / 2]));
+    const int64_t size = padding.size() == 2 * ndim ? x.shape(static_cast<int>(i)) : 1;
+    elements *= 1 + more / static_cast<double>(std::max<int64_t>(size, 1));
+  }
+  require_few(node, elements, x.numel());
 }
 
 void pad(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
-  node.require(node.text("mode", "constant") == "constant", "only the mode 'constant' is covered");
   const bool has_attributes = node.opset() < 11;
-  const std::vector<int64_t> pads =
-      has_attributes ? node.integers("pads") : importer.constant_integers(node, 1, "pads");
-  const double value = has_attributes                ? node.number("value", 0)
-                       : importer.has_input(node, 2) ? importer.constant_number(node, 2, "constant_value")
-                                                     : 0;
-  node.require(!importer.has_input(node, 3), "its input 'axes' is not covered");
-  node.require(
-      pads.size() == 2 * static_cast<size_t>(x.rank) && std::ranges::all_of(pads, [](int64_t p) { return p >= 0; }),
-      "its pads are not two numbers from 0 on for each dimension");
-  std::vector<int64_t> padding;  // the last axis first
-  for (size_t d = static_cast<size_t>(x.rank); d-- > 0;) {
-    padding.push_back(pads[d]);
-    padding.push_back(pads[d + static_cast<size_t>(x.rank)]);
-  }
-  importer.set(node, 0, importer.apply(node, "pad", {{"padding", padding}, {"value", value}}, {x}));
+  const Value pads = has_attributes ? Importer::integers(node.integers("pads")) : importer.input(node, 1);
+  Attributes attributes{{"mode", pad_mode_of(node)}};
+  std::vector<Value> operands{x};
+  if (has_attributes)
+    add_pad_value(Importer::number(node.number("value", 0)), attributes, operands);
+  else if (importer.has_input(node, 2))
+    add_pad_value(importer.input(node, 2), attributes, operands);
+  std::vector<std::pair<std::string, Value>> values{{"pads", pads}};
+  if (!has_attributes && importer.has_input(node, 3)) values.emplace_back("axes", importer.input(node, 3));
+  if (x.constant.defined() && pads.constant.defined()) require_few_padded(node, x.constant, pads.constant);
+  importer.set(node, 0, importer.apply_with(node, "pad", attributes, operands, values, x.rank));
 }
 
 }  // namespace
 
 void add_shapes(Handlers& handlers) {
-  const Handlers own{{"Concat", concat},
-                     {"Constant", constant},
-                     {"ConstantOfShape", constant_of_shape},
+  const Handlers own{{"DepthToSpace", depth_to_space},
                      {"Expand", expand},
                      {"Flatten", flatten},
-                     {"Gather", gather},
                      {"Pad", pad},
                      {"Reshape", reshape},
-                     {"Shape", shape},
-                     {"Slice", slice},
-                     {"Split", split},
+                     {"ReverseSequence", reverse_sequence},
+                     {"SpaceToDepth", space_to_depth},
                      {"Squeeze", squeeze},
+                     {"Tile", tile},
                      {"Transpose", transpose},
+                     {"Trilu", trilu},
                      {"Unsqueeze", unsqueeze}};
   handlers.insert(own.begin(), own.end());
 }

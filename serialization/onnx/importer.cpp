@@ -17,11 +17,16 @@ namespace {
 
 Handlers all_handlers() {
   Handlers handlers;
+  add_activations(handlers);
   add_arithmetic(handlers);
+  add_constants(handlers);
+  add_indexing(handlers);
   add_layers(handlers);
   add_pools(handlers);
+  add_products(handlers);
   add_reductions(handlers);
   add_shapes(handlers);
+  add_slices(handlers);
   return handlers;
 }
 
@@ -29,6 +34,46 @@ Handlers all_handlers() {
 std::string plain(const std::string& name) {
   constexpr size_t kLongest = 200;
   return detail::printable(name, kLongest);
+}
+
+// Elements that lie in memory: broadcast ones count once.
+double stored(const NDArray& x) {
+  double count = 1;
+  for (int d = 0; d < x.ndim(); ++d)
+    if (x.strides()[d] != 0) count *= static_cast<double>(x.shape(d));
+  return count;
+}
+
+double elements_of(const Shape& shape) {
+  double count = 1;
+  for (const int64_t size : shape) count *= static_cast<double>(size);
+  return count;
+}
+
+// How many elements an op gives at most, as a rule; those that make more by their attributes are asked elsewhere.
+double most_elements(const std::string& op, const std::vector<Value>& operands) {
+  double largest = 0, product = 1;
+  Shape all;
+  bool broadcasts = true;
+  for (const Value& operand : operands) {
+    const Shape& shape = operand.constant.shape();
+    largest = std::max(largest, elements_of(shape));
+    product *= elements_of(shape);
+    try {
+      if (broadcasts) all = broadcast_shapes(all, shape, op);
+    } catch (const ShapeError&) {
+      broadcasts = false;
+    }
+  }
+  if (op == "matmul" || op == "einsum" || op == "take" || op == "gather_nd") return product;
+  return broadcasts ? elements_of(all) : largest;
+}
+
+// A few bytes of a file may ask for any number of elements.
+bool may_be_folded(const std::string& op, const std::vector<Value>& operands) {
+  double given = 0;
+  for (const Value& operand : operands) given += stored(operand.constant);
+  return most_elements(op, operands) <= std::max(kMostFolded, 2 * given);
 }
 
 constexpr int64_t kFree = -1;
@@ -79,9 +124,11 @@ nn::Graph Importer::run() {
     try {
       handler_of(node.op())(*this, node);
       node.check_all_read();
-    } catch (const ShapeError& e) {
-      throw FormatError(str(node.label(), ": ", e.what()));
-    } catch (const DTypeError& e) {
+    } catch (const FormatError&) {
+      throw;
+    } catch (const IOError&) {
+      throw;
+    } catch (const Error& e) {
       throw FormatError(str(node.label(), ": ", e.what()));
     }
   }
@@ -150,8 +197,8 @@ void Importer::add_input(const ::onnx::ValueInfoProto& info) {
   nn::Node* node = graph_.add_input(plain(info.name()));
   if (const std::optional<Shape> example = example_shape(info, sizes))
     node->attributes = nn::sample_attributes(Tensor(NDArray::placeholder(*example, dtype)));
-  const int64_t length = sizes.size() == 1 ? sizes[0] : kFree;
-  values_[info.name()] = {{}, node, static_cast<int>(sizes.size()), false, length};
+  Value& value = values_[info.name()] = {{}, node, static_cast<int>(sizes.size()), false};
+  if (sizes.size() == 1 && type.shape().dim(0).has_dim_value()) value.length = type.shape().dim(0).dim_value();
 }
 
 // The sizes of an example, with a batch of one; none where the file and the options leave some free.
@@ -175,10 +222,20 @@ void Importer::set_outputs() {
   for (const ::onnx::ValueInfoProto& info : model_.graph().output()) {
     const auto it = values_.find(info.name());
     check<FormatError>(it != values_.end(), "no node computes the output ", detail::quote(info.name()));
-    outputs.push_back({plain(info.name()), node_of(it->second, info.name())});
+    outputs.push_back({plain(info.name()), output_node(info, it->second)});
   }
   check<FormatError>(!outputs.empty(), "it has no output");
   graph_.set_outputs(std::move(outputs));
+}
+
+// What a file declares as of 16 bits is float32 up to here, and has their numbers from here on.
+nn::Node* Importer::output_node(const ::onnx::ValueInfoProto& info, Value& value) {
+  nn::Node* node = node_of(value, info.name());
+  const int32_t type = info.type().tensor_type().elem_type();
+  const bool is_float16 = type == ::onnx::TensorProto::FLOAT16;
+  if (!is_float16 && type != ::onnx::TensorProto::BFLOAT16) return node;
+  const std::string dtype(name(is_float16 ? DType::float16 : DType::bfloat16));
+  return graph_.add_op(plain(info.name() + ".rounded"), "rounded_to", {{"dtype", dtype}}, {node});
 }
 
 const Value& Importer::input(const OnnxNode& node, size_t i) const {
@@ -248,10 +305,12 @@ Value Importer::apply_with(const OnnxNode& node, const std::string& op, Attribut
     keys += (keys.empty() ? "" : ",") + key;
     all.push_back(value);
   }
-  if (rank < 0)
+  if (rank < 0) {
     for (const Value& operand : operands) rank = std::max(rank, operand.rank);
+    if (std::ranges::any_of(operands, [](const Value& v) { return v.rank < 0; })) rank = -1;
+  }
   const bool all_known = std::ranges::all_of(all, [](const Value& v) { return v.constant.defined(); });
-  if (all_known) {
+  if (all_known && may_be_folded(op, operands)) {
     std::vector<Tensor> tensors;
     for (const Value& operand : operands) tensors.emplace_back(operand.constant);
     return known(thimble::apply(make_op(op, attributes), std::move(tensors)).data());

@@ -27,6 +27,9 @@ struct Value {
   int64_t length = -1;       ///< of a list that is computed, where it is known
 };
 
+/// Elements that are computed when a model is read; more become nodes, unless as many were given.
+inline constexpr double kMostFolded = 1 << 22;
+
 /// Goes through the nodes in order; handlers (handlers.h) make what each stands for.
 class Importer {
  public:
@@ -46,7 +49,7 @@ class Importer {
   double constant_number(const OnnxNode& node, size_t i, const char* what) const;
 
   /// Applies an op of Thimble's: now, if all is known, else as a node. The result has as many dimensions as the operand
-  /// that has most, unless told.
+  /// that has most, unless told; nobody knows how many, if that holds of an operand.
   Value apply(const OnnxNode& node, const std::string& op, Attributes attributes, const std::vector<Value>& operands,
               int rank = -1);
   /// The same, with an attribute that may be known when it runs only (see nn/graph/attribute_inputs.h).
@@ -60,6 +63,7 @@ class Importer {
 
   static Value known(NDArray array) { return {array, nullptr, array.ndim(), false}; }
   static Value number(double value) { return known(NDArray::full({}, value)); }
+  static Value index(int64_t value) { return known(NDArray::from_vector<int64_t>({value}, {})); }
   static Value integers(const std::vector<int64_t>& values) { return known(NDArray::from_vector(values)); }
 
  private:
@@ -69,6 +73,7 @@ class Importer {
   void add_input(const ::onnx::ValueInfoProto& info);
   std::optional<Shape> example_shape(const ::onnx::ValueInfoProto& info, std::vector<int64_t> sizes) const;
   void set_outputs();
+  nn::Node* output_node(const ::onnx::ValueInfoProto& info, Value& value);
   nn::Node* node_of(Value& value, const std::string& wanted_name);
   std::vector<nn::Node*> nodes_of(const OnnxNode& node, std::span<const Value> operands);
   /// A name for a node of the graph.

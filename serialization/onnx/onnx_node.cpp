@@ -46,6 +46,11 @@ std::vector<int64_t> OnnxNode::integers(const std::string& key, const std::vecto
   return found ? std::vector<int64_t>(found->ints().begin(), found->ints().end()) : fallback;
 }
 
+std::vector<float> OnnxNode::numbers(const std::string& key) const {
+  const AttributeProto* found = find(key, AttributeProto::FLOATS);
+  return found ? std::vector<float>(found->floats().begin(), found->floats().end()) : std::vector<float>();
+}
+
 NDArray OnnxNode::array(const std::string& key) const {
   const AttributeProto* found = find(key, AttributeProto::TENSOR);
   require(found, "its attribute '", key, "' is missing");

@@ -41,6 +41,8 @@ class OnnxNode {
   double number(const std::string& key, double fallback) const;
   std::string text(const std::string& key, const std::string& fallback) const;
   std::vector<int64_t> integers(const std::string& key, const std::vector<int64_t>& fallback = {}) const;
+  /// Empty if it is missing.
+  std::vector<float> numbers(const std::string& key) const;
   /// Throws FormatError if it is missing, too.
   NDArray array(const std::string& key) const;
 

@@ -29,10 +29,14 @@ std::vector<fs::path> sorted_entries(const fs::path& folder, const std::string& 
   return found;
 }
 
-NDArray read_tensor(const fs::path& path) {
+// Some files hold bfloat16 as the bits, of type uint16.
+NDArray read_tensor(const fs::path& path, const ::onnx::ValueInfoProto& declared) {
   std::ifstream file(path, std::ios::binary);
   ::onnx::TensorProto tensor;
   check<IOError>(file && tensor.ParseFromIstream(&file), "cannot read ", path.string());
+  if (declared.type().tensor_type().elem_type() == ::onnx::TensorProto::BFLOAT16 &&
+      tensor.data_type() == ::onnx::TensorProto::UINT16)
+    tensor.set_data_type(::onnx::TensorProto::BFLOAT16);
   return array_of(tensor, path.parent_path());
 }
 
@@ -59,7 +63,7 @@ std::string run_data_set(nn::Graph& graph, const ::onnx::GraphProto& model, cons
   for (const nn::Node* node : graph.inputs()) {
     int i = 0;
     while (i < model.input_size() && model.input(i).name() != node->name) ++i;
-    inputs.emplace_back(read_tensor(folder / str("input_", i, ".pb")));
+    inputs.emplace_back(read_tensor(folder / str("input_", i, ".pb"), model.input(i)));
   }
   const std::vector<Tensor> answers = graph.call_outputs(inputs);
   std::vector<Tensor> recorded;
@@ -71,7 +75,7 @@ std::string run_data_set(nn::Graph& graph, const ::onnx::GraphProto& model, cons
       recorded.push_back(all[static_cast<size_t>(std::ranges::find(nodes, output.node) - nodes.begin())]);
   }
   for (size_t i = 0; i < answers.size(); ++i) {
-    const NDArray expected = read_tensor(folder / str("output_", i, ".pb"));
+    const NDArray expected = read_tensor(folder / str("output_", i, ".pb"), model.output(static_cast<int>(i)));
     if (const std::string wrong = difference(answers[i].data(), expected); !wrong.empty())
       return str("output ", i, ": ", wrong);
     if (const std::string wrong = difference(recorded[i].data(), expected); !wrong.empty())

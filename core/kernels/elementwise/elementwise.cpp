@@ -79,6 +79,12 @@ void binary_bf16(BinaryRow<float> row, const NDArray& a, const NDArray& b, NDArr
   });
 }
 
+template <typename T>
+void chosen_row(const uint8_t* condition, int64_t sc, const T* a, int64_t sa, const T* b, int64_t sb, T* out,
+                int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = condition[i * sc] ? a[i * sa] : b[i * sb];
+}
+
 }  // namespace
 
 void unary(Unary function, const NDArray& x, NDArray& out, double p0, double p1) {
@@ -121,7 +127,7 @@ void compare(Compare function, const NDArray& a, const NDArray& b, NDArray& out)
     using T = typename decltype(tag)::type;
     const CompareRow<T> row = rows_for<T>().compare[static_cast<int>(function)];
     const T *pa = wide_a.data<T>(), *pb = wide_b.data<T>();
-    uint8_t* pout = out.data<uint8_t>();
+    auto* pout = static_cast<uint8_t*>(out.raw());
     const StridedPlan<3> plan(out.shape(), {&wide_a.strides(), &wide_b.strides(), &out.strides()});
     plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 3>& at, int64_t n) {
       row(pa + at[0], plan.inner(0), pb + at[1], plan.inner(1), pout + at[2], n);
@@ -132,17 +138,27 @@ void compare(Compare function, const NDArray& a, const NDArray& b, NDArray& out)
 void where(const NDArray& condition, const NDArray& a, const NDArray& b, NDArray& out) {
   const NDArray wide_c = condition.broadcast_to(out.shape());
   const NDArray wide_a = a.broadcast_to(out.shape()), wide_b = b.broadcast_to(out.shape());
-  dispatch_float(out.dtype(), "where", [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const WhereRow<T> row = rows_for<T>().where;
-    const auto* pc = static_cast<const uint8_t*>(wide_c.raw());
-    const T *pa = wide_a.data<T>(), *pb = wide_b.data<T>();
-    T* pout = out.data<T>();
-    const StridedPlan<4> plan(out.shape(), {&wide_c.strides(), &wide_a.strides(), &wide_b.strides(), &out.strides()});
+  const StridedPlan<4> plan(out.shape(), {&wide_c.strides(), &wide_a.strides(), &wide_b.strides(), &out.strides()});
+  const auto* pc = static_cast<const uint8_t*>(wide_c.raw());
+  const auto run = [&](auto row, auto* element) {
+    using T = std::remove_pointer_t<decltype(element)>;
+    const auto *pa = static_cast<const T*>(wide_a.raw()), *pb = static_cast<const T*>(wide_b.raw());
+    auto* pout = static_cast<T*>(out.raw());
     plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 4>& at, int64_t n) {
       row(pc + at[0], plan.inner(0), pa + at[1], plan.inner(1), pb + at[2], plan.inner(2), pout + at[3], n);
     });
-  });
+  };
+  // Elements are moved, whatever they are.
+  switch (itemsize(out.dtype())) {
+    case 1:
+      return run(chosen_row<uint8_t>, static_cast<uint8_t*>(nullptr));
+    case 2:
+      return run(chosen_row<uint16_t>, static_cast<uint16_t*>(nullptr));
+    case 4:
+      return run(table().float32.where, static_cast<float*>(nullptr));
+    default:
+      return run(table().float64.where, static_cast<double*>(nullptr));
+  }
 }
 
 }  // namespace thimble::kernels

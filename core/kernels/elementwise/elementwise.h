@@ -12,9 +12,9 @@ namespace thimble::kernels {
 
 void unary(Unary function, const NDArray& x, NDArray& out, double p0 = 0, double p1 = 0);
 void binary(Binary function, const NDArray& a, const NDArray& b, NDArray& out, double p0 = 0, double p1 = 0);
-/// `out` is uint8.
+/// `out` is uint8 or bool.
 void compare(Compare function, const NDArray& a, const NDArray& b, NDArray& out);
-/// a where condition (uint8 or bool) is not 0, else b.
+/// a where condition (uint8 or bool) is not 0, else b. Of any dtype.
 void where(const NDArray& condition, const NDArray& a, const NDArray& b, NDArray& out);
 
 }  // namespace thimble::kernels

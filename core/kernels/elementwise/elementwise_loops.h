@@ -143,6 +143,10 @@ inline T evaluate(T a, T b, [[maybe_unused]] T p0, [[maybe_unused]] T p1) {
     const T sum = a + b;
     return sum < T(0) ? T(0) : sum;
   }
+  if constexpr (kFunction == Binary::prelu) {
+    const T scaled = a * b;
+    return a > T(0) ? a : scaled;
+  }
   if constexpr (kFunction == Binary::abs_backward) {
     const T not_positive = a < T(0) ? -b : T(0);
     return a > T(0) ? b : not_positive;

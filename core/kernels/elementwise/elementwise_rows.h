@@ -39,6 +39,7 @@ enum class Binary {
   maximum,
   minimum,
   add_relu,  // relu(a + b)
+  prelu,     // a above 0, else a * b
   abs_backward,
   relu_backward,
   leaky_relu_backward,  // slope p0 below 0

@@ -4,8 +4,14 @@
 
 namespace thimble::kernels {
 
-/// The index of the first largest element along `axis` (not empty), NaN counting as largest; `out` is contiguous and
-/// int64, of x's shape without the axis.
-void argmax(const NDArray& x, int axis, NDArray& out);
+/// Which element is wanted.
+struct Extreme {
+  bool smallest = false;  ///< instead of the largest
+  bool last = false;      ///< of several, instead of the first
+};
+
+/// The index of the largest element along `axis` (not empty), where NaN wins; `out` is contiguous and int64, of x's
+/// shape without the axis.
+void argmax(const NDArray& x, int axis, NDArray& out, Extreme extreme = {});
 
 }  // namespace thimble::kernels

@@ -126,7 +126,21 @@ TEST(MatMul, MisfitsAreRefusedWithTheirShapes) {
       ThrowsMessage<ShapeError>(HasSubstr("matmul")));
   EXPECT_THROW(matmul(NDArray::ones({}), NDArray::ones({1})), ShapeError);
   EXPECT_THROW(matmul(NDArray::ones({2, 2}), NDArray::ones({2, 2}, DType::float64)), DTypeError);
-  EXPECT_THROW(matmul(NDArray::ones({2, 2}, DType::int32), NDArray::ones({2, 2}, DType::int32)), DTypeError);
+  EXPECT_THROW(matmul(NDArray::ones({2, 2}, DType::int32), NDArray::ones({2, 2}, DType::int64)), DTypeError);
+  EXPECT_THROW(matmul(NDArray::ones({2, 2}, DType::bool_), NDArray::ones({2, 2}, DType::bool_)), DTypeError);
+}
+
+TEST(MatMul, OfIntegersIsExactModuloTheirWidth) {
+  const NDArray a = NDArray::from_vector<int8_t>({100, -3, 7, 0, 5, -128}, {2, 3});
+  const NDArray b = NDArray::from_vector<int8_t>({2, -1, 4, 9, 127, 1}, {3, 2});
+  EXPECT_EQ(matmul(a, b).data().to_vector<int8_t>(), (std::vector<int8_t>{53, -120, -108, -83}));
+  const NDArray huge = NDArray::from_vector<uint64_t>({uint64_t{1} << 63, 3}), twice = huge.unsqueeze(1);
+  EXPECT_EQ(matmul(huge, twice).item<uint64_t>(), 9u);
+  const NDArray batch = NDArray::arange(12, DType::int64).reshape({3, 2, 2}), one = NDArray::arange(4, DType::int64);
+  EXPECT_EQ(matmul(batch.transpose(1, 2), one.reshape({2, 2})).data().to_vector<int64_t>(),
+            matmul(batch.transpose(1, 2).to(DType::float64), one.reshape({2, 2}).to(DType::float64))
+                .data()
+                .to_vector<int64_t>());
 }
 
 struct LinearCase {

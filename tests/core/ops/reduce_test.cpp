@@ -209,7 +209,7 @@ TEST(Reduce, WrongAxesAndDTypesAreRefused) {
   EXPECT_THROW(max(x, {1, -1}), ShapeError);
   EXPECT_THROW(var(x, {0, 0}), ShapeError);
   EXPECT_THROW(softmax(x, 2), ShapeError);
-  EXPECT_THAT([] { sum(NDArray::ones({2}, DType::int32)); }, ThrowsMessage<DTypeError>(HasSubstr("sum: ")));
+  EXPECT_THAT([] { sum(NDArray::ones({2}, DType::float16)); }, ThrowsMessage<DTypeError>(HasSubstr("sum: ")));
   EXPECT_THROW(log_softmax(NDArray::ones({2}, DType::int64)), DTypeError);
 }
 

@@ -385,7 +385,8 @@ TEST(ShapeOps, MessagesNameTheOpAndTheNumbers) {
   shape_error([&] { pad(x, {1}); }, "pad: 1 numbers of padding do not fit shape [2,3]");
   shape_error([&] { pad(x, {0, 0, 0, 0, 0, 0}); }, "pad: 6 numbers of padding do not fit shape [2,3]");
   shape_error([&] { pad(x, {kHuge, kHuge}); }, "is too large");
-  EXPECT_THAT([&] { pad(x, {0, -1}); }, ThrowsMessage<ValueError>(HasSubstr("pad: padding {0,-1} is negative")));
+  shape_error([&] { pad(x, {-2, -2}); }, "pad: padding {-2,-2} cuts off more than the 3 of axis 1");
+  shape_error([&] { pad(NDArray::zeros({2, 0}), {1, 0}, PadMode::replicate); }, "pad: there is nothing to repeat");
 }
 
 TEST(Concat, BeyondAllMemoryIsAnError) {

@@ -1,0 +1,61 @@
+#include <algorithm>
+
+#include <thimble/serialization/onnx/shape_values.h>
+
+namespace thimble::onnx {
+
+int64_t axis_in(const OnnxNode& node, int64_t axis, int rank) {
+  if (rank < 0) return axis;
+  node.require(axis >= -rank && axis < rank, "its axis ", axis, " is not one of ", rank, " dimensions");
+  return axis < 0 ? axis + rank : axis;
+}
+
+int length_of(const OnnxNode& node, const Value& list) {
+  node.require(list.constant.defined() || list.length >= 0, "nobody knows how many dimensions its output has");
+  const int64_t length = list.constant.defined() ? list.constant.numel() : list.length;
+  node.require(length <= Shape::kMaxDims, "a list of ", length, " entries is longer than ", Shape::kMaxDims,
+               " dimensions");
+  return static_cast<int>(length);
+}
+
+Value slice_of(Importer& importer, const OnnxNode& node, const Value& x, int64_t axis, int64_t start, int64_t stop,
+               int64_t step) {
+  return importer.apply(node, "slice", {{"axis", axis}, {"start", start}, {"stop", stop}, {"step", step}}, {x});
+}
+
+Value squeezed(Importer& importer, const OnnxNode& node, const Value& x, int64_t axis) {
+  return importer.apply(node, "squeeze", {{"axis", axis}}, {x}, x.rank - 1);
+}
+
+Value entry(Importer& importer, const OnnxNode& node, const Value& list, int64_t i) {
+  return squeezed(importer, node, slice_of(importer, node, list, 0, i, i + 1), 0);
+}
+
+Value number_input(Importer& importer, const OnnxNode& node, size_t i) {
+  const Value& x = importer.input(node, i);
+  if (x.constant.defined()) {
+    node.require(x.constant.numel() == 1, "its input ", i, " has ", x.constant.numel(), " elements, expected one");
+    return Importer::known(x.constant.reshape({}));
+  }
+  node.require(x.rank == 0 || x.rank == 1, "its input ", i, " has ", x.rank, " dimensions, expected a number");
+  return x.rank == 0 ? x : squeezed(importer, node, x, 0);
+}
+
+Value sizes_of(Importer& importer, const OnnxNode& node, const Value& x) {
+  if (x.rank == 1 && x.length >= 0) return Importer::integers({x.length});
+  Value sizes = importer.apply(node, "shape", {}, {x}, 1);
+  sizes.length = x.rank;
+  return sizes;
+}
+
+Value of_unknown_rank(Value value) {
+  if (!value.constant.defined()) value.rank = -1;
+  return value;
+}
+
+void require_few(const OnnxNode& node, double elements, int64_t given) {
+  node.require(elements <= std::max(kMostFolded, 4 * static_cast<double>(given)), "it makes ", elements,
+               " elements of constants, which is too many");
+}
+
+}  // namespace thimble::onnx
