@@ -60,7 +60,10 @@ onnx::ImportOptions options_of(const ImportArguments& o) {
 void run(const ImportArguments& o) {
   o.common.apply({o.model}, o.out);
   check<ValueError>(is_onnx_file(o.model), detail::quote_path(o.model), " is not named .onnx");
-  const nn::Graph graph = import_onnx(o.model, options_of(o));
+  onnx::ImportOptions options = options_of(o);
+  quant::ConversionReport kept_float;
+  options.report = &kept_float;
+  const nn::Graph graph = import_onnx(o.model, options);
   save_model(graph, o.out);
 
   nlohmann::json inputs = nlohmann::json::array(), outputs = nlohmann::json::array();
@@ -75,10 +78,17 @@ void run(const ImportArguments& o) {
   }
   o.common.out() << table.str() << graph.nodes().size() << " nodes, " << graph.num_parameters() << " parameters in "
                  << detail::quote_path(o.out) << '\n';
+  nlohmann::json kept = nlohmann::json::array();
+  for (const quant::LayerReport& node : kept_float) {
+    kept.push_back({{"name", node.name}, {"type", node.type}, {"reason", node.reason}});
+    o.common.out() << node.type << ' ' << detail::quote(node.name)
+                   << " computes with dequantized values: " << node.reason << '\n';
+  }
   o.common.write_json({{"out", o.out},
                        {"inputs", inputs},
                        {"outputs", outputs},
                        {"nodes", graph.nodes().size()},
+                       {"kept_float", kept},
                        {"opset", summarize_onnx(o.model).opset}});
 }
 
@@ -93,7 +103,7 @@ void add_import(CLI::App& app) {
       "  thimble import vad.onnx --set sr=16000 --shape input=1,512 --out vad.safetensors\n"
       "Other commands read .onnx files, too. Ops that are not covered are listed, with the nodes that apply them.");
   o->common.add_to(*command);
-  command->add_option("model", o->model, "ONNX model, of opset 7 to 25")->required()->type_name("FILE.onnx");
+  command->add_option("model", o->model, "ONNX model, of opset 1 to 25")->required()->type_name("FILE.onnx");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->add_option("--shape", o->shapes, "Sizes of an input, the batch first, where the file leaves them free")
       ->allow_extra_args(false)

@@ -52,7 +52,7 @@ std::vector<InputFile> files_of(const LoadedModel& model, const std::vector<std:
 // As the model takes it, as far as its file says.
 Tensor as_input(const nn::Node& input, const NDArray& array, const std::string& file) {
   const auto sample = nn::sample_of(input);
-  const int ndim = sample ? sample->shape.ndim() + 1 : std::max(1, array.ndim());
+  const int ndim = sample ? sample->shape.ndim() + 1 : array.ndim();
   check<ShapeError>(array.ndim() == ndim, detail::quote_path(file), " holds ", describe(array), ", but the input ",
                     detail::quote(input.name), " takes samples ", sample ? sample->shape : Shape(),
                     "; the array's first dimension counts them");

@@ -16,7 +16,8 @@ Function* onnx_function(const char* name) {
   void* library = dlopen(THIMBLE_ONNX_LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* reason = dlerror();
-    throw Error(str("cannot load ", THIMBLE_ONNX_LIBRARY, ", which reads ONNX models: ", reason ? reason : ""));
+    throw Error(
+        str("cannot load ", THIMBLE_ONNX_LIBRARY, ", which reads and writes ONNX models: ", reason ? reason : ""));
   }
   void* function = dlsym(library, name);
   check(function != nullptr, THIMBLE_ONNX_LIBRARY, " is not of this version");
@@ -48,6 +49,13 @@ onnx::ModelSummary summarize_onnx(const std::string& path) {
   onnx::ModelSummary summary;
   onnx_function<Summarize>("thimble_onnx_summarize_model")(path, summary);
   return summary;
+}
+
+onnx::ExportReport export_onnx(const nn::Graph& graph, const std::string& path, const onnx::ExportOptions& options) {
+  using Export = void(const nn::Graph&, const std::string&, const onnx::ExportOptions&, onnx::ExportReport&);
+  onnx::ExportReport report;
+  onnx_function<Export>("thimble_onnx_export_model")(graph, path, options, report);
+  return report;
 }
 
 }  // namespace thimble::apps

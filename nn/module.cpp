@@ -4,6 +4,7 @@
 
 #include <thimble/core/text.h>
 #include <thimble/nn/call_scope.h>
+#include <thimble/nn/graph/owns_graphs.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/module.h>
 
@@ -289,6 +290,13 @@ std::shared_ptr<Module> make_layer(const std::string& type, const Attributes& at
 }
 
 std::shared_ptr<Module> copy_layer(const Module& layer) {
+  if (const auto* owner = dynamic_cast<const OwnsGraphs*>(&layer)) {
+    std::vector<Graph> graphs;
+    for (const Graph* graph : owner->graphs()) graphs.push_back(graph->clone());
+    std::shared_ptr<Module> copy = owner->with_graphs(std::move(graphs));
+    copy->train(layer.training());
+    return copy;
+  }
   std::shared_ptr<Module> copy = make_layer(layer.type(), layer.attributes());
   NamedArrays arrays;
   for (const auto& [name, tensor] : layer.state()) arrays.emplace_back(name, tensor.data().lazy_clone());

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include <thimble/core/text.h>
+#include <thimble/nn/graph/owns_graphs.h>
 #include <thimble/serialization/attributes_json.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/json.h>
@@ -18,6 +19,8 @@ constexpr size_t kMaxNodes = 65536;
 constexpr size_t kLongestText = 256;
 // Parameters with requires_grad() false, of a layer's entry or a tensor's node. Since 1.2; absent where there are none.
 constexpr const char* kFrozen = "frozen";
+// Of a layer with graphs inside (nn/graph/owns_graphs.h). Since 1.3.
+constexpr const char* kGraphs = "graphs";
 
 // Names are printed in tables and in the messages of errors for as long as the graph lives: nothing that a terminal
 // would obey, and no end of text, comes in. What could not be loaded is not saved either.
@@ -96,10 +99,21 @@ class GraphReader {
   void read_layers(const Json::List& list) {
     for (const Json& j : list) {
       const std::string& name = text_member(j, "name");
-      const auto layer = nn::make_layer(text_member(j, "type"), attributes_member(j));
+      const auto layer = with_graphs(nn::make_layer(text_member(j, "type"), attributes_member(j)), name, j);
       freeze(*layer, name, j);
       graph_.register_module(name, layer);
     }
+  }
+
+  static std::shared_ptr<nn::Module> with_graphs(std::shared_ptr<nn::Module> layer, const std::string& name,
+                                                 const Json& j) {
+    const auto* owner = dynamic_cast<const nn::OwnsGraphs*>(layer.get());
+    check<FormatError>((owner != nullptr) == (j.find(kGraphs) != nullptr), "graph: layer ", quote(name),
+                       owner ? " has no '" : " has '", kGraphs, "'");
+    if (!owner) return layer;
+    std::vector<nn::Graph> graphs;
+    for (const Json& graph : list_member(j, kGraphs)) graphs.push_back(GraphReader().read(graph));
+    return owner->with_graphs(std::move(graphs));
   }
 
   // What a layer's entry says of the parameters that are not trained; it says nothing where all are.
@@ -128,7 +142,7 @@ class GraphReader {
     Attributes attributes = attributes_member(j);
     Node* node = nullptr;
     if (kind == "input")
-      node = graph_.add_input(name);
+      node = read_input(name, target, attributes);
     else if (kind == "op")
       node = graph_.add_op(name, target, std::move(attributes), inputs);
     else if (kind == "tensor")
@@ -141,6 +155,17 @@ class GraphReader {
     check<FormatError>(node->name == name, "graph: the name ", quote(name), " is used twice");
     if (kind == "layer" || kind == "input") node->attributes = attributes;
     nodes_[name] = node;
+  }
+
+  // Since 1.3 it may have a default, which is kept under the target.
+  Node* read_input(const std::string& name, const std::string& target, const Attributes& attributes) {
+    if (target.empty()) return graph_.add_input(name);
+    const NDArray placeholder = NDArray::placeholder(Shape(attributes.get<std::vector<int64_t>>("default_shape")),
+                                                     dtype_from_name(attributes.get<std::string>("default_dtype")));
+    Node* node = graph_.add_input(target, Tensor(placeholder));
+    check<FormatError>(node->target == target, "graph: the name of tensor ", quote(target), " is taken");
+    graph_.rename(node, name);
+    return node;
   }
 
   // The tensor is kept under the target; a node that was renamed since has another name.
@@ -185,6 +210,11 @@ std::string layer_json(const std::string& path, const nn::Module& layer) {
   for (const auto& [name, parameter] : layer.named_parameters())
     if (!parameter.requires_grad()) frozen.push_back(json_text(name));
   if (!frozen.empty()) members.emplace_back(kFrozen, json_list(frozen));
+  if (const auto* owner = dynamic_cast<const nn::OwnsGraphs*>(&layer)) {
+    std::vector<std::string> graphs;
+    for (const nn::Graph* graph : owner->graphs()) graphs.push_back(graph_to_json(*graph));
+    members.emplace_back(kGraphs, json_list(graphs));
+  }
   members.emplace_back("name", checked_json(path));
   members.emplace_back("type", checked_json(layer.type()));
   return json_object(members);

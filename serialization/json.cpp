@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxDepth = 16;
+constexpr size_t kMaxDepth = 160;  // graphs lie within layers of graphs
 
 // Receives a document's tokens one by one.
 class JsonReader : public json::json_sax_t {

@@ -71,7 +71,7 @@ class Json {
 };
 
 /// The value of a document; of members of one name the last counts. Throws FormatError that begins with `what` for what
-/// is no JSON, or is nested deeper than 16.
+/// is no JSON, or is nested deeper than 160.
 Json parse_json(const std::string& text, const char* what);
 
 /// The text of a string, with its quotes; of a double, with enough digits and a decimal point (2.0).

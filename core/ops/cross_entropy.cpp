@@ -8,6 +8,7 @@
 #include <thimble/core/ops/loss_reduction.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
+#include <thimble/core/ops/weighted_loss.h>
 
 namespace thimble {
 
@@ -175,10 +176,13 @@ class CrossEntropy final : public Op {
   NDArray statistics_;  // a SoftmaxStatistics for each target
 };
 
-const OpRegistration nll_loss_registration{"nll_loss", [](const Attributes& a) {
-                                             return std::make_unique<NllLoss>(
-                                                 reduction_from_name(a.get<std::string>("reduction", "mean")),
-                                                 a.get<int64_t>("ignore_index", kIgnoreIndex));
+const OpRegistration nll_loss_registration{"nll_loss", [](const Attributes& a) -> std::unique_ptr<Op> {
+                                             const Reduction reduction =
+                                                 reduction_from_name(a.get<std::string>("reduction", "mean"));
+                                             const int64_t ignore_index = a.get<int64_t>("ignore_index", kIgnoreIndex);
+                                             if (a.get<bool>("weighted", false))
+                                               return make_weighted_nll_loss(reduction, ignore_index);
+                                             return std::make_unique<NllLoss>(reduction, ignore_index);
                                            }};
 
 const OpRegistration cross_entropy_registration{

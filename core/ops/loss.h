@@ -32,6 +32,10 @@ THIMBLE_API Tensor cross_entropy(const Tensor& logits, const Tensor& target, con
 /// The same without the softmax: log_probabilities as log_softmax gives them.
 THIMBLE_API Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
                             Reduction reduction = Reduction::mean, int64_t ignore_index = kIgnoreIndex);
+/// The same where each target counts as much as its class's entry of `weight` [classes], as PyTorch's weight: the mean
+/// is over the weights. Gradients flow to the weights, too.
+THIMBLE_API Tensor weighted_nll_loss(const Tensor& log_probabilities, const Tensor& target, const Tensor& weight,
+                                     Reduction reduction = Reduction::mean, int64_t ignore_index = kIgnoreIndex);
 /// Mean of (input - target)^2, of the same shape.
 THIMBLE_API Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction = Reduction::mean);
 

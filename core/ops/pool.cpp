@@ -4,6 +4,8 @@
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/core/ops/float_operands.h>
 #include <thimble/core/ops/pool.h>
+#include <thimble/core/ops/pool_geometry.h>
+#include <thimble/core/ops/window_sums.h>
 
 namespace thimble {
 
@@ -12,24 +14,6 @@ namespace {
 using kernels::AveragePoolGeometry;
 using kernels::Conv2dGeometry;
 using kernels::PoolAxis;
-
-// What max and average pooling have in common.
-struct Pool2d {
-  Pair kernel, stride, padding, dilation = 1;
-  bool ceil_mode = false;
-
-  void to_attributes(Attributes& a) const {
-    a.set("kernel_size", kernel.to_vector());
-    a.set("stride", stride.to_vector());
-    a.set("padding", padding.to_vector());
-    a.set("dilation", dilation.to_vector());
-    a.set("ceil_mode", ceil_mode);
-  }
-  static Pool2d from(const Attributes& a) {
-    return {Pair::from(a, "kernel_size"), Pair::from(a, "stride"), Pair::from(a, "padding"), Pair::from(a, "dilation"),
-            a.get<bool>("ceil_mode")};
-  }
-};
 
 void check_pool_dtype(std::string_view op, DType dtype) {
   check<DTypeError>(carries_gradients(dtype) || dtype == DType::uint8, op,
@@ -42,58 +26,6 @@ bool counts_padding(const AveragePoolGeometry& g) {
       if (range.count != range.end - range.begin) return true;
   return false;
 }
-
-void check_image(std::string_view op, const Shape& x) {
-  check<ShapeError>(x.ndim() == 4, op, ": input must be [batch, channels, height, width], got ", x);
-  check<ShapeError>(x[0] > 0, op, ": the batch is empty (input ", x, ")");
-  constexpr int64_t kMost = int64_t{1} << 60;  // no sum with kernels and padding leaves int64
-  check<ShapeError>(x[2] <= kMost && x[3] <= kMost, op, ": input ", x, " is too large");
-}
-
-// Windows along one axis.
-int64_t out_size(std::string_view op, int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
-                 bool ceil_mode) {
-  constexpr int64_t kMost = int64_t{1} << 30;
-  check<ValueError>(kernel > 0 && kernel < kMost, op, ": kernel size ", kernel, " must be at least 1");
-  check<ValueError>(stride > 0 && stride < kMost, op, ": stride ", stride, " must be at least 1");
-  check<ValueError>(dilation > 0 && dilation < kMost, op, ": dilation ", dilation, " must be at least 1");
-  const int64_t reach = dilation * (kernel - 1) + 1;
-  check<ValueError>(padding >= 0 && padding <= reach / 2, op, ": padding ", padding,
-                    " must be 0 to half of the kernel's ", reach);
-  check<ShapeError>(size > 0 && reach <= size + 2 * padding, op, ": a kernel of ", reach,
-                    " is larger than the padded input, ", size + 2 * padding);
-  const int64_t rest = size + 2 * padding - reach;
-  const int64_t windows = (rest + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  // None starts in the padding after the image.
-  return (windows - 1) * stride >= size + padding ? windows - 1 : windows;
-}
-
-Conv2dGeometry geometry(std::string_view op, const Shape& x, const Pool2d& p) {
-  check_image(op, x);
-  int64_t taps;
-  check<ValueError>(!__builtin_mul_overflow(p.kernel.height, p.kernel.width, &taps) && taps < int64_t{1} << 31, op,
-                    ": a kernel of ", p.kernel.height, "x", p.kernel.width, " is too large");
-  return {
-      .batch = x[0],
-      .in_height = x[2],
-      .in_width = x[3],
-      .in_channels = x[1],
-      .out_height =
-          out_size(op, x[2], p.kernel.height, p.stride.height, p.padding.height, p.dilation.height, p.ceil_mode),
-      .out_width = out_size(op, x[3], p.kernel.width, p.stride.width, p.padding.width, p.dilation.width, p.ceil_mode),
-      .out_channels = x[1],
-      .kernel_height = p.kernel.height,
-      .kernel_width = p.kernel.width,
-      .stride_height = p.stride.height,
-      .stride_width = p.stride.width,
-      .dilation_height = p.dilation.height,
-      .dilation_width = p.dilation.width,
-      .pad_top = p.padding.height,
-      .pad_left = p.padding.width};
-}
-
-Shape in_shape(const Conv2dGeometry& g) { return {g.batch, g.in_channels, g.in_height, g.in_width}; }
-Shape pooled_shape(const Conv2dGeometry& g) { return {g.batch, g.out_channels, g.out_height, g.out_width}; }
 
 DType winner_dtype(const Conv2dGeometry& g) { return g.taps() <= 256 ? DType::uint8 : DType::int32; }
 
@@ -122,7 +54,7 @@ class MaxPool2dGather final : public Op {
   AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
+    const Conv2dGeometry g = pool_geometry(name(), inputs[0].shape(), pool_);
     const NDArray x = pool_operand(inputs[0]), winners = inputs[1];
     NDArray y = channels_last_array(pooled_shape(g), x.dtype());
     dispatch_pool(g, x.dtype(), name(), [&](auto tag, auto index) {
@@ -146,11 +78,11 @@ class MaxPool2dBackward final : public Op {
   AutocastRule autocast_rule() const override { return AutocastRule::keep; }
   InputCount num_inputs() const override { return {2, 2}; }
   NDArray compute(std::span<const NDArray> inputs) override {
-    const Conv2dGeometry g = geometry(name(), shape_, pool_);
+    const Conv2dGeometry g = pool_geometry(name(), shape_, pool_);
     check<ShapeError>(inputs[0].shape() == pooled_shape(g), name(), ": gradient ", inputs[0].shape(), ", expected ",
                       pooled_shape(g));
     const NDArray dy = pool_operand(inputs[0]), winners = inputs[1];
-    NDArray dx = channels_last_array(in_shape(g), dy.dtype());
+    NDArray dx = channels_last_array(unpooled_shape(g), dy.dtype());
     dispatch_pool(g, dy.dtype(), name(), [&](auto tag, auto index) {
       using T = typename decltype(tag)::type;
       using Index = typename decltype(index)::type;
@@ -183,7 +115,7 @@ class MaxPool2d final : public Op {
     return a;
   }
   NDArray compute(std::span<const NDArray> inputs) override {
-    const Conv2dGeometry g = geometry(name(), inputs[0].shape(), pool_);
+    const Conv2dGeometry g = pool_geometry(name(), inputs[0].shape(), pool_);
     check_pool_dtype(name(), inputs[0].dtype());
     const NDArray x = pool_operand(inputs[0]);
     NDArray y = channels_last_array(pooled_shape(g), x.dtype());
@@ -195,7 +127,7 @@ class MaxPool2d final : public Op {
   bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
     NDArray y = to_channels_last(out), winners;
     if (!y.shares_memory_with(out) || y.dtype() == DType::bfloat16) return false;
-    run(geometry(name(), inputs[0].shape(), pool_), to_channels_last(inputs[0]), y, winners);
+    run(pool_geometry(name(), inputs[0].shape(), pool_), to_channels_last(inputs[0]), y, winners);
     return true;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
@@ -286,10 +218,6 @@ std::vector<Tensor> AveragePool::gradient(const Tensor& out_grad, std::span<cons
 class AvgPool2d final : public AveragePool {
  public:
   AvgPool2d(const Pool2d& pool, bool count_include_pad) : pool_(pool), count_include_pad_(count_include_pad) {}
-  explicit AvgPool2d(const Attributes& a)
-      : pool_(Pool2d::from(a)), count_include_pad_(a.get<bool>("count_include_pad")) {
-    check<FormatError>(pool_.dilation == Pair(1), "avg_pool2d: dilation must be 1");
-  }
   std::string_view name() const override { return "avg_pool2d"; }
   Attributes attributes() const override {
     Attributes a{{"count_include_pad", count_include_pad_}};
@@ -299,16 +227,18 @@ class AvgPool2d final : public AveragePool {
 
  private:
   AveragePoolGeometry geometry_of(const Shape& x) const override {
-    const Conv2dGeometry g = geometry(name(), x, pool_);
-    return {g.batch, g.in_channels, axis(g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top),
-            axis(g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left)};
+    const Conv2dGeometry g = pool_geometry(name(), x, pool_);
+    const PaddingAfter after = padding_after(x, pool_);
+    return {g.batch, g.in_channels,
+            axis(g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top, after.bottom),
+            axis(g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left, after.right)};
   }
   std::shared_ptr<const AveragePool> copy() const override { return std::make_shared<AvgPool2d>(*this); }
 
-  PoolAxis axis(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) const {
+  PoolAxis axis(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t before, int64_t after) const {
     PoolAxis axis{in, {}};
     for (int64_t i = 0; i < out; ++i) {
-      const int64_t start = i * stride - padding, padded_end = std::min(start + kernel, in + padding);
+      const int64_t start = i * stride - before, padded_end = std::min(start + kernel, in + after);
       const int64_t begin = std::max<int64_t>(start, 0), end = std::min(start + kernel, in);
       axis.outputs.push_back({begin, end, count_include_pad_ ? padded_end - start : end - begin});
     }
@@ -328,7 +258,7 @@ class AdaptiveAvgPool2d final : public AveragePool {
 
  private:
   AveragePoolGeometry geometry_of(const Shape& x) const override {
-    check_image(name(), x);
+    check_pool_image(name(), x);
     check<ShapeError>(x[2] > 0 && x[3] > 0, name(), ": the image is empty (input ", x, ")");
     constexpr int64_t kMost = int64_t{1} << 20;
     check<ValueError>(size_.height > 0 && size_.width > 0 && size_.height <= kMost && size_.width <= kMost, name(),
@@ -356,21 +286,45 @@ std::unique_ptr<Op> make_pool(const Attributes& a) {
   return std::make_unique<T>(a);
 }
 
+std::unique_ptr<Op> make_avg_pool2d(const Attributes& a) {
+  const Pool2d pool = Pool2d::from(a);
+  const auto counts_padding = a.get<bool>("count_include_pad");
+  if (pool.dilation != Pair(1)) return make_dilated_avg_pool2d(pool, counts_padding);
+  return std::make_unique<AvgPool2d>(pool, counts_padding);
+}
+
 const OpRegistration pool_registrations[] = {
     {"max_pool2d", make_pool<MaxPool2d>},
-    {"avg_pool2d", make_pool<AvgPool2d>},
+    {"avg_pool2d", make_avg_pool2d},
     {"adaptive_avg_pool2d", make_pool<AdaptiveAvgPool2d>},
 };
 
 }  // namespace
 
+// PyTorch's rule; in files ONNX's, which is wider.
+static void check_at_most_half(std::string_view op, int64_t kernel, int64_t padding, int64_t dilation) {
+  constexpr int64_t kMost = int64_t{1} << 30;  // beyond that the op itself refuses
+  if (kernel < 1 || kernel >= kMost || dilation < 1 || dilation >= kMost) return;
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  check<ValueError>(padding >= 0 && padding <= reach / 2, op, ": padding ", padding,
+                    " must be 0 to half of the kernel's ", reach);
+}
+
+static void check_at_most_half(std::string_view op, Pair kernel, Pair padding, Pair dilation) {
+  check_at_most_half(op, kernel.height, padding.height, dilation.height);
+  check_at_most_half(op, kernel.width, padding.width, dilation.width);
+}
+
 Tensor max_pool2d(const Tensor& x, Pair kernel, const MaxPool2dOptions& o) {
-  const Pool2d pool{kernel, o.stride.value_or(kernel), o.padding, o.dilation, o.ceil_mode};
+  check_at_most_half("max_pool2d", kernel, o.padding, o.dilation);
+  const Pool2d pool{kernel, o.stride.value_or(kernel), Padding(o.padding.height, o.padding.width), o.dilation,
+                    o.ceil_mode};
   return apply(std::make_unique<MaxPool2d>(pool), {x});
 }
 
 Tensor avg_pool2d(const Tensor& x, Pair kernel, const AvgPool2dOptions& o) {
-  const Pool2d pool{kernel, o.stride.value_or(kernel), o.padding, 1, o.ceil_mode};
+  check_at_most_half("avg_pool2d", kernel, o.padding, 1);
+  const Pool2d pool{kernel, o.stride.value_or(kernel), Padding(o.padding.height, o.padding.width), 1, o.ceil_mode};
   return apply(std::make_unique<AvgPool2d>(pool, o.count_include_pad), {x});
 }
 

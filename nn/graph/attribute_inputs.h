@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 
 namespace thimble::nn {
@@ -20,7 +21,7 @@ namespace thimble::nn {
 inline constexpr const char* kAttributeInputs = "attribute_inputs";
 
 /// The names. Throws FormatError for an empty one, or more than the node has inputs.
-std::vector<std::string> attribute_inputs(const Node& node);
+THIMBLE_API std::vector<std::string> attribute_inputs(const Node& node);
 
 /// The other inputs, which come first.
 std::span<Node* const> operands_of(const Node& node);

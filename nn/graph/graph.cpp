@@ -106,6 +106,11 @@ Tensor Graph::tensor(const Node* node) const {
   return tensor;
 }
 
+Tensor Graph::default_of(const Node* input) const {
+  check_not_null(input);
+  return input->kind == Node::Kind::input && !input->target.empty() ? own_tensor(input->target) : Tensor();
+}
+
 bool Graph::is_layer(const Node* node, std::string_view type) const {
   return node->kind == Node::Kind::layer && layer(node).type() == type;
 }
@@ -133,7 +138,8 @@ void Graph::verify() const {
     if (node->kind == Node::Kind::op && attribute_inputs(*node).empty())  // else not all attributes are known
       check_num_inputs(*make_op(node->target, node->attributes), node->inputs.size());
     if (node->kind == Node::Kind::layer) layer(node);
-    if (node->kind == Node::Kind::tensor)
+    const bool has_default = node->kind == Node::Kind::input && !node->target.empty();
+    if (node->kind == Node::Kind::tensor || has_default)
       check<ValueError>(state_names.contains(node->target), "graph: there is no tensor '", node->target, "' for '",
                         node->name, "'");
     const bool takes_inputs = node->kind == Node::Kind::op || node->kind == Node::Kind::layer;
@@ -158,7 +164,7 @@ Graph Graph::clone() const {
     std::vector<Node*> twin_inputs;
     for (const Node* input : node->inputs) twin_inputs.push_back(twin.at(input));
     twin[node] = copy.insert({node->name, node->kind, node->target, node->attributes, std::move(twin_inputs)}, nullptr);
-    if (node->kind != Node::Kind::tensor) continue;
+    if (node->kind != Node::Kind::tensor && !default_of(node).defined()) continue;
     if (const auto it = parameters.find(node->target); it != parameters.end())
       copy.register_parameter(node->target, it->second.data().lazy_clone())
           .set_requires_grad(it->second.requires_grad());

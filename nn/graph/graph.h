@@ -24,7 +24,7 @@ namespace thimble::nn {
 /// Fields may be read; the graph's functions change them, since it keeps what it derived from them.
 struct THIMBLE_API Node {
   enum class Kind {
-    input,   ///< an argument of the graph
+    input,   ///< an argument of the graph; target names its default, if it has one
     tensor,  ///< a parameter or constant that an op uses; target names it
     layer,   ///< a call of a leaf layer; target is the layer's path. Two nodes may call one layer.
     op,      ///< an op applied outside of layers; target is the op's name
@@ -49,7 +49,8 @@ struct THIMBLE_API GraphOutput {
 /// or in a scope of Autocast.
 ///
 /// Nodes in an order in which each comes after its inputs, and the layers and tensors they use, owned by the graph. Its
-/// inputs and outputs have names, and there may be several of each; a call gives the first output, run() all. A graph
+/// inputs and outputs have names, and there may be several of each; a call gives the first output, run() all. The last
+/// inputs of a call may be left out if they have defaults, in run() any that has one. A graph
 /// may be called from several threads at once as long as nobody edits it or its layers; layers in training mode
 /// (dropout aside) and observers may change state of their own.
 class THIMBLE_API Graph : public Module {
@@ -89,13 +90,16 @@ class THIMBLE_API Graph : public Module {
   }
   /// The tensor that the node stands for. Throws ValueError if it stands for none.
   Tensor tensor(const Node* node) const;
+  /// What an input is where it is not given; undefined if it must be.
+  Tensor default_of(const Node* input) const;
   /// How many nodes call this node's layer.
   int calls_of_layer(const Node* node) const;
 
   // Building and editing. New nodes go behind `after`, or to the end. Names that are taken get a suffix _1, _2, ...
   // All throw ValueError for nodes that are null or another graph's, and leave the graph as it was when they throw.
 
-  Node* add_input(const std::string& wanted_name);
+  /// With a default, which becomes a buffer of the graph, it need not be given.
+  Node* add_input(const std::string& wanted_name, const Tensor& default_value = {});
   Node* add_op(const std::string& wanted_name, const std::string& op, Attributes attributes, std::vector<Node*> inputs,
                const Node* after = nullptr);
   /// Adds a call of `new_layer`, a leaf layer, which the graph then owns under the node's name, if no other layer or

@@ -111,8 +111,22 @@ void Graph::remove(const Node* node) {
   nodes_.erase(it);
 }
 
-Node* Graph::add_input(const std::string& wanted_name) {
-  return insert({unique_name(wanted_name), Node::Kind::input, "", {}, {}}, nullptr);
+Node* Graph::add_input(const std::string& wanted_name, const Tensor& default_value) {
+  const std::string node_name = unique_name(wanted_name);
+  check_not_moved_from();
+  if (!default_value.defined()) return insert({node_name, Node::Kind::input, {}, {}, {}}, nullptr);
+  check_new_tensor(*this, node_name, default_value);
+  const std::string target = unique_target(node_name);
+  Attributes attributes{{"default_shape", default_value.shape().to_vector()},
+                        {"default_dtype", std::string(thimble::name(default_value.dtype()))}};
+  Node* node = insert({node_name, Node::Kind::input, target, std::move(attributes), {}}, nullptr);
+  try {
+    register_buffer(target, default_value);
+  } catch (...) {
+    remove(node);
+    throw;
+  }
+  return node;
 }
 
 Node* Graph::add_op(const std::string& wanted_name, const std::string& op, Attributes attributes,
@@ -277,7 +291,8 @@ void Graph::erase(Node* node) {
                     remaining.empty() ? "" : remaining.begin()->first->name, "' uses it");
   check<ValueError>(!is_output(node), "graph: cannot erase '", node->name, "': it is an output");
   if (node->kind == Node::Kind::layer && calls_of_layer(node) == 1) erase_module(node->target);
-  if (node->kind == Node::Kind::tensor) erase_tensor(node->target);
+  if (node->kind == Node::Kind::tensor || (node->kind == Node::Kind::input && !node->target.empty()))
+    erase_tensor(node->target);
   remove(node);
   edited();
 }

@@ -13,11 +13,24 @@ namespace thimble::nn {
 
 /// What is made of a graph on its first call after an edit. Outlives it where a backward() needs it.
 struct Graph::Runners {
-  explicit Runners(const Graph& graph) : interpreter(graph), executor(graph), state(interpreter.state_of_outputs()) {}
+  explicit Runners(const Graph& graph) : interpreter(graph), executor(graph), state(interpreter.state_of_outputs()) {
+    for (const Node* input : graph.inputs()) defaults.push_back(graph.default_of(input));
+  }
+
+  // What is given stands for the first inputs; the others have defaults.
+  std::vector<Tensor> with_defaults(std::span<const Tensor> given) const {
+    std::vector<Tensor> all(given.begin(), given.end());
+    for (size_t i = given.size(); i < defaults.size(); ++i) {
+      check<ValueError>(defaults[i].defined(), "graph: takes ", defaults.size(), " inputs, got ", given.size());
+      all.push_back(defaults[i]);
+    }
+    return all;
+  }
 
   Interpreter interpreter;
-  mutable Executor executor;  // which locks what changes
-  std::vector<Tensor> state;  // what the output depends on
+  mutable Executor executor;     // which locks what changes
+  std::vector<Tensor> state;     // what the output depends on
+  std::vector<Tensor> defaults;  // of each input; undefined for one that must be given
   /// Whether somebody called backward() through an answer of the executor, which then had to be computed again.
   mutable std::atomic<bool> is_trained{false};
 };
@@ -35,6 +48,7 @@ std::shared_ptr<const Graph::Runners> Graph::runners() const {
 // calls backward(): who does will do so again, and gets recorded runs from then on.
 void Graph::compute(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   const std::shared_ptr<const Runners> r = runners();
+  if (inputs.size() < r->defaults.size()) return compute(r->with_defaults(inputs), outputs);
   const auto want_gradients = [](std::span<const Tensor> tensors) {
     return grad_enabled() && std::ranges::any_of(tensors, &Tensor::requires_grad);
   };
@@ -78,8 +92,8 @@ NamedTensors Graph::run(const NamedTensors& given) {
   std::vector<Tensor> inputs;
   for (const Node* input : this->inputs()) {
     const auto it = std::ranges::find(given, input->name, &NamedTensors::value_type::first);
-    check<ValueError>(it != given.end(), "graph: there is no tensor for the input '", input->name, "'");
-    inputs.push_back(it->second);
+    inputs.push_back(it == given.end() ? default_of(input) : it->second);
+    check<ValueError>(inputs.back().defined(), "graph: there is no tensor for the input '", input->name, "'");
   }
   for (auto it = given.begin(); it != given.end(); ++it) {
     const Node* input = find(it->first);
@@ -93,6 +107,10 @@ NamedTensors Graph::run(const NamedTensors& given) {
   return named;
 }
 
-std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) { return runners()->interpreter.run_all(inputs); }
+std::vector<Tensor> Graph::run_all(std::span<const Tensor> inputs) {
+  const std::shared_ptr<const Runners> r = runners();
+  return r->interpreter.run_all(inputs.size() < r->defaults.size() ? r->with_defaults(inputs)
+                                                                   : std::vector<Tensor>(inputs.begin(), inputs.end()));
+}
 
 }  // namespace thimble::nn

@@ -1,5 +1,6 @@
 #include <array>
 
+#include <thimble/nn/graph/owns_graphs.h>
 #include <thimble/nn/inference/fallback_steps.h>
 
 namespace thimble::nn {
@@ -92,6 +93,9 @@ class UsualOrderStep : public InferenceStep {
 std::unique_ptr<InferenceStep> fallback_step(const NodeCall& call, std::span<const ValueInfo> inputs) {
   check<ValueError>(call.layer() || !call.make_op()->has_data_dependent_shape(), "graph: the shape of '", call.name(),
                     "' depends on values");
+  // A layer with graphs inside has a step unless its output's shape depends on which of them runs.
+  check<ValueError>(!call.layer() || !dynamic_cast<const OwnsGraphs*>(call.layer().get()), "graph: what '", call.name(),
+                    "' gives depends on values");
   const std::vector<NDArray> arrays = zeros(inputs);
   const Tensor y = call(std::vector<Tensor>(arrays.begin(), arrays.end()));
   const ValueInfo output{y.shape(), y.dtype()};

@@ -20,6 +20,13 @@ const nn::LayerRegistration quantized_ops_registrations[] = {
                                              TensorQParams::from_attributes(a, "b_"),
                                              TensorQParams::from_attributes(a, "output_"), a.get<bool>("relu"));
      }},
+    {"QuantizedMul",
+     [](const Attributes& a) {
+       return std::make_shared<QuantizedMul>(TensorQParams::from_attributes(a, "a_"),
+                                             TensorQParams::from_attributes(a, "b_"),
+                                             TensorQParams::from_attributes(a, "output_"));
+     }},
+    {"QuantizedTable", [](const Attributes&) { return std::make_shared<QuantizedTable>(); }},
     {"Requantize",
      [](const Attributes& a) {
        return std::make_shared<Requantize>(TensorQParams::from_attributes(a, "input_"),
@@ -61,39 +68,70 @@ class DequantizeStep : public nn::InferenceStep {
   TensorQParams p_;
 };
 
-class AddStep : public nn::InferenceStep {
+// What the kernel of two operands makes of them.
+template <typename Args>
+using BinaryKernel = void (*)(const uint8_t* a, const uint8_t* b, int64_t n, const Args& args, uint8_t* out);
+
+template <typename Args>
+class BinaryStep : public nn::InferenceStep {
  public:
-  AddStep(const nn::ValueInfo& x, const kernels::QuantizedAddArgs& args) : InferenceStep(x), args_(args) {}
+  BinaryStep(const nn::ValueInfo& x, BinaryKernel<Args> kernel, const Args& args)
+      : InferenceStep(x), kernel_(kernel), args_(args) {}
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::quantized_add(static_cast<const uint8_t*>(inputs[0]), static_cast<const uint8_t*>(inputs[1]),
-                           output().shape.numel(), args_, static_cast<uint8_t*>(out));
+    kernel_(static_cast<const uint8_t*>(inputs[0]), static_cast<const uint8_t*>(inputs[1]), output().shape.numel(),
+            args_, static_cast<uint8_t*>(out));
   }
 
  private:
-  kernels::QuantizedAddArgs args_;
+  BinaryKernel<Args> kernel_;
+  Args args_;
 };
 
 // Operands of different shapes are spread out first.
-class BroadcastAddStep : public nn::InferenceStep {
+template <typename Args>
+class BroadcastStep : public nn::InferenceStep {
  public:
-  BroadcastAddStep(const nn::ValueInfo& output, std::span<const nn::ValueInfo> inputs,
-                   const kernels::QuantizedAddArgs& args)
-      : InferenceStep(output), inputs_(inputs.begin(), inputs.end()), args_(args) {}
+  BroadcastStep(const nn::ValueInfo& output, std::span<const nn::ValueInfo> inputs, BinaryKernel<Args> kernel,
+                const Args& args)
+      : InferenceStep(output), inputs_(inputs.begin(), inputs.end()), kernel_(kernel), args_(args) {}
 
   int64_t scratch_bytes() const override { return 2 * output().nbytes(); }
-  // An operand may be the same for all samples.
-  bool is_per_sample() const override { return false; }
+  // Unless an operand is the same for all samples.
+  bool is_per_sample() const override {
+    const Shape& s = output().shape;
+    return std::ranges::all_of(inputs_, [&](const nn::ValueInfo& x) {
+      return s.ndim() > 0 && x.shape.ndim() == s.ndim() && x.shape[0] == s[0];
+    });
+  }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
     uint8_t* wide[] = {scratch, scratch + output().nbytes()};
     for (size_t i = 0; i < 2; ++i) nn::array_over(wide[i], output()).copy_from(nn::array_over(inputs[i], inputs_[i]));
-    kernels::quantized_add(wide[0], wide[1], output().shape.numel(), args_, static_cast<uint8_t*>(out));
+    kernel_(wide[0], wide[1], output().shape.numel(), args_, static_cast<uint8_t*>(out));
   }
 
  private:
   std::vector<nn::ValueInfo> inputs_;
-  kernels::QuantizedAddArgs args_;
+  BinaryKernel<Args> kernel_;
+  Args args_;
 };
+
+// Null for operands that do not lie as usual.
+template <typename Args>
+std::unique_ptr<nn::InferenceStep> binary_step(const char* op, std::span<const nn::ValueInfo> inputs,
+                                               BinaryKernel<Args> kernel, const Args& args) {
+  if (inputs[0] == inputs[1]) return std::make_unique<BinaryStep<Args>>(inputs[0], kernel, args);
+  if (!inputs[0].flattened_image.empty() || !inputs[1].flattened_image.empty()) return nullptr;
+  const Shape shape = broadcast_shapes(inputs[0].shape, inputs[1].shape, op);
+  return std::make_unique<BroadcastStep<Args>>(nn::ValueInfo{shape, DType::uint8}, inputs, kernel, args);
+}
+
+void check_two_uint8(const char* op, std::span<const nn::ValueInfo> inputs) {
+  check<ValueError>(inputs.size() == 2, op, ": takes two inputs, got ", inputs.size());
+  for (const nn::ValueInfo& x : inputs)
+    check<DTypeError>(x.dtype == DType::uint8, op, ": expects uint8 inputs, got ", x.dtype);
+  broadcast_shapes(inputs[0].shape, inputs[1].shape, op);
+}
 
 class RequantizeStep : public nn::InferenceStep {
  public:
@@ -103,6 +141,20 @@ class RequantizeStep : public nn::InferenceStep {
       const double rescaled = std::nearbyint((q - from.zero_point) * scale) + to.zero_point;
       table_[static_cast<size_t>(q)] = static_cast<uint8_t>(std::clamp<double>(rescaled, 0, to.qmax()));
     }
+  }
+  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
+    kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
+                     static_cast<uint8_t*>(out));
+  }
+
+ private:
+  std::array<uint8_t, 256> table_;
+};
+
+class TableStep : public nn::InferenceStep {
+ public:
+  TableStep(const nn::ValueInfo& x, const NDArray& table) : InferenceStep(x) {
+    std::copy_n(table.data<uint8_t>(), table_.size(), table_.begin());
   }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
@@ -172,10 +224,7 @@ QuantizedAdd::QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const
 }
 
 void QuantizedAdd::check_inputs(std::span<const nn::ValueInfo> inputs) const {
-  check<ValueError>(inputs.size() == 2, "quantized_add: takes two inputs, got ", inputs.size());
-  for (const nn::ValueInfo& x : inputs)
-    check<DTypeError>(x.dtype == DType::uint8, "quantized_add: expects uint8 inputs, got ", x.dtype);
-  broadcast_shapes(inputs[0].shape, inputs[1].shape, "quantized_add");
+  check_two_uint8("quantized_add", inputs);
 }
 
 std::unique_ptr<nn::InferenceStep> QuantizedAdd::inference_step(std::span<const nn::ValueInfo> inputs) const {
@@ -187,14 +236,42 @@ std::unique_ptr<nn::InferenceStep> QuantizedAdd::inference_step(std::span<const 
                                        .zero_point = output_.zero_point,
                                        .low = relu_ ? output_.zero_point : 0,
                                        .high = output_.qmax()};
-  if (inputs[0] == inputs[1]) return std::make_unique<AddStep>(inputs[0], args);
-  if (!inputs[0].flattened_image.empty() || !inputs[1].flattened_image.empty()) return nullptr;
-  const Shape shape = broadcast_shapes(inputs[0].shape, inputs[1].shape, "quantized_add");
-  return std::make_unique<BroadcastAddStep>(nn::ValueInfo{shape, DType::uint8}, inputs, args);
+  return binary_step("quantized_add", inputs, kernels::quantized_add, args);
 }
 
 Attributes QuantizedAdd::attributes() const {
   Attributes a{{"relu", relu_}};
+  a_.to_attributes(a, "a_");
+  b_.to_attributes(a, "b_");
+  output_.to_attributes(a, "output_");
+  return a;
+}
+
+QuantizedMul::QuantizedMul(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output)
+    : a_(a), b_(b), output_(output) {
+  a.check("QuantizedMul: first input");
+  b.check("QuantizedMul: second input");
+  output.check("QuantizedMul: output");
+}
+
+void QuantizedMul::check_inputs(std::span<const nn::ValueInfo> inputs) const {
+  check_two_uint8("quantized_mul", inputs);
+}
+
+std::unique_ptr<nn::InferenceStep> QuantizedMul::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  const kernels::QuantizedMulArgs args{
+      .scale = static_cast<float>(double{a_.scale} * double{b_.scale} / double{output_.scale}),
+      .a_zero_point = a_.zero_point,
+      .b_zero_point = b_.zero_point,
+      .zero_point = output_.zero_point,
+      .low = 0,
+      .high = output_.qmax()};
+  return binary_step("quantized_mul", inputs, kernels::quantized_mul, args);
+}
+
+Attributes QuantizedMul::attributes() const {
+  Attributes a;
   a_.to_attributes(a, "a_");
   b_.to_attributes(a, "b_");
   output_.to_attributes(a, "output_");
@@ -216,6 +293,18 @@ Attributes Requantize::attributes() const {
   input_.to_attributes(a, "input_");
   output_.to_attributes(a, "output_");
   return a;
+}
+
+QuantizedTable::QuantizedTable() { table_ = register_buffer("table", NDArray::placeholder({256}, DType::uint8)); }
+
+QuantizedTable::QuantizedTable(const std::vector<uint8_t>& table) : QuantizedTable() {
+  check<ValueError>(table.size() == 256, "QuantizedTable: ", table.size(), " entries, expected 256");
+  load_state({{"table", NDArray::from_vector(table)}});
+}
+
+std::unique_ptr<nn::InferenceStep> QuantizedTable::inference_step(std::span<const nn::ValueInfo> inputs) const {
+  check_inputs(inputs);
+  return std::make_unique<TableStep>(inputs[0], table_.data().contiguous());
 }
 
 QuantizedClamp::QuantizedClamp(int64_t low, int64_t high) : low_(low), high_(high) {

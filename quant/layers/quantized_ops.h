@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include <thimble/core/api.h>
 #include <thimble/quant/layers/quantized_layer.h>
@@ -49,6 +50,38 @@ class THIMBLE_API QuantizedAdd : public IntegerLayer {
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
   TensorQParams a_, b_, output_;
   bool relu_;
+};
+
+/// a * b: uint8, broadcast as usual, each with its own parameters -> uint8. The product of the integers is exact; then
+/// one float multiplication.
+class THIMBLE_API QuantizedMul : public IntegerLayer {
+ public:
+  /// Throws ValueError for parameters that are not sound.
+  QuantizedMul(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "QuantizedMul"; }
+  Attributes attributes() const override;
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
+  TensorQParams a_, b_, output_;
+};
+
+/// table[x], of uint8 of any shape: what any function of one number is between a dequantize and a quantize, exactly.
+/// The state holds `table`, uint8 [256].
+class THIMBLE_API QuantizedTable : public IntegerLayer {
+ public:
+  /// The table is to come by load_state().
+  QuantizedTable();
+  /// Throws ValueError unless there are 256 entries.
+  explicit QuantizedTable(const std::vector<uint8_t>& table);
+  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
+  std::string type() const override { return "QuantizedTable"; }
+  Attributes attributes() const override { return {}; }
+
+ private:
+  void check_inputs(std::span<const nn::ValueInfo> inputs) const override { check_one_uint8(inputs); }
+  Tensor table_;
 };
 
 /// uint8 -> uint8 of other parameters, of any shape: round_half_even((x - zero point) * scale / output's scale) +

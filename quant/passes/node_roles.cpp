@@ -23,7 +23,8 @@ constexpr const char* kNodeWeight = "quantize_weight_";
 bool counts_padding(const Node* node) {
   if (!node->attributes.get<bool>("count_include_pad")) return false;
   const auto padding = node->attributes.get<std::vector<int64_t>>("padding");
-  return node->attributes.get<bool>("ceil_mode") || std::ranges::any_of(padding, [](int64_t p) { return p != 0; });
+  if (node->attributes.contains("auto_pad") || node->attributes.get<bool>("ceil_mode")) return true;
+  return std::ranges::any_of(padding, [](int64_t p) { return p != 0; });
 }
 
 }  // namespace
@@ -77,8 +78,9 @@ void mark_if_it_picks_integers(const Graph& graph, Node* node) {
 
 bool is_integer_layer(const Graph& graph, const Node* node) {
   constexpr std::string_view kTypes[] = {
-      "QuantizedLinear", "QuantizedConv2d", "QuantizedAdd",           "QuantizedClamp",         "Requantize",
-      "Quantize",        "Dequantize",      "DynamicQuantizedLinear", "DynamicQuantizedConv2d", "WeightOnlyLinear"};
+      "QuantizedLinear",        "QuantizedConv2d",          "QuantizedAdd",    "QuantizedMul", "QuantizedClamp",
+      "QuantizedTable",         "QuantizedGlobalAvgPool2d", "Requantize",      "Quantize",     "Dequantize",
+      "DynamicQuantizedLinear", "DynamicQuantizedConv2d",   "WeightOnlyLinear"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 

@@ -18,10 +18,18 @@ using Handlers = std::map<std::string, Handler>;
 // A file for each kind of op.
 void add_activations(Handlers& handlers);
 void add_arithmetic(Handlers& handlers);
+void add_branches(Handlers& handlers);
+void add_contrib_activations(Handlers& handlers);
 void add_constants(Handlers& handlers);
 void add_indexing(Handlers& handlers);
 void add_layers(Handlers& handlers);
+void add_losses(Handlers& handlers);
+void add_norms(Handlers& handlers);
 void add_pools(Handlers& handlers);
+void add_quantization(Handlers& handlers);
+void add_quantized_ops(Handlers& handlers);
+void add_recurrent(Handlers& handlers);
+void add_resizing(Handlers& handlers);
 void add_products(Handlers& handlers);
 void add_reductions(Handlers& handlers);
 void add_shapes(Handlers& handlers);

@@ -12,6 +12,7 @@
 
 #include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/quant/quantize.h>
 
 namespace thimble::onnx {
 
@@ -22,10 +23,16 @@ struct THIMBLE_API ImportOptions {
   std::map<std::string, Shape> shapes;
   /// Inputs of one element that are to be constants of this value: a sampling rate, a threshold.
   std::map<std::string, double> values;
+  /// Whether quantized models become integer layers; else all of them computes with dequantized values.
+  bool integer_layers = true;
+  /// If given, gets an entry for each node of a quantized model that stays float between quantized values.
+  quant::ConversionReport* report = nullptr;
 };
 
-/// Reads a model of opset 7 to 25 (domain ai.onnx). Convolutions, fully connected layers and normalizations become
-/// layers, all else ops; what follows from constants alone is computed. Inputs and outputs have the file's names.
+/// Reads a model of opset 1 to 25 (domain ai.onnx). Convolutions, fully connected layers and normalizations become
+/// layers, all else ops; what follows from constants alone is computed. Inputs and outputs have the file's names. What
+/// a quantized model computes between DequantizeLinear and QuantizeLinear becomes integer layers where that is exact;
+/// the rest computes with the dequantized values.
 ///
 /// Throws IOError for a file that cannot be read, FormatError for one that is no sound model, and for ops and
 /// attributes that are not covered: its message lists each such op with the nodes that apply it. Throws ValueError for

@@ -62,6 +62,15 @@ void hard_sigmoid(Importer& importer, const OnnxNode& node) {
 
 void hard_swish(Importer& importer, const OnnxNode& node) { activation(importer, node, "hardswish", {}); }
 
+// x sigmoid(alpha x)
+void swish(Importer& importer, const OnnxNode& node) {
+  const double alpha = node.number("alpha", 1);
+  if (alpha == 1) return activation(importer, node, "silu", {});
+  const Value& x = importer.input(node, 0);
+  const Value scaled = importer.apply(node, "mul", {}, {x, Importer::number(alpha)});
+  importer.set(node, 0, importer.apply(node, "mul", {}, {x, importer.apply(node, "sigmoid", {}, {scaled})}));
+}
+
 // Before opset 13 the dimensions from axis on are one.
 template <const char* kOp>
 void softmax(Importer& importer, const OnnxNode& node) {
@@ -118,6 +127,7 @@ void add_activations(Handlers& handlers) {
                      {"Shrink", shrink},
                      {"Softmax", softmax<kSoftmax>},
                      {"Softplus", softplus},
+                     {"Swish", swish},
                      {"ThresholdedRelu", thresholded_relu}};
   handlers.insert(own.begin(), own.end());
 }

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <thimble/serialization/onnx/handlers.h>
+#include <thimble/serialization/onnx/shape_values.h>
 #include <thimble/serialization/onnx/tensor_array.h>
 
 namespace thimble::onnx {
@@ -57,16 +58,35 @@ const std::map<std::string, const char*> kSameOps = {
     {"Xor", "bitwise_xor"},
 };
 
+Value with_trailing_dimensions(Importer& importer, const OnnxNode& node, Value x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    x = importer.apply(node, "unsqueeze", {{"axis", int64_t{x.rank}}}, {x}, x.rank + 1);
+  return x;
+}
+
+// Before opset 7 the second operand's dimensions are some of the first one's, from 'axis' on, or the last ones; the
+// slopes of PRelu are those of channels.
+Value second_operand(Importer& importer, const OnnxNode& node) {
+  const Value &a = importer.input(node, 0), &b = importer.input(node, 1);
+  if (node.opset() >= 7) return b;
+  if (node.op() == "PRelu" && b.rank == 1) return with_trailing_dimensions(importer, node, b, a.rank - 2);
+  const bool broadcasts = node.integer("broadcast", 0) != 0;
+  const int64_t last = a.rank - b.rank, axis = node.integer("axis", last);
+  if (!broadcasts || axis == last) return b;
+  return with_trailing_dimensions(importer, node, b, last - axis_in(node, axis, a.rank));
+}
+
 void same_op(Importer& importer, const OnnxNode& node) {
   std::vector<Value> operands;
-  for (size_t i = 0; i < node.num_inputs(); ++i) operands.push_back(importer.input(node, i));
+  for (size_t i = 0; i < node.num_inputs(); ++i)
+    operands.push_back(i == 1 && node.num_inputs() == 2 ? second_operand(importer, node) : importer.input(node, i));
   importer.set(node, 0, importer.apply(node, kSameOps.at(node.op()), {}, operands));
 }
 
 // Those of which Thimble has the one of exchanged operands.
 void less(Importer& importer, const OnnxNode& node) {
   const char* op = node.op() == "Less" ? "greater" : "greater_equal";
-  importer.set(node, 0, importer.apply(node, op, {}, {importer.input(node, 1), importer.input(node, 0)}));
+  importer.set(node, 0, importer.apply(node, op, {}, {second_operand(importer, node), importer.input(node, 0)}));
 }
 
 Value folded(Importer& importer, const OnnxNode& node, const char* op) {
@@ -96,7 +116,7 @@ void reciprocal(Importer& importer, const OnnxNode& node) {
 
 // A power that is known is an attribute: squares are not computed as powers then.
 void pow(Importer& importer, const OnnxNode& node) {
-  const Value &base = importer.input(node, 0), &exponent = importer.input(node, 1);
+  const Value &base = importer.input(node, 0), exponent = second_operand(importer, node);
   const NDArray& known = exponent.constant;
   const bool is_number = known.defined() && known.numel() == 1 && exponent.rank <= std::max(base.rank, 0) &&
                          is_floating_point(known.dtype()) && std::isfinite(known.item<double>());

@@ -1,84 +1,232 @@
-// Convolutions and normalizations.
+// Convolutions.
 #include <algorithm>
 
 #include <thimble/serialization/onnx/handlers.h>
 #include <thimble/serialization/onnx/padding.h>
+#include <thimble/serialization/onnx/shape_values.h>
 
 namespace thimble::onnx {
 
 namespace {
 
-Attributes conv_attributes(const OnnxNode& node, const NDArray& weight, int64_t in, int64_t out, bool has_bias) {
-  const Window window = window_of(node, {weight.shape(2), weight.shape(3)});
-  return {{"in_channels", in},
-          {"out_channels", out},
-          {"kernel_size", window.kernel},
-          {"stride", window.stride},
+bool has_auto_pad(const OnnxNode& node) { return node.text("auto_pad", "NOTSET").starts_with("SAME"); }
+
+// Sizes of a kernel: the weight's, if that is known, else what kernel_shape says, else nothing that matters.
+std::vector<int64_t> conv_kernel_of(const OnnxNode& node, const Value& weight) {
+  const int spatial = weight.rank - 2;
+  node.require(spatial == 1 || spatial == 2, "its weight has ", weight.rank, " dimensions, expected 3 or 4");
+  if (weight.constant.defined()) {
+    const NDArray& w = weight.constant;
+    return spatial == 1 ? std::vector<int64_t>{1, w.shape(2)} : std::vector<int64_t>{w.shape(2), w.shape(3)};
+  }
+  node.require(node.op() == "ConvTranspose" || !has_auto_pad(node) || node.has("kernel_shape"),
+               "auto_pad of a weight that is computed is not covered without kernel_shape");
+  return {1, 1};
+}
+
+Attributes conv_op_attributes(const OnnxNode& node, const Window& window) {
+  return {{"stride", window.stride},
           {"padding", window.padding},
           {"dilation", window.dilation},
-          {"groups", node.integer("group", 1)},
-          {"bias", has_bias}};
+          {"groups", node.integer("group", 1)}};
 }
 
-NamedArrays weight_and_bias(Importer& importer, const OnnxNode& node, const NDArray& weight) {
-  NamedArrays tensors{{"weight", weight}};
-  if (importer.has_input(node, 2)) tensors.emplace_back("bias", importer.constant(node, 2, "B"));
-  return tensors;
+// Images of one row for lines.
+Value as_image(Importer& importer, const OnnxNode& node, const Value& x, int spatial) {
+  node.require(x.rank == spatial + 2 || x.rank < 0, "its input has ", x.rank, " dimensions, expected ", spatial + 2);
+  return spatial == 1 ? importer.apply(node, "unsqueeze", {{"axis", int64_t{2}}}, {x}, 4) : x;
 }
 
-// Of two spatial dimensions; one becomes the width of images of one row.
-void conv(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  const NDArray& weight = importer.constant(node, 1, "W");
-  const int spatial = weight.ndim() - 2;
-  node.require(spatial == 1 || spatial == 2, "its weight has ", weight.ndim(), " dimensions, expected 3 or 4");
-  node.require(x.rank == weight.ndim(), "its input has ", x.rank, " dimensions, its weight ", weight.ndim());
-  const NDArray planar = spatial == 1 ? weight.unsqueeze(2) : weight;
-  const int64_t groups = node.integer("group", 1);
-  const Attributes attributes =
-      conv_attributes(node, planar, weight.shape(1) * groups, weight.shape(0), importer.has_input(node, 2));
-  const Value images = spatial == 1 ? importer.apply(node, "unsqueeze", {{"axis", int64_t{2}}}, {x}, 4) : x;
-  Value y = importer.call(node, "Conv2d", attributes, weight_and_bias(importer, node, planar), {images}, 4);
-  if (spatial == 1) y = importer.apply(node, "squeeze", {{"axis", int64_t{2}}}, {y}, 3);
+Value as_line(Importer& importer, const OnnxNode& node, const Value& y, int spatial) {
+  return spatial == 1 ? importer.apply(node, "squeeze", {{"axis", int64_t{2}}}, {y}, 3) : y;
+}
+
+// A layer where weight and bias are known, else an op.
+Value convolved(Importer& importer, const OnnxNode& node, const Value& images, const Window& window) {
+  const Value& weight = importer.input(node, 1);
+  const bool has_bias = importer.has_input(node, 2);
+  const int spatial = weight.rank - 2;
+  Attributes attributes = conv_op_attributes(node, window);
+  const NDArray bias = has_bias ? importer.input(node, 2).constant : NDArray();
+  if (weight.constant.defined() && (!has_bias || bias.defined())) {
+    const NDArray planar = spatial == 1 ? weight.constant.unsqueeze(2) : weight.constant;
+    attributes.set("in_channels", planar.shape(1) * node.integer("group", 1));
+    attributes.set("out_channels", planar.shape(0));
+    attributes.set("kernel_size", window.kernel);
+    attributes.set("bias", has_bias);
+    NamedArrays tensors{{"weight", planar}};
+    if (has_bias) tensors.emplace_back("bias", bias);
+    return importer.call(node, "Conv2d", attributes, tensors, {images}, 4);
+  }
+  std::vector<Value> operands{images, as_image(importer, node, weight, spatial)};
+  if (has_bias) operands.push_back(importer.input(node, 2));
+  return importer.apply(node, "conv2d", attributes, operands, 4);
+}
+
+Value conv_of(Importer& importer, const OnnxNode& node) {
+  const Value& weight = importer.input(node, 1);
+  const Window window = window_of_any_size(node, conv_kernel_of(node, weight));
+  const int spatial = weight.rank - 2;
+  Value images = as_image(importer, node, importer.input(node, 0), spatial);
+  node.require(window.auto_pad == "none" || !images.constant.defined(),
+               "auto_pad of a constant input is not covered");  // which would be padded here and now
+  if (window.auto_pad != "none")
+    images = importer.apply(node, "pad_same2d",
+                            {{"kernel_size", window.kernel},
+                             {"stride", window.stride},
+                             {"dilation", window.dilation},
+                             {"upper", window.auto_pad == "upper"}},
+                            {images});
+  return as_line(importer, node, convolved(importer, node, images, window), spatial);
+}
+
+void conv(Importer& importer, const OnnxNode& node) { importer.set(node, 0, conv_of(importer, node)); }
+
+// com.microsoft: what ONNX Runtime makes of a convolution, an addend and an activation.
+void fused_conv(Importer& importer, const OnnxNode& node) {
+  Value y = conv_of(importer, node);
+  if (importer.has_input(node, 3)) y = importer.apply(node, "add", {}, {y, importer.input(node, 3)});
+  const std::string activation = node.text("activation", "");
+  const std::vector<float> parameters = node.numbers("activation_params");
+  const auto parameter = [&](size_t i) {
+    node.require(i < parameters.size(), "its activation '", activation, "' has too few 'activation_params'");
+    return double{parameters[i]};
+  };
+  const auto apply = [&](const char* op, const Attributes& attributes) {
+    y = importer.apply(node, op, attributes, {y});
+  };
+  if (activation == "Relu")
+    apply("relu", {});
+  else if (activation == "Sigmoid")
+    apply("sigmoid", {});
+  else if (activation == "Tanh")
+    apply("tanh", {});
+  else if (activation == "LeakyRelu")
+    apply("leaky_relu", {{"negative_slope", parameter(0)}});
+  else if (activation == "Clip")
+    apply("clamp", {{"min", parameter(0)}, {"max", parameter(1)}});
+  else if (activation == "HardSigmoid") {
+    y = importer.apply(node, "mul", {}, {y, Importer::number(parameter(0))});
+    y = importer.apply(node, "add", {}, {y, Importer::number(parameter(1))});
+    apply("clamp", {{"min", 0.0}, {"max", 1.0}});
+  } else {
+    node.require(activation.empty(), "its activation '", activation, "' is not covered");
+  }
   importer.set(node, 0, y);
 }
 
-void conv_transpose(Importer& importer, const OnnxNode& node) {
-  const NDArray& weight = importer.constant(node, 1, "W");
-  node.require(weight.ndim() == 4, "its weight has ", weight.ndim(), " dimensions, expected 4");
-  node.require(!node.has("output_shape"), "its attribute 'output_shape' is not covered");
-  const int64_t groups = node.integer("group", 1);
-  Attributes attributes =
-      conv_attributes(node, weight, weight.shape(0), weight.shape(1) * groups, importer.has_input(node, 2));
-  attributes.set("output_padding", node.integers("output_padding", {0, 0}));
-  importer.set(node, 0,
-               importer.call(node, "ConvTranspose2d", attributes, weight_and_bias(importer, node, weight),
-                             {importer.input(node, 0)}, 4));
+// Numbers for height and width of a transposed convolution, of lists that may be of the width alone.
+std::vector<int64_t> planar_list(const OnnxNode& node, const char* key, int64_t missing) {
+  std::vector<int64_t> list = node.integers(key, {missing, missing});
+  if (list.size() == 1) list.insert(list.begin(), missing);
+  node.require(list.size() == 2 && list[0] >= 0 && list[1] >= 0, "its attribute '", key,
+               "' is not of 1 or 2 numbers from 0 on");
+  return list;
 }
 
-void batch_norm(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  node.require(node.integer("training_mode", 0) == 0 && node.output(1).empty(), "training mode is not covered");
-  node.require(node.integer("spatial", 1) == 1, "'spatial' of 0 is not covered");
-  node.require(x.rank == 4 || x.rank == 2 || x.rank == 3, "its input has ", x.rank, " dimensions, expected 2 to 4");
-  const NDArray& scale = importer.constant(node, 1, "scale");
-  const Attributes attributes{{"num_features", scale.numel()},
-                              {"eps", node.number("epsilon", 1e-5)},
-                              {"momentum", 1 - node.number("momentum", 0.9)},
-                              {"affine", true}};
-  const NamedArrays tensors{{"weight", scale},
-                            {"bias", importer.constant(node, 2, "B")},
-                            {"running_mean", importer.constant(node, 3, "mean")},
-                            {"running_var", importer.constant(node, 4, "var")},
-                            {"num_batches_tracked", NDArray::zeros({}, DType::int64)}};
-  const char* type = x.rank == 4 ? "BatchNorm2d" : "BatchNorm1d";
-  importer.set(node, 0, importer.call(node, type, attributes, tensors, {x}, x.rank));
+// auto_pad makes an output of in * stride, whatever the size.
+void pad_transposed(const OnnxNode& node, Window& window, std::vector<int64_t>& output_padding) {
+  const std::string auto_pad = node.text("auto_pad", "NOTSET");
+  if (!has_auto_pad(node)) return;
+  for (size_t d = 0; d < 2; ++d) {
+    const int64_t reach = window.dilation[d] * (window.kernel[d] - 1) + 1;
+    const int64_t total = reach + output_padding[d] - window.stride[d], padding = std::max<int64_t>(total, 0);
+    output_padding[d] += padding - total;
+    window.padding[d] = auto_pad == "SAME_UPPER" ? padding / 2 : padding - padding / 2;
+    window.padding[d + 2] = padding - window.padding[d];
+  }
+}
+
+// Without the bias.
+Value conv_transposed(Importer& importer, const OnnxNode& node, const Value& images, const Window& window,
+                      const std::vector<int64_t>& output_padding, const NDArray& bias) {
+  const Value& weight = importer.input(node, 1);
+  const int spatial = weight.rank - 2;
+  Attributes attributes = conv_op_attributes(node, window);
+  attributes.set("output_padding", output_padding);
+  if (!weight.constant.defined())
+    return importer.apply(node, "conv_transpose2d", attributes, {images, as_image(importer, node, weight, spatial)}, 4);
+  const NDArray planar = spatial == 1 ? weight.constant.unsqueeze(2) : weight.constant;
+  attributes.set("in_channels", planar.shape(0));
+  attributes.set("out_channels", planar.shape(1) * node.integer("group", 1));
+  attributes.set("kernel_size", window.kernel);
+  attributes.set("bias", bias.defined());
+  NamedArrays tensors{{"weight", planar}};
+  if (bias.defined()) tensors.emplace_back("bias", bias);
+  return importer.call(node, "ConvTranspose2d", attributes, tensors, {images}, 4);
+}
+
+// Height and width cut, or extended by zeros at their ends, to these sizes.
+Value cut_to(Importer& importer, const OnnxNode& node, Value y, const Value& target, bool small_first) {
+  const auto op = [&](const char* name, const Value& a, const Value& b) {
+    return importer.apply(node, name, {}, {a, b});
+  };
+  const Value zeros = Importer::integers({0, 0});
+  const Value own = slice_of(importer, node, sizes_of(importer, node, y), 0, 2, 4);
+  const Value missing = op("maximum", op("sub", target, own), zeros),
+              excess = op("maximum", op("sub", own, target), zeros);
+  const Value half = op("div", excess, Importer::integers({2, 2})),
+              before = small_first ? half : op("sub", excess, half);
+  const Value zero = Importer::integers({0});
+  const Value padding = importer.apply(
+      node, "concat", {{"axis", int64_t{0}}},
+      {zero, slice_of(importer, node, missing, 0, 1, 2), zero, slice_of(importer, node, missing, 0, 0, 1)});
+  y = importer.apply_with(node, "pad", {{"value", 0.0}}, {y}, {{"padding", padding}}, 4);
+  const Value end = op("add", before, target);
+  for (int64_t d = 0; d < 2; ++d) {
+    const auto bound = [&](const Value& list) { return entry(importer, node, list, d); };
+    y = importer.apply_with(node, "slice", {{"axis", d + 2}, {"step", int64_t{1}}}, {y},
+                            {{"start", bound(before)}, {"stop", bound(end)}}, 4);
+  }
+  return y;
+}
+
+Value plus_channel_bias(Importer& importer, const OnnxNode& node, const Value& y, const Value& bias) {
+  const Value channels = importer.apply(node, "reshape", {{"shape", std::vector<int64_t>{-1, 1, 1}}}, {bias}, 3);
+  return importer.apply(node, "add", {}, {y, channels}, 4);
+}
+
+// What output_shape says; where the kernel's size is not known, what auto_pad does.
+Value wanted_sizes(Importer& importer, const OnnxNode& node, const Value& images, const Window& window, int spatial) {
+  if (!node.has("output_shape")) {
+    const Value own = slice_of(importer, node, sizes_of(importer, node, images), 0, 2, 4);
+    return importer.apply(node, "mul", {}, {own, Importer::integers(window.stride)});
+  }
+  std::vector<int64_t> sizes = node.integers("output_shape");
+  if (static_cast<int>(sizes.size()) == spatial + 2) sizes.erase(sizes.begin(), sizes.begin() + 2);
+  node.require(static_cast<int>(sizes.size()) == spatial, "its attribute 'output_shape' has ", sizes.size(),
+               " entries, expected ", spatial);
+  if (spatial == 1) sizes.insert(sizes.begin(), 1);
+  return Importer::integers(sizes);
+}
+
+void conv_transpose(Importer& importer, const OnnxNode& node) {
+  const Value& weight = importer.input(node, 1);
+  Window window = window_of_any_size(node, conv_kernel_of(node, weight));
+  const int spatial = weight.rank - 2;
+  std::vector<int64_t> output_padding = planar_list(node, "output_padding", 0);
+  const bool is_sized = weight.constant.defined() || node.has("kernel_shape"), has_bias = importer.has_input(node, 2);
+  const bool is_cut = node.has("output_shape") || (has_auto_pad(node) && !is_sized);
+  if (is_cut)
+    window.padding = {0, 0, 0, 0};
+  else
+    pad_transposed(node, window, output_padding);
+  const Value images = as_image(importer, node, importer.input(node, 0), spatial);
+  // The layer has the bias, unless the output is cut first.
+  const NDArray own_bias =
+      has_bias && !is_cut && weight.constant.defined() ? importer.input(node, 2).constant : NDArray();
+  Value y = conv_transposed(importer, node, images, window, output_padding, own_bias);
+  if (is_cut)
+    y = cut_to(importer, node, y, wanted_sizes(importer, node, images, window, spatial),
+               node.text("auto_pad", "NOTSET") == "SAME_UPPER");
+  if (has_bias && !own_bias.defined()) y = plus_channel_bias(importer, node, y, importer.input(node, 2));
+  importer.set(node, 0, as_line(importer, node, y, spatial));
 }
 
 }  // namespace
 
 void add_layers(Handlers& handlers) {
-  const Handlers own{{"BatchNormalization", batch_norm}, {"Conv", conv}, {"ConvTranspose", conv_transpose}};
+  const Handlers own{{"Conv", conv}, {"ConvTranspose", conv_transpose}, {"com.microsoft.FusedConv", fused_conv}};
   handlers.insert(own.begin(), own.end());
 }
 

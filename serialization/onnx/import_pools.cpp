@@ -1,58 +1,79 @@
-// Pools and resizing.
+// Pools.
 #include <algorithm>
-#include <limits>
+#include <numeric>
 
 #include <thimble/serialization/onnx/handlers.h>
 #include <thimble/serialization/onnx/padding.h>
+#include <thimble/serialization/onnx/shape_values.h>
 
 namespace thimble::onnx {
 
 namespace {
 
-bool is_symmetric(const Window& window) {
-  return window.padding[0] == window.padding[2] && window.padding[1] == window.padding[3];
+Attributes pool_attributes(const OnnxNode& node, const Window& window) {
+  Attributes attributes{{"kernel_size", window.kernel},
+                        {"stride", window.stride},
+                        {"padding", window.padding},
+                        {"dilation", window.dilation},
+                        {"ceil_mode", node.integer("ceil_mode", 0) != 0}};
+  if (window.padding[0] == window.padding[2] && window.padding[1] == window.padding[3])
+    attributes.set("padding", std::vector{window.padding[0], window.padding[1]});
+  if (window.auto_pad != "none") attributes.set("auto_pad", window.auto_pad);
+  return attributes;
 }
 
-// Where the padding differs between the sides it becomes a node of its own.
-Value padded(Importer& importer, const OnnxNode& node, const Value& x, Window& window, double value) {
-  if (is_symmetric(window)) return x;
-  const std::vector<int64_t> p = std::exchange(window.padding, {0, 0, 0, 0});
-  return importer.apply(node, "pad", {{"padding", std::vector{p[1], p[3], p[0], p[2]}}, {"value", value}}, {x});
+// Images of one row for lines, which a pool makes lines again.
+Value pool_images(Importer& importer, const OnnxNode& node, size_t input) {
+  const Value& x = importer.input(node, input);
+  if (x.rank < 0 && node.integers("kernel_shape").size() == 2) return x;  // which will be found out when it runs
+  node.require(x.rank == 3 || x.rank == 4, "its input has ", x.rank, " dimensions, expected 3 or 4");
+  return x.rank == 3 ? importer.apply(node, "unsqueeze", {{"axis", int64_t{2}}}, {x}, 4) : x;
 }
 
-Attributes pool_attributes(const Window& window, bool ceil_mode) {
-  return {{"kernel_size", window.kernel},
-          {"stride", window.stride},
-          {"padding", std::vector{window.padding[0], window.padding[1]}},
-          {"dilation", window.dilation},
-          {"ceil_mode", ceil_mode}};
+void set_pooled(Importer& importer, const OnnxNode& node, size_t output, const Value& y) {
+  const bool is_line = importer.rank(node, 0) == 3;
+  importer.set(node, output, is_line ? importer.apply(node, "squeeze", {{"axis", int64_t{2}}}, {y}, 3) : y);
 }
 
 void max_pool(Importer& importer, const OnnxNode& node) {
-  Window window = window_of(node);
-  node.require(node.output(1).empty(), "its second output, indices, is not covered");
-  node.integer("storage_order", 0);  // of the indices
-  const bool ceil_mode = node.integer("ceil_mode", 0) != 0;
-  const Value& x = importer.input(node, 0);
-  node.require(x.rank == 4, "its input has ", x.rank, " dimensions, expected 4");
-  node.require(!ceil_mode || is_symmetric(window),
-               "'ceil_mode' with padding that differs between sides is not covered");
-  const Value image = padded(importer, node, x, window, -std::numeric_limits<double>::infinity());
-  importer.set(node, 0, importer.apply(node, "max_pool2d", pool_attributes(window, ceil_mode), {image}));
+  const Value images = pool_images(importer, node, 0);
+  const Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  const bool by_columns = node.integer("storage_order", 0) != 0;  // of the indices
+  set_pooled(importer, node, 0, importer.apply(node, "max_pool2d", attributes, {images}));
+  if (node.output(1).empty()) return;
+  Attributes numbered = attributes;
+  numbered.set("of_tensor", true);
+  numbered.set("by_columns", by_columns && importer.rank(node, 0) == 4);
+  set_pooled(importer, node, 1, importer.apply(node, "max_pool2d_indices", numbered, {images}));
 }
 
 void average_pool(Importer& importer, const OnnxNode& node) {
-  Window window = window_of(node);
-  const bool ceil_mode = node.integer("ceil_mode", 0) != 0, counts_padding = node.integer("count_include_pad", 0) != 0;
-  const Value& x = importer.input(node, 0);
-  node.require(x.rank == 4, "its input has ", x.rank, " dimensions, expected 4");
-  node.require(window.dilation == std::vector<int64_t>({1, 1}), "'dilations' are not covered");
-  node.require(is_symmetric(window) || (counts_padding && !ceil_mode),
-               "padding that differs between sides and is not counted is not covered");
-  const Value image = padded(importer, node, x, window, 0);
-  Attributes attributes = pool_attributes(window, ceil_mode);
-  attributes.set("count_include_pad", counts_padding);
-  importer.set(node, 0, importer.apply(node, "avg_pool2d", attributes, {image}));
+  Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  attributes.set("count_include_pad", node.integer("count_include_pad", 0) != 0);
+  set_pooled(importer, node, 0, importer.apply(node, "avg_pool2d", attributes, {pool_images(importer, node, 0)}));
+}
+
+double norm_order(const OnnxNode& node) {
+  const auto p = static_cast<double>(node.integer("p", 2));
+  node.require(p >= 1, "its p is ", p, ", expected from 1 on");
+  return p;
+}
+
+void lp_pool(Importer& importer, const OnnxNode& node) {
+  Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  attributes.set("p", norm_order(node));
+  set_pooled(importer, node, 0, importer.apply(node, "lp_pool2d", attributes, {pool_images(importer, node, 0)}));
+}
+
+std::vector<int64_t> spatial_axes(const OnnxNode& node, const Value& x) {
+  node.require(x.rank >= 3, "its input has ", x.rank, " dimensions, expected at least 3");
+  std::vector<int64_t> axes(static_cast<size_t>(x.rank - 2));
+  std::iota(axes.begin(), axes.end(), int64_t{2});
+  return axes;
+}
+
+Value over_image(Importer& importer, const OnnxNode& node, const char* op, const Value& x) {
+  return importer.apply(node, op, {{"axes", spatial_axes(node, x)}, {"keepdim", true}}, {x});
 }
 
 void global_average_pool(Importer& importer, const OnnxNode& node) {
@@ -60,40 +81,53 @@ void global_average_pool(Importer& importer, const OnnxNode& node) {
   if (x.rank == 4)
     return importer.set(
         node, 0, importer.apply(node, "adaptive_avg_pool2d", {{"output_size", std::vector<int64_t>{1, 1}}}, {x}));
-  std::vector<int64_t> axes;
-  for (int64_t d = 2; d < x.rank; ++d) axes.push_back(d);
-  importer.set(node, 0, importer.apply(node, "mean", {{"axes", axes}, {"keepdim", true}}, {x}));
+  importer.set(node, 0, over_image(importer, node, "mean", x));
 }
 
 void global_max_pool(Importer& importer, const OnnxNode& node) {
-  const Value& x = importer.input(node, 0);
-  std::vector<int64_t> axes;
-  for (int64_t d = 2; d < x.rank; ++d) axes.push_back(d);
-  importer.set(node, 0, importer.apply(node, "max", {{"axes", axes}, {"keepdim", true}}, {x}));
+  importer.set(node, 0, over_image(importer, node, "max", importer.input(node, 0)));
 }
 
-// By whole numbers, each pixel repeated: all that the common modes of coordinates agree on.
-void resize(Importer& importer, const OnnxNode& node) {
-  node.require(node.text("mode", "nearest") == "nearest", "only the mode 'nearest' is covered");
-  const std::string coordinates = node.text("coordinate_transformation_mode", "half_pixel");
-  const std::string nearest = node.text("nearest_mode", "round_prefer_floor");
-  const bool repeats = (coordinates == "asymmetric" && nearest == "floor") ||
-                       ((coordinates == "half_pixel" || coordinates == "pytorch_half_pixel") &&
-                        (nearest == "round_prefer_floor" || nearest == "round_prefer_ceil"));
-  node.number("cubic_coeff_a", -0.75);
-  node.number("extrapolation_value", 0);
-  node.integer("exclude_outside", 0);
-  const bool is_upsample = node.op() == "Upsample" || node.opset() < 11;
-  node.require(is_upsample || repeats, "'", coordinates, "' with '", nearest, "' is not covered");
-  const std::vector<double> scales = importer.constant(node, is_upsample ? 1 : 2, "scales").to_vector<double>();
-  const auto is_whole = [](double scale) {
-    return scale >= 1 && scale <= 1024 && scale == static_cast<int64_t>(scale);
+void global_lp_pool(Importer& importer, const OnnxNode& node) {
+  const double p = norm_order(node);
+  const auto power = [&](const Value& x, double exponent) {
+    return exponent == 1 ? x : importer.apply(node, "pow", {}, {x, Importer::number(exponent)});
   };
-  node.require(scales.size() == 4 && scales[0] == 1 && scales[1] == 1 && is_whole(scales[2]) && is_whole(scales[3]),
-               "its scales are not 1, 1 and two whole numbers");
-  const std::vector<int64_t> factor{static_cast<int64_t>(scales[2]), static_cast<int64_t>(scales[3])};
-  importer.set(node, 0,
-               importer.apply(node, "upsample_nearest2d", {{"scale_factor", factor}}, {importer.input(node, 0)}));
+  const Value absolute = importer.apply(node, "abs", {}, {importer.input(node, 0)});
+  importer.set(node, 0, power(over_image(importer, node, "sum", power(absolute, p)), 1 / p));
+}
+
+// Numbers of the width alone become those of images of one row. The indices are those of an output of the size that the
+// pool's attributes say; a larger output_shape has zeros at its ends.
+void max_unpool(Importer& importer, const OnnxNode& node) {
+  const Window window = window_of(node);
+  node.require(!importer.input(node, 0).constant.defined(), "its input is a constant, which is not covered");
+  const Value x = pool_images(importer, node, 0), indices = pool_images(importer, node, 1);
+  const auto op = [&](const char* name, const Value& a, const Value& b) {
+    return importer.apply(node, name, {}, {a, b});
+  };
+  const auto part = [&](const Value& list, int64_t start, int64_t stop) {
+    return slice_of(importer, node, list, 0, start, stop);
+  };
+  std::vector<int64_t> rest;  // kernel - stride - padding
+  for (size_t d = 0; d < 2; ++d)
+    rest.push_back(window.kernel[d] - window.stride[d] - window.padding[d] - window.padding[d + 2]);
+  const Value sizes = part(sizes_of(importer, node, x), 2, 4);
+  const Value wanted = op("add", op("mul", sizes, Importer::integers(window.stride)), Importer::integers(rest));
+  Value y =
+      importer.apply_with(node, "max_unpool2d", {{"of_tensor", true}}, {x, indices}, {{"output_size", wanted}}, 4);
+  if (importer.has_input(node, 2)) {
+    const int spatial = importer.rank(node, 0) - 2;
+    const Value shape = importer.input(node, 2), zero = Importer::integers({0});
+    const Value target = part(shape, -spatial, kEnd);
+    const Value own = spatial == 1 ? part(wanted, 1, 2) : wanted;
+    const Value missing = op("maximum", op("sub", target, own), Importer::integers(std::vector<int64_t>(spatial, 0)));
+    std::vector<Value> padding{zero, part(missing, -1, kEnd)};
+    if (spatial == 2) padding.insert(padding.end(), {zero, part(missing, 0, 1)});
+    y = importer.apply_with(node, "pad", {{"value", 0.0}}, {y},
+                            {{"padding", importer.apply(node, "concat", {{"axis", int64_t{0}}}, padding, 1)}}, 4);
+  }
+  set_pooled(importer, node, 0, y);
 }
 
 }  // namespace
@@ -101,10 +135,11 @@ void resize(Importer& importer, const OnnxNode& node) {
 void add_pools(Handlers& handlers) {
   const Handlers own{{"AveragePool", average_pool},
                      {"GlobalAveragePool", global_average_pool},
+                     {"GlobalLpPool", global_lp_pool},
                      {"GlobalMaxPool", global_max_pool},
+                     {"LpPool", lp_pool},
                      {"MaxPool", max_pool},
-                     {"Resize", resize},
-                     {"Upsample", resize}};
+                     {"MaxUnpool", max_unpool}};
   handlers.insert(own.begin(), own.end());
 }
 

@@ -38,6 +38,7 @@ NDArray bias_of(const NDArray& c, const NDArray& weight) {
 
 void gemm(Importer& importer, const OnnxNode& node) {
   const double alpha = node.number("alpha", 1), beta = node.number("beta", 1);
+  node.integer("broadcast", 1);  // before opset 7: whether C may be smaller
   const bool trans_a = node.integer("transA", 0) != 0, trans_b = node.integer("transB", 0) != 0;
   Value a = importer.input(node, 0);
   if (trans_a) a = transposed(importer, node, a);

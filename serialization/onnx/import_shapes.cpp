@@ -16,12 +16,16 @@ Value list_of(Importer& importer, const OnnxNode& node, int64_t since, const cha
   return importer.has_input(node, 1) ? importer.input(node, 1) : Importer::integers({});
 }
 
+// The sizes are an attribute before opset 5.
 void reshape(Importer& importer, const OnnxNode& node) {
-  const Value &x = importer.input(node, 0), &sizes = importer.input(node, 1);
+  const Value& x = importer.input(node, 0);
+  const Value sizes = node.opset() < 5 ? Importer::integers(node.integers("shape")) : importer.input(node, 1);
   Attributes attributes;
   if (node.integer("allowzero", 0) == 0) attributes.set("zero_copies", true);
-  importer.set(node, 0,
-               importer.apply_with(node, "reshape", attributes, {x}, {{"shape", sizes}}, length_of(node, sizes)));
+  Value y = importer.apply_with(node, "reshape", attributes, {x}, {{"shape", sizes}}, length_of(node, sizes));
+  const bool is_list = y.rank == 1 && !y.constant.defined() && sizes.constant.defined();
+  if (is_list && sizes.constant.item<int64_t>() > 0) y.length = sizes.constant.item<int64_t>();
+  importer.set(node, 0, y);
 }
 
 Value merged(Importer& importer, const OnnxNode& node, const Value& x, int64_t first, int64_t last, int rank) {

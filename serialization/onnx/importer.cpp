@@ -9,6 +9,7 @@
 #include <thimble/serialization/onnx/handlers.h>
 #include <thimble/serialization/onnx/importer.h>
 #include <thimble/serialization/onnx/model_file.h>
+#include <thimble/serialization/onnx/patterns.h>
 #include <thimble/serialization/onnx/tensor_array.h>
 
 namespace thimble::onnx {
@@ -19,12 +20,20 @@ Handlers all_handlers() {
   Handlers handlers;
   add_activations(handlers);
   add_arithmetic(handlers);
+  add_branches(handlers);
+  add_contrib_activations(handlers);
   add_constants(handlers);
   add_indexing(handlers);
   add_layers(handlers);
+  add_losses(handlers);
+  add_norms(handlers);
   add_pools(handlers);
+  add_quantization(handlers);
+  add_quantized_ops(handlers);
   add_products(handlers);
+  add_recurrent(handlers);
   add_reductions(handlers);
+  add_resizing(handlers);
   add_shapes(handlers);
   add_slices(handlers);
   return handlers;
@@ -34,6 +43,13 @@ Handlers all_handlers() {
 std::string plain(const std::string& name) {
   constexpr size_t kLongest = 200;
   return detail::printable(name, kLongest);
+}
+
+Attribute attribute_of(const NDArray& value) {
+  const bool is_list = value.ndim() > 0;
+  if (is_differentiable(value.dtype()))
+    return is_list ? Attribute(value.to_vector<double>()) : Attribute(value.item<double>());
+  return is_list ? Attribute(value.to_vector<int64_t>()) : Attribute(value.item<int64_t>());
 }
 
 // Elements that lie in memory: broadcast ones count once.
@@ -52,6 +68,7 @@ double elements_of(const Shape& shape) {
 
 // How many elements an op gives at most, as a rule; those that make more by their attributes are asked elsewhere.
 double most_elements(const std::string& op, const std::vector<Value>& operands) {
+  if (op.ends_with("quantize_linear")) return elements_of(operands[0].constant.shape());
   double largest = 0, product = 1;
   Shape all;
   bool broadcasts = true;
@@ -65,7 +82,9 @@ double most_elements(const std::string& op, const std::vector<Value>& operands) 
       broadcasts = false;
     }
   }
-  if (op == "matmul" || op == "einsum" || op == "take" || op == "gather_nd") return product;
+  constexpr std::string_view kProducts[] = {"einsum", "gather_nd", "grid_sample", "gru",
+                                            "lstm",   "matmul",    "rnn",         "take"};
+  if (std::ranges::find(kProducts, op) != std::end(kProducts)) return product;
   return broadcasts ? elements_of(all) : largest;
 }
 
@@ -76,7 +95,26 @@ bool may_be_folded(const std::string& op, const std::vector<Value>& operands) {
   return most_elements(op, operands) <= std::max(kMostFolded, 2 * given);
 }
 
-constexpr int64_t kFree = -1;
+// Sizes are reckoned with by these, which give lists as long as they get.
+bool is_elementwise(const std::string& op) {
+  static const std::set<std::string> kOps = {"abs",       "add",   "cast",    "ceil",    "clamp",   "div", "equal",
+                                             "floor",     "fmod",  "greater", "maximum", "minimum", "mul", "neg",
+                                             "remainder", "round", "sqrt",    "sub",     "where"};
+  return kOps.contains(op);
+}
+
+// Of lists and numbers; -1 if nobody knows.
+int64_t common_length(const std::vector<Value>& operands) {
+  int64_t length = 1;
+  for (const Value& operand : operands) {
+    const int64_t own = operand.constant.defined() ? operand.constant.numel() : operand.rank == 0 ? 1 : operand.length;
+    if (own < 0) return -1;
+    if (own != 1) length = own;
+  }
+  return length;
+}
+
+constexpr int64_t kFree = -1, kFirstIrOfDefaults = 4;
 
 // Of an input, as it is declared.
 std::vector<int64_t> sizes_of(const ::onnx::ValueInfoProto& info) {
@@ -84,23 +122,6 @@ std::vector<int64_t> sizes_of(const ::onnx::ValueInfoProto& info) {
   for (const auto& dim : info.type().tensor_type().shape().dim())
     sizes.push_back(dim.dim_value() > 0 ? dim.dim_value() : kFree);
   return sizes;
-}
-
-// What sizes are reckoned with.
-bool is_elementwise(const std::string& op) {
-  static const std::set<std::string> ops{"abs", "add", "cast", "div", "maximum", "minimum", "mul", "neg", "sub", "where"};
-  return ops.contains(op);
-}
-
-// Of lists that are broadcast together; kFree if it is not known.
-int64_t common_length(std::span<const Value> lists) {
-  int64_t length = 1;
-  for (const Value& list : lists) {
-    const int64_t own = list.constant.defined() ? list.constant.numel() : list.rank == 0 ? 1 : list.length;
-    if (own == kFree) return kFree;
-    length = std::max(length, own);
-  }
-  return length;
 }
 
 }  // namespace
@@ -111,41 +132,136 @@ Handler handler_of(const std::string& op) {
   return it == handlers.end() ? nullptr : it->second;
 }
 
+Importer::Model::Model(const ::onnx::ModelProto& model, std::filesystem::path model_folder,
+                       const ImportOptions& import_options)
+    : proto(model), folder(std::move(model_folder)), options(import_options), functions(model) {}
+
 Importer::Importer(const ::onnx::ModelProto& model, std::filesystem::path folder, const ImportOptions& options)
-    : model_(model), folder_(std::move(folder)), options_(options), opset_(opset_of(model)) {}
+    : model_(std::make_shared<Model>(model, std::move(folder), options)), graph_(own_graph_) {}
+
+Importer::Importer(Importer& outer, const std::string& prefix, Into into)
+    : model_(outer.model_),
+      outer_(&outer),
+      call_(outer.call_),
+      prefix_(into == Into::outer_graph ? outer.prefix_ + prefix : std::string()),
+      depth_(outer.depth_ + 1),
+      graph_(into == Into::outer_graph ? outer.graph_ : own_graph_) {
+  constexpr int kDeepest = 32;
+  check<FormatError>(depth_ <= kDeepest, "graphs and functions lie within one another more than ", kDeepest, " deep");
+}
 
 nn::Graph Importer::run() {
   const NoGrad guard;
+  const ::onnx::GraphProto& proto = model_->proto.graph();
+  const int64_t opset = opset_of(model_->proto);
   check_ops_are_covered();
-  read_initializers();
-  add_inputs();
-  for (const ::onnx::NodeProto& proto : model_.graph().node()) {
-    const OnnxNode node(proto, opset_, folder_);
-    try {
-      handler_of(node.op())(*this, node);
-      node.check_all_read();
-    } catch (const FormatError&) {
-      throw;
-    } catch (const IOError&) {
-      throw;
-    } catch (const Error& e) {
-      throw FormatError(str(node.label(), ": ", e.what()));
-    }
-  }
-  set_outputs();
+  read_initializers(proto);
+  add_inputs(proto);
+  import_nodes(proto.node(), opset);
+  set_outputs(proto);
+  if (model_->options.integer_layers) use_integer_layers(graph_, model_->quantized, model_->options.report);
   graph_.eliminate_dead_nodes();
+  recognize_patterns(graph_, model_->ranks);
   graph_.verify();
   graph_.eval();
   return std::move(graph_);
 }
 
+void Importer::import_nodes(const Nodes& nodes, int64_t opset) {
+  for (const ::onnx::NodeProto& proto : nodes) {
+    if (!call_.node)
+      import_node(proto, opset);
+    else
+      import_node(with_attributes_of_call(proto, *call_.node, *call_.function), opset);
+  }
+}
+
+void Importer::import_node(const ::onnx::NodeProto& proto, int64_t opset) {
+  if (const ::onnx::FunctionProto* function = model_->functions.find(proto))
+    return call_function(proto, *function, opset);
+  const OnnxNode node(proto, opset, model_->folder);
+  try {
+    const Handler handler = handler_of(node.op());
+    node.require(handler, "the op is not covered");
+    handler(*this, node);
+    node.check_all_read();
+  } catch (const FormatError&) {
+    throw;
+  } catch (const IOError&) {
+    throw;
+  } catch (const Error& e) {
+    throw FormatError(str(node.label(), ": ", e.what()));
+  }
+}
+
+// Its body becomes nodes of this graph. It sees its own names alone.
+void Importer::call_function(const ::onnx::NodeProto& proto, const ::onnx::FunctionProto& function, int64_t opset) {
+  constexpr int64_t kMostNodes = 1000000;  // functions that call functions grow without end
+  const OnnxNode node(proto, opset, model_->folder);
+  model_->expanded_nodes += function.node_size();
+  node.require(model_->expanded_nodes <= kMostNodes, "the model's functions have more than ", kMostNodes, " nodes");
+  node.require(proto.input_size() <= function.input_size() && proto.output_size() <= function.output_size(),
+               "the function has ", function.input_size(), " inputs and ", function.output_size(),
+               " outputs, the node ", proto.input_size(), " and ", proto.output_size());
+  Importer body(*this, (node.name().empty() ? node.output(0) : node.name()) + '/', Into::outer_graph);
+  for (size_t i = 0; i < node.num_inputs(); ++i)
+    if (has_input(node, i)) body.values_[function.input(static_cast<int>(i))] = input(node, i);
+  body.outer_ = nullptr;
+  body.call_ = {&proto, &function};
+  body.import_nodes(function.node(), opset_of(function, opset));
+  for (size_t i = 0; i < node.num_outputs(); ++i) {
+    if (node.output(i).empty()) continue;
+    const Value* value = body.find(function.output(static_cast<int>(i)));
+    node.require(value, "the function does not compute its output ", i);
+    set(node, i, *value);
+  }
+}
+
+// Of what arrays do not tell: integers of 4 bits lie in bytes.
+void Importer::note_types(const ::onnx::GraphProto& proto) {
+  for (const ::onnx::ValueInfoProto& info : proto.input())
+    note_type(info.name(), info.type().tensor_type().elem_type());
+  for (const ::onnx::TensorProto& tensor : proto.initializer()) note_type(tensor.name(), tensor.data_type());
+  for (const ::onnx::NodeProto& node : proto.node())
+    for (const ::onnx::AttributeProto& attribute : node.attribute())
+      if (node.op_type() == "Constant" && attribute.name() == "value" && node.output_size() > 0)
+        note_type(node.output(0), attribute.t().data_type());
+}
+
+int32_t Importer::declared_type(const std::string& name) const {
+  if (const auto it = types_.find(name); it != types_.end()) return it->second;
+  return outer_ ? outer_->declared_type(name) : 0;
+}
+
+void Importer::keep_untrained(const OnnxNode& node, size_t i) {
+  if (find(node.input(i))) values_.at(node.input(i)).is_weight = false;
+}
+
+void Importer::note_dequantized(const NDArray& array, DequantizedConstant from) {
+  if (array.numel() > 0)
+    model_->dequantized[array.raw()] = {array, std::make_shared<const DequantizedConstant>(std::move(from))};
+}
+
+std::shared_ptr<const DequantizedConstant> Importer::dequantized_from(const OnnxNode& node, size_t i) {
+  const Value* value = find(node.input(i));
+  if (!value || !value->constant.defined()) return nullptr;
+  const auto it = model_->dequantized.find(std::as_const(value->constant).raw());
+  return it == model_->dequantized.end() ? nullptr : it->second.second;
+}
+
+Value Importer::as_node(const OnnxNode& node, Value value) {
+  if (!value.node) node_of(value, name_for(node, "constant"));
+  value.constant = NDArray();
+  return value;
+}
+
 void Importer::check_ops_are_covered() const {
   std::map<std::string, std::vector<std::string>> missing;
-  for (const ::onnx::NodeProto& proto : model_.graph().node()) {
+  model_->functions.for_each_op(model_->proto.graph(), [&](const ::onnx::NodeProto& proto) {
     const std::string op = qualified_op(proto);
-    if (handler_of(op)) continue;
-    missing[op].push_back(proto.name().empty() && proto.output_size() > 0 ? proto.output(0) : proto.name());
-  }
+    if (!handler_of(op))
+      missing[op].push_back(proto.name().empty() && proto.output_size() > 0 ? proto.output(0) : proto.name());
+  });
   if (missing.empty()) return;
   constexpr size_t kShown = 3;
   std::string list;
@@ -157,10 +273,11 @@ void Importer::check_ops_are_covered() const {
   throw FormatError(str("these ops are not covered: ", list));
 }
 
-void Importer::read_initializers() {
-  check<FormatError>(model_.graph().sparse_initializer_size() == 0, "sparse initializers are not covered");
-  for (const ::onnx::TensorProto& tensor : model_.graph().initializer()) {
-    NDArray array = array_of(tensor, folder_);
+void Importer::read_initializers(const ::onnx::GraphProto& proto) {
+  check<FormatError>(proto.sparse_initializer_size() == 0, "sparse initializers are not covered");
+  note_types(proto);
+  for (const ::onnx::TensorProto& tensor : proto.initializer()) {
+    NDArray array = array_of(tensor, model_->folder);
     const int rank = array.ndim();
     if (array.numel() > 0) constants_.emplace(std::as_const(array).raw(), tensor.name());
     const bool is_new = values_.emplace(tensor.name(), Value{std::move(array), nullptr, rank, true}).second;
@@ -168,18 +285,30 @@ void Importer::read_initializers() {
   }
 }
 
-// In models of before IR 4 initializers are among the inputs.
-void Importer::add_inputs() {
+// In models of before IR 4 initializers are among the inputs. Since then one that is among them is a default, which
+// whoever runs the model may override.
+void Importer::add_inputs(const ::onnx::GraphProto& proto) {
   std::set<std::string> names;
-  for (const ::onnx::ValueInfoProto& info : model_.graph().input()) {
+  for (const ::onnx::ValueInfoProto& info : proto.input()) {
     names.insert(info.name());
-    if (!values_.contains(info.name())) add_input(info);
+    if (!values_.contains(info.name()))
+      add_input(info);
+    else if (model_->proto.ir_version() >= kFirstIrOfDefaults)
+      make_default(info.name());
   }
   const auto check_name = [&](const std::string& name) {
     check<ValueError>(names.contains(name), "there is no input ", detail::quote(name));
   };
-  for (const auto& [name, shape] : options_.shapes) check_name(name);
-  for (const auto& [name, value] : options_.values) check_name(name);
+  for (const auto& [name, shape] : model_->options.shapes) check_name(name);
+  for (const auto& [name, value] : model_->options.values) check_name(name);
+}
+
+void Importer::make_default(const std::string& name) {
+  Value& value = values_.at(name);
+  constants_.erase(std::as_const(value.constant).raw());
+  nn::Node* node = graph_.add_input(plain(name), Tensor(value.constant));
+  model_->ranks[node] = value.rank;
+  value = {{}, node, value.rank, false};
 }
 
 void Importer::add_input(const ::onnx::ValueInfoProto& info) {
@@ -188,22 +317,25 @@ void Importer::add_input(const ::onnx::ValueInfoProto& info) {
   const auto& type = info.type().tensor_type();
   const DType dtype = dtype_from_onnx(type.elem_type());
   const std::vector<int64_t> sizes = sizes_of(info);
-  if (const auto fixed = options_.values.find(info.name()); fixed != options_.values.end()) {
+  if (const auto fixed = model_->options.values.find(info.name()); fixed != model_->options.values.end()) {
     check<ValueError>(sizes.empty() || sizes == std::vector<int64_t>{1}, "the input ", detail::quote(info.name()),
                       " is no single number");
     values_[info.name()] = known(NDArray::full(Shape(sizes), fixed->second, dtype));
     return;
   }
   nn::Node* node = graph_.add_input(plain(info.name()));
+  if (dtype != DType::float32) model_->quantized.other_inputs.insert(node);
   if (const std::optional<Shape> example = example_shape(info, sizes))
     node->attributes = nn::sample_attributes(Tensor(NDArray::placeholder(*example, dtype)));
-  Value& value = values_[info.name()] = {{}, node, static_cast<int>(sizes.size()), false};
-  if (sizes.size() == 1 && type.shape().dim(0).has_dim_value()) value.length = type.shape().dim(0).dim_value();
+  model_->ranks[node] = static_cast<int>(sizes.size());
+  Value value{{}, node, static_cast<int>(sizes.size()), false};
+  if (sizes.size() == 1 && sizes[0] != kFree) value.length = sizes[0];
+  values_[info.name()] = value;
 }
 
 // The sizes of an example, with a batch of one; none where the file and the options leave some free.
 std::optional<Shape> Importer::example_shape(const ::onnx::ValueInfoProto& info, std::vector<int64_t> sizes) const {
-  if (const auto given = options_.shapes.find(info.name()); given != options_.shapes.end()) {
+  if (const auto given = model_->options.shapes.find(info.name()); given != model_->options.shapes.end()) {
     const std::vector<int64_t> wanted = given->second.to_vector();
     const bool fits = std::ranges::equal(wanted, sizes, [](int64_t size, int64_t declared) {
       return size >= 1 && (declared == kFree || declared == size);
@@ -217,12 +349,11 @@ std::optional<Shape> Importer::example_shape(const ::onnx::ValueInfoProto& info,
   return Shape(sizes);
 }
 
-void Importer::set_outputs() {
+void Importer::set_outputs(const ::onnx::GraphProto& proto) {
   std::vector<nn::GraphOutput> outputs;
-  for (const ::onnx::ValueInfoProto& info : model_.graph().output()) {
-    const auto it = values_.find(info.name());
-    check<FormatError>(it != values_.end(), "no node computes the output ", detail::quote(info.name()));
-    outputs.push_back({plain(info.name()), output_node(info, it->second)});
+  for (const ::onnx::ValueInfoProto& info : proto.output()) {
+    check<FormatError>(find(info.name()), "no node computes the output ", detail::quote(info.name()));
+    outputs.push_back({plain(info.name()), output_node(info, values_.at(info.name()))});
   }
   check<FormatError>(!outputs.empty(), "it has no output");
   graph_.set_outputs(std::move(outputs));
@@ -238,33 +369,84 @@ nn::Node* Importer::output_node(const ::onnx::ValueInfoProto& info, Value& value
   return graph_.add_op(plain(info.name() + ".rounded"), "rounded_to", {{"dtype", dtype}}, {node});
 }
 
-const Value& Importer::input(const OnnxNode& node, size_t i) const {
-  node.require(has_input(node, i), "its input ", i, " is missing");
-  const auto it = values_.find(node.input(i));
-  node.require(it != values_.end(), "its input ", detail::quote(node.input(i)),
-               " is neither an input of the model, nor an initializer, nor computed before");
-  return it->second;
+Subgraph Importer::import_subgraph(const OnnxNode& node, const std::string& key) {
+  const ::onnx::GraphProto& proto = node.graph(key);
+  node.require(proto.input_size() == 0, "the graph '", key, "' has inputs");
+  Importer inner(*this, "", Into::own_graph);
+  inner.read_initializers(proto);
+  inner.import_nodes(proto.node(), node.opset());
+  inner.set_outputs(proto);
+  if (model_->options.integer_layers) use_integer_layers(inner.graph_, model_->quantized, model_->options.report);
+  recognize_patterns(inner.graph_, model_->ranks);
+  Subgraph result{std::move(inner.graph_), std::move(inner.captured_), {}};
+  for (const ::onnx::ValueInfoProto& info : proto.output()) result.ranks.push_back(inner.values_.at(info.name()).rank);
+  return result;
 }
 
-const NDArray& Importer::constant(const OnnxNode& node, size_t i, const char* what) const {
+void Importer::inline_subgraph(const OnnxNode& node, const std::string& key) {
+  const ::onnx::GraphProto& proto = node.graph(key);
+  node.require(proto.input_size() == 0, "the graph '", key, "' has inputs");
+  node.require(static_cast<size_t>(proto.output_size()) == node.num_outputs(), "the graph '", key, "' has ",
+               proto.output_size(), " outputs, the node ", node.num_outputs());
+  Importer inner(*this, node.output(0) + '/', Into::outer_graph);
+  inner.read_initializers(proto);
+  inner.import_nodes(proto.node(), node.opset());
+  for (size_t i = 0; i < node.num_outputs(); ++i) {
+    const Value* value = inner.find(proto.output(static_cast<int>(i)).name());
+    node.require(value, "no node computes the output ", i, " of the graph '", key, "'");
+    set(node, i, *value);
+  }
+}
+
+// A value of the graph around this one comes in as an input, unless it is known.
+const Value* Importer::find(const std::string& name) {
+  if (const auto it = values_.find(name); it != values_.end()) return &it->second;
+  const Value* outside = outer_ ? outer_->find(name) : nullptr;
+  if (!outside) return nullptr;
+  Value own = *outside;
+  const bool is_elsewhere = &graph_ != &outer_->graph_;
+  if (is_elsewhere) own.node = nullptr;
+  if (is_elsewhere && !own.constant.defined()) {
+    own.node = graph_.add_input(plain(name));
+    captured_.push_back(*outside);
+    model_->ranks[own.node] = own.rank;
+  } else if (own.constant.defined() && own.constant.numel() > 0) {
+    constants_.emplace(std::as_const(own.constant).raw(), name);
+  }
+  return &values_.emplace(name, std::move(own)).first->second;
+}
+
+bool Importer::is_defined(const std::string& name) const {
+  return values_.contains(name) || (outer_ && outer_->is_defined(name));
+}
+
+const Value& Importer::input(const OnnxNode& node, size_t i) {
+  node.require(has_input(node, i), "its input ", i, " is missing");
+  const Value* value = find(node.input(i));
+  node.require(value, "its input ", detail::quote(node.input(i)),
+               " is neither an input of the model, nor an initializer, nor computed before");
+  return *value;
+}
+
+const NDArray& Importer::constant(const OnnxNode& node, size_t i, const char* what) {
   const Value& value = input(node, i);
   node.require(value.constant.defined(), "its input '", what,
                "' is computed, which is not covered; expected a constant");
   return value.constant;
 }
 
-std::vector<int64_t> Importer::constant_integers(const OnnxNode& node, size_t i, const char* what) const {
+std::vector<int64_t> Importer::constant_integers(const OnnxNode& node, size_t i, const char* what) {
   return constant(node, i, what).to_vector<int64_t>();
 }
 
-double Importer::constant_number(const OnnxNode& node, size_t i, const char* what) const {
+double Importer::constant_number(const OnnxNode& node, size_t i, const char* what) {
   const NDArray& value = constant(node, i, what);
   node.require(value.numel() == 1, "its input '", what, "' has ", value.numel(), " elements, expected one");
   return value.item<double>();
 }
 
 std::string Importer::name_for(const OnnxNode& node, const std::string& what) const {
-  return plain((node.output(0).empty() ? node.op() : node.output(0)) + '.' + what);
+  return plain(prefix_ + (node.output(0).empty() ? node.op() : node.output(0)) + '.' + what);
 }
 
 nn::Node* Importer::node_of(Value& value, const std::string& wanted_name) {
@@ -298,8 +480,7 @@ Value Importer::apply_with(const OnnxNode& node, const std::string& op, Attribut
   std::string keys;
   for (const auto& [key, value] : attribute_values) {
     if (value.constant.defined()) {
-      const bool is_list = value.constant.ndim() > 0;
-      attributes.set(key, is_list ? Attribute(value.constant.to_vector<int64_t>()) : value.constant.item<int64_t>());
+      attributes.set(key, attribute_of(value.constant));
       continue;
     }
     keys += (keys.empty() ? "" : ",") + key;
@@ -317,27 +498,43 @@ Value Importer::apply_with(const OnnxNode& node, const std::string& op, Attribut
   }
   if (!keys.empty()) attributes.set(nn::kAttributeInputs, keys);
   nn::Node* added = graph_.add_op(name_for(node, op), op, std::move(attributes), nodes_of(node, all));
-  return {{}, added, rank, false, rank == 1 && is_elementwise(op) ? common_length(operands) : kFree};
+  model_->ranks[added] = rank;
+  return {{}, added, rank, false, rank == 1 && is_elementwise(op) ? common_length(operands) : -1};
 }
 
 Value Importer::call(const OnnxNode& node, const std::string& type, const Attributes& attributes,
                      const NamedArrays& tensors, const std::vector<Value>& operands, int rank) {
   std::shared_ptr<nn::Module> layer = nn::make_layer(type, attributes);
   layer->load_state(tensors);
+  return call(node, std::move(layer), operands, rank);
+}
+
+Value Importer::call(const OnnxNode& node, std::shared_ptr<nn::Module> layer, const std::vector<Value>& operands,
+                     int rank) {
   layer->eval();
-  return {{}, graph_.add_layer(plain(node.output(0)), std::move(layer), nodes_of(node, operands)), rank, false};
+  nn::Node* added = graph_.add_layer(plain(prefix_ + node.output(0)), std::move(layer), nodes_of(node, operands));
+  model_->ranks[added] = rank;
+  if (auto weight = dequantized_from(node, 1))
+    model_->quantized.products[added] = {std::move(weight), dequantized_from(node, 2)};
+  return {{}, added, rank, false};
 }
 
 void Importer::set(const OnnxNode& node, size_t output, Value value) {
   if (node.output(output).empty()) return;
-  if (value.constant.defined() && value.constant.numel() > 0)
-    constants_.emplace(std::as_const(value.constant).raw(), node.output(output));
   // What the node's last op or layer gives is known by the file's name.
-  const std::string wanted = plain(node.output(output));
+  const std::string wanted = plain(prefix_ + node.output(output));
   if (value.node && value.node->name.starts_with(wanted + '.') && !graph_.find(wanted))
     graph_.rename(value.node, wanted);
-  const bool is_new = values_.emplace(node.output(output), std::move(value)).second;
-  node.require(is_new, "its output ", detail::quote(node.output(output)), " has been computed already");
+  node.require(!is_defined(node.output(output)), "its output ", detail::quote(node.output(output)),
+               " has been computed already");
+  set_named(node.output(output), std::move(value));
+}
+
+void Importer::set_named(const std::string& name, Value value) {
+  if (value.constant.defined() && value.constant.numel() > 0)
+    constants_.emplace(std::as_const(value.constant).raw(), name);
+  const bool is_new = values_.emplace(name, std::move(value)).second;
+  check<FormatError>(is_new, "there are two values named ", detail::quote(name));
 }
 
 }  // namespace thimble::onnx

@@ -14,7 +14,7 @@ namespace thimble::onnx {
 
 namespace {
 
-constexpr int64_t kOldestOpset = 7, kNewestOpset = 25;
+constexpr int64_t kOldestOpset = 1, kNewestOpset = 25;
 
 struct Closed {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -41,11 +41,12 @@ int64_t declared_opset(const ::onnx::ModelProto& model) {
   return version;
 }
 
-int64_t opset_of(const ::onnx::ModelProto& model) {
-  const int64_t version = declared_opset(model);
+int64_t checked_opset(int64_t version) {
   check<FormatError>(version >= kOldestOpset && version <= kNewestOpset, "it is of opset ", version, ", expected ",
                      kOldestOpset, " to ", kNewestOpset);
   return version;
 }
+
+int64_t opset_of(const ::onnx::ModelProto& model) { return checked_opset(declared_opset(model)); }
 
 }  // namespace thimble::onnx

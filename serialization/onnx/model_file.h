@@ -15,5 +15,7 @@ namespace thimble::onnx {
 int64_t declared_opset(const ::onnx::ModelProto& model);
 /// The same; throws FormatError if it is not covered.
 int64_t opset_of(const ::onnx::ModelProto& model);
+/// The version itself; throws FormatError if it is not covered.
+int64_t checked_opset(int64_t version);
 
 }  // namespace thimble::onnx

@@ -45,6 +45,12 @@ class OnnxNode {
   std::vector<float> numbers(const std::string& key) const;
   /// Throws FormatError if it is missing, too.
   NDArray array(const std::string& key) const;
+  const ::onnx::GraphProto& graph(const std::string& key) const;
+  /// Empty if it is missing.
+  std::vector<std::string> texts(const std::string& key) const;
+
+  /// Hands attributes of these names on to a node that stands for a part of this one, which then asks for them.
+  void copy_attributes(::onnx::NodeProto& part, const std::vector<std::string>& keys) const;
 
   /// Throws FormatError if the node has an attribute that was not asked for.
   void check_all_read() const;

@@ -12,11 +12,16 @@ namespace thimble::onnx {
 struct Window {
   std::vector<int64_t> kernel, stride, dilation;
   std::vector<int64_t> padding;  ///< top, left, bottom, right
+  /// Where the padding depends on the image's size: "upper" or "lower", whose is the larger half; else "none".
+  std::string auto_pad = "none";
 };
 
 /// What the node's attributes kernel_shape, strides, dilations, pads and auto_pad say, of one or two spatial
 /// dimensions; one is the width. Without a kernel_shape it is `kernel`, {height, width}. Throws FormatError for other
 /// numbers of dimensions, and where the padding depends on the image's size.
 Window window_of(const OnnxNode& node, const std::vector<int64_t>& kernel = {});
+
+/// The same, where the caller knows what to do with auto_pad.
+Window window_of_any_size(const OnnxNode& node, const std::vector<int64_t>& kernel = {});
 
 }  // namespace thimble::onnx

@@ -42,7 +42,9 @@ Value number_input(Importer& importer, const OnnxNode& node, size_t i) {
 }
 
 Value sizes_of(Importer& importer, const OnnxNode& node, const Value& x) {
-  if (x.rank == 1 && x.length >= 0) return Importer::integers({x.length});
+  // The number of dimensions is known for sure; the sizes that a file declares of inputs may be others when these come.
+  const bool is_shape = x.node && x.node->kind == nn::Node::Kind::op && x.node->target == "shape";
+  if (is_shape && x.length >= 0) return Importer::integers({x.length});
   Value sizes = importer.apply(node, "shape", {}, {x}, 1);
   sizes.length = x.rank;
   return sizes;

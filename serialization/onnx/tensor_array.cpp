@@ -8,6 +8,7 @@
 #include <thimble/core/bfloat16.h>
 #include <thimble/core/float16.h>
 #include <thimble/core/platform/io_error.h>
+#include <thimble/core/small_float.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/onnx/tensor_array.h>
 
@@ -19,6 +20,10 @@ namespace fs = std::filesystem;
 using ::onnx::TensorProto;
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 40;
+
+// Numbers of types that are newer than the messages that this is compiled with.
+constexpr int32_t kFloat8E4M3FN = 17, kFloat8E4M3FNUZ = 18, kFloat8E5M2 = 19, kFloat8E5M2FNUZ = 20, kUint4 = 21,
+                  kInt4 = 22, kFloat4E2M1 = 23, kUint2 = 25, kInt2 = 26;
 
 Shape shape_of(const TensorProto& tensor) {
   check<FormatError>(tensor.dims_size() <= Shape::kMaxDims, "tensor ", detail::quote(tensor.name()), " has ",
@@ -63,7 +68,7 @@ Location location_of(const TensorProto& tensor) {
   return location;
 }
 
-struct Closed {
+struct ExternalFileClosed {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
@@ -76,7 +81,7 @@ std::string external_bytes(const TensorProto& tensor, const fs::path& folder, ui
                      "external data: ", detail::quote(location.file), " is not a file in the model's folder");
   check<FormatError>(location.length.value_or(wanted) == wanted, "external data of ", detail::quote(tensor.name()),
                      ": ", location.length.value_or(0), " bytes, expected ", wanted);
-  const std::unique_ptr<std::FILE, Closed> file(std::fopen(path.c_str(), "rbe"));
+  const std::unique_ptr<std::FILE, ExternalFileClosed> file(std::fopen(path.c_str(), "rbe"));
   if (!file) detail::throw_io_error("open", path, errno);
   const uint64_t size = fs::file_size(path, error);
   check<FormatError>(!error && location.offset <= size && wanted <= size - location.offset, "external data of ",
@@ -109,12 +114,16 @@ NDArray from_bytes(const TensorProto& tensor, const Shape& shape, const std::str
 }
 
 template <typename T, typename List>
-NDArray elements(const TensorProto& tensor, const fs::path& folder, const List& list) {
-  const Shape shape = shape_of(tensor);
+NDArray elements(const TensorProto& tensor, const fs::path& folder, const List& list, const Shape& shape) {
   if (tensor.data_location() == TensorProto::EXTERNAL)
     return from_bytes<T>(tensor, shape,
                          external_bytes(tensor, folder, static_cast<uint64_t>(shape.numel()) * sizeof(T)));
   return tensor.has_raw_data() ? from_bytes<T>(tensor, shape, tensor.raw_data()) : from_list<T>(tensor, shape, list);
+}
+
+template <typename T, typename List>
+NDArray elements(const TensorProto& tensor, const fs::path& folder, const List& list) {
+  return elements<T>(tensor, folder, list, shape_of(tensor));
 }
 
 // Numbers of 16 bits, as their bits.
@@ -126,7 +135,64 @@ NDArray halves(const TensorProto& tensor, const fs::path& folder) {
   return array.to(DType::float32);
 }
 
+// Several elements a byte, the first in the lowest bits, as unsigned integers. Where there are no raw bytes, each
+// number of the list is one.
+std::vector<uint8_t> packed_elements(const TensorProto& tensor, const fs::path& folder, int bits) {
+  const auto count = static_cast<size_t>(shape_of(tensor).numel()), per_byte = static_cast<size_t>(8 / bits);
+  const Shape bytes{static_cast<int64_t>((count + per_byte - 1) / per_byte)};
+  const NDArray packed = elements<uint8_t>(tensor, folder, tensor.int32_data(), bytes);
+  std::vector<uint8_t> values(count);
+  for (size_t i = 0; i < count; ++i) {
+    const unsigned byte = packed.data<uint8_t>()[i / per_byte], at = static_cast<unsigned>(i % per_byte);
+    values[i] = static_cast<uint8_t>((byte >> (at * static_cast<unsigned>(bits))) & ((1u << bits) - 1));
+  }
+  return values;
+}
+
+NDArray packed_integers(const TensorProto& tensor, const fs::path& folder, int bits, bool is_signed) {
+  std::vector<uint8_t> values = packed_elements(tensor, folder, bits);
+  const Shape shape = shape_of(tensor);
+  if (!is_signed) return NDArray::from_vector(values, shape);
+  NDArray array(shape, DType::int8);
+  const int sign = 1 << (bits - 1);
+  std::ranges::transform(values, array.data<int8_t>(),
+                         [sign](uint8_t v) { return static_cast<int8_t>((v ^ sign) - sign); });
+  return array;
+}
+
+NDArray small_floats(const TensorProto& tensor, const fs::path& folder, SmallFloat format) {
+  const std::vector<uint8_t> bits = packed_elements(tensor, folder, format == SmallFloat::float4e2m1 ? 4 : 8);
+  NDArray array(shape_of(tensor));
+  std::ranges::transform(bits, array.data<float>(), [format](uint8_t b) { return small_float_value(b, format); });
+  return array;
+}
+
 }  // namespace
+
+std::string_view name_of_small_type(int32_t data_type) {
+  switch (data_type) {
+    case kUint4:
+      return "uint4";
+    case kInt4:
+      return "int4";
+    case kUint2:
+      return "uint2";
+    case kInt2:
+      return "int2";
+    case kFloat8E4M3FN:
+      return "float8e4m3fn";
+    case kFloat8E4M3FNUZ:
+      return "float8e4m3fnuz";
+    case kFloat8E5M2:
+      return "float8e5m2";
+    case kFloat8E5M2FNUZ:
+      return "float8e5m2fnuz";
+    case kFloat4E2M1:
+      return "float4e2m1";
+    default:
+      return "";
+  }
+}
 
 DType dtype_from_onnx(int32_t data_type) {
   switch (data_type) {
@@ -187,6 +253,20 @@ NDArray array_of(const TensorProto& tensor, const fs::path& folder) {
       return elements<uint8_t>(tensor, folder, tensor.int32_data());
     case TensorProto::BOOL:
       return elements<uint8_t>(tensor, folder, tensor.int32_data()).to(DType::bool_);
+    case kUint4:
+      return packed_integers(tensor, folder, 4, false);
+    case kInt4:
+      return packed_integers(tensor, folder, 4, true);
+    case kUint2:
+      return packed_integers(tensor, folder, 2, false);
+    case kInt2:
+      return packed_integers(tensor, folder, 2, true);
+    case kFloat8E4M3FN:
+    case kFloat8E4M3FNUZ:
+    case kFloat8E5M2:
+    case kFloat8E5M2FNUZ:
+    case kFloat4E2M1:
+      return small_floats(tensor, folder, *small_float_from_name(name_of_small_type(tensor.data_type())));
     default:
       throw FormatError(str("tensor ", detail::quote(tensor.name()), ": elements of type ", tensor.data_type(),
                             " (TensorProto.DataType) are not covered"));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include <onnx/onnx_pb.h>
 
@@ -12,7 +13,12 @@ namespace thimble::onnx {
 /// The dtype that ONNX numbers so (TensorProto::DataType). Throws FormatError for one that Thimble lacks.
 DType dtype_from_onnx(int32_t data_type);
 
-/// The tensor's elements; float16 and bfloat16 as float32. Those of another file are read from `folder`, where they
+/// "uint4", "int4", "uint2", "int2" and "float8e4m3fn", ..., "float4e2m1" for the types that array_of() makes wider
+/// arrays of; else empty.
+std::string_view name_of_small_type(int32_t data_type);
+
+/// The tensor's elements; float16, bfloat16 and floats of 8 and 4 bits as float32, integers of 4 and 2 bits in bytes
+/// (int8 or uint8). Those of another file are read from `folder`, where they
 /// must be. Throws FormatError for data of another length than the shape asks for, IOError for a file that cannot be
 /// read.
 NDArray array_of(const ::onnx::TensorProto& tensor, const std::filesystem::path& folder);

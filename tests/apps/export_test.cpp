@@ -10,6 +10,7 @@
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
 
@@ -294,6 +295,43 @@ TEST_F(ExportTest, TheSameModelGivesTheSameBytes) {
   ASSERT_EQ(run({"export", "m.st", "--out", "a.npz"}).status, 0);
   ASSERT_EQ(run({"export", "m.st", "--out", "b.npz"}).status, 0);
   EXPECT_TRUE(bytes("a.npz") == bytes("b.npz"));
+}
+
+TEST_F(ExportTest, AnOnnxModelSaysTheSame) {
+  train("m.st");
+  const Result exported = run({"export", "m.st", "--format", "onnx", "--out", "m.onnx"});
+  if (exported.err.find("built without ONNX") != std::string::npos) GTEST_SKIP() << exported.err;
+  EXPECT_EQ(exported.out, "saved m.onnx: opset 17, 3 nodes\n") << exported.err;
+  const json told = json_of({"export", "m.st", "--format", "onnx", "--out", "m.onnx", "--opset", "20"});
+  EXPECT_EQ(told, (json{{"out", "m.onnx"}, {"opset", 20}, {"nodes", 3}, {"session_options", json::object()}}));
+  save_npy(folder / "x.npy", NDArray::full({3, 144}, 0.25));
+  const auto answers = [&](const std::string& model) {
+    json_of({"run", model, "--input", "x.npy", "--output", model + ".out"});
+    for (const auto& entry : std::filesystem::directory_iterator(folder / (model + ".out")))
+      return load_npy(entry.path()).to_vector<float>();
+    return std::vector<float>();
+  };
+  EXPECT_EQ(answers("m.onnx"), answers("m.st"));
+}
+
+TEST_F(ExportTest, AnOnnxModelSaysWhatItNeeds) {
+  train("m.st");
+  quantize("m.st", "w.st", {"--method", "weight-only", "--weight-bits", "4"});
+  const Result exported = run({"export", "w.st", "--format", "onnx", "--out", "w.onnx"});
+  if (exported.err.find("built without ONNX") != std::string::npos) GTEST_SKIP() << exported.err;
+  EXPECT_THAT(exported.out, testing::HasSubstr("saved w.onnx: opset 21"));
+  EXPECT_THAT(exported.out, testing::HasSubstr("session.qdq_matmulnbits_accuracy_level=1"));
+  const auto refused = [&](const std::vector<std::string>& options, int status, const std::string& problem) {
+    std::vector<std::string> arguments{"export", "w.st", "--out", "other"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    expect_failure(arguments, status, problem);
+  };
+  refused({"--format", "onnx", "--opset", "17"}, 1,
+          "opset 17 has no form of '0', a WeightOnlyLinear; it takes opset 21");
+  refused({"--format", "onnx", "--opset", "16"}, 1, "opset 16 is not one of 17 to 25");
+  refused({"--opset", "17"}, 2, "--opset: is for --format onnx, not npz");
+  refused({"--reduce-range"}, 2, "--reduce-range: is for --format onnx, not npz");
+  EXPECT_FALSE(std::filesystem::exists(folder / "other"));
 }
 
 TEST_F(ExportTest, AnIntegerProgramIsAsRightAsTheLibrary) {

@@ -161,7 +161,7 @@ TEST_F(ProgramTest, WrongCommandLinesHaveStatus2) {
   expect_failure({"train"}, 2, "--out");
   expect_failure({"quantize", "m.st"}, 2, "(see thimble quantize --help)");
   expect_failure({"export", "m.st"}, 2, "--out");
-  expect_failure({"export", "m.st", "--out", "m.onnx", "--format", "onnx"}, 2, "{npz}");
+  expect_failure({"export", "m.st", "--out", "m.tflite", "--format", "tflite"}, 2, "{npz,onnx}");
   expect_failure({"eval"}, 2, "model");
   expect_failure({"compare"}, 2, "models");
   expect_failure({"eval", "m.st", "--no-such-option"}, 2, "--no-such-option");

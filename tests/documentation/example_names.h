@@ -9,6 +9,8 @@
 
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm.h>
+#include <thimble/serialization/onnx/export.h>
+#include <thimble/serialization/onnx/import.h>
 #include <thimble/thimble.h>
 
 using namespace thimble;

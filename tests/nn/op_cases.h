@@ -36,6 +36,7 @@ inline std::vector<OpCase> op_cases() {
   const Shape row{6}, image{4, 6, 5};
   const Tensor same = positive({6}, 1), weight = random({4, 6}, 2), kernel = random({4, 2, 3, 3}, 3);
   const Tensor channels = positive({4}, 4), filters = random({4, 2, 3}, 5);
+  const Tensor gates = random({1, 8, 2}, 6);
   const Tensor columns = NDArray::from_vector<int64_t>({3, 0, 3});
   return {
       {"add", row, [=](const Tensor& x) { return x + same; }},
@@ -140,6 +141,35 @@ inline std::vector<OpCase> op_cases() {
       {"upsample_nearest2d", image,
        [](const Tensor& x) {
          return upsample_nearest2d(x, {2, 3});
+       }},
+      {"interpolate", image,
+       [](const Tensor& x) {
+         return interpolate(x, {.mode = "linear", .axes = {2, 3}, .scales = {2, 0.5}});
+       }},
+      {"grid_sample", image,
+       [](const Tensor& x) {
+         return grid_sample(x, permute(slice(x, 1, 0, 2) - 1, {0, 2, 3, 1}));
+       }},
+      {"local_response_norm", image, [](const Tensor& x) { return local_response_norm(x, 3); }},
+      {"lp_pool2d", image, [](const Tensor& x) { return lp_pool2d(x, 2, 2); }},
+      {"max_pool2d_indices", image, [](const Tensor& x) { return max_pool2d_indices(x, 2); }},
+      {"max_unpool2d", image,
+       [](const Tensor& x) {
+         return max_unpool2d(max_pool2d(x, 2), max_pool2d_indices(x, 2), {6, 5});
+       }},
+      {"pad_same2d", image, [](const Tensor& x) { return pad_same2d(x, 3, {.stride = 2}); }},
+      {"lstm", {3, 2}, [=](const Tensor& x) { return transpose(lstm(transpose(x, 0, 1), gates, gates), 0, 2); }},
+      {"gru",
+       {3, 2},
+       [=](const Tensor& x) {
+         const Tensor three = slice(gates, 1, 0, 6);
+         return transpose(gru(transpose(x, 0, 1), three, three), 0, 2);
+       }},
+      {"rnn",
+       {3, 2},
+       [=](const Tensor& x) {
+         const Tensor one = slice(gates, 1, 0, 2);
+         return transpose(rnn(transpose(x, 0, 1), one, one), 0, 2);
        }},
       {"sin", row, [](const Tensor& x) { return sin(x); }},
       {"cos", row, [](const Tensor& x) { return cos(x); }},

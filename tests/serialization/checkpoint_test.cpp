@@ -514,7 +514,7 @@ TEST_F(HostileGraphTest, DepthAndNumbers) {
   expect_refused(
       [](json& j) {
         json deep = 1;
-        for (int i = 0; i < 30; ++i) deep = json::array({deep});
+        for (int i = 0; i < 200; ++i) deep = json::array({deep});
         j["nodes"][2]["attributes"]["deep"] = deep;
       },
       "nested deeper");

@@ -58,11 +58,11 @@ TEST(Json, SaysWhereTheTextIsNoJson) {
 
 TEST(Json, RefusesWhatIsNestedTooDeep) {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  EXPECT_NO_THROW(parse_json(nested(16), "test"));
-  EXPECT_THAT(message_of<FormatError>([&] { parse_json(nested(17), "test"); }), HasSubstr("nested deeper than 16"));
+  EXPECT_NO_THROW(parse_json(nested(160), "test"));
+  EXPECT_THAT(message_of<FormatError>([&] { parse_json(nested(161), "test"); }), HasSubstr("nested deeper than 160"));
   EXPECT_THROW(parse_json(std::string(1000000, '['), "test"), FormatError);
   std::string objects = "0";
-  for (int i = 0; i < 16; ++i) objects = json_object({{"a", objects}});
+  for (int i = 0; i < 160; ++i) objects = json_object({{"a", objects}});
   EXPECT_NO_THROW(parse_json(objects, "test"));
   EXPECT_THROW(parse_json(json_list({objects}), "test"), FormatError);
 }

@@ -38,4 +38,14 @@ struct QuantizedAddArgs {
 };
 void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
 
+/// The product: out[i] = clamp(round_half_even((a[i] - a_zero_point) * (b[i] - b_zero_point) * scale) + zero_point,
+/// low, high), where scale is that of a times that of b, divided by the output's. The same bits on every instruction
+/// set.
+struct QuantizedMulArgs {
+  float scale = 1;
+  int32_t a_zero_point = 0, b_zero_point = 0;
+  int32_t zero_point = 0, low = 0, high = 255;
+};
+void quantized_mul(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulArgs& args, uint8_t* out);
+
 }  // namespace thimble::kernels

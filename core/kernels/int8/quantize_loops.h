@@ -103,13 +103,25 @@ void add_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t 
   }
 }
 
+// The product of integers is exact.
+void mul_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t n,
+              const QuantizedMulConstants& constants, uint8_t* __restrict out) {
+  const QuantizedMulConstants c = constants;
+  for (int64_t i = 0; i < n; ++i) {
+    const int32_t product =
+        (static_cast<int32_t>(a[i]) - c.a_zero_point) * (static_cast<int32_t>(b[i]) - c.b_zero_point);
+    out[i] = to_integer<uint8_t>(clamped(static_cast<float>(product) * c.scale, c.low, c.high), c.zero_point);
+  }
+}
+
 constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,
                                            quantize_loop<int8_t>,
                                            dequantize_loop<uint8_t>,
                                            dequantize_loop<int8_t>,
                                            dequantize_loop<int32_t>,
                                            squared_steps_error_loop,
-                                           add_loop};
+                                           add_loop,
+                                           mul_loop};
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -316,7 +316,8 @@ TEST(Elementwise, MessagesNameTheOpAndWhatItGot) {
   EXPECT_THAT([&] { mul(f16, f16); },
               ThrowsMessage<DTypeError>(
                   "mul: expects float32 or float64, got float16, a storage type; convert it with NDArray::to()"));
-  EXPECT_THAT([&] { relu(f16); }, ThrowsMessage<DTypeError>(HasSubstr("relu: expects float32 or float64, got float16")));
+  EXPECT_THAT([&] { relu(f16); },
+              ThrowsMessage<DTypeError>(HasSubstr("relu: expects float32 or float64, got float16")));
   EXPECT_THAT([&] { greater(f16, f16); }, ThrowsMessage<DTypeError>(HasSubstr("greater: expects float32")));
   EXPECT_THAT([&] { sub(f32, three); },
               ThrowsMessage<ShapeError>("sub: shapes [2] and [3] cannot be broadcast together"));

@@ -169,7 +169,7 @@ struct EinsumCase {
 };
 
 // The sum over every assignment of indices to letters, as the definition says.
-double naive_sum(const std::string& equation, const std::vector<NDArray>& operands, const Shape& place) {
+double naive_einsum(const std::string& equation, const std::vector<NDArray>& operands, const Shape& place) {
   std::vector<std::string> terms{""};
   const size_t arrow = equation.find("->");
   for (const char c : equation.substr(0, arrow)) {
@@ -235,7 +235,7 @@ TEST(Einsum, IsTheSumOfItsDefinition) {
     const NDArray y = einsum(c.equation, tensors).data();
     ASSERT_EQ(y.shape(), c.result);
     for_each_index(y.shape(),
-                   [&](const Shape& i) { EXPECT_NEAR(at(y, i), naive_sum(c.equation, operands, i), 1e-12); });
+                   [&](const Shape& i) { EXPECT_NEAR(at(y, i), naive_einsum(c.equation, operands, i), 1e-12); });
     check_gradients([&](const auto& t) { return einsum(c.equation, t); }, operands);
   }
 }

@@ -4,6 +4,7 @@
 #include "tests/quant/reference.h"
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/quantized_pool.h>
 
 namespace thimble::quant {
 namespace {
@@ -91,6 +92,74 @@ TEST(QuantizedAdd, IsTheRoundedSumOnEveryMachine) {
       }
     });
   }
+}
+
+TEST(QuantizedMul, IsTheRoundedProductOnEveryMachine) {
+  std::mt19937 rng(4);
+  for (int trial = 0; trial < 30; ++trial) {
+    const auto params = [&](float scale) { return TensorQParams{scale, static_cast<int32_t>(rng() % 256), 8}; };
+    const TensorQParams a = params(0.03f), b = params(0.05f), out = params(trial % 2 ? 0.2f : 0.01f);
+    QuantizedMul layer(a, b, out);
+    const Shape shapes[][2] = {{{7, 33}, {7, 33}}, {{2, 3, 4, 5}, {2, 3, 1, 1}}, {{3}, {2, 5, 3}}};
+    const auto& shape = shapes[trial % 3];
+    const NDArray x = random_bytes(shape[0], rng), y = random_bytes(shape[1], rng);
+    const auto centered = [](const NDArray& q, const TensorQParams& p) {
+      return Tensor(q.to(DType::float32)) - Tensor(NDArray::full({}, p.zero_point));
+    };
+    const Tensor product = centered(x, a) * centered(y, b);  // of integers, exact
+    const auto scale = static_cast<float>(double{a.scale} * double{b.scale} / double{out.scale});
+    auto expected = product.data().to_vector<float>();
+    for (float& v : expected)
+      v = std::clamp(std::nearbyint(v * scale) + static_cast<float>(out.zero_point), 0.0f, 255.0f);
+    on_every_machine([&] {
+      const Tensor q = layer(Tensor(x), Tensor(y));
+      EXPECT_EQ(q.shape(), product.shape());
+      EXPECT_EQ(q.data().to_vector<float>(), expected);
+    });
+    EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+  }
+  QuantizedMul layer({}, {}, {});
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({2}, DType::uint8)), Tensor(NDArray::zeros({2}))), DTypeError);
+}
+
+TEST(QuantizedGlobalAvgPool2d, IsTheRoundedMeanOnEveryMachine) {
+  std::mt19937 rng(6);
+  const TensorQParams from{0.04f, 50, 8}, to{0.003f, 20, 8};
+  QuantizedGlobalAvgPool2d layer(from, to);
+  for (const Shape& shape : {Shape{3, 5, 4, 7}, Shape{1, 33, 1, 1}, Shape{2, 1, 9, 1}, Shape{0, 3, 2, 2}}) {
+    const NDArray x = random_bytes(shape, rng);
+    const auto q = x.to_vector<int>();
+    std::vector<int> expected;
+    const int64_t pixels = shape[2] * shape[3];
+    for (int64_t i = 0; i < shape[0] * shape[1]; ++i) {
+      int64_t sum = -pixels * from.zero_point;
+      for (int64_t p = 0; p < pixels; ++p) sum += q[static_cast<size_t>(i * pixels + p)];
+      const auto scale = static_cast<float>(double{from.scale} / (double{to.scale} * static_cast<double>(pixels)));
+      const float v = std::nearbyint(static_cast<float>(sum) * scale) + static_cast<float>(to.zero_point);
+      expected.push_back(static_cast<int>(std::clamp(v, 0.0f, 255.0f)));
+    }
+    on_every_machine([&] {
+      const Tensor y = layer(Tensor(x));
+      EXPECT_EQ(y.shape(), Shape({shape[0], shape[1], 1, 1}));
+      EXPECT_EQ(y.data().to_vector<int>(), expected);
+    });
+  }
+  EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({2, 3, 0, 4}, DType::uint8))), ShapeError);
+}
+
+TEST(QuantizedTable, GivesEachIntegerItsEntry) {
+  std::mt19937 rng(5);
+  const auto table = random_bytes({256}, rng).to_vector<uint8_t>();
+  const QuantizedTable made(table);
+  const auto layer = nn::copy_layer(made);
+  for (const Shape& shape : {Shape{256}, Shape{2, 3, 5, 7}, Shape{200003}, Shape{0, 4}, Shape{}}) {
+    const NDArray x = random_bytes(shape, rng);
+    auto expected = x.to_vector<uint8_t>();
+    for (uint8_t& v : expected) v = table[v];
+    EXPECT_EQ((*layer)(Tensor(x)).data().to_vector<uint8_t>(), expected);
+  }
+  EXPECT_THROW(QuantizedTable(std::vector<uint8_t>(255)), ValueError);
 }
 
 TEST(QuantizedAdd, RefusesWrongInputs) {

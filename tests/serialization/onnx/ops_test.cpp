@@ -129,6 +129,18 @@ TEST(OnnxOps, Float16IsFloat32UpToTheOutputs) {
   EXPECT_THAT(as_floats(y), ElementsAre(300, 2048));
 }
 
+// The second operand's dimensions are the first one's from an axis on; slopes of PRelu are those of channels.
+TEST(OnnxOps, Before7BroadcastAlongAnAxis) {
+  const NDArray x = NDArray::full({1, 2, 2}, -1);
+  ModelBuilder add(6), prelu(6);
+  add.input("x", {-1, 2, 2}).initializer("b", {2}, {10, 20});
+  add.node("Add", {"x", "b"}, {"y"}, {ModelBuilder::integer("broadcast", 1), ModelBuilder::integer("axis", 1)});
+  EXPECT_THAT(as_floats(answer(add.output("y"), {{"x", x}})), ElementsAre(9, 9, 19, 19));
+  prelu.input("x", {-1, 2, 2}).initializer("slope", {2}, {3, 4});
+  prelu.node("PRelu", {"x", "slope"}, {"y"}, {ModelBuilder::list("consumed_inputs", {0, 0})}).output("y");
+  EXPECT_THAT(as_floats(answer(prelu, {{"x", x}})), ElementsAre(-3, -3, -4, -4));
+}
+
 TEST(OnnxReductions, TakeAxesAsAttributesOrInputs) {
   const NDArray x = NDArray::arange(6).reshape({2, 3});
   ModelBuilder attribute(11), input(18);

@@ -1,0 +1,331 @@
+#include <algorithm>
+#include <utility>
+
+#include <thimble/core/ops/composed_op.h>
+#include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/matmul.h>
+#include <thimble/core/ops/recurrent.h>
+#include <thimble/core/ops/recurrent_activations.h>
+#include <thimble/core/ops/shape.h>
+
+namespace thimble {
+
+namespace {
+
+constexpr std::string_view kDirections[] = {"forward", "reverse", "bidirectional"};
+
+// The operands that are given, as bits of an attribute: files have one list of inputs.
+enum Given : int64_t { kBias = 1, kLengths = 2, kHidden = 4, kCell = 8, kPeepholes = 16 };
+
+// Of one direction.
+struct GateWeights {
+  Tensor ih, hh, bias_ih, bias_hh;  // [gates * hidden, in], [gates * hidden, hidden], [gates * hidden] or undefined
+  Tensor peepholes;                 // [3 * hidden] or undefined
+};
+
+// What one step leaves for the next: [n, hidden].
+struct GateState {
+  Tensor h, c;  // c of lstm alone
+};
+
+// Part i of the last dimension, which is cut into parts of n.
+Tensor gate_part(const Tensor& x, int64_t i, int64_t n) { return slice(x, -1, i * n, (i + 1) * n); }
+
+// Derived classes say what one step does.
+class Recurrent : public ComposedOp {
+ public:
+  Recurrent(RecurrentOptions options, int64_t given) : options_(std::move(options)), given_(given) {}
+
+  InputCount num_inputs() const override { return {3, 9}; }
+
+  Attributes attributes() const override {
+    Attributes a{{"operands", given_}};
+    options_.to_attributes(a);
+    return a;
+  }
+
+ protected:
+  const RecurrentOptions& options() const { return options_; }
+  bool is_given(Given operand) const { return (given_ & operand) != 0; }
+
+  // f(x) of this direction's activation number i; what goes into a gate's is clipped.
+  Tensor gate(const Tensor& x, int64_t direction, int64_t i) const { return activated(clipped(x), direction, i); }
+  Tensor activated(const Tensor& x, int64_t direction, int64_t i) const {
+    const std::vector<GateActivation>& all = options_.activations;
+    if (all.empty()) return i < num_gate_kinds() ? sigmoid(x) : tanh(x);
+    return apply_activation(all[static_cast<size_t>(direction * num_activations() + i)], x);
+  }
+  Tensor clipped(const Tensor& x) const { return options_.clip > 0 ? clamp(x, -options_.clip, options_.clip) : x; }
+
+ private:
+  // Factor of `hidden` in the weights; of activations; of those that are gates'.
+  virtual int64_t num_gates() const = 0;
+  virtual int64_t num_activations() const = 0;
+  virtual int64_t num_gate_kinds() const = 0;
+  virtual bool has_cell() const { return false; }
+  /// x_part [n, gates * hidden] is W x and the biases that can be added before.
+  virtual GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w,
+                         int64_t direction) const = 0;
+  /// Whether bias_hh may be added to W x.
+  virtual bool adds_bias_first() const { return true; }
+
+  int64_t num_directions() const { return options_.direction == Direction::bidirectional ? 2 : 1; }
+
+  struct Operands {
+    Tensor x, ih, hh, bias_ih, bias_hh, lengths, h0, c0, peepholes;
+  };
+
+  Operands named(std::span<const Tensor> inputs) const {
+    Operands o{inputs[0], inputs[1], inputs[2], {}, {}, {}, {}, {}, {}};
+    size_t next = 3;
+    const auto take = [&] {
+      check<ValueError>(next < inputs.size(), name(), ": got ", inputs.size(), " inputs, expected more");
+      return inputs[next++];
+    };
+    if (is_given(kBias)) {
+      o.bias_ih = take();
+      o.bias_hh = take();
+    }
+    if (is_given(kLengths)) o.lengths = take();
+    if (is_given(kHidden)) o.h0 = take();
+    if (is_given(kCell)) o.c0 = take();
+    if (is_given(kPeepholes)) o.peepholes = take();
+    check<ValueError>(next == inputs.size(), name(), ": got ", inputs.size(), " inputs, expected ", next);
+    return o;
+  }
+
+  void check_shape(const Tensor& x, const Shape& expected, const char* what) const {
+    check<ShapeError>(!x.defined() || x.shape() == expected, name(), ": ", what, " must be ", expected, ", got ",
+                      x.defined() ? x.shape() : Shape());
+  }
+
+  void check_shapes(const Operands& o) const {
+    check<ShapeError>(o.x.ndim() == 3 && o.ih.ndim() == 3 && o.hh.ndim() == 3, name(),
+                      ": expects x [steps, n, in], weight_ih [directions, gates * hidden, in] and weight_hh ",
+                      "[directions, gates * hidden, hidden], got ", o.x.shape(), ", ", o.ih.shape(), ", ",
+                      o.hh.shape());
+    const int64_t n = o.x.shape(1), d = num_directions(), hidden = o.hh.shape(2), wide = num_gates() * hidden;
+    check_shape(o.ih, {d, wide, o.x.shape(2)}, "weight_ih");
+    check_shape(o.hh, {d, wide, hidden}, "weight_hh");
+    check_shape(o.bias_ih, {d, wide}, "bias_ih");
+    check_shape(o.bias_hh, {d, wide}, "bias_hh");
+    check_shape(o.lengths, {n}, "lengths");
+    check_shape(o.h0, {d, n, hidden}, "h0");
+    check_shape(o.c0, {d, n, hidden}, "c0");
+    check_shape(o.peepholes, {d, 3 * hidden}, "peepholes");
+    check<ShapeError>(hidden > 0 && o.x.shape(2) > 0, name(), ": there are no features");
+    const size_t count = options_.activations.size();
+    check<ValueError>(count == 0 || count == static_cast<size_t>(d * num_activations()), name(), ": got ", count,
+                      " activations, expected ", d * num_activations());
+  }
+
+  // For each step, which sequences have not ended: uint8 [n, 1]. Empty if all are of full length.
+  std::vector<Tensor> running_at(const Operands& o) const {
+    std::vector<Tensor> running;
+    if (!o.lengths.defined()) return running;
+    const std::vector<int64_t> lengths = o.lengths.data().to_vector<int64_t>();
+    const int64_t steps = o.x.shape(0);
+    for (const int64_t length : lengths)
+      check<ValueError>(length >= 0 && length <= steps, name(), ": a length is ", length, ", expected 0 to ", steps);
+    for (int64_t t = 0; t < steps; ++t) {
+      NDArray flags({o.x.shape(1), 1}, DType::uint8);
+      std::ranges::transform(lengths, flags.data<uint8_t>(), [t](int64_t length) { return t < length ? 1 : 0; });
+      running.emplace_back(std::move(flags));
+    }
+    return running;
+  }
+
+  Tensor formula(std::span<const Tensor> inputs) const override {
+    const Operands o = named(inputs);
+    check_shapes(o);
+    std::vector<Tensor> directions;
+    const std::vector<Tensor> running = running_at(o);
+    for (int64_t d = 0; d < num_directions(); ++d) directions.push_back(one_direction(o, d, running));
+    return stack(directions, 1);
+  }
+
+  static Tensor row(const Tensor& x, int64_t i) { return x.defined() ? squeeze(slice(x, 0, i, i + 1), 0) : x; }
+
+  // [steps + 1 or 2, n, hidden]
+  Tensor one_direction(const Operands& o, int64_t d, const std::vector<Tensor>& running) const {
+    const GateWeights w{row(o.ih, d), row(o.hh, d), row(o.bias_ih, d), row(o.bias_hh, d), row(o.peepholes, d)};
+    const int64_t steps = o.x.shape(0);
+    const Tensor zeros = NDArray::zeros({o.x.shape(1), o.hh.shape(2)}, o.x.dtype());
+    GateState state{o.h0.defined() ? row(o.h0, d) : zeros, {}};
+    if (has_cell()) state.c = o.c0.defined() ? row(o.c0, d) : zeros;
+    Tensor bias = w.bias_ih;
+    if (bias.defined() && adds_bias_first()) bias = bias + w.bias_hh;
+    const Tensor x_parts = linear(o.x, w.ih, bias);
+    const bool is_reverse = options_.direction == Direction::reverse || d == 1;
+    std::vector<Tensor> outputs(static_cast<size_t>(steps));
+    for (int64_t i = 0; i < steps; ++i) {
+      const auto t = static_cast<size_t>(is_reverse ? steps - 1 - i : i);
+      const GateState next = step(row(x_parts, static_cast<int64_t>(t)), state, w, d);
+      outputs[t] = running.empty() ? next.h : where(running[t], next.h, zeros);
+      state = running.empty() ? next : GateState{where(running[t], next.h, state.h), kept(running[t], next.c, state.c)};
+    }
+    outputs.push_back(state.h);
+    if (has_cell()) outputs.push_back(state.c);
+    return stack(outputs, 0);
+  }
+
+  static Tensor kept(const Tensor& running, const Tensor& next, const Tensor& before) {
+    return next.defined() ? where(running, next, before) : next;
+  }
+
+  RecurrentOptions options_;
+  int64_t given_;
+};
+
+class Lstm final : public Recurrent {
+ public:
+  using Recurrent::Recurrent;
+  std::string_view name() const override { return "lstm"; }
+
+ private:
+  int64_t num_gates() const override { return 4; }
+  int64_t num_activations() const override { return 3; }
+  int64_t num_gate_kinds() const override { return 1; }
+  bool has_cell() const override { return true; }
+
+  GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
+    const int64_t hidden = before.h.shape(1);
+    const Tensor sums = x_part + linear(before.h, w.hh);
+    const auto seen = [&](int64_t i, int64_t peephole, const Tensor& c) {
+      const Tensor own = gate_part(sums, i, hidden);
+      return w.peepholes.defined() ? own + gate_part(w.peepholes, peephole, hidden) * c : own;
+    };
+    const Tensor i = gate(seen(0, 0, before.c), d, 0), g = gate(gate_part(sums, 2, hidden), d, 1);
+    const Tensor f = options().couples_gates ? 1 - i : gate(seen(1, 1, before.c), d, 0);
+    const Tensor c = f * before.c + i * g;
+    return {gate(seen(3, 2, c), d, 0) * activated(c, d, 2), c};
+  }
+};
+
+class Gru final : public Recurrent {
+ public:
+  using Recurrent::Recurrent;
+  std::string_view name() const override { return "gru"; }
+
+ private:
+  int64_t num_gates() const override { return 3; }
+  int64_t num_activations() const override { return 2; }
+  int64_t num_gate_kinds() const override { return 1; }
+  bool adds_bias_first() const override { return !options().reset_after; }
+
+  GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
+    const int64_t hidden = before.h.shape(1);
+    return options().reset_after ? reset_after(x_part, before, w, d, hidden)
+                                 : reset_before(x_part, before, w, d, hidden);
+  }
+
+  GateState reset_after(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d,
+                        int64_t hidden) const {
+    const Tensor h_part = linear(before.h, w.hh, w.bias_hh);
+    const auto both = [&](int64_t i) { return gate_part(x_part, i, hidden) + gate_part(h_part, i, hidden); };
+    const Tensor r = gate(both(0), d, 0), z = gate(both(1), d, 0);
+    const Tensor n = gate(gate_part(x_part, 2, hidden) + r * gate_part(h_part, 2, hidden), d, 1);
+    return {(1 - z) * n + z * before.h, {}};
+  }
+
+  GateState reset_before(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d,
+                         int64_t hidden) const {
+    const Tensor h_part = linear(before.h, slice(w.hh, 0, 0, 2 * hidden));
+    const auto both = [&](int64_t i) { return gate_part(x_part, i, hidden) + gate_part(h_part, i, hidden); };
+    const Tensor r = gate(both(0), d, 0), z = gate(both(1), d, 0);
+    const Tensor reset = linear(r * before.h, slice(w.hh, 0, 2 * hidden, 3 * hidden));
+    const Tensor n = gate(gate_part(x_part, 2, hidden) + reset, d, 1);
+    return {(1 - z) * n + z * before.h, {}};
+  }
+};
+
+class Rnn final : public Recurrent {
+ public:
+  using Recurrent::Recurrent;
+  std::string_view name() const override { return "rnn"; }
+
+ private:
+  int64_t num_gates() const override { return 1; }
+  int64_t num_activations() const override { return 1; }
+  int64_t num_gate_kinds() const override { return 0; }
+
+  GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
+    return {gate(x_part + linear(before.h, w.hh), d, 0), {}};
+  }
+};
+
+template <typename T>
+Tensor apply_recurrent(const char* op, const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh,
+                       const RecurrentOperands& o, const RecurrentOptions& options) {
+  check<ValueError>(o.bias_ih.defined() == o.bias_hh.defined(), op, ": got one of bias_ih and bias_hh only");
+  constexpr bool kHasCell = std::is_same_v<T, Lstm>;
+  check<ValueError>(kHasCell || (!o.c0.defined() && !o.peepholes.defined()), op, ": has no cell");
+  std::vector<Tensor> inputs{x, weight_ih, weight_hh};
+  int64_t given = 0;
+  const auto add = [&](Given which, std::initializer_list<Tensor> tensors) {
+    if (!tensors.begin()->defined()) return;
+    given |= which;
+    inputs.insert(inputs.end(), tensors);
+  };
+  add(kBias, {o.bias_ih, o.bias_hh});
+  add(kLengths, {o.lengths});
+  add(kHidden, {o.h0});
+  add(kCell, {o.c0});
+  add(kPeepholes, {o.peepholes});
+  return thimble::apply(std::make_unique<T>(options, given), std::move(inputs));
+}
+
+template <typename T>
+std::unique_ptr<Op> make_recurrent(const Attributes& a) {
+  return std::make_unique<T>(RecurrentOptions::from_attributes(a), a.get<int64_t>("operands"));
+}
+
+const OpRegistration recurrent_registrations[] = {
+    {"lstm", make_recurrent<Lstm>},
+    {"gru", make_recurrent<Gru>},
+    {"rnn", make_recurrent<Rnn>},
+};
+
+}  // namespace
+
+void RecurrentOptions::to_attributes(Attributes& a) const {
+  a.set("direction", std::string(name(direction)));
+  a.set("clip", clip);
+  a.set("reset_after", reset_after);
+  a.set("couples_gates", couples_gates);
+  activations_to_attributes(activations, a);
+}
+
+RecurrentOptions RecurrentOptions::from_attributes(const Attributes& a) {
+  return {.direction = direction_from_name(a.get<std::string>("direction")),
+          .activations = activations_from_attributes(a),
+          .clip = a.get<double>("clip"),
+          .reset_after = a.get<bool>("reset_after"),
+          .couples_gates = a.get<bool>("couples_gates")};
+}
+
+std::string_view name(Direction direction) { return kDirections[static_cast<size_t>(direction)]; }
+
+Direction direction_from_name(std::string_view name) {
+  const auto at = std::ranges::find(kDirections, name);
+  check<FormatError>(at != std::end(kDirections), "'", name, "' is no direction: expected forward, reverse or ",
+                     "bidirectional");
+  return static_cast<Direction>(at - std::begin(kDirections));
+}
+
+Tensor lstm(const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh, const RecurrentOperands& operands,
+            const RecurrentOptions& options) {
+  return apply_recurrent<Lstm>("lstm", x, weight_ih, weight_hh, operands, options);
+}
+
+Tensor gru(const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh, const RecurrentOperands& operands,
+           const RecurrentOptions& options) {
+  return apply_recurrent<Gru>("gru", x, weight_ih, weight_hh, operands, options);
+}
+
+Tensor rnn(const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh, const RecurrentOperands& operands,
+           const RecurrentOptions& options) {
+  return apply_recurrent<Rnn>("rnn", x, weight_ih, weight_hh, operands, options);
+}
+
+}  // namespace thimble

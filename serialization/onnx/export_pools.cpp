@@ -1,0 +1,142 @@
+// Pools.
+#include <algorithm>
+
+#include <thimble/serialization/onnx/export_handlers.h>
+#include <thimble/serialization/onnx/export_quantization.h>
+
+namespace thimble::onnx {
+
+namespace {
+
+using nn::Node;
+
+// Height and width, once for all that is in front and once for what is behind, unless that is the same.
+std::vector<int64_t> pads_of(const Node& node) {
+  auto padding = node.attributes.get<std::vector<int64_t>>("padding");
+  if (padding.size() == 2) padding.insert(padding.end(), padding.begin(), padding.begin() + 2);
+  return padding;
+}
+
+Attributes pool_attributes_of(const Node& node) {
+  Attributes attributes{{"kernel_shape", node.attributes.get<std::vector<int64_t>>("kernel_size")},
+                        {"strides", node.attributes.get<std::vector<int64_t>>("stride")},
+                        {"ceil_mode", node.attributes.get<bool>("ceil_mode")}};
+  const auto auto_pad = node.attributes.get<std::string>("auto_pad", "none");
+  if (auto_pad == "none")
+    attributes.set("pads", pads_of(node));
+  else
+    attributes.set("auto_pad", auto_pad == "lower" ? "SAME_LOWER" : "SAME_UPPER");
+  return attributes;
+}
+
+void write_max_pool(Exporter& e, const Node& node) {
+  Attributes attributes = pool_attributes_of(node);
+  attributes.set("dilations", node.attributes.get<std::vector<int64_t>>("dilation"));
+  e.result(node, "MaxPool", e.operands(node), attributes);
+}
+
+// The mean of integers is one of the same parameters.
+void write_average(Exporter& e, const Node& node, const std::string& op, const Attributes& attributes) {
+  if (e.type_of(node).dtype != DType::uint8) {
+    e.result(node, op, e.operands(node), attributes);
+    return;
+  }
+  const quant::TensorQParams& p = e.qparams_of(*node.inputs[0]);
+  const std::string x = dequantized(e, node, e.input(node, 0), p);
+  write_quantized(e, node, e.step(node, op, {x}, attributes), p);
+}
+
+void write_avg_pool(Exporter& e, const Node& node) {
+  Attributes attributes = pool_attributes_of(node);
+  const auto dilation = node.attributes.get("dilation", std::vector<int64_t>{1, 1});
+  const bool is_dilated = dilation != std::vector<int64_t>{1, 1};
+  Exporter::require(!is_dilated || e.opset() >= 19, "dilation takes opset 19");
+  if (is_dilated) attributes.set("dilations", dilation);
+  attributes.set("count_include_pad", node.attributes.get<bool>("count_include_pad"));
+  write_average(e, node, "AveragePool", attributes);
+}
+
+// Window i of n covers [floor(i * in / n), ceil((i + 1) * in / n)): a product with a matrix [n, in] of weights.
+NDArray averaging_matrix(int64_t in, int64_t n, DType dtype) {
+  std::vector<double> weights(static_cast<size_t>(n * in));
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t begin = i * in / n, end = ((i + 1) * in + n - 1) / n;
+    for (int64_t at = begin; at < end; ++at)
+      weights[static_cast<size_t>(i * in + at)] = 1 / static_cast<double>(end - begin);
+  }
+  return NDArray::from_vector(weights, {n, in}).to(dtype);
+}
+
+void write_adaptive_avg_pool(Exporter& e, const Node& node) {
+  const auto size = node.attributes.get<std::vector<int64_t>>("output_size");
+  if (size == std::vector<int64_t>{1, 1}) return write_average(e, node, "GlobalAveragePool", {});
+  const ValueType& x = e.input_type(node, 0);
+  const int64_t height = x.sizes.at(2), width = x.sizes.at(3);
+  Exporter::require(height > 0 && width > 0 && size.size() == 2, "its image is of a free size");
+  const bool is_even = height % size[0] == 0 && width % size[1] == 0;
+  const std::vector<int64_t> window{height / size[0], width / size[1]};
+  if (is_even) return write_average(e, node, "AveragePool", {{"kernel_shape", window}, {"strides", window}});
+  Exporter::require(x.dtype != DType::uint8, "its windows are of different sizes, of integers");
+  const std::string rows = e.tensor(node, "rows", averaging_matrix(height, size[0], x.dtype)),
+                    columns = e.tensor(node, "columns", averaging_matrix(width, size[1], x.dtype).transpose(0, 1));
+  e.result(node, "MatMul", {e.step(node, "MatMul", {rows, e.input(node, 0)}), columns});
+}
+
+// Of integers, which are of other parameters than their mean.
+void write_quantized_global_average(Exporter& e, const Node& node) {
+  const Attributes a = e.graph().layer(&node).attributes();
+  const std::string x = dequantized(e, node, e.input(node, 0), quant::TensorQParams::from_attributes(a, "input_"));
+  write_quantized(e, node, e.step(node, "GlobalAveragePool", {x}), quant::TensorQParams::from_attributes(a, "output_"));
+}
+
+// Before opset 18 scales are of all dimensions.
+std::vector<double> scales_of_all(const Node& node, size_t rank) {
+  const auto scales = node.attributes.get<std::vector<double>>("scales");
+  const auto axes = node.attributes.get("axes", std::vector<int64_t>{});
+  if (axes.empty()) return scales;
+  std::vector<double> all(rank, 1);
+  for (size_t i = 0; i < axes.size(); ++i)
+    all.at(static_cast<size_t>(axes[i] < 0 ? axes[i] + static_cast<int64_t>(rank) : axes[i])) = scales.at(i);
+  return all;
+}
+
+void write_interpolate(Exporter& e, const Node& node) {
+  const Attributes& a = node.attributes;
+  const size_t rank = e.input_type(node, 0).sizes.size();
+  const auto rounding = a.get<std::string>("rounding", "round_prefer_floor"),
+             aspect = a.get<std::string>("aspect", "stretch");
+  const bool has_scales = !a.get("scales", std::vector<double>{}).empty(), antialias = a.get("antialias", false);
+  const bool has_axes = !has_scales && !a.get("axes", std::vector<int64_t>{}).empty();
+  Exporter::require(rounding != "simple", "the rounding 'simple'");
+  Exporter::require(e.opset() >= 18 || !(antialias || has_axes || aspect != "stretch"),
+                    "antialias, sizes of some axes, or ratios that are kept take opset 18");
+  Attributes attributes{{"mode", a.get<std::string>("mode", "nearest")},
+                        {"coordinate_transformation_mode", a.get<std::string>("coordinates", "half_pixel")},
+                        {"nearest_mode", rounding},
+                        {"cubic_coeff_a", a.get("cubic_a", -0.75)},
+                        {"exclude_outside", a.get("exclude_outside", false)},
+                        {"extrapolation_value", a.get("extrapolation_value", 0.0)}};
+  if (antialias) attributes.set("antialias", true);
+  if (aspect != "stretch") attributes.set("keep_aspect_ratio_policy", aspect);
+  if (has_axes) attributes.set("axes", a.get<std::vector<int64_t>>("axes"));
+  const auto roi = a.get("roi", std::vector<double>{});
+  std::vector<std::string> inputs{e.input(node, 0),
+                                  roi.empty() ? "" : e.constant("roi", NDArray::from_vector(roi).to(DType::float32))};
+  if (has_scales)
+    inputs.push_back(e.constant("scales", NDArray::from_vector(scales_of_all(node, rank)).to(DType::float32)));
+  else
+    inputs.insert(inputs.end(), {"", e.list_attribute(node, "sizes")});
+  e.result(node, "Resize", inputs, attributes);
+}
+
+}  // namespace
+
+void add_pool_exports(ExportHandlers& handlers) {
+  handlers["QuantizedGlobalAvgPool2d"] = {write_quantized_global_average};
+  handlers["interpolate"] = {write_interpolate};
+  handlers["adaptive_avg_pool2d"] = {write_adaptive_avg_pool};
+  handlers["avg_pool2d"] = {write_avg_pool};
+  handlers["max_pool2d"] = {write_max_pool};
+}
+
+}  // namespace thimble::onnx
