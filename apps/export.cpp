@@ -94,15 +94,14 @@ void add_export(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  thimble export mlp.int8.safetensors --format onnx --out mlp.int8.onnx\n"
-      "  thimble export mlp.int8.safetensors --format npz --out mlp.npz\n"
-      "Integer layers become what ONNX Runtime runs in integers: DequantizeLinear, the float op, QuantizeLinear.");
+      "  thimble export mlp.int8.safetensors --format npz --out mlp.npz");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
   command
-      ->add_option(
-          "--format", o->format,
-          "npz: weights, biases, scales and zero points as NumPy arrays, numpy.load(FILE) in Python; onnx: the "
-          "model")
+      ->add_option("--format", o->format,
+                   "npz: weights, biases, scales and zero points as NumPy arrays, numpy.load(FILE) in Python; onnx "
+                   "(integer layers as DequantizeLinear, float op, QuantizeLinear): the "
+                   "model")
       ->capture_default_str()
       ->check(CLI::IsMember({kNpz, kOnnx}));
   command->add_option("--out", o->out, "File to write")->required()->type_name("FILE");

@@ -100,10 +100,14 @@ void add_import(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  thimble import resnet18.onnx --out resnet18.safetensors\n"
-      "  thimble import vad.onnx --set sr=16000 --shape input=1,512 --out vad.safetensors\n"
-      "Other commands read .onnx files, too. Ops that are not covered are listed, with the nodes that apply them.");
+      "  thimble import vad.onnx --set sr=16000 --shape input=1,512 --out vad.safetensors");
   o->common.add_to(*command);
-  command->add_option("model", o->model, "ONNX model, of opset 1 to 25")->required()->type_name("FILE.onnx");
+  command
+      ->add_option("model", o->model,
+                   "ONNX model, of opset 1 to 25, which other commands read, too; ops that are not covered are listed, "
+                   "with the nodes that apply them")
+      ->required()
+      ->type_name("FILE.onnx");
   command->add_option("--out", o->out, "Checkpoint to write")->required()->type_name("FILE");
   command->add_option("--shape", o->shapes, "Sizes of an input, the batch first, where the file leaves them free")
       ->allow_extra_args(false)

@@ -3,9 +3,9 @@
 //   convert line.png -resize x48 line.ppm
 //   build/release/examples/ocr_line ppocr_rec.onnx ppocr_keys.txt line.ppm
 //
-// The network takes BGR images [n, 3, 48, width] of values from -1 to 1, and gives for every 8 columns a probability for
-// each character [n, width / 8, characters]: the first is the blank, the last a space, those between are the lines of
-// the file of keys.
+// The network takes BGR images [n, 3, 48, width] of values from -1 to 1, and gives for every 8 columns a probability
+// for each character [n, width / 8, characters]: the first is the blank, the last a space, those between are the lines
+// of the file of keys.
 #include <fstream>
 #include <iostream>
 #include <string>

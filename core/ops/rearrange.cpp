@@ -336,7 +336,8 @@ class Arange final : public Op {
     const uint64_t count = is_empty ? 0 : (distance - 1) / size + 1;
     check<ValueError>(count <= uint64_t{kMost}, "arange: from ", start, " to ", limit, " by ", step, " is too long");
     NDArray out({static_cast<int64_t>(count)}, DType::int64);
-    for (int64_t i = 0; i < out.numel(); ++i) out.data<int64_t>()[i] = start + i * step;
+    for (int64_t i = 0; i < out.numel(); ++i)
+      out.data<int64_t>()[i] = static_cast<int64_t>(a + static_cast<uint64_t>(i) * s);
     return out;
   }
 };

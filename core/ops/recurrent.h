@@ -1,7 +1,8 @@
 // Recurrent layers over sequences: lstm, gru, rnn. PyTorch's names, order of gates and formulas, with what ONNX has
 // besides.
 //
-//   const Tensor y = lstm(x, weight_ih, weight_hh, {.bias_ih = b, .bias_hh = c});
+//   const Tensor weight_ih = NDArray::zeros({4 * 8, 3}), weight_hh = NDArray::zeros({4 * 8, 8});
+//   const Tensor y = lstm(x, weight_ih, weight_hh);  // x [time, batch, 3]
 //   const Tensor outputs = slice(y, 0, 0, x.shape(0)), h = slice(y, 0, -2, -1), c = slice(y, 0, -1, y.shape(0));
 #pragma once
 

@@ -1,5 +1,6 @@
 // Pools.
 #include <algorithm>
+#include <cmath>
 
 #include <thimble/serialization/onnx/export_handlers.h>
 #include <thimble/serialization/onnx/export_quantization.h>
@@ -82,6 +83,29 @@ void write_adaptive_avg_pool(Exporter& e, const Node& node) {
   e.result(node, "MatMul", {e.step(node, "MatMul", {rows, e.input(node, 0)}), columns});
 }
 
+void write_lp_pool(Exporter& e, const Node& node) {
+  const auto p = node.attributes.get<double>("p");
+  const auto dilation = node.attributes.get("dilation", std::vector<int64_t>{1, 1});
+  Exporter::require(p == std::floor(p), "its p is no integer");
+  Exporter::require(dilation == std::vector<int64_t>{1, 1} && !node.attributes.get<bool>("ceil_mode"),
+                    "dilation and ceil_mode take opset 18");
+  Attributes attributes = pool_attributes_of(node);
+  Attributes of_opset_11{{"p", static_cast<int64_t>(p)}};
+  for (const auto& [key, value] : attributes)
+    if (key != "ceil_mode") of_opset_11.set(key, value);
+  e.result(node, "LpPool", e.operands(node), of_opset_11);
+}
+
+void write_local_response_norm(Exporter& e, const Node& node) {
+  const Attributes& a = node.attributes;
+  Exporter::require(a.get<int64_t>("size") % 2 == 1, "of an even size, whose window is another in ONNX");
+  e.result(node, "LRN", e.operands(node),
+           {{"size", a.get<int64_t>("size")},
+            {"alpha", a.get<double>("alpha")},
+            {"beta", a.get<double>("beta")},
+            {"bias", a.get<double>("k")}});
+}
+
 // Of integers, which are of other parameters than their mean.
 void write_quantized_global_average(Exporter& e, const Node& node) {
   const Attributes a = e.graph().layer(&node).attributes();
@@ -136,6 +160,8 @@ void add_pool_exports(ExportHandlers& handlers) {
   handlers["interpolate"] = {write_interpolate};
   handlers["adaptive_avg_pool2d"] = {write_adaptive_avg_pool};
   handlers["avg_pool2d"] = {write_avg_pool};
+  handlers["local_response_norm"] = {write_local_response_norm};
+  handlers["lp_pool2d"] = {write_lp_pool};
   handlers["max_pool2d"] = {write_max_pool};
 }
 

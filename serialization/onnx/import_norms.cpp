@@ -249,14 +249,11 @@ void skip_layer_norm(Importer& importer, const OnnxNode& node) {
 }  // namespace
 
 void add_norms(Handlers& handlers) {
-  const Handlers own{{"BatchNormalization", batch_norm},
-                     {"GroupNormalization", group_norm},
-                     {"InstanceNormalization", instance_norm},
-                     {"LRN", local_response_norm},
-                     {"LayerNormalization", layer_norm},
-                     {"LpNormalization", lp_norm},
-                     {"RMSNormalization", rms_norm},
-                     {"com.microsoft.SkipLayerNormalization", skip_layer_norm}};
+  const Handlers own{
+      {"BatchNormalization", batch_norm},       {"GroupNormalization", group_norm},
+      {"InstanceNormalization", instance_norm}, {"LRN", local_response_norm},
+      {"LayerNormalization", layer_norm},       {"LpNormalization", lp_norm},
+      {"RMSNormalization", rms_norm},           {"com.microsoft.SkipLayerNormalization", skip_layer_norm}};
   handlers.insert(own.begin(), own.end());
 }
 

@@ -114,8 +114,8 @@ TEST_F(TerminalTest, HelpIsAsWideAsTheTerminal) {
 }
 
 TEST_F(TerminalTest, EachSubcommandHasExamplesOfItsOwn) {
-  for (const char* command :
-       {"train", "eval", "quantize", "bench", "run", "compare", "inspect", "export", "sensitivity", "errors"}) {
+  for (const char* command : {"train", "eval", "quantize", "bench", "run", "compare", "inspect", "import", "export",
+                              "sensitivity", "errors"}) {
     const std::string help = run({command, "--help"}).out;
     const size_t examples = help.find("\nExamples:\n");
     ASSERT_NE(examples, std::string::npos) << help;

@@ -54,8 +54,8 @@ TEST(TraceBatch, IndicesAndTargetsMayBeOfAnySize) {
 
 // A new op gets a case above, or its name here if no forward pass of a model applies it.
 TEST(TraceBatch, KnowsEveryOp) {
-  std::set<std::string> known{"embedding",     "gather",     "cross_entropy", "nll_loss",   "dropout",
-                              "conv2d_weight", "sum_to",     "fake_quantize", "arange",     "nonzero",
+  std::set<std::string> known{"embedding",     "gather",     "cross_entropy", "nll_loss",        "dropout",
+                              "conv2d_weight", "sum_to",     "fake_quantize", "arange",          "nonzero",
                               "gather_nd",     "scatter_nd", "scatter",       "reverse_sequence"};
   known.insert({"quantize_linear", "dequantize_linear"});  // quant's
   for (const OpCase& c : op_cases()) known.insert(c.name);
