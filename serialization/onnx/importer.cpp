@@ -494,7 +494,9 @@ Value Importer::apply_with(const OnnxNode& node, const std::string& op, Attribut
   if (all_known && may_be_folded(op, operands)) {
     std::vector<Tensor> tensors;
     for (const Value& operand : operands) tensors.emplace_back(operand.constant);
-    return known(thimble::apply(make_op(op, attributes), std::move(tensors)).data());
+    const NDArray result = thimble::apply(make_op(op, attributes), std::move(tensors)).data();
+    // A view that repeats what it has would be written out when the graph is saved.
+    if (elements_of(result.shape()) <= std::max(kMostFolded, 2 * stored(result))) return known(result);
   }
   if (!keys.empty()) attributes.set(nn::kAttributeInputs, keys);
   nn::Node* added = graph_.add_op(name_for(node, op), op, std::move(attributes), nodes_of(node, all));
