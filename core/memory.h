@@ -14,10 +14,13 @@ namespace thimble {
 /// reference. Throws std::bad_alloc. Safe to call from any thread.
 THIMBLE_API std::shared_ptr<void> allocate(size_t bytes);
 
+class UnreadBytes;
+
 /// What those who share memory tell each other.
 struct StorageMarks {
-  std::atomic<uint64_t> changed_at{0};      // when it was last changed in place: a next_change(); 0: never
-  std::atomic<bool> copy_on_write = false;  // see NDArray::lazy_clone()
+  std::atomic<uint64_t> changed_at{0};         // when it was last changed in place: a next_change(); 0: never
+  std::atomic<bool> copy_on_write = false;     // see NDArray::lazy_clone()
+  std::atomic<UnreadBytes*> unread = nullptr;  // where the content is, if it is not in the memory yet
 };
 
 /// Memory that arrays share.

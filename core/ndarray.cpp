@@ -4,6 +4,8 @@
 #include <thimble/core/kernels/elementwise/copy.h>
 #include <thimble/core/memory.h>
 #include <thimble/core/ndarray.h>
+#include <thimble/core/platform/mapped_file.h>
+#include <thimble/core/unread_bytes.h>
 
 namespace thimble {
 
@@ -97,6 +99,32 @@ NDArray NDArray::borrow(void* data, const Shape& shape, DType dtype, std::shared
   out.strides_ = contiguous_strides(shape);
   out.dtype_ = dtype;
   return out;
+}
+
+NDArray NDArray::unread(std::shared_ptr<const MappedFile> file, size_t offset, const Shape& shape, DType dtype) {
+  const auto size = static_cast<size_t>(checked_bytes(shape, dtype));
+  const auto bytes = std::make_shared<UnreadBytes>(std::move(file), offset, size);
+  NDArray out = borrow(bytes->memory(), shape, dtype, bytes);
+  out.marks_->unread.store(bytes.get(), std::memory_order_release);
+  out.may_be_unread_ = true;
+  return out;
+}
+
+UnreadBytes* NDArray::unread_bytes() const {
+  return may_be_unread_ ? marks_->unread.load(std::memory_order_acquire) : nullptr;
+}
+
+void NDArray::read_in() const {
+  if (UnreadBytes* bytes = unread_bytes()) bytes->read_in(marks_->unread);
+}
+
+NDArray NDArray::read_once() const {
+  UnreadBytes* bytes = unread_bytes();
+  if (!bytes) return *this;
+  const auto item = static_cast<int64_t>(itemsize(dtype_)), size = static_cast<int64_t>(bytes->size());
+  const std::shared_ptr<void> elements = bytes->read_once(itemsize(dtype_));
+  const NDArray all = borrow(elements.get(), {size / item}, dtype_, elements);
+  return all.view(shape_, strides_, (static_cast<char*>(data_) - static_cast<char*>(bytes->memory())) / item);
 }
 
 NDArray NDArray::placeholder(const Shape& shape, DType dtype, double value) {
@@ -277,9 +305,9 @@ void NDArray::assign(const NDArray& source) {
   for (int i = 0; i < ndim(); ++i)
     check<ValueError>(strides_[i] != 0 || shape_[i] <= 1, "copy_from: the target ", shape_,
                       " is a broadcast view, whose elements share memory");
-  const NDArray from = source.broadcast_to(shape_);
+  const NDArray from = source.read_once().broadcast_to(shape_);
   if (from.dtype() == dtype_ && from.is_contiguous() && is_contiguous()) {
-    if (numel() > 0) std::memmove(data_, from.data_, static_cast<size_t>(nbytes()));
+    if (numel() > 0) std::memmove(raw(), from.raw(), static_cast<size_t>(nbytes()));
     return;
   }
   const bool may_overlap = storage_ == from.storage_;

@@ -19,8 +19,10 @@
 
 namespace thimble {
 
+class MappedFile;
 struct Storage;
 struct StorageMarks;
+class UnreadBytes;
 
 /// A handle of typed memory with a shape and strides: copies share the memory, as views do; clone() does not.
 class THIMBLE_API NDArray {
@@ -50,6 +52,11 @@ class THIMBLE_API NDArray {
   /// A contiguous array over memory that somebody else owns (a mapped file); `owner` is kept alive by it and its views.
   static NDArray borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
 
+  /// A contiguous array of what a file holds from byte `offset` on, at any alignment. It takes memory of its own when
+  /// somebody first asks for the elements; until then it is the file's (see MappedFile), which nobody may write to.
+  /// Throws ShapeError for elements beyond the file's end.
+  static NDArray unread(std::shared_ptr<const MappedFile> file, size_t offset, const Shape& shape, DType dtype);
+
   /// Has the shape and dtype and next to no memory: all elements are one, of this value. For tensors whose arrays are
   /// to come, and for sizes that a file asks for.
   static NDArray placeholder(const Shape& shape, DType dtype = DType::float32, double value = 0);
@@ -74,15 +81,26 @@ class THIMBLE_API NDArray {
   template <typename T>
   T* data() {
     check_type(dtype_of<T>);
-    return static_cast<T*>(data_);
+    return static_cast<T*>(raw());
   }
   template <typename T>
   const T* data() const {
     check_type(dtype_of<T>);
-    return static_cast<const T*>(data_);
+    return static_cast<const T*>(raw());
   }
-  void* raw() { return data_; }
-  const void* raw() const { return data_; }
+  void* raw() { return const_cast<void*>(std::as_const(*this).raw()); }
+  const void* raw() const {
+    if (may_be_unread_) [[unlikely]]
+      read_in();
+    return data_;
+  }
+  /// Where the first element is, or will be if it is unread: for telling memory apart.
+  const void* address() const { return data_; }
+  /// Whether this is memory of unread() that nobody has asked for so far.
+  bool is_unread() const { return unread_bytes() != nullptr; }
+  /// The same elements for one who reads them once and keeps what he makes of them (packed weights): if they are unread
+  /// they stay so, and the array that this gives is to be let go of soon. This array itself if they are not.
+  NDArray read_once() const;
 
   // Views: they share memory with this array.
 
@@ -141,12 +159,15 @@ class THIMBLE_API NDArray {
   void check_type(DType wanted) const;
   void set_storage(const std::shared_ptr<Storage>& storage);
   void assign(const NDArray& source);  // copy_from() for memory that is new
+  UnreadBytes* unread_bytes() const;   // null if they are read
+  void read_in() const;
 
   std::shared_ptr<void> storage_;
   StorageMarks* marks_ = nullptr;  // the storage's; null for memory without an owner
   void* data_ = nullptr;
   Shape shape_, strides_;
   DType dtype_ = DType::float32;
+  bool may_be_unread_ = false;
 };
 
 /// Prints as NumPy does, long axes abbreviated: [[1, 2], [3, 4]], [True, False].

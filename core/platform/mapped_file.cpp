@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -34,7 +35,7 @@ void mark_rest_of_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] 
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path, bool mapped) {
+MappedFile::MappedFile(const std::filesystem::path& path, bool mapped) : is_mapped_(mapped) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const detail::FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
@@ -65,6 +66,14 @@ void MappedFile::unmap() noexcept {
   if (!data_) return;
   mark_rest_of_page(data_, size_, true);
   ::munmap(data_, size_);
+}
+
+void MappedFile::forget(size_t offset, size_t bytes) const noexcept {
+  if (!is_mapped_ || bytes == 0) return;
+  constexpr size_t kAround = size_t{64} << 10;  // so much is mapped together with a page that is touched
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t first = (offset - std::min(offset, kAround)) / page * page;
+  (void)::madvise(data_ + first, std::min(offset + bytes + kAround, size_) - first, MADV_DONTNEED);
 }
 
 void MappedFile::read_all(int fd, const std::filesystem::path& path) {

@@ -28,12 +28,17 @@ class THIMBLE_API MappedFile {
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
+  /// Lets go of memory that holds these bytes and some around; whoever touches them reads them from the file again.
+  /// Only for one who knows that nobody has written to the memory, for that would be lost.
+  void forget(size_t offset, size_t bytes) const noexcept;
+
  private:
   void unmap() noexcept;
   void read_all(int fd, const std::filesystem::path& path);
 
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  bool is_mapped_;
 };
 
 }  // namespace thimble

@@ -32,7 +32,8 @@ class FusedProduct {
   template <typename T, typename Pack>
   std::shared_ptr<const T> packed(SharedWeights& weights, SharedWeights::Key layout, Pack&& pack) const {
     layout.insert(layout.begin(), {kPacked, scale_id()});
-    return weights.get<T>(layout, [&] { return pack(weight_, after_.scale ? after_.scale->scale.data() : nullptr); });
+    return weights.get<T>(
+        layout, [&] { return pack(weight_.read_once(), after_.scale ? after_.scale->scale.data() : nullptr); });
   }
 
   /// `inputs` are the step's.

@@ -30,14 +30,16 @@ auto reading_model(const std::filesystem::path& path, Function function) {
 
 nn::Graph import_model(const std::filesystem::path& path, const ImportOptions& options) {
   return reading_model(path, [&] {
-    const ::onnx::ModelProto model = read_model(path);
-    return Importer(model, path.has_parent_path() ? path.parent_path() : ".", options).run();
+    const ModelFile model = read_model(path);
+    nn::Graph graph = Importer(model.proto, model.data, options).run();
+    model.data.forget();
+    return graph;
   });
 }
 
 ModelSummary summarize_model(const std::filesystem::path& path) {
   return reading_model(path, [&] {
-    const ::onnx::ModelProto model = read_model(path);
+    const ::onnx::ModelProto model = read_model(path).proto;
     ModelSummary summary;
     summary.opset = declared_opset(model);
     summary.ir_version = model.ir_version();

@@ -132,12 +132,11 @@ Handler handler_of(const std::string& op) {
   return it == handlers.end() ? nullptr : it->second;
 }
 
-Importer::Model::Model(const ::onnx::ModelProto& model, std::filesystem::path model_folder,
-                       const ImportOptions& import_options)
-    : proto(model), folder(std::move(model_folder)), options(import_options), functions(model) {}
+Importer::Model::Model(const ::onnx::ModelProto& model, DataFiles model_files, const ImportOptions& import_options)
+    : proto(model), files(std::move(model_files)), options(import_options), functions(model) {}
 
-Importer::Importer(const ::onnx::ModelProto& model, std::filesystem::path folder, const ImportOptions& options)
-    : model_(std::make_shared<Model>(model, std::move(folder), options)), graph_(own_graph_) {}
+Importer::Importer(const ::onnx::ModelProto& model, DataFiles files, const ImportOptions& options)
+    : model_(std::make_shared<Model>(model, std::move(files), options)), graph_(own_graph_) {}
 
 Importer::Importer(Importer& outer, const std::string& prefix, Into into)
     : model_(outer.model_),
@@ -179,7 +178,7 @@ void Importer::import_nodes(const Nodes& nodes, int64_t opset) {
 void Importer::import_node(const ::onnx::NodeProto& proto, int64_t opset) {
   if (const ::onnx::FunctionProto* function = model_->functions.find(proto))
     return call_function(proto, *function, opset);
-  const OnnxNode node(proto, opset, model_->folder);
+  const OnnxNode node(proto, opset, model_->files);
   try {
     const Handler handler = handler_of(node.op());
     node.require(handler, "the op is not covered");
@@ -197,7 +196,7 @@ void Importer::import_node(const ::onnx::NodeProto& proto, int64_t opset) {
 // Its body becomes nodes of this graph. It sees its own names alone.
 void Importer::call_function(const ::onnx::NodeProto& proto, const ::onnx::FunctionProto& function, int64_t opset) {
   constexpr int64_t kMostNodes = 1000000;  // functions that call functions grow without end
-  const OnnxNode node(proto, opset, model_->folder);
+  const OnnxNode node(proto, opset, model_->files);
   model_->expanded_nodes += function.node_size();
   node.require(model_->expanded_nodes <= kMostNodes, "the model's functions have more than ", kMostNodes, " nodes");
   node.require(proto.input_size() <= function.input_size() && proto.output_size() <= function.output_size(),
@@ -239,13 +238,13 @@ void Importer::keep_untrained(const OnnxNode& node, size_t i) {
 
 void Importer::note_dequantized(const NDArray& array, DequantizedConstant from) {
   if (array.numel() > 0)
-    model_->dequantized[array.raw()] = {array, std::make_shared<const DequantizedConstant>(std::move(from))};
+    model_->dequantized[array.address()] = {array, std::make_shared<const DequantizedConstant>(std::move(from))};
 }
 
 std::shared_ptr<const DequantizedConstant> Importer::dequantized_from(const OnnxNode& node, size_t i) {
   const Value* value = find(node.input(i));
   if (!value || !value->constant.defined()) return nullptr;
-  const auto it = model_->dequantized.find(std::as_const(value->constant).raw());
+  const auto it = model_->dequantized.find(value->constant.address());
   return it == model_->dequantized.end() ? nullptr : it->second.second;
 }
 
@@ -277,9 +276,9 @@ void Importer::read_initializers(const ::onnx::GraphProto& proto) {
   check<FormatError>(proto.sparse_initializer_size() == 0, "sparse initializers are not covered");
   note_types(proto);
   for (const ::onnx::TensorProto& tensor : proto.initializer()) {
-    NDArray array = array_of(tensor, model_->folder);
+    NDArray array = array_of(tensor, model_->files);
     const int rank = array.ndim();
-    if (array.numel() > 0) constants_.emplace(std::as_const(array).raw(), tensor.name());
+    if (array.numel() > 0) constants_.emplace(array.address(), tensor.name());
     const bool is_new = values_.emplace(tensor.name(), Value{std::move(array), nullptr, rank, true}).second;
     check<FormatError>(is_new, "there are two initializers named ", detail::quote(tensor.name()));
   }
@@ -305,7 +304,7 @@ void Importer::add_inputs(const ::onnx::GraphProto& proto) {
 
 void Importer::make_default(const std::string& name) {
   Value& value = values_.at(name);
-  constants_.erase(std::as_const(value.constant).raw());
+  constants_.erase(value.constant.address());
   nn::Node* node = graph_.add_input(plain(name), Tensor(value.constant));
   model_->ranks[node] = value.rank;
   value = {{}, node, value.rank, false};
@@ -411,7 +410,7 @@ const Value* Importer::find(const std::string& name) {
     captured_.push_back(*outside);
     model_->ranks[own.node] = own.rank;
   } else if (own.constant.defined() && own.constant.numel() > 0) {
-    constants_.emplace(std::as_const(own.constant).raw(), name);
+    constants_.emplace(own.constant.address(), name);
   }
   return &values_.emplace(name, std::move(own)).first->second;
 }
@@ -460,7 +459,7 @@ std::vector<nn::Node*> Importer::nodes_of(const OnnxNode& node, std::span<const 
   std::vector<nn::Node*> nodes;
   for (const Value& operand : operands) {
     Value own = operand;
-    const auto known_as = own.node ? constants_.end() : constants_.find(own.constant.raw());
+    const auto known_as = own.node ? constants_.end() : constants_.find(own.constant.address());
     Value* held = known_as == constants_.end() ? nullptr : &values_.at(known_as->second);
     const bool is_same = held && held->constant.shape() == own.constant.shape();  // not a view of it
     nodes.push_back(is_same ? node_of(*held, known_as->second) : node_of(own, name_for(node, "constant")));
@@ -533,8 +532,7 @@ void Importer::set(const OnnxNode& node, size_t output, Value value) {
 }
 
 void Importer::set_named(const std::string& name, Value value) {
-  if (value.constant.defined() && value.constant.numel() > 0)
-    constants_.emplace(std::as_const(value.constant).raw(), name);
+  if (value.constant.defined() && value.constant.numel() > 0) constants_.emplace(value.constant.address(), name);
   const bool is_new = values_.emplace(name, std::move(value)).second;
   check<FormatError>(is_new, "there are two values named ", detail::quote(name));
 }

@@ -1,7 +1,6 @@
 // From ONNX's nodes to a graph's. Internal.
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,7 +44,7 @@ struct Subgraph {
 /// does not define are those of the graph around it.
 class Importer {
  public:
-  Importer(const ::onnx::ModelProto& model, std::filesystem::path folder, const ImportOptions& options = {});
+  Importer(const ::onnx::ModelProto& model, DataFiles files, const ImportOptions& options = {});
 
   nn::Graph run();
 
@@ -109,10 +108,10 @@ class Importer {
   using Nodes = google::protobuf::RepeatedPtrField<::onnx::NodeProto>;
   /// What the scopes of one model have in common.
   struct Model {
-    Model(const ::onnx::ModelProto& model, std::filesystem::path model_folder, const ImportOptions& import_options);
+    Model(const ::onnx::ModelProto& model, DataFiles model_files, const ImportOptions& import_options);
 
     const ::onnx::ModelProto& proto;
-    std::filesystem::path folder;
+    DataFiles files;
     ImportOptions options;
     Functions functions;
     Ranks ranks;

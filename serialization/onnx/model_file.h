@@ -5,11 +5,20 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <thimble/serialization/onnx/data_files.h>
+
 namespace thimble::onnx {
+
+/// Elements of the graph's large initializers are not in the message: those tensors say that they are external data, of
+/// the model's own file.
+struct ModelFile {
+  ::onnx::ModelProto proto;
+  DataFiles data;
+};
 
 /// Throws IOError for a file that cannot be read, FormatError for one that is no ONNX model or of an opset that is not
 /// covered.
-::onnx::ModelProto read_model(const std::filesystem::path& path);
+ModelFile read_model(const std::filesystem::path& path);
 
 /// The version of ai.onnx that the model says its ops are of; 0 if it says none.
 int64_t declared_opset(const ::onnx::ModelProto& model);

@@ -82,7 +82,7 @@ std::vector<float> OnnxNode::numbers(const std::string& key) const {
 NDArray OnnxNode::array(const std::string& key) const {
   const AttributeProto* found = find(key, AttributeProto::TENSOR);
   require(found, "its attribute '", key, "' is missing");
-  return array_of(found->t(), folder_);
+  return array_of(found->t(), files_);
 }
 
 void OnnxNode::copy_attributes(::onnx::NodeProto& part, const std::vector<std::string>& keys) const {

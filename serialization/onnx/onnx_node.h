@@ -1,7 +1,6 @@
 // A node of an ONNX model, as those who import it ask for it. Internal.
 #pragma once
 
-#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +9,7 @@
 
 #include <thimble/core/error.h>
 #include <thimble/core/ndarray.h>
+#include <thimble/serialization/onnx/data_files.h>
 
 namespace thimble::onnx {
 
@@ -19,9 +19,9 @@ std::string qualified_op(const ::onnx::NodeProto& node);
 /// Attributes that are read are counted: one that nobody has asked for would be ignored, and the answers be others.
 class OnnxNode {
  public:
-  /// `proto` must outlive it. `folder` is the model's, for external data.
-  OnnxNode(const ::onnx::NodeProto& proto, int64_t opset, const std::filesystem::path& folder)
-      : proto_(proto), opset_(opset), folder_(folder) {}
+  /// `proto` must outlive it. `files` are those of the model.
+  OnnxNode(const ::onnx::NodeProto& proto, int64_t opset, const DataFiles& files)
+      : proto_(proto), opset_(opset), files_(files) {}
 
   std::string op() const { return qualified_op(proto_); }
   int64_t opset() const { return opset_; }
@@ -65,7 +65,7 @@ class OnnxNode {
 
   const ::onnx::NodeProto& proto_;
   int64_t opset_;
-  const std::filesystem::path& folder_;
+  const DataFiles& files_;
   mutable std::set<std::string> read_;
 };
 

@@ -1,13 +1,9 @@
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <memory>
-#include <optional>
 
 #include <thimble/core/bfloat16.h>
 #include <thimble/core/float16.h>
-#include <thimble/core/platform/io_error.h>
 #include <thimble/core/small_float.h>
 #include <thimble/core/text.h>
 #include <thimble/serialization/onnx/tensor_array.h>
@@ -16,7 +12,6 @@ namespace thimble::onnx {
 
 namespace {
 
-namespace fs = std::filesystem;
 using ::onnx::TensorProto;
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 40;
@@ -40,11 +35,10 @@ Shape shape_of(const TensorProto& tensor) {
   return shape;
 }
 
-// Where external data lies.
-struct Location {
-  std::string file;
+// Bytes of a file, which is mapped.
+struct FileBytes {
+  std::shared_ptr<const MappedFile> file;
   uint64_t offset = 0;
-  std::optional<uint64_t> length;
 };
 
 uint64_t number_of(const std::string& text, const std::string& key) {
@@ -53,43 +47,21 @@ uint64_t number_of(const std::string& text, const std::string& key) {
   return std::stoull(text);
 }
 
-Location location_of(const TensorProto& tensor) {
-  Location location;
+FileBytes external_bytes(const TensorProto& tensor, const DataFiles& files, uint64_t wanted) {
+  std::string location;
+  FileBytes bytes;
+  uint64_t length = wanted;
   for (const auto& entry : tensor.external_data()) {
-    if (entry.key() == "location") location.file = entry.value();
-    if (entry.key() == "offset") location.offset = number_of(entry.value(), entry.key());
-    if (entry.key() == "length") location.length = number_of(entry.value(), entry.key());
+    if (entry.key() == "location") location = entry.value();
+    if (entry.key() == "offset") bytes.offset = number_of(entry.value(), entry.key());
+    if (entry.key() == "length") length = number_of(entry.value(), entry.key());
   }
-  // Nothing but a file below the model's folder: no absolute path, no "..", no link that leads elsewhere.
-  const fs::path relative(location.file);
-  const bool stays = !location.file.empty() && relative.is_relative() &&
-                     std::ranges::none_of(relative, [](const fs::path& part) { return part == ".."; });
-  check<FormatError>(stays, "external data: ", detail::quote(location.file), " is not a file in the model's folder");
-  return location;
-}
-
-struct ExternalFileClosed {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
-std::string external_bytes(const TensorProto& tensor, const fs::path& folder, uint64_t wanted) {
-  const Location location = location_of(tensor);
-  const fs::path path = folder / location.file;
-  std::error_code error;
-  const fs::path inside = fs::canonical(folder, error), real = fs::weakly_canonical(path, error);
-  check<FormatError>(std::ranges::mismatch(inside, real).in1 == inside.end(),
-                     "external data: ", detail::quote(location.file), " is not a file in the model's folder");
-  check<FormatError>(location.length.value_or(wanted) == wanted, "external data of ", detail::quote(tensor.name()),
-                     ": ", location.length.value_or(0), " bytes, expected ", wanted);
-  const std::unique_ptr<std::FILE, ExternalFileClosed> file(std::fopen(path.c_str(), "rbe"));
-  if (!file) detail::throw_io_error("open", path, errno);
-  const uint64_t size = fs::file_size(path, error);
-  check<FormatError>(!error && location.offset <= size && wanted <= size - location.offset, "external data of ",
-                     detail::quote(tensor.name()), " lies beyond the end of ", detail::quote_path(path));
-  std::string bytes(wanted, '\0');
-  if (fseeko(file.get(), static_cast<off_t>(location.offset), SEEK_SET) != 0 ||
-      std::fread(bytes.data(), 1, wanted, file.get()) != wanted)
-    detail::throw_io_error("read", path, errno);
+  check<FormatError>(length == wanted, "tensor ", detail::quote(tensor.name()), " has ", length, " bytes, expected ",
+                     wanted);
+  bytes.file = files.open(location);
+  check<FormatError>(bytes.offset <= bytes.file->size() && wanted <= bytes.file->size() - bytes.offset,
+                     "external data of ", detail::quote(tensor.name()), " lies beyond the end of ",
+                     detail::quote(location));
   return bytes;
 }
 
@@ -104,32 +76,40 @@ NDArray from_list(const TensorProto& tensor, const Shape& shape, const List& lis
 }
 
 template <typename T>
-NDArray from_bytes(const TensorProto& tensor, const Shape& shape, const std::string& bytes) {
-  check<FormatError>(bytes.size() == static_cast<size_t>(shape.numel()) * sizeof(T), "tensor ",
-                     detail::quote(tensor.name()), " of shape ", shape, " has ", bytes.size(), " bytes, expected ",
-                     static_cast<size_t>(shape.numel()) * sizeof(T));
+NDArray copied(const std::byte* bytes, const Shape& shape) {
   NDArray array(shape, dtype_of<T>);
-  if (!bytes.empty()) std::memcpy(array.data<T>(), bytes.data(), bytes.size());
+  if (array.numel() > 0) std::memcpy(array.data<T>(), bytes, static_cast<size_t>(array.nbytes()));
   return array;
 }
 
-template <typename T, typename List>
-NDArray elements(const TensorProto& tensor, const fs::path& folder, const List& list, const Shape& shape) {
-  if (tensor.data_location() == TensorProto::EXTERNAL)
-    return from_bytes<T>(tensor, shape,
-                         external_bytes(tensor, folder, static_cast<uint64_t>(shape.numel()) * sizeof(T)));
-  return tensor.has_raw_data() ? from_bytes<T>(tensor, shape, tensor.raw_data()) : from_list<T>(tensor, shape, list);
+// Those of large ones are read when somebody asks for them.
+template <typename T>
+NDArray from_file(const FileBytes& bytes, const Shape& shape) {
+  const uint64_t size = static_cast<uint64_t>(shape.numel()) * sizeof(T);
+  if (size < kLargeTensor) return copied<T>(bytes.file->data() + bytes.offset, shape);
+  return NDArray::unread(bytes.file, bytes.offset, shape, dtype_of<T>);
 }
 
 template <typename T, typename List>
-NDArray elements(const TensorProto& tensor, const fs::path& folder, const List& list) {
-  return elements<T>(tensor, folder, list, shape_of(tensor));
+NDArray elements(const TensorProto& tensor, const DataFiles& files, const List& list, const Shape& shape) {
+  const uint64_t size = static_cast<uint64_t>(shape.numel()) * sizeof(T);
+  if (tensor.data_location() == TensorProto::EXTERNAL) return from_file<T>(external_bytes(tensor, files, size), shape);
+  if (!tensor.has_raw_data()) return from_list<T>(tensor, shape, list);
+  const std::string& raw = tensor.raw_data();
+  check<FormatError>(raw.size() == size, "tensor ", detail::quote(tensor.name()), " of shape ", shape, " has ",
+                     raw.size(), " bytes, expected ", size);
+  return copied<T>(reinterpret_cast<const std::byte*>(raw.data()), shape);
+}
+
+template <typename T, typename List>
+NDArray elements(const TensorProto& tensor, const DataFiles& files, const List& list) {
+  return elements<T>(tensor, files, list, shape_of(tensor));
 }
 
 // Numbers of 16 bits, as their bits.
 template <typename To>
-NDArray halves(const TensorProto& tensor, const fs::path& folder) {
-  const NDArray bits = elements<uint16_t>(tensor, folder, tensor.int32_data());
+NDArray halves(const TensorProto& tensor, const DataFiles& files) {
+  const NDArray bits = elements<uint16_t>(tensor, files, tensor.int32_data());
   NDArray array(bits.shape(), dtype_of<To>);
   if (bits.numel() > 0) std::memcpy(array.raw(), bits.raw(), static_cast<size_t>(bits.nbytes()));
   return array.to(DType::float32);
@@ -137,10 +117,10 @@ NDArray halves(const TensorProto& tensor, const fs::path& folder) {
 
 // Several elements a byte, the first in the lowest bits, as unsigned integers. Where there are no raw bytes, each
 // number of the list is one.
-std::vector<uint8_t> packed_elements(const TensorProto& tensor, const fs::path& folder, int bits) {
+std::vector<uint8_t> packed_elements(const TensorProto& tensor, const DataFiles& files, int bits) {
   const auto count = static_cast<size_t>(shape_of(tensor).numel()), per_byte = static_cast<size_t>(8 / bits);
   const Shape bytes{static_cast<int64_t>((count + per_byte - 1) / per_byte)};
-  const NDArray packed = elements<uint8_t>(tensor, folder, tensor.int32_data(), bytes);
+  const NDArray packed = elements<uint8_t>(tensor, files, tensor.int32_data(), bytes);
   std::vector<uint8_t> values(count);
   for (size_t i = 0; i < count; ++i) {
     const unsigned byte = packed.data<uint8_t>()[i / per_byte], at = static_cast<unsigned>(i % per_byte);
@@ -149,8 +129,8 @@ std::vector<uint8_t> packed_elements(const TensorProto& tensor, const fs::path& 
   return values;
 }
 
-NDArray packed_integers(const TensorProto& tensor, const fs::path& folder, int bits, bool is_signed) {
-  std::vector<uint8_t> values = packed_elements(tensor, folder, bits);
+NDArray packed_integers(const TensorProto& tensor, const DataFiles& files, int bits, bool is_signed) {
+  std::vector<uint8_t> values = packed_elements(tensor, files, bits);
   const Shape shape = shape_of(tensor);
   if (!is_signed) return NDArray::from_vector(values, shape);
   NDArray array(shape, DType::int8);
@@ -160,8 +140,8 @@ NDArray packed_integers(const TensorProto& tensor, const fs::path& folder, int b
   return array;
 }
 
-NDArray small_floats(const TensorProto& tensor, const fs::path& folder, SmallFloat format) {
-  const std::vector<uint8_t> bits = packed_elements(tensor, folder, format == SmallFloat::float4e2m1 ? 4 : 8);
+NDArray small_floats(const TensorProto& tensor, const DataFiles& files, SmallFloat format) {
+  const std::vector<uint8_t> bits = packed_elements(tensor, files, format == SmallFloat::float4e2m1 ? 4 : 8);
   NDArray array(shape_of(tensor));
   std::ranges::transform(bits, array.data<float>(), [format](uint8_t b) { return small_float_value(b, format); });
   return array;
@@ -225,48 +205,48 @@ DType dtype_from_onnx(int32_t data_type) {
   }
 }
 
-NDArray array_of(const TensorProto& tensor, const fs::path& folder) {
+NDArray array_of(const TensorProto& tensor, const DataFiles& files) {
   switch (tensor.data_type()) {
     case TensorProto::FLOAT:
-      return elements<float>(tensor, folder, tensor.float_data());
+      return elements<float>(tensor, files, tensor.float_data());
     case TensorProto::FLOAT16:
-      return halves<float16>(tensor, folder);
+      return halves<float16>(tensor, files);
     case TensorProto::BFLOAT16:
-      return halves<bfloat16>(tensor, folder);
+      return halves<bfloat16>(tensor, files);
     case TensorProto::DOUBLE:
-      return elements<double>(tensor, folder, tensor.double_data());
+      return elements<double>(tensor, files, tensor.double_data());
     case TensorProto::INT64:
-      return elements<int64_t>(tensor, folder, tensor.int64_data());
+      return elements<int64_t>(tensor, files, tensor.int64_data());
     case TensorProto::INT32:
-      return elements<int32_t>(tensor, folder, tensor.int32_data());
+      return elements<int32_t>(tensor, files, tensor.int32_data());
     case TensorProto::INT16:
-      return elements<int16_t>(tensor, folder, tensor.int32_data());
+      return elements<int16_t>(tensor, files, tensor.int32_data());
     case TensorProto::INT8:
-      return elements<int8_t>(tensor, folder, tensor.int32_data());
+      return elements<int8_t>(tensor, files, tensor.int32_data());
     case TensorProto::UINT64:
-      return elements<uint64_t>(tensor, folder, tensor.uint64_data());
+      return elements<uint64_t>(tensor, files, tensor.uint64_data());
     case TensorProto::UINT32:
-      return elements<uint32_t>(tensor, folder, tensor.uint64_data());
+      return elements<uint32_t>(tensor, files, tensor.uint64_data());
     case TensorProto::UINT16:
-      return elements<uint16_t>(tensor, folder, tensor.int32_data());
+      return elements<uint16_t>(tensor, files, tensor.int32_data());
     case TensorProto::UINT8:
-      return elements<uint8_t>(tensor, folder, tensor.int32_data());
+      return elements<uint8_t>(tensor, files, tensor.int32_data());
     case TensorProto::BOOL:
-      return elements<uint8_t>(tensor, folder, tensor.int32_data()).to(DType::bool_);
+      return elements<uint8_t>(tensor, files, tensor.int32_data()).to(DType::bool_);
     case kUint4:
-      return packed_integers(tensor, folder, 4, false);
+      return packed_integers(tensor, files, 4, false);
     case kInt4:
-      return packed_integers(tensor, folder, 4, true);
+      return packed_integers(tensor, files, 4, true);
     case kUint2:
-      return packed_integers(tensor, folder, 2, false);
+      return packed_integers(tensor, files, 2, false);
     case kInt2:
-      return packed_integers(tensor, folder, 2, true);
+      return packed_integers(tensor, files, 2, true);
     case kFloat8E4M3FN:
     case kFloat8E4M3FNUZ:
     case kFloat8E5M2:
     case kFloat8E5M2FNUZ:
     case kFloat4E2M1:
-      return small_floats(tensor, folder, *small_float_from_name(name_of_small_type(tensor.data_type())));
+      return small_floats(tensor, files, *small_float_from_name(name_of_small_type(tensor.data_type())));
     default:
       throw FormatError(str("tensor ", detail::quote(tensor.name()), ": elements of type ", tensor.data_type(),
                             " (TensorProto.DataType) are not covered"));

@@ -1,12 +1,12 @@
 // ONNX's tensors as arrays. Internal.
 #pragma once
 
-#include <filesystem>
 #include <string_view>
 
 #include <onnx/onnx_pb.h>
 
 #include <thimble/core/ndarray.h>
+#include <thimble/serialization/onnx/data_files.h>
 
 namespace thimble::onnx {
 
@@ -17,10 +17,12 @@ DType dtype_from_onnx(int32_t data_type);
 /// arrays of; else empty.
 std::string_view name_of_small_type(int32_t data_type);
 
+/// Bytes from which on elements stay in their file until somebody asks for them.
+inline constexpr size_t kLargeTensor = size_t{64} << 10;
+
 /// The tensor's elements; float16, bfloat16 and floats of 8 and 4 bits as float32, integers of 4 and 2 bits in bytes
-/// (int8 or uint8). Those of another file are read from `folder`, where they
-/// must be. Throws FormatError for data of another length than the shape asks for, IOError for a file that cannot be
-/// read.
-NDArray array_of(const ::onnx::TensorProto& tensor, const std::filesystem::path& folder);
+/// (int8 or uint8). Throws FormatError for data of another length than the shape asks for or outside of the model's
+/// folder, IOError for a file that cannot be read.
+NDArray array_of(const ::onnx::TensorProto& tensor, const DataFiles& files);
 
 }  // namespace thimble::onnx

@@ -101,7 +101,7 @@ Outcome run_test(const fs::path& folder, std::string& why) {
     return Outcome::refused;
   }
   try {
-    const ::onnx::ModelProto model = read_model(file);
+    const ::onnx::ModelProto model = read_model(file).proto;
     for (const fs::path& data : sorted_entries(folder, "test_data_set_")) {
       why = run_data_set(graph, model.graph(), data);
       if (!why.empty()) return Outcome::fails;

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -6,7 +7,9 @@
 
 #include "tests/core/views.h"
 #include "tests/nn/random_input.h"
+#include "tests/serialization/files.h"
 #include <thimble/core/ops.h>
+#include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/inference/executor.h>
@@ -77,6 +80,31 @@ TEST(SharedWeights, MoreShapesThanAreKeptGiveRightAnswers) {
       expect_close(executor.run(graph, std::vector<Tensor>{x})[0].data(),
                    graph.run_all(std::vector<Tensor>{x}).back().data(), 1e-5);
     }
+}
+
+// The same values as part of a file, where no float is aligned.
+NDArray unread_copy(const NDArray& array, const std::filesystem::path& path) {
+  const NDArray dense = array.contiguous();
+  write_bytes(path, 'x' + std::string(static_cast<const char*>(dense.raw()), static_cast<size_t>(dense.nbytes())));
+  return NDArray::unread(std::make_shared<const MappedFile>(path), 1, array.shape(), array.dtype());
+}
+
+TEST(SharedWeights, ArePackedFromAFileThatStaysUnread) {
+  const TempFolder folder;
+  manual_seed(4);
+  Sequential model(Conv2d(3, 20, 3, {.padding = 1}), ReLU(), Flatten(), Linear(20 * 8 * 8, 30));
+  Graph graph = trace(model.eval(), random({1, 3, 8, 8}));
+  const NoGrad guard;
+  const Tensor x = random({2, 3, 8, 8});
+  const auto expected = graph(x).data().to_vector<float>();
+  Graph other = graph.clone();
+  int unread = 0;
+  for (const auto& [path, tensor] : other.state())
+    if (path.ends_with("weight")) tensor.set_data(unread_copy(tensor.data(), folder / str("w", unread++)));
+  ASSERT_EQ(unread, 2);
+  EXPECT_EQ(other(x).data().to_vector<float>(), expected);
+  for (const auto& [path, tensor] : other.state()) unread -= tensor.data().is_unread() ? 1 : 0;
+  EXPECT_EQ(unread, 0);
 }
 
 }  // namespace

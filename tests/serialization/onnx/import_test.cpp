@@ -7,6 +7,8 @@
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/onnx/import.h>
+#include <thimble/serialization/onnx/model_file.h>
+#include <thimble/serialization/onnx/tensor_array.h>
 
 namespace thimble::onnx {
 namespace {
@@ -140,6 +142,57 @@ TEST(OnnxImport, FilesThatAreNoModelsAreRefused) {
   std::ofstream(path) << "not a model";
   EXPECT_THROW(import_model(path), FormatError);
   EXPECT_THROW(import_model(folder.path() / "missing.onnx"), IOError);
+}
+
+// A product whose weight is large.
+class LargeOnnxTensors : public ::testing::Test {
+ protected:
+  static constexpr int64_t kIn = 300, kOut = 80;
+
+  LargeOnnxTensors() : weight_(NDArray::arange(kIn * kOut).to_vector<float>()) {
+    ModelBuilder model;
+    model.input("x", {-1, kIn}).initializer("w", {kIn, kOut}, weight_).initializer("b", {1}, {3});
+    model.node("MatMul", {"x", "w"}, {"p"}).node("Add", {"p", "b"}, {"y"}).output("y");
+    model.write(path_);
+  }
+
+  TempFolder folder_;
+  std::filesystem::path path_ = folder_ / "model.onnx";
+  std::vector<float> weight_;
+};
+
+TEST_F(LargeOnnxTensors, AreReadFromTheModelsFile) {
+  nn::Graph graph = import_model(path_);
+  NDArray x = NDArray::zeros({1, kIn});
+  x.data<float>()[2] = 1;
+  const std::vector<float> row(weight_.begin() + 2 * kOut, weight_.begin() + 3 * kOut);
+  std::vector<float> got = graph(x).data().to_vector<float>();
+  for (float& y : got) y -= 3;
+  EXPECT_EQ(got, row);
+}
+
+TEST_F(LargeOnnxTensors, AreOutsideOfTheMessage) {
+  const ModelFile file = read_model(path_);
+  const ::onnx::TensorProto &w = file.proto.graph().initializer(0), &b = file.proto.graph().initializer(1);
+  EXPECT_EQ(w.data_location(), ::onnx::TensorProto::EXTERNAL);
+  EXPECT_FALSE(w.has_raw_data());
+  EXPECT_TRUE(array_of(w, file.data).is_unread());
+  EXPECT_EQ(array_of(w, file.data).to_vector<float>(), weight_);
+  EXPECT_NE(b.data_location(), ::onnx::TensorProto::EXTERNAL);
+}
+
+TEST_F(LargeOnnxTensors, AreThereWhenTheFileIsRemoved) {
+  nn::Graph graph = import_model(path_);
+  std::filesystem::remove(path_);
+  EXPECT_EQ(graph(NDArray::zeros({1, kIn})).data().data<float>()[0], 3);
+}
+
+TEST_F(LargeOnnxTensors, AreRefusedWhereTheFileEndsEarly) {
+  const std::string bytes = read_bytes(path_);
+  for (size_t size = 0; size < bytes.size(); size += size < 200 || bytes.size() - size < 200 ? 1 : 997) {
+    write_bytes(path_, bytes.substr(0, size));
+    EXPECT_THROW(import_model(path_), FormatError) << size;
+  }
 }
 
 // Data that lies beside the model.

@@ -1,0 +1,73 @@
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include <sys/mman.h>
+
+#include <thimble/core/error.h>
+#include <thimble/core/platform/mapped_file.h>
+#include <thimble/core/unread_bytes.h>
+
+namespace thimble {
+
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// New pages cost more than what is copied to them; large ones are fewer. Advice only.
+void prefer_huge_pages(void* memory, size_t bytes) {
+  if (bytes >= kHugePage) (void)::madvise(memory, bytes, MADV_HUGEPAGE);
+}
+
+// Not the cache's, which would keep as much of it as the largest weights take.
+std::shared_ptr<void> passing_memory(size_t bytes) {
+  constexpr size_t kAlignment = 64;
+  const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+  void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (!memory) throw std::bad_alloc();
+  prefer_huge_pages(memory, bytes);
+  return {memory, [](void* p) { std::free(p); }};
+}
+
+}  // namespace
+
+UnreadBytes::UnreadBytes(std::shared_ptr<const MappedFile> file, size_t offset, size_t size)
+    : file_(std::move(file)), offset_(offset), size_(size) {
+  check<ShapeError>(offset <= file_->size() && size <= file_->size() - offset,
+                    "array: it lies beyond the end of its file");
+  if (size_ == 0) return;
+  // Address space alone: what is never asked for never takes memory.
+  memory_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory_ == MAP_FAILED) throw std::bad_alloc();
+  prefer_huge_pages(memory_, size_);
+}
+
+UnreadBytes::~UnreadBytes() {
+  if (memory_) ::munmap(memory_, size_);
+}
+
+void UnreadBytes::read_in(std::atomic<UnreadBytes*>& unread) {
+  const std::lock_guard lock(mutex_);
+  if (!unread.load(std::memory_order_relaxed)) return;
+  if (size_ > 0) std::memcpy(memory_, in_file(), size_);
+  forget();
+  unread.store(nullptr, std::memory_order_release);
+}
+
+std::shared_ptr<void> UnreadBytes::read_once(size_t alignment) const {
+  if (size_ == 0) return {};
+  if (reinterpret_cast<uintptr_t>(in_file()) % alignment == 0)
+    return {const_cast<std::byte*>(in_file()),
+            [file = file_, offset = offset_, size = size_](void*) { file->forget(offset, size); }};
+  std::shared_ptr<void> copy = passing_memory(size_);
+  std::memcpy(copy.get(), in_file(), size_);
+  forget();
+  return copy;
+}
+
+const std::byte* UnreadBytes::in_file() const { return file_->data() + offset_; }
+
+void UnreadBytes::forget() const { file_->forget(offset_, size_); }
+
+}  // namespace thimble

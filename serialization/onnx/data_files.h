@@ -1,0 +1,35 @@
+// The files that a model's tensors lie in. Internal.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <thimble/core/platform/mapped_file.h>
+
+namespace thimble::onnx {
+
+/// Those of one folder, each mapped once. Copies share the mappings.
+class DataFiles {
+ public:
+  /// The model's folder; empty for the current one.
+  DataFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  DataFiles(const char* folder) : folder_(folder) {}
+
+  /// Takes a mapping that is there already for the folder's file of this name.
+  void add(const std::string& name, std::shared_ptr<const MappedFile> file) { (*files_)[name] = std::move(file); }
+  /// Throws FormatError unless it is a path within the folder, links followed; IOError for what is no regular file or
+  /// cannot be read.
+  std::shared_ptr<const MappedFile> open(const std::string& location) const;
+  /// Lets go of the files' memory: arrays that are unread read it again.
+  void forget() const;
+
+ private:
+  std::filesystem::path folder_;
+  std::shared_ptr<std::map<std::string, std::shared_ptr<const MappedFile>>> files_ =
+      std::make_shared<std::map<std::string, std::shared_ptr<const MappedFile>>>();
+};
+
+}  // namespace thimble::onnx
