@@ -1,71 +1,81 @@
-// Trains an imported network on: a classifier of ImageNet learns digits. Its last layer is a new one, all others are
-// frozen; it is trained with the rounding of 8-bit integers, and leaves as ONNX again, to be run in integers.
+// Trains an imported network on for another task: its last fully connected layer is a new one, whose results become the
+// model's output; all other layers are frozen. It is trained with the rounding of 8-bit integers, and leaves as ONNX
+// again, to be run in integers.
 //
-//   scripts/fetch-mnist && build/release/examples/fine_tune_onnx resnet18.onnx digits.int8.onnx
+//   build/release/examples/fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx
 //
-// Takes any network of images [n, 3, height, width] of free size that ends in a fully connected layer.
-#include <cstdlib>
+// Takes any network with a fully connected layer in front of its output. DATA.npz has the arrays x (float32) and y
+// (int64, classes from 0 on) to learn from, test_x and test_y to be tested with: see scripts/onnx-fine-tune.
+#include <algorithm>
 #include <iostream>
+#include <map>
 
 #include <thimble/serialization/onnx/export.h>
 #include <thimble/serialization/onnx/import.h>
 #include <thimble/thimble.h>
 using namespace thimble;
 
-// Digits as pictures of three colours, twice as large.
-Tensor as_pictures(const Tensor& digits) {
-  return upsample_nearest2d(broadcast_to(digits, {digits.shape(0), 3, digits.shape(2), digits.shape(3)}), 2);
-}
+struct Samples {
+  NDArray x, y;
+  int64_t size() const { return y.numel(); }
+  Tensor inputs(int64_t first, int64_t end) const { return x.slice(0, first, end); }
+  Tensor labels(int64_t first, int64_t end) const { return y.slice(0, first, end); }
+};
 
-nn::Node* last_linear(const nn::Graph& net) {
+void replace_last_layer(nn::Graph& net, int64_t classes) {
   nn::Node* last = nullptr;
   for (nn::Node* node : net.nodes())
     if (net.is_layer(node, "Linear")) last = node;
   if (!last) throw ValueError("the network has no fully connected layer");
-  return last;
+  net.replace_layer(last, std::make_shared<nn::Linear>(net.layer_as<nn::Linear>(last)->in_features(), classes));
+  net.set_outputs({{"logits", last}});  // without a sigmoid or softmax that comes behind
+  net.eliminate_dead_nodes();
 }
 
-double accuracy_on(nn::Graph& net, const data::MNIST& digits, int64_t limit) {
+void train(nn::Graph& net, const Samples& samples, int64_t epochs) {
+  constexpr int64_t kBatch = 32;
+  optim::Adam adam(net.parameters(), {.lr = 2e-3});
+  for (int64_t epoch = 0; epoch < epochs; ++epoch)
+    for (int64_t i = 0; i + kBatch <= samples.size(); i += kBatch) {
+      const Tensor loss = cross_entropy(net(samples.inputs(i, i + kBatch)), samples.labels(i, i + kBatch));
+      adam.zero_grad();
+      loss.backward();
+      adam.step();
+    }
+}
+
+double accuracy_on(nn::Graph& net, const Samples& samples) {
   const NoGrad guard;
-  int64_t right = 0, seen = 0;
-  data::DataLoader loader(digits, {.batch_size = 50, .limit = limit});
-  for (auto& [images, labels] : loader) {
-    const std::vector<int64_t> answers = argmax(net(as_pictures(images)).data(), 1).to_vector<int64_t>();
-    const std::vector<int64_t> wanted = labels.data().to_vector<int64_t>();
-    for (size_t i = 0; i < answers.size(); ++i) right += answers[i] == wanted[i];
-    seen += static_cast<int64_t>(answers.size());
+  constexpr int64_t kBatch = 50;
+  int64_t right = 0;
+  for (int64_t i = 0; i < samples.size(); i += kBatch) {
+    const int64_t end = std::min(i + kBatch, samples.size());
+    const auto answers = argmax(net(samples.inputs(i, end)).data(), 1).to_vector<int64_t>();
+    const auto wanted = samples.labels(i, end).data().to_vector<int64_t>();
+    for (size_t k = 0; k < answers.size(); ++k) right += answers[k] == wanted[k];
   }
-  return static_cast<double>(right) / static_cast<double>(seen);
+  return static_cast<double>(right) / static_cast<double>(samples.size());
 }
 
 int main(int argc, char** argv) try {
-  if (argc != 3) throw ValueError("usage: fine_tune_onnx MODEL.onnx OUT.onnx");
-  // Fewer images make a quicker run.
-  const char* images_wanted = std::getenv("FINE_TUNE_IMAGES");
-  const int64_t limit = images_wanted ? std::atoll(images_wanted) : 6400;
-
+  if (argc != 4) throw ValueError("usage: fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx");
   nn::Graph net = onnx::import_model(argv[1]);
-  for (Tensor& parameter : net.parameters()) parameter.set_requires_grad(false);
-  nn::Node* last = last_linear(net);
-  net.replace_layer(last, std::make_shared<nn::Linear>(net.layer_as<nn::Linear>(last)->in_features(), 10));
+  std::map<std::string, NDArray> data;
+  for (const auto& [name, array] : load_npz(argv[2])) data[name] = array;
+  const Samples samples{data.at("x"), data.at("y")}, test{data.at("test_x"), data.at("test_y")};
+  const auto labels = samples.y.to_vector<int64_t>();
 
+  for (Tensor& parameter : net.parameters()) parameter.set_requires_grad(false);
+  replace_last_layer(net, *std::max_element(labels.begin(), labels.end()) + 1);
   nn::Graph qat = quant::prepare_qat(net, quant::QConfigMapping::static_int8());
   quant::freeze_bn_stats(qat);
-  const data::MNIST train("data/mnist", data::Split::train), test("data/mnist", data::Split::test);
-  optim::Adam adam(qat.parameters(), {.lr = 2e-3});
-  data::DataLoader loader(train, {.batch_size = 32, .shuffle = true, .seed = 1, .limit = limit});
-  for (auto& [images, labels] : loader) {
-    const Tensor loss = cross_entropy(qat(as_pictures(images)), labels);
-    adam.zero_grad();
-    loss.backward();
-    adam.step();
-  }
+  train(qat, samples, /*epochs=*/3);
   qat.eval();
   nn::Graph int8 = quant::convert(qat);
-  std::cout << "accuracy in integers: " << accuracy_on(int8, test, 1000) << '\n';
-  onnx::export_model(int8, argv[2]);
+  std::cout << "accuracy in integers: " << accuracy_on(int8, test) << '\n';
+  onnx::export_model(int8, argv[3]);
   return 0;
 } catch (const std::exception& error) {
-  std::cerr << error.what() << '\n';
+  std::cerr << "fine_tune_onnx: " << error.what() << '\n';
   return 1;
 }

@@ -56,6 +56,27 @@ def thimble_run(model, inputs):
             return {y['name']: numpy.load(y['file']) for y in json.load(file)['outputs']}
 
 
+def only(outputs):
+    return next(iter(outputs.values()))
+
+
+def in_parts(run, inputs, size=25):
+    """The only output for a batch of the only input, so many samples at a time."""
+    name, x = next(iter(inputs.items()))
+    return numpy.concatenate([only(run({name: x[i:i + size]})) for i in range(0, len(x), size)])
+
+
+def input_name(file):
+    """The name of a model's only input."""
+    with tempfile.TemporaryDirectory() as folder:
+        if file.endswith('.onnx'):
+            thimble('import', file, '--out', f'{folder}/model.safetensors')
+            file = f'{folder}/model.safetensors'
+        thimble('inspect', file, '--json', f'{folder}/result.json')
+        with open(f'{folder}/result.json') as result:
+            return next(n['name'] for n in json.load(result)['nodes'] if n['kind'] == 'input')
+
+
 def render(folder, text, *, font='DejaVu-Sans', points=28, height=48):
     """A line of text by ImageMagick, RGB [height, width, 3]."""
     file = f'{folder}/line.ppm'
@@ -72,9 +93,9 @@ def read_ppm(path):
     return numpy.frombuffer(rest, numpy.uint8).reshape(int(height), int(width), 3)
 
 
-def speak(folder, text, rate=16000):
+def speak(folder, text, rate=16000, options=()):
     """Samples of espeak-ng's voice at 16 kHz, -1 to 1."""
-    subprocess.run(['espeak-ng', '-w', f'{folder}/voice.wav', text], check=True)
+    subprocess.run(['espeak-ng', *options, '-w', f'{folder}/voice.wav', text], check=True)
     with open(f'{folder}/voice.wav', 'rb') as file:
         data = file.read()
     own_rate = int.from_bytes(data[24:28], 'little')
