@@ -1,5 +1,6 @@
 #include <thimble/core/autocast.h>
 #include <thimble/core/ops/composed_op.h>
+#include <thimble/core/ops/shape.h>
 
 namespace thimble {
 
@@ -23,7 +24,9 @@ std::vector<Tensor> ComposedOp::gradient(const Tensor& out_grad, std::span<const
   const bool again = grad_enabled();  // the gradient will be differentiated, with what the inputs come from
   std::vector<Tensor> own, wanted;
   for (const Tensor& input : inputs) {
-    own.push_back(again ? input : Tensor(input.data(), input.requires_grad()));
+    // A node of its own, too, for one that is given twice, or that others are made of: what the formula does with those
+    // is not its gradient.
+    own.push_back(again ? reshape(input, input.shape()) : Tensor(input.data(), input.requires_grad()));
     if (input.requires_grad()) wanted.push_back(own.back());
   }
   std::vector<Tensor> found(wanted.size());

@@ -265,9 +265,10 @@ class Einsum final : public Op {
     return grad;
   }
 
-  // The gradient is larger where the operand was broadcast, smaller where it was summed over.
+  // Where the operand was broadcast it has size 1, and the gradient another, 0 among them.
   static Shape sizes_within(Shape grad, const Shape& operand) {
-    for (int d = 0; d < grad.ndim(); ++d) grad[d] = std::min(grad[d], operand[d]);
+    for (int d = 0; d < grad.ndim(); ++d)
+      if (operand[d] == 1) grad[d] = 1;
     return grad;
   }
 

@@ -21,8 +21,10 @@ double tanh_gelu_of(double x) { return 0.5 * x * (1 + std::tanh(kGeluSlope * (x 
 
 Tensor zeros_like(const Tensor& x) { return NDArray::zeros(x.shape(), x.dtype()); }
 
-// exp(min(x, 0)), which does not overflow where another branch is taken.
-Tensor exp_below_zero(const Tensor& x) { return exp(clamp(x, -std::numeric_limits<double>::infinity(), 0)); }
+// exp(min(x, 0) / alpha), which does not overflow where another branch is taken.
+Tensor exp_below_zero(const Tensor& x, double alpha = 1) {
+  return exp(clamp(x, -std::numeric_limits<double>::infinity(), 0) / alpha);
+}
 
 Tensor is_positive(const Tensor& x) { return greater(x, Tensor::scalar(0, x.dtype())); }
 
@@ -78,7 +80,10 @@ const MathFunction kMathFunctions[] = {
                                                            : x; }},
     {"softplus",
      [](double x, double beta, double threshold) { return x * beta > threshold ? x : softplus_of(x * beta) / beta; },
-     [](TensorRef x, TensorRef, ParametersRef p) { return sigmoid(p[0] * x); },
+     [](TensorRef x, TensorRef, ParametersRef p) {
+       const Tensor scaled = p[0] * x;
+       return where(greater(scaled, Tensor::scalar(p[1], x.dtype())), Tensor::scalar(1, x.dtype()), sigmoid(scaled));
+     },
      {"beta", "threshold"}},
     {"softsign", [](double x, double, double) { return x / (1 + std::abs(x)); },
      [](TensorRef x, TensorRef, ParametersRef) {
@@ -100,7 +105,7 @@ const MathFunction kMathFunctions[] = {
     {"celu",
      [](double x, double alpha, double) { return x > 0 ? x : alpha * std::expm1(x / alpha); },
      [](TensorRef x, TensorRef, ParametersRef p) {
-       return where(is_positive(x), Tensor::scalar(1, x.dtype()), exp_below_zero(x / p[0]));
+       return where(is_positive(x), Tensor::scalar(1, x.dtype()), exp_below_zero(x, p[0]));
      },
      {"alpha"}},
     {"mish", [](double x, double, double) { return x * std::tanh(softplus_of(x)); },

@@ -14,8 +14,11 @@ using Inputs = std::span<const Tensor>;
 // base^exponent in the base's dtype. Of integers alone it is exact; else it is computed in floats, and truncated where
 // the base is an integer.
 NDArray power_of_any_dtype(const NDArray& base, const NDArray& exponent) {
-  const bool of_integers = kernels::is_integer(base.dtype()) && kernels::is_integer(exponent.dtype());
-  if (of_integers) return integer_result(kernels::IntegerBinary::pow, base, exponent.to(base.dtype()));
+  if (kernels::is_integer(base.dtype()) && kernels::is_integer(exponent.dtype())) {
+    // The base's dtype may not hold the exponent.
+    const DType wide = exponent.dtype() == DType::uint64 ? DType::uint64 : DType::int64;
+    return integer_result(kernels::IntegerBinary::pow, base.to(wide), exponent.to(wide)).to(base.dtype());
+  }
   const DType dtype = is_differentiable(base.dtype()) ? base.dtype() : DType::float64;
   const NDArray operands[] = {base.to(dtype), exponent.to(dtype)};
   NDArray out = elementwise_output(broadcast_shapes(base.shape(), exponent.shape(), "pow"), operands, dtype);

@@ -118,17 +118,16 @@ class GridSample final : public ComposedOp {
     const int64_t n = x.shape(0), channels = x.shape(1), h = x.shape(2), w = x.shape(3);
     const Shape& places = rows.exact.shape();
     const int64_t pixels = places[1] * places[2];
-    NDArray index({n, 1, pixels}, DType::int64), counts({n, 1, places[1], places[2]}, x.dtype());
-    std::vector<double> is_inside;
+    NDArray index({n, 1, pixels}, DType::int64), is_inside({n, 1, places[1], places[2]}, DType::bool_);
     for (size_t i = 0; i < rows.whole.size(); ++i) {
       const int64_t row = inside(rows.whole[i] + row_offset, h), column = inside(columns.whole[i] + column_offset, w);
-      is_inside.push_back(row >= 0 && column >= 0);
+      is_inside.data<bool>()[i] = row >= 0 && column >= 0;
       index.data<int64_t>()[i] = row >= 0 && column >= 0 ? row * w + column : 0;
     }
-    counts.copy_from(NDArray::from_vector(is_inside, counts.shape()));
     const Tensor planes = reshape(x, {n, channels, h * w});
     const Tensor found = gather(planes, 2, Tensor(index.broadcast_to({n, channels, pixels})));
-    return reshape(found, {n, channels, places[1], places[2]}) * Tensor(counts);
+    // A product with 0 would make NaN of infinity.
+    return where(is_inside, reshape(found, {n, channels, places[1], places[2]}), Tensor::scalar(0, x.dtype()));
   }
 
   GridSampleOptions o_;

@@ -390,6 +390,7 @@ Tensor diagonal(const Tensor& x, int64_t axis0, int64_t axis1) {
 }
 
 std::vector<Tensor> chunk(const Tensor& x, int64_t chunks, int64_t axis) {
+  check<ValueError>(chunks > 0, "chunk: expects at least 1 part, got ", chunks);
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < chunks; ++i) parts.push_back(apply(std::make_unique<Chunk>(axis, chunks, i), {x}));
   return parts;

@@ -23,7 +23,7 @@ THIMBLE_API Tensor triu(const Tensor& x, int64_t diagonal = 0);
 THIMBLE_API Tensor tril(const Tensor& x, int64_t diagonal = 0);
 /// The main diagonal of dimensions axis0 and axis1 of one size, as the last dimension, as PyTorch's diagonal. A view.
 THIMBLE_API Tensor diagonal(const Tensor& x, int64_t axis0 = 0, int64_t axis1 = 1);
-/// Parts of ceil(size / chunks) along axis, the last one smaller, or empty. Views.
+/// Parts of ceil(size / chunks) along axis, the last one smaller, or empty. Views. Throws ValueError for no chunks.
 THIMBLE_API std::vector<Tensor> chunk(const Tensor& x, int64_t chunks, int64_t axis = 0);
 /// The first lengths[i] elements along time_axis, of sample i of batch_axis, in reverse; the others stay. lengths
 /// (int64) is [samples]. The two axes differ.

@@ -4,6 +4,7 @@
 #include <thimble/core/kernels/elementwise/indexing.h>
 #include <thimble/core/kernels/elementwise/scatter.h>
 #include <thimble/core/ops/checked_index.h>
+#include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/indexing.h>
 
 namespace thimble {
@@ -53,7 +54,10 @@ class Write : public Op {
     };
     std::vector<Tensor> grads(3);
     if (inputs[0].requires_grad()) grads[0] = adds ? out_grad : without_updates();
-    if (updates.requires_grad()) grads[2] = read(out_grad, inputs[1]);
+    if (updates.requires_grad()) {
+      grads[2] = read(out_grad, inputs[1]);
+      if (!adds) grads[2] = where(last_writers(inputs[0].shape(), inputs[1], updates.shape()), grads[2], zero(updates));
+    }
     return grads;
   }
 
@@ -63,6 +67,14 @@ class Write : public Op {
   ScatterReduction reduction_;
 
  private:
+  static Tensor zero(const Tensor& like) { return Tensor::scalar(0, like.dtype()); }
+
+  // Which updates nobody has written over.
+  Tensor last_writers(const Shape& x, const Tensor& index, const Shape& updates) const {
+    const Tensor numbers = NDArray::arange(updates.numel(), DType::int64).reshape(updates);
+    return equal(read(write(NDArray::zeros(x, DType::int64), index, numbers), index), numbers);
+  }
+
   virtual Tensor read(const Tensor& x, const Tensor& index) const = 0;
   virtual Tensor write(const Tensor& x, const Tensor& index, const Tensor& updates) const = 0;
 };

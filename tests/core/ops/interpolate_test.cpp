@@ -1,3 +1,4 @@
+#include <limits>
 #include <numeric>
 
 #include <gmock/gmock.h>
@@ -137,6 +138,14 @@ TEST(GridSample, TakesPixelsAtTheirPlaces) {
   EXPECT_THAT(sampled({.padding_mode = "border"}), ElementsAre(1, 3.5, 6, 4.5));
   EXPECT_THAT(sampled({.padding_mode = "reflection", .align_corners = true}), ElementsAre(1, 3.5, 6, 2.5));
   EXPECT_THROW(sampled({.mode = "cubic"}), ValueError);
+}
+
+TEST(GridSample, WhatLiesOutsideIsZeroWhateverThePixelsAre) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const NDArray x = NDArray::from_vector<double>({infinity, 2, 3, 4}, {1, 1, 2, 2});
+  const NDArray grid = NDArray::from_vector<double>({-5, 0, 1.25, 0.5}, {1, 1, 2, 2});
+  EXPECT_THAT(grid_sample(x, grid, {.mode = "nearest"}).data().to_vector<double>(), ElementsAre(0, 0));
+  EXPECT_THAT(grid_sample(x, grid, {}).data().to_vector<double>(), ElementsAre(0, 1));
 }
 
 TEST(GridSample, GradientsAreRight) {

@@ -106,6 +106,13 @@ TEST(MathOps, LetNaNThroughAndDoNotOverflow) {
   }
 }
 
+// Each side of softplus's threshold has a gradient of its own; celu's alpha may be negative.
+TEST(MathOps, GradientsAreThoseOfTheBranchThatWasTaken) {
+  const NDArray x = NDArray::from_vector<double>({-2.5, -0.7, 1.2, 1.8, 30});
+  check_gradients([](const auto& t) { return softplus(t[0], 2, 3); }, {x});
+  check_gradients([](const auto& t) { return celu(t[0], -0.7); }, {x});
+}
+
 TEST(MathOps, PreluHasASlopeForEachChannelOrOne) {
   Generator generator(2);
   const NDArray x = randn({2, 3, 4}, generator, DType::float64), slopes = randn({3}, generator, DType::float64);
@@ -168,6 +175,12 @@ TEST(IntegerArithmetic, PowersKeepTheBasesDtype) {
   EXPECT_EQ(of<int64_t>(pow, {3, -2, 2, -1, -1, 1, 0}, {39, 3, -1, -3, -4, -9, 0}),
             (I64{4052555153018976267, -8, 0, -1, 1, 1, 1}));
   EXPECT_THROW(pow(NDArray::zeros({1}, DType::int64), NDArray::full({1}, -1, DType::int64)), ValueError);
+  // The exponents are of a dtype that the base's cannot hold.
+  EXPECT_EQ(pow(NDArray::from_vector<uint8_t>({2, 3, 3, 3}), NDArray::from_vector<int64_t>({256, 257, -1, -255}))
+                .data()
+                .to_vector<uint8_t>(),
+            (std::vector<uint8_t>{0, 3, 0, 0}));
+  EXPECT_EQ(pow(NDArray::full({}, -1, DType::int8), NDArray::full({}, 128, DType::uint64)).item<int8_t>(), 1);
   const NDArray integers = NDArray::from_vector<int32_t>({2, 5}), halves = NDArray::from_vector<float>({0.5f, 1.5f});
   EXPECT_EQ(pow(integers, halves).data().to_vector<int32_t>(), (std::vector<int32_t>{1, 11}));
   EXPECT_EQ(pow(integers, halves).dtype(), DType::int32);

@@ -82,6 +82,7 @@ TEST(Chunk, MakesPartsOfOneSizeButForTheLast) {
   EXPECT_EQ(parts[3].shape(), (Shape{2, 1}));
   EXPECT_EQ(concat(parts, 1).data().to_vector<double>(), x.to_vector<double>());
   EXPECT_EQ(chunk(x, 5, 1)[4].shape(), (Shape{2, 0}));
+  EXPECT_THROW(chunk(x, 0, 1), ValueError);
   for (size_t i : {0, 2, 3}) check_gradients([i](const auto& t) { return chunk(t[0], 4, 1)[i]; }, {x});
 }
 
@@ -249,6 +250,12 @@ TEST(Einsum, KnowsEllipsesAndImplicitResults) {
   EXPECT_EQ(einsum("ba", {a.slice(0, 0, 1).squeeze(0)}).shape(), (Shape{4, 3}));
   const NDArray whole = NDArray::arange(6, DType::int64).reshape({2, 3});
   EXPECT_EQ(einsum("ij,kj->ik", {whole, whole}).data().to_vector<int64_t>(), (std::vector<int64_t>{5, 14, 14, 50}));
+}
+
+TEST(Einsum, GradientsAreOfTheOperandsShapesWhereSizesAreZero) {
+  check_gradients([](const auto& t) { return einsum("ij->i", t); }, {NDArray::zeros({2, 0}, DType::float64)});
+  check_gradients([](const auto& t) { return einsum("bij,bjk->bik", t); },
+                  {NDArray::ones({2, 3, 1}, DType::float64), NDArray::zeros({2, 0, 4}, DType::float64)});
 }
 
 TEST(Einsum, RefusesWhatIsNoEquation) {

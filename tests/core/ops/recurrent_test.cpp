@@ -197,6 +197,16 @@ TEST(Recurrent, GradientsAreRight) {
     }
 }
 
+// Inputs that are one tensor, or made of one another: no derivative is counted twice.
+TEST(Recurrent, SecondDerivativesAreRightOfInputsThatBelongTogether) {
+  Generator rng(7);
+  const NDArray x = randn_view({2, 2, 2}, rng), ih = randn_view({1, 8, 2}, rng), hh = randn_view({1, 8, 2}, rng);
+  const auto f = [&](const Tensor& h0, const Tensor& c0) { return lstm(x, ih, hh, {.h0 = h0, .c0 = c0}); };
+  const std::vector<NDArray> state{randn_view({1, 2, 2}, rng)};
+  check_gradients([&](const auto& t) { return f(t[0], t[0]); }, state);
+  check_gradients([&](const auto& t) { return f(t[0], t[0] * t[0]); }, state);
+}
+
 TEST(Recurrent, ActivationsAreThoseThatAreNamed) {
   Generator rng(3);
   const Tensor x = randn_view({1, 1, 2}, rng), ih = randn_view({1, 1, 2}, rng),

@@ -68,6 +68,9 @@ TEST(Scatter, GradientsGoWhereElementsCameFrom) {
     check_gradients([&](const auto& t) { return scatter(t[0], 1, index, t[1]); }, {x, updates});
     check_gradients([&](const auto& t) { return scatter(t[0], 1, index, t[1], ScatterReduction::sum); }, {x, updates});
   }
+  // What is written over has none.
+  const NDArray twice = whole_numbers({1, 0, 1, 1}, {4}), updates = randn_view({4}, generator);
+  check_gradients([&](const auto& t) { return scatter(t[0], 0, twice, t[1]); }, {randn_view({3}, generator), updates});
   const Tensor x(NDArray::ones({2}), true);
   const Tensor y = scatter(x, 0, whole_numbers({0}, {1}), NDArray::ones({1}), ScatterReduction::prod);
   EXPECT_THAT([&] { y.backward(NDArray::ones({2})); },
@@ -111,6 +114,8 @@ TEST(ScatterNd, WritesWhatGatherNdReads) {
                 updates = NDArray::from_vector<float>({3, 5});
   EXPECT_EQ(scatter_nd(x, twice, updates, ScatterReduction::prod).data().to_vector<float>(),
             (std::vector<float>{1, 15}));
+  check_gradients([&](const auto& t) { return scatter_nd(t[0], twice, t[1]); },
+                  {x.to(DType::float64), updates.to(DType::float64)});
   EXPECT_THROW(scatter_nd(x, twice, NDArray::ones({3})), ShapeError);
   EXPECT_THROW(scatter_nd(x, twice, NDArray::ones({2}, DType::int8)), DTypeError);
 }
