@@ -45,10 +45,23 @@ BatchedProgram::BatchedProgram(std::vector<ValueInfo> inputs, const Make& make)
       kernels::ceil_div(batch(), kernels::ceil_div(kernels::ceil_div(batch(), most), threads) * threads);
   if (part == batch()) return;
   const int64_t rest = batch() % part;
+  const std::shared_ptr<const Program> of_part = part_of_whole(make, part);
+  const std::shared_ptr<const Program> of_rest = rest == 0 ? of_part : part_of_whole(make, rest);
+  if (!of_part || !of_rest) return;
   part_ = part;
   parts_ = kernels::ceil_div(batch(), part);
-  program_ = make(with_batch(inputs_, part));
-  last_ = rest == 0 ? program_ : make(with_batch(inputs_, rest));
+  program_ = of_part;
+  last_ = of_rest;
+}
+
+// Null if it does something else, or cannot be made.
+std::shared_ptr<const Program> BatchedProgram::part_of_whole(const Make& make, int64_t samples) const {
+  try {
+    std::shared_ptr<const Program> program = make(with_batch(inputs_, samples));
+    return program->is_part_of(*program_) ? program : nullptr;
+  } catch (const Error&) {
+    return nullptr;
+  }
 }
 
 bool are_described(std::span<const Tensor> inputs, std::span<const ValueInfo> infos) {

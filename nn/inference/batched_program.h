@@ -31,6 +31,7 @@ class BatchedProgram {
 
  private:
   int64_t batch() const { return inputs_[0].shape.ndim() > 0 ? inputs_[0].shape[0] : 1; }
+  std::shared_ptr<const Program> part_of_whole(const Make& make, int64_t samples) const;
   NDArray output_array(const ValueInfo& of_part) const;
 
   std::vector<ValueInfo> inputs_;

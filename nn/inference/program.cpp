@@ -42,6 +42,14 @@ int64_t Program::part_size() const {
   return std::max<int64_t>(1, bytes / (table_offset_ / batch + 1));
 }
 
+bool Program::is_part_of(const Program& whole) const {
+  const auto alike = [](Shape part, const Shape& all) {
+    if (!part.empty() && !all.empty()) part[0] = all[0];
+    return part == all;
+  };
+  return list_.per_sample && std::ranges::equal(list_.node_shapes, whole.list_.node_shapes, alike);
+}
+
 void Program::run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const {
   const WorkMemory::Block block(memory, static_cast<size_t>(table_offset_) + list_.values.size() * sizeof(void*));
   void** at = reinterpret_cast<void**>(block.data() + table_offset_);  // of each value

@@ -26,6 +26,9 @@ class Program {
 
   /// The most samples that a part of the batch should have; 0 if the batch must not be divided.
   int64_t part_size() const;
+  /// Whether this program, of fewer samples, does with each what `whole` does: nodes give the same sizes but for the
+  /// batch's. What follows from sizes, the shape of a reshape say, may tell the batches apart.
+  bool is_part_of(const Program& whole) const;
 
   /// Runs all steps. Arguments and results are those of inputs() and outputs(), in step order, dense, and no result's
   /// memory is another's. May run on several threads at once.

@@ -130,6 +130,7 @@ class StepListBuilder {
                                 Source::constant);
     list_.constants.emplace_back(value_of_[node], in_step_order(value));
     if (depends_on_sizes) of_sizes_.insert(node);
+    list_.node_shapes.emplace_back();
     note_sizes(node, list_.values[value_of_[node]].info);
     return true;
   }
@@ -182,6 +183,7 @@ class StepListBuilder {
   // Until its one reader's turn, if that may be absorbed. Others find the value there.
   void hold_back(const Node* node, Pending pending) {
     note_sizes(node, pending.step->output());
+    list_.node_shapes.push_back(pending.step->output().shape);
     const auto readers = readers_.find(node);
     const bool has_one_reader = !graph_.is_output(node) && readers != readers_.end() && readers->second.size() == 1;
     if (has_one_reader && can_follow(graph_, *readers->second[0]))

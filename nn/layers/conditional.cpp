@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <utility>
 
-#include <thimble/nn/inference/inference.h>
+#include <thimble/nn/inference/step_list.h>
 #include <thimble/nn/layers/conditional.h>
 
 namespace thimble::nn {
@@ -40,13 +40,13 @@ struct Branch {
     const std::vector<Tensor> own = chosen(all, inputs);
     return graph->call(own);
   }
-  // What it gives for such inputs; what is not known is taken for 0.
+  // What it gives for such inputs. Throws ValueError if that depends on values which are not known.
   ValueInfo output(std::span<const ValueInfo> all) const {
-    std::vector<Tensor> own;
-    for (const ValueInfo& info : chosen(all, inputs))
-      own.emplace_back(info.value.defined() ? info.value : NDArray::placeholder(info.shape, info.dtype));
-    const Tensor y = no_grad([&] { return graph->call(own); });
-    return {y.shape(), y.dtype()};
+    std::vector<ValueInfo> own = chosen(all, inputs);
+    for (ValueInfo& info : own) info.is_constant = false;
+    SharedState unshared;
+    const StepList steps = make_steps(*graph, own, unshared);
+    return steps.values[steps.outputs[0].value].info.as_usual();
   }
 };
 
@@ -102,6 +102,7 @@ Tensor Conditional::forward_all(std::span<const Tensor> inputs) {
 }
 
 std::unique_ptr<InferenceStep> Conditional::inference_step(std::span<const ValueInfo> inputs) const {
+  if (!std::ranges::all_of(inputs, &ValueInfo::lies_as_usual)) return nullptr;
   const Branch then_branch{then_, inputs_.of_then}, else_branch{else_, inputs_.of_else};
   const NDArray& condition = inputs[0].value;
   const ValueInfo output = (condition.defined() && !is_true(condition) ? else_branch : then_branch).output(inputs);

@@ -9,6 +9,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/random.h>
+#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/inference/executor.h>
 #include <thimble/nn/layers/container.h>
@@ -238,6 +239,28 @@ TEST(Executor, AConstantAnswerIsNotDividedWithTheBatch) {
   const NoGrad guard;
   for (int64_t batch : {1, 1000})
     EXPECT_EQ(graph(uniform_input({batch, 3})).data().to_vector<float>(), (std::vector<float>{1, 2, 3})) << batch;
+}
+
+// Of the parts of a batch the same nodes would give other sizes, or be errors: where a shape follows from the batch's,
+// and where another dimension is as large as the batch by chance.
+TEST(Executor, WhatFollowsFromTheBatchSizeIsNotDivided) {
+  constexpr int64_t kBatch = 1024;  // its values are too large for one part
+  for (const char* op : {"broadcast_to", "reshape"}) {
+    SCOPED_TRACE(op);
+    Graph graph;
+    Node* x = graph.add_input("x");
+    Node* sizes = graph.add_op("sizes", "shape", {}, {x});
+    Node* batch = graph.add_op("batch", "slice", {{"axis", 0}, {"start", 0}, {"stop", 1}, {"step", 1}}, {sizes});
+    Node* any = graph.add_tensor("any", NDArray::from_vector<int64_t>({-1}));
+    Node* shape = graph.add_op("shape", "concat", {{"axis", 0}}, {any, batch});
+    Node* square = graph.add_op("square", op, {{kAttributeInputs, "shape"}}, {x, shape});
+    Node* y = graph.add_op("y", "sum", {{"axes", std::vector<int64_t>{1}}}, {graph.add_op("e", "exp", {}, {square})});
+    graph.set_output(y);
+    graph.eval();
+    const NoGrad guard;
+    const Tensor in = uniform_input({kBatch, op == std::string("reshape") ? kBatch : 1});
+    expect_close(graph(in).data(), graph.run_all(std::vector<Tensor>{in}).back().data(), 1e-4);
+  }
 }
 
 TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {
