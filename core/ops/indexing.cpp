@@ -47,8 +47,9 @@ class GatherBackward final : public Op {
     check_gather_shapes(shape_, axis, index.shape(), name());
     check<ShapeError>(grad.shape() == index.shape(), "gather_backward: gradient ", grad.shape(), " is not of index's ",
                       index.shape());
+    const NDArray places = checked_index(index, shape_[axis], "gather_backward", wrap_);
     NDArray out = NDArray::zeros(shape_, grad.dtype());
-    kernels::scatter_add(grad, axis, checked_index(index, shape_[axis], "gather_backward", wrap_), out);
+    kernels::scatter_add(grad, axis, places, out);
     return out;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
@@ -105,8 +106,9 @@ class IndexSelectBackward final : public Op {
                       " does not fit gradient ", grad.shape(), " along axis ", axis_);
     Shape shape = grad.shape();
     shape[axis] = size_;
+    const NDArray places = checked_index(index, size_, "index_select_backward", wrap_);
     NDArray out = NDArray::zeros(shape, grad.dtype());
-    kernels::index_add(grad.contiguous(), axis, checked_index(index, size_, "index_select_backward", wrap_), out);
+    kernels::index_add(grad.contiguous(), axis, places, out);
     return out;
   }
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {

@@ -162,10 +162,11 @@ class DiagonalBackward final : public Op {
     return {{"axis0", axis0_}, {"axis1", axis1_}, {"shape", shape_.to_vector()}};
   }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out = NDArray::zeros(shape_, inputs[0].dtype());
-    NDArray part = diagonal_view(out, axis0_, axis1_);
-    check<ShapeError>(part.shape() == inputs[0].shape(), "diagonal_backward: gradient ", inputs[0].shape(), " is not ",
-                      part.shape());
+    const DType dtype = inputs[0].dtype();
+    const Shape expected = diagonal_view(NDArray::placeholder(shape_, dtype), axis0_, axis1_).shape();
+    check<ShapeError>(expected == inputs[0].shape(), "diagonal_backward: gradient ", inputs[0].shape(), " is not ",
+                      expected);
+    NDArray out = NDArray::zeros(shape_, dtype), part = diagonal_view(out, axis0_, axis1_);
     part.copy_from(inputs[0]);
     return out;
   }

@@ -112,10 +112,11 @@ class SliceBackward final : public Op {
     return a;
   }
   NDArray compute(std::span<const NDArray> inputs) override {
-    NDArray out = NDArray::zeros(shape_, inputs[0].dtype());
-    NDArray part = range_.of(out, "slice_backward");
-    check<ShapeError>(part.shape() == inputs[0].shape(), "slice_backward: gradient ", inputs[0].shape(), " is not ",
-                      part.shape());
+    const DType dtype = inputs[0].dtype();
+    const Shape expected = range_.of(NDArray::placeholder(shape_, dtype), "slice_backward").shape();
+    check<ShapeError>(expected == inputs[0].shape(), "slice_backward: gradient ", inputs[0].shape(), " is not ",
+                      expected);
+    NDArray out = NDArray::zeros(shape_, dtype), part = range_.of(out, "slice_backward");
     part.copy_from(inputs[0]);
     return out;
   }

@@ -91,8 +91,9 @@ class StepListBuilder {
       arguments.push_back(operand(node->inputs[i]));
     std::unique_ptr<InferenceStep> step = make_step(call, arguments);
     if (!step) {
+      const std::vector<size_t> before = arguments;
       for (size_t& argument : arguments) argument = in_usual_order(argument);
-      step = make_step(call, arguments);
+      if (arguments != before) step = make_step(call, arguments);
     }
     if (!step) step = fallback_step(call, infos_of(arguments));
     hold_back(node, {std::move(step), std::move(arguments), weights_of(*node)});

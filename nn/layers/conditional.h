@@ -13,8 +13,8 @@ namespace thimble::nn {
 /// where the condition is not 0, else that of `else_graph`. Both are parts of this layer: their parameters are its
 /// own, named "then.conv.weight". Gradients flow through the graph that runs. ONNX calls it If.
 ///
-/// In inference it is a step of a program where both graphs give one shape, or the condition is known; else the graph
-/// around it runs node by node.
+/// In inference it is a step of a program where both graphs give one shape, or the condition is known, and the shape
+/// follows from sizes; else the graph around it runs node by node.
 class THIMBLE_API Conditional : public Module, public OwnsGraphs {
  public:
   /// Of two graphs, each with the numbers of the layer's inputs that are its own inputs, in their order.

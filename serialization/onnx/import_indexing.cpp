@@ -20,6 +20,7 @@ void gather(Importer& importer, const OnnxNode& node) {
   const int64_t axis = axis_in(node, node.integer("axis", 0), x.rank);
   if (is_view(index.constant) && x.rank >= 0) {
     const auto i = index.constant.reshape({}).item<int64_t>();
+    node.require(i != kEnd, "its index ", i, " is out of range");
     Value part = slice_of(importer, node, x, axis, i, i == -1 ? kEnd : i + 1);
     if (index.rank == 0) return importer.set(node, 0, squeezed(importer, node, part, axis));
     if (x.rank == 1 && !part.constant.defined()) part.length = 1;
@@ -41,6 +42,8 @@ void gather_elements(Importer& importer, const OnnxNode& node) {
 void gather_nd(Importer& importer, const OnnxNode& node) {
   const Value &x = importer.input(node, 0), &index = importer.input(node, 1);
   const int64_t batch_dims = node.integer("batch_dims", 0);
+  node.require(batch_dims >= 0 && batch_dims <= Shape::kMaxDims, "its batch_dims is ", batch_dims, ", expected 0 to ",
+               Shape::kMaxDims);
   const Value y = importer.apply(node, "gather_nd", {{"batch_dims", batch_dims}}, {x, index});
   if (!index.constant.defined() || index.rank == 0 || y.constant.defined())
     return importer.set(node, 0, of_unknown_rank(y));

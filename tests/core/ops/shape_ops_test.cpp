@@ -338,6 +338,22 @@ TEST(ShapeOps, AreMadeAgainFromTheirAttributes) {
                                                       "broadcast_to", "squeeze", "unsqueeze", "flatten", "pad"}));
 }
 
+// Files can name them: no memory is taken for what does not fit.
+TEST(ShapeOps, TransposesOfSelectionsCheckBeforeTheyAllocate) {
+  const int64_t huge = int64_t{1} << 46;
+  const Tensor grad = NDArray::ones({2}), index = NDArray::from_vector<int64_t>({0, -1});
+  const std::vector<int64_t> line{huge}, square{huge / 4, 4};
+  const auto refuses = [](const char* op, const Attributes& attributes, const std::vector<Tensor>& inputs) {
+    EXPECT_THROW(thimble::apply(make_op(op, attributes), inputs), Error) << op;
+  };
+  refuses("slice_backward",
+          {{"axis", int64_t{0}}, {"start", int64_t{0}}, {"stop", int64_t{3}}, {"step", int64_t{1}}, {"shape", line}},
+          {grad});
+  refuses("diagonal_backward", {{"axis0", int64_t{0}}, {"axis1", int64_t{1}}, {"shape", square}}, {grad});
+  refuses("gather_backward", {{"axis", int64_t{0}}, {"shape", line}}, {grad, index});
+  refuses("index_select_backward", {{"axis", int64_t{0}}, {"size", huge}}, {grad, index});
+}
+
 TEST(ShapeOps, SliceBackwardIsMadeAgainFromItsAttributes) {
   const Attributes attributes{{"axis", int64_t{-1}},
                               {"start", int64_t{2}},

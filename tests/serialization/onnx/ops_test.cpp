@@ -318,6 +318,25 @@ TEST(OnnxOps, WhatGrowsBeyondBoundsIsNotComputedWhileReading) {
   EXPECT_THAT(refusal_of(range), HasSubstr("too many"));
 }
 
+// Each node of the chain has nearly twice the dimensions of the one before.
+TEST(OnnxOps, DimensionsAndAxesThatNoTensorHasAreRefused) {
+  ModelBuilder chain;
+  chain.input("y0", {-1, -1, -1}, Type::INT64);
+  for (int i = 0; i < 40; ++i) {
+    const std::string before = str("y", i);
+    chain.node("Gather", {before, before}, {str("y", i + 1)});
+  }
+  EXPECT_THAT(refusal_of(chain.output("y40", Type::INT64)), HasSubstr("its output 'y2' has 9 dimensions, more than 8"));
+  ModelBuilder batch_dims;
+  batch_dims.input("x", {-1, 2}).tensor("i", {1, 1}, Type::INT64, std::vector<int64_t>{0});
+  batch_dims.node("GatherND", {"x", "i"}, {"y"}, {ModelBuilder::integer("batch_dims", -(int64_t{1} << 40))});
+  EXPECT_THAT(refusal_of(batch_dims.output("y")), HasSubstr("its batch_dims is -1099511627776, expected 0 to 8"));
+  ModelBuilder last;
+  last.input("x", {-1, 2}).tensor("i", {}, Type::INT64, std::vector<int64_t>{std::numeric_limits<int64_t>::max()});
+  last.node("Gather", {"x", "i"}, {"y"}).output("y");
+  EXPECT_THAT(refusal_of(last), HasSubstr("its index 9223372036854775807 is out of range"));
+}
+
 TEST(OnnxOps, ConstantsThatOpsRefuseAreFormatErrors) {
   ModelBuilder model;
   model.input("x", {-1}, Type::INT64).integers("a", {1}).integers("zero", {0});
