@@ -47,7 +47,7 @@ class Pad final : public Op {
         value_(attributes.get<double>("value", 0)),
         is_onnx_(attributes.contains("pads")),
         padding_(attributes.get<std::vector<int64_t>>(is_onnx_ ? "pads" : "padding")),
-        axes_(attributes.get<std::vector<int64_t>>("axes", {})) {}
+        axes_(is_onnx_ ? attributes.get<std::vector<int64_t>>("axes", {}) : std::vector<int64_t>()) {}
 
   std::string_view name() const override { return "pad"; }
   InputCount num_inputs() const override { return {1, 2}; }

@@ -338,6 +338,12 @@ TEST(ShapeOps, AreMadeAgainFromTheirAttributes) {
                                                       "broadcast_to", "squeeze", "unsqueeze", "flatten", "pad"}));
 }
 
+// Axes belong to ONNX's list, "pads", and are as many as that has pairs.
+TEST(ShapeOps, PyTorchsPaddingKnowsNoAxes) {
+  const Attributes attributes{{"padding", std::vector<int64_t>(6, 1)}, {"axes", std::vector<int64_t>{0}}};
+  EXPECT_EQ(thimble::apply(make_op("pad", attributes), {NDArray::ones({1, 2, 3})}).shape(), (Shape{3, 4, 5}));
+}
+
 // Files can name them: no memory is taken for what does not fit.
 TEST(ShapeOps, TransposesOfSelectionsCheckBeforeTheyAllocate) {
   const int64_t huge = int64_t{1} << 46;
