@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 
 #include <thimble/core/kernels/int8/int8_conv2d.h>
 #include <thimble/core/kernels/rounding.h>
@@ -15,6 +16,7 @@ constexpr int64_t kTilePixels = 384;    // handed to the product at a time
 constexpr int64_t kSlack = 64;          // the kernels may read a little past the last segment
 constexpr int64_t kGrain = 400'000;     // multiply-adds worth another thread
 constexpr int64_t kFrameGrain = 65536;  // bytes
+constexpr int64_t kDepthwiseBytes = 256 * 1024;
 
 // The weights of the remaining taps of one output channel, in the order of its segments.
 class Taps {
@@ -47,13 +49,42 @@ PackedInt8Weights pack_group(const Conv2dGeometry& g, const Taps& taps, int64_t 
   return {rows.data(), g.group_out(), k, segments};
 }
 
-std::vector<int8_t> pack_depthwise(const Conv2dGeometry& g, const Taps& taps) {
-  std::vector<int8_t> packed(static_cast<size_t>(round_up(g.out_channels, kPanel) * g.taps()));
+// Of the taps that remain, [channels][taps].
+std::vector<int8_t> depthwise_weight(const Conv2dGeometry& g, const Taps& taps) {
+  std::vector<int8_t> weight;
+  weight.reserve(static_cast<size_t>(g.out_channels * g.taps()));
   for (int64_t c = 0; c < g.out_channels; ++c)
     for (int64_t tap = 0; tap < g.taps(); ++tap)
-      packed[static_cast<size_t>((c / kPanel * g.taps() + tap) * kPanel + c % kPanel)] =
-          taps.at(c, 0, tap / g.kernel_width, tap % g.kernel_width);
-  return packed;
+      weight.push_back(taps.at(c, 0, tap / g.kernel_width, tap % g.kernel_width));
+  return weight;
+}
+
+// How a window's taps lie in its frame.
+Int8Depthwise::Steps steps_of(const ConvFrames& frames) {
+  const Conv2dGeometry& g = frames.geometry();
+  const std::vector<int64_t>& taps = frames.taps();
+  return {.row = frames.row_step(),
+          .pixel = frames.pixel_step(),
+          .tap_row = g.kernel_height > 1 ? taps[static_cast<size_t>(g.kernel_width)] : 0,
+          .tap_column = g.kernel_width > 1 ? taps[1] : g.in_channels};
+}
+
+Int8DepthwiseShape shape_of(const ConvFrames& frames) {
+  const Conv2dGeometry& g = frames.geometry();
+  const bool adjacent = steps_of(frames).tap_column == g.in_channels;
+  return {.channels = g.out_channels,
+          .rows = g.kernel_height,
+          .columns = g.kernel_width,
+          .stride = adjacent ? frames.pixel_step() / g.in_channels : 0,
+          .width = g.out_width};
+}
+
+// That of one image.
+const Int8Epilogue& of_image(const Int8Epilogue& of_images, int64_t) { return of_images; }
+Int8RowEpilogue of_image(Int8RowEpilogue of_images, int64_t image) {
+  of_images.zero_point += image;
+  of_images.scale += image;
+  return of_images;
 }
 
 // An epilogue as that of a tile's pixels, which are the rows of its product.
@@ -109,12 +140,10 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
   const bool over_reads = g_.depthwise() ? g_.out_channels % kPanel != 0 : ConvFrames(g_).segment_elements() % 4 != 0;
   frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
   if (g_.depthwise()) {
-    depthwise_ = pack_depthwise(g_, taps);
-    for (int64_t c = 0; c < g_.out_channels; ++c) {
-      int32_t sum = 0;
-      for (int64_t tap = 0; tap < g_.taps(); ++tap) sum += taps.at(c, 0, tap / g_.kernel_width, tap % g_.kernel_width);
-      sums_.push_back(sum);
-    }
+    const std::vector<int8_t> own = depthwise_weight(g_, taps);
+    depthwise_.emplace(shape_of(*frames_), own.data());
+    for (int64_t c = 0; c < g_.out_channels; ++c)
+      sums_.push_back(std::accumulate(own.begin() + c * g_.taps(), own.begin() + (c + 1) * g_.taps(), int32_t{0}));
   } else {
     for (int64_t group = 0; group < g_.groups; ++group) {
       packed_.push_back(pack_group(g_, taps, group, frames_->segment_taps()));
@@ -143,9 +172,6 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
   }
   const std::span<const int64_t> used(rows.data(), static_cast<size_t>(count));
   Out* out = y + first * g_.out_channels;
-  if (g_.depthwise())
-    return int8_depthwise_serial({frames, used, frames_->segments()}, depthwise_.data(), g_.out_channels,
-                                 tile.from_channel(0), out, g_.out_channels);
   for (int64_t group = 0; group < g_.groups; ++group)
     int8_gemm_serial({frames + group * g_.group_in(), used, frames_->segments()}, packed_[static_cast<size_t>(group)],
                      tile.from_channel(group * g_.group_out()), out + group * g_.group_out(), g_.out_channels);
@@ -164,7 +190,26 @@ const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& z
 }
 
 template <typename Epilogue, typename Out>
+void Int8Conv2d::run_depthwise(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const {
+  const Int8Depthwise::Steps steps = steps_of(*frames_);
+  const int64_t row_outputs = g_.out_width * g_.out_channels;
+  // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
+  const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps.row + row_outputs));
+  parallel_for(batch * g_.out_height, std::max<int64_t>(1, kGrain / (row_outputs * g_.taps())),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end;) {
+                   const int64_t image = row / g_.out_height, first = row % g_.out_height;
+                   const int64_t count = std::min({g_.out_height - first, end - row, most});
+                   depthwise_->run(frames + image * frames_->image_step() + first * steps.row, steps, count,
+                                   of_image(epilogue, image), y + row * row_outputs);
+                   row += count;
+                 }
+               });
+}
+
+template <typename Epilogue, typename Out>
 void Int8Conv2d::run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const {
+  if (depthwise_) return run_depthwise(frames, batch, epilogue, y);
   const int64_t pixels = batch * g_.out_height * g_.out_width;
   const int64_t grain = std::max<int64_t>(1, kGrain / (g_.columns() * g_.out_channels));
   parallel_for(pixels, grain, [&](int64_t begin, int64_t end) {

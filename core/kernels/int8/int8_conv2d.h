@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <thimble/core/kernels/image/conv_frames.h>
+#include <thimble/core/kernels/int8/int8_depthwise.h>
 #include <thimble/core/kernels/int8/int8_gemm.h>
 
 namespace thimble::kernels {
@@ -40,12 +41,14 @@ class Int8Conv2d {
   template <typename Epilogue, typename Out>
   void run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const;
   template <typename Epilogue, typename Out>
+  void run_depthwise(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const;
+  template <typename Epilogue, typename Out>
   void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& epilogue, Out* y) const;
 
   Conv2dGeometry g_;  // without taps that see nothing but padding
   std::optional<ConvFrames> frames_;
-  std::vector<PackedInt8Weights> packed_;  // of each group
-  std::vector<int8_t> depthwise_;          // or of all, packed [ceil(channels / 16)][taps][16]
+  std::vector<PackedInt8Weights> packed_;   // of each group
+  std::optional<Int8Depthwise> depthwise_;  // or of all
   std::vector<int32_t> sums_;
 };
 

@@ -22,9 +22,6 @@ constexpr KernelOf<Kernel> kKernels[] = {
                         {Isa::avx_vnni, {int8_gemm_avx_vnni, 125}}, {Isa::avx512, {int8_gemm_avx512, 50}},
                         {Isa::avx2, {int8_gemm_avx2, 35}}){Isa::scalar, {int8_gemm_scalar, 5}}};
 
-constexpr KernelOf<decltype(&int8_depthwise_scalar)> kDepthwiseKernels[] = {THIMBLE_X86_KERNELS(
-    {Isa::avx512, int8_depthwise_avx512}, {Isa::avx2, int8_depthwise_avx2}){Isa::scalar, int8_depthwise_scalar}};
-
 // Handing work to another thread takes a microsecond or two, so a piece should last some. The time is estimated from
 // the multiply-adds and from the weights, which batch 1 does little more than read.
 int64_t grain_of(double units, double multiply_adds, double weight_bytes) {
@@ -145,18 +142,6 @@ void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const 
   set_weights(task, w);
   set_output(task, epilogue, out, ldc);
   best_kernel<kKernels>().run(task, {0, std::ssize(a.rows), 0, w.panels()});
-}
-
-template <typename Epilogue, typename Out>
-void multiply_channels(const GatheredRows& a, const int8_t* weights, int64_t channels, const Epilogue& epilogue,
-                       Out* out, int64_t ldc) {
-  Int8GemmTask task = task_of(a.data, epilogue);
-  set_rows(task, a);
-  task.weights = weights;
-  task.panel_stride = std::ssize(a.segments) * PackedInt8Weights::kPanel;
-  task.n = channels;
-  set_output(task, epilogue, out, ldc);
-  best_kernel<kDepthwiseKernels>()(task, {0, std::ssize(a.rows), 0, ceil_div(channels, PackedInt8Weights::kPanel)});
 }
 
 // A piece of a grouped product, small enough for its sums to stay in the first level cache from group to group.
@@ -283,21 +268,6 @@ void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const I
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue, float* out,
                       int64_t ldc) {
   multiply_gathered(a, w, epilogue, out, ldc);
-}
-
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
-                           uint8_t* out, int64_t ldc) {
-  multiply_channels(a, weights, channels, epilogue, out, ldc);
-}
-
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
-                           float* out, int64_t ldc) {
-  multiply_channels(a, weights, channels, epilogue, out, ldc);
-}
-
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels,
-                           const Int8RowEpilogue& epilogue, float* out, int64_t ldc) {
-  multiply_channels(a, weights, channels, epilogue, out, ldc);
 }
 
 }  // namespace thimble::kernels

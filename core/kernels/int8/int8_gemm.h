@@ -121,14 +121,4 @@ void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const I
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8RowEpilogue& epilogue, float* out,
                       int64_t ldc);
 
-/// Depthwise: channel c of row i is the sum over segments s of a.data[a.rows[i] + a.segments[s] + c] * weight[s][c],
-/// through the epilogue. weights are packed [ceil(channels / 16)][segments][16], zero padded; 16 elements are read
-/// where fewer channels are left. On the calling thread.
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
-                           uint8_t* out, int64_t ldc);
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels, const Int8Epilogue& epilogue,
-                           float* out, int64_t ldc);
-void int8_depthwise_serial(const GatheredRows& a, const int8_t* weights, int64_t channels,
-                           const Int8RowEpilogue& epilogue, float* out, int64_t ldc);
-
 }  // namespace thimble::kernels

@@ -40,8 +40,4 @@ struct Vector : Avx2Vector {
 
 void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range) { run_task<Vector>(task, range); }
 
-void int8_depthwise_avx2(const Int8GemmTask& task, const Int8GemmRange& range) {
-  run_depthwise_task<Vector>(task, range);
-}
-
 }  // namespace thimble::kernels

@@ -31,8 +31,4 @@ struct Vector : Avx512Vector {
 
 void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range) { run_task<Vector>(task, range); }
 
-void int8_depthwise_avx512(const Int8GemmTask& task, const Int8GemmRange& range) {
-  run_depthwise_task<Vector>(task, range);
-}
-
 }  // namespace thimble::kernels

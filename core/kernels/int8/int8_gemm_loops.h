@@ -198,32 +198,6 @@ void run_range(const Int8GemmTask& t, const Int8GemmRange& range) {
   }
 }
 
-template <typename V, typename Out>
-void run_channels(const Int8GemmTask& t, const Int8GemmRange& range) {
-  for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
-    const Epilogue<V, Out, 1> epilogue(t, panel);
-    for (int64_t row = range.row_begin; row < range.row_end; ++row) {
-      const uint8_t* from = row_of(t, row) + panel * kPanel;
-      const int8_t* weights = t.weights + panel * t.panel_stride;
-      alignas(64) int32_t sums[kPanel] = {};
-      for (int64_t s = 0; s < t.segment_count; ++s, weights += kPanel) {
-        const uint8_t* x = from + t.segments[s];
-        for (int c = 0; c < kPanel; ++c) sums[c] += int32_t{x[c]} * int32_t{weights[c]};
-      }
-      epilogue.finish(row, sums);
-    }
-  }
-}
-
-template <typename V>
-void run_depthwise_task(const Int8GemmTask& t, const Int8GemmRange& range) {
-  if (t.float_out) {
-    run_channels<V, float>(t, range);
-  } else {
-    run_channels<V, uint8_t>(t, range);
-  }
-}
-
 template <typename V>
 void run_task(const Int8GemmTask& t, const Int8GemmRange& range) {
   if (t.float_out) {

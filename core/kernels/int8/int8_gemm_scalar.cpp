@@ -79,8 +79,4 @@ struct Vector {
 
 void int8_gemm_scalar(const Int8GemmTask& task, const Int8GemmRange& range) { run_task<Vector>(task, range); }
 
-void int8_depthwise_scalar(const Int8GemmTask& task, const Int8GemmRange& range) {
-  run_depthwise_task<Vector>(task, range);
-}
-
 }  // namespace thimble::kernels

@@ -42,9 +42,4 @@ void int8_gemm_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx512_vnni(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_amx(const Int8GemmTask& task, const Int8GemmRange& range);
 
-// Depthwise: each channel has weights of its own for each segment, packed [panel][segment][16]. Rows are gathered.
-void int8_depthwise_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
-void int8_depthwise_avx2(const Int8GemmTask& task, const Int8GemmRange& range);
-void int8_depthwise_avx512(const Int8GemmTask& task, const Int8GemmRange& range);
-
 }  // namespace thimble::kernels

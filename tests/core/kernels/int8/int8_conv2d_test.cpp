@@ -105,9 +105,9 @@ Conv2dGeometry random_geometry(std::mt19937& rng) {
   g.batch = up_to(3);
   g.in_channels = g.groups * (depthwise ? 1 : up_to(9));
   g.out_channels = g.groups * (depthwise ? 1 : up_to(40));
-  if (depthwise) g.groups = g.in_channels = g.out_channels = up_to(40);
+  if (depthwise) g.groups = g.in_channels = g.out_channels = up_to(rng() % 2 == 0 ? 40 : 200);
   g.kernel_height = up_to(4);
-  g.kernel_width = up_to(4);
+  g.kernel_width = up_to(6);
   g.stride_height = up_to(3);
   g.stride_width = up_to(3);
   g.dilation_height = up_to(2);
@@ -133,11 +133,11 @@ class Int8Conv2dTest : public testing::Test {
 
   void expect_exact(const Int8ConvProblem& p) {
     SCOPED_TRACE(describe(p.g));
-    const Int8Conv2d conv(p.g, p.w.data());
     const auto floats = p.expected_floats();
     const auto bytes = p.quantized(floats);
     for (Isa isa : available_isas()) {
       set_isa(isa);
+      const Int8Conv2d conv(p.g, p.w.data());
       ASSERT_EQ(p.run<float>(conv, 0, p.g.batch), floats) << name(isa);
       ASSERT_EQ(p.run<uint8_t>(conv, 0, p.g.batch), bytes) << name(isa);
     }
@@ -180,7 +180,8 @@ TEST_F(Int8Conv2dTest, IsExactForTheSizesOfRealNetworks) {
   for (const Conv2dGeometry& g :
        {square(2, 28, 1, 16, 3, 1), square(3, 14, 16, 32, 3, 1), square(3, 7, 32, 64, 3, 1), square(3, 32, 3, 16, 7, 4),
         square(4, 1, 128, 128, 3, 1), square(5, 2, 64, 128, 3, 2), square(2, 9, 64, 48, 1, 1),
-        square(2, 12, 48, 48, 3, 1, 48), square(2, 12, 64, 64, 5, 2, 64), square(2, 10, 32, 48, 3, 1, 4)})
+        square(2, 12, 48, 48, 3, 1, 48), square(2, 12, 64, 64, 5, 2, 64), square(2, 14, 112, 112, 3, 2, 112),
+        square(2, 7, 80, 80, 5, 1, 80), square(2, 10, 32, 48, 3, 1, 4)})
     for (int threads : {1, 2, 5}) {
       set_num_threads(threads);
       expect_exact(Int8ConvProblem(g, rng));

@@ -1,0 +1,77 @@
+#include <limits>
+
+#include <thimble/core/kernels/int8/int8_depthwise.h>
+#include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/memory.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+constexpr KernelOf<const Int8DepthwiseTable*> kDepthwiseKernels[] = {THIMBLE_X86_KERNELS(
+    {Isa::avx512_vnni, &int8_depthwise_avx512_vnni}, {Isa::avx_vnni, &int8_depthwise_avx_vnni},
+    {Isa::avx512, &int8_depthwise_avx512}, {Isa::avx2, &int8_depthwise_avx2}){Isa::scalar, &int8_depthwise_scalar}};
+
+void set_float_output(Int8DepthwiseTask& task, bool relu, float* y) {
+  task.low = relu ? 0 : -std::numeric_limits<float>::infinity();
+  task.float_out = true;
+  task.y = y;
+}
+
+}  // namespace
+
+Int8Depthwise::Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weight)
+    : shape_(shape),
+      table_(best_kernel<kDepthwiseKernels>()),
+      packed_(allocate(static_cast<size_t>(table_->packed_bytes(shape)))) {
+  table_->pack(shape_, weight, packed_.get());
+}
+
+Int8DepthwiseTask Int8Depthwise::task_of(const uint8_t* x, const Steps& steps, int64_t rows) const {
+  Int8DepthwiseTask task{};
+  task.shape = shape_;
+  task.height = rows;
+  task.x = x;
+  task.x_row = steps.row;
+  task.x_pixel = steps.pixel;
+  task.tap_row = steps.tap_row;
+  task.tap_column = steps.tap_column;
+  task.weights = packed_.get();
+  return task;
+}
+
+void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
+                        uint8_t* y) const {
+  Int8DepthwiseTask task = task_of(x, steps, rows);
+  task.bias = epilogue.bias;
+  task.multiplier = epilogue.multiplier;
+  task.zero_point = epilogue.zero_point;
+  task.low = static_cast<float>(epilogue.low - epilogue.zero_point);
+  task.high = static_cast<float>(epilogue.high - epilogue.zero_point);
+  task.y = y;
+  table_->run(task);
+}
+
+void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
+                        float* y) const {
+  Int8DepthwiseTask task = task_of(x, steps, rows);
+  task.bias = epilogue.bias;
+  task.multiplier = epilogue.multiplier;
+  set_float_output(task, epilogue.relu, y);
+  table_->run(task);
+}
+
+void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue,
+                        float* y) const {
+  Int8DepthwiseTask task = task_of(x, steps, rows);
+  task.bias = epilogue.sums;
+  task.multiplier = epilogue.step;
+  task.own_parameters = true;
+  task.image_zero_point = *epilogue.zero_point;
+  task.image_scale = *epilogue.scale;
+  task.offset = epilogue.bias;
+  set_float_output(task, epilogue.relu, y);
+  table_->run(task);
+}
+
+}  // namespace thimble::kernels

@@ -1,0 +1,39 @@
+// Depthwise sums of int8 convolutions, with int8_gemm's epilogues.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <thimble/core/kernels/int8/int8_depthwise_rows.h>
+#include <thimble/core/kernels/int8/int8_gemm.h>
+
+namespace thimble::kernels {
+
+/// Weights packed for the instruction set in use when they are packed, which then computes with them. Calls are const
+/// and may come from several threads.
+class Int8Depthwise {
+ public:
+  /// weight is [channels][rows][columns].
+  Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weight);
+
+  /// Where a window's elements lie: distances in bytes from a window to the one below and the one beside it, and from a
+  /// tap to the one below and the one beside it.
+  struct Steps {
+    int64_t row, pixel, tap_row, tap_column;
+  };
+  /// `rows` rows of outputs [width, channels] side by side; x is the first one's first tap. 16 channels are read where
+  /// fewer are left. The epilogue's arrays are [channels]; its rows are of one image, which parameters of its own are
+  /// the first of. On the calling thread.
+  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
+  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
+  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;
+
+ private:
+  Int8DepthwiseTask task_of(const uint8_t* x, const Steps& steps, int64_t rows) const;
+
+  Int8DepthwiseShape shape_;
+  const Int8DepthwiseTable* table_;
+  std::shared_ptr<void> packed_;
+};
+
+}  // namespace thimble::kernels

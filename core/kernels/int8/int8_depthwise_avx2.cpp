@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/int8/int8_depthwise_madd_avx2.h>
+
+namespace thimble::kernels {
+
+const Int8DepthwiseTable int8_depthwise_avx2 = DepthwiseLoops<Panels<DepthwiseMaddVector<Madd256>>>::kTable;
+
+}  // namespace thimble::kernels

@@ -1,0 +1,68 @@
+// Registers of 256 and 128 bits as the depthwise vectors want them: 8 and 4 sums of int32 each. In an anonymous
+// namespace for the reason given in int8_depthwise_loops.h.
+#pragma once
+
+#include <cstring>
+
+#include <immintrin.h>
+
+#include <thimble/core/kernels/int8/int8_depthwise_loops.h>
+
+namespace thimble::kernels {
+namespace {
+
+struct Avx2Registers256 {
+  using Ints = __m256i;
+  static constexpr int kLanes = 2;
+
+  static Ints load(const void* p) { return _mm256_load_si256(static_cast<const Ints*>(p)); }
+  static Ints load(const uint8_t* p, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const Ints*>(p)); }
+  static void store(void* p, Ints v) { _mm256_store_si256(static_cast<Ints*>(p), v); }
+  static void store(uint8_t* p, Ints v, int64_t) { _mm256_storeu_si256(reinterpret_cast<Ints*>(p), v); }
+  static Ints zero() { return _mm256_setzero_si256(); }
+  static Ints low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
+  static Ints high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
+  static Ints low_pairs(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
+  static Ints high_pairs(Ints a, Ints b) { return _mm256_unpackhi_epi16(a, b); }
+  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
+    const __m256 scaled =
+        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, load(bias))), _mm256_load_ps(multiplier));
+    const __m256 clamped = _mm256_min_ps(_mm256_max_ps(scaled, _mm256_set1_ps(l.low)), _mm256_set1_ps(l.high));
+    return _mm256_add_epi32(_mm256_cvtps_epi32(clamped), _mm256_set1_epi32(l.zero_point));
+  }
+  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
+    return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  }
+};
+
+// The narrowest: of its 16 channels there may be fewer. It reads all the same.
+struct Avx2Registers128 {
+  using Ints = __m128i;
+  static constexpr int kLanes = 1;
+
+  static Ints load(const void* p) { return _mm_load_si128(static_cast<const Ints*>(p)); }
+  static Ints load(const uint8_t* p, int64_t) { return _mm_loadu_si128(reinterpret_cast<const Ints*>(p)); }
+  static void store(void* p, Ints v) { _mm_store_si128(static_cast<Ints*>(p), v); }
+  static void store(uint8_t* p, Ints v, int64_t count) {
+    if (count >= 16) return _mm_storeu_si128(reinterpret_cast<Ints*>(p), v);
+    alignas(16) uint8_t bytes[16];
+    store(bytes, v);
+    for (int64_t i = 0; i < count; ++i) p[i] = bytes[i];
+  }
+  static Ints zero() { return _mm_setzero_si128(); }
+  static Ints low_bytes(Ints a, Ints b) { return _mm_unpacklo_epi8(a, b); }
+  static Ints high_bytes(Ints a, Ints b) { return _mm_unpackhi_epi8(a, b); }
+  static Ints low_pairs(Ints a, Ints b) { return _mm_unpacklo_epi16(a, b); }
+  static Ints high_pairs(Ints a, Ints b) { return _mm_unpackhi_epi16(a, b); }
+  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
+    const __m128 scaled = _mm_mul_ps(_mm_cvtepi32_ps(_mm_add_epi32(sums, load(bias))), _mm_load_ps(multiplier));
+    const __m128 clamped = _mm_min_ps(_mm_max_ps(scaled, _mm_set1_ps(l.low)), _mm_set1_ps(l.high));
+    return _mm_add_epi32(_mm_cvtps_epi32(clamped), _mm_set1_epi32(l.zero_point));
+  }
+  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
+    return _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+  }
+};
+
+}  // namespace
+}  // namespace thimble::kernels

@@ -1,0 +1,37 @@
+// The depthwise vectors' registers of 512 bits, 16 sums of int32 each. In an anonymous namespace for the reason given
+// in int8_depthwise_loops.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <thimble/core/kernels/int8/int8_depthwise_avx2_registers.h>
+
+namespace thimble::kernels {
+namespace {
+
+struct Avx512Registers512 {
+  using Ints = __m512i;
+  static constexpr int kLanes = 4;
+
+  static Ints load(const void* p) { return _mm512_load_si512(p); }
+  static Ints load(const uint8_t* p, int64_t) { return _mm512_loadu_si512(p); }
+  static void store(void* p, Ints v) { _mm512_store_si512(p, v); }
+  static void store(uint8_t* p, Ints v, int64_t) { _mm512_storeu_si512(p, v); }
+  static Ints zero() { return _mm512_setzero_si512(); }
+  static Ints low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
+  static Ints high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
+  static Ints low_pairs(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }
+  static Ints high_pairs(Ints a, Ints b) { return _mm512_unpackhi_epi16(a, b); }
+  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
+    const __m512 scaled =
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sums, load(bias))), _mm512_load_ps(multiplier));
+    const __m512 clamped = _mm512_min_ps(_mm512_max_ps(scaled, _mm512_set1_ps(l.low)), _mm512_set1_ps(l.high));
+    return _mm512_add_epi32(_mm512_cvtps_epi32(clamped), _mm512_set1_epi32(l.zero_point));
+  }
+  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
+    return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  }
+};
+
+}  // namespace
+}  // namespace thimble::kernels
