@@ -1,14 +1,16 @@
 // Trains an imported network on for another task: its last fully connected layer is a new one, whose results become the
-// model's output; all other layers are frozen. It is trained with the rounding of 8-bit integers, and leaves as ONNX
-// again, to be run in integers.
+// model's output, and learns with the one before; all other layers are frozen. It is trained with the rounding of 8-bit
+// integers, and leaves as ONNX again, to be run in integers.
 //
-//   build/release/examples/fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx
+//   build/release/examples/fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx [EPOCHS, 3 by default]
 //
 // Takes any network with a fully connected layer in front of its output. DATA.npz has the arrays x (float32) and y
 // (int64, classes from 0 on) to learn from, test_x and test_y to be tested with: see scripts/onnx-fine-tune.
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <map>
+#include <utility>
 
 #include <thimble/serialization/onnx/export.h>
 #include <thimble/serialization/onnx/import.h>
@@ -22,11 +24,14 @@ struct Samples {
   Tensor labels(int64_t first, int64_t end) const { return y.slice(0, first, end); }
 };
 
-void replace_last_layer(nn::Graph& net, int64_t classes) {
-  nn::Node* last = nullptr;
+// All that is left to be trained are the last two fully connected layers, of which the last is new.
+void prepare(nn::Graph& net, int64_t classes) {
+  for (Tensor& parameter : net.parameters()) parameter.set_requires_grad(false);
+  nn::Node *last = nullptr, *before = nullptr;
   for (nn::Node* node : net.nodes())
-    if (net.is_layer(node, "Linear")) last = node;
+    if (net.is_layer(node, "Linear")) before = std::exchange(last, node);
   if (!last) throw ValueError("the network has no fully connected layer");
+  if (before) net.layer_as<nn::Linear>(before)->weight.set_requires_grad(true);
   net.replace_layer(last, std::make_shared<nn::Linear>(net.layer_as<nn::Linear>(last)->in_features(), classes));
   net.set_outputs({{"logits", last}});  // without a sigmoid or softmax that comes behind
   net.eliminate_dead_nodes();
@@ -58,18 +63,17 @@ double accuracy_on(nn::Graph& net, const Samples& samples) {
 }
 
 int main(int argc, char** argv) try {
-  if (argc != 4) throw ValueError("usage: fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx");
+  if (argc < 4 || argc > 5) throw ValueError("usage: fine_tune_onnx MODEL.onnx DATA.npz OUT.onnx [EPOCHS]");
   nn::Graph net = onnx::import_model(argv[1]);
   std::map<std::string, NDArray> data;
   for (const auto& [name, array] : load_npz(argv[2])) data[name] = array;
   const Samples samples{data.at("x"), data.at("y")}, test{data.at("test_x"), data.at("test_y")};
   const auto labels = samples.y.to_vector<int64_t>();
 
-  for (Tensor& parameter : net.parameters()) parameter.set_requires_grad(false);
-  replace_last_layer(net, *std::max_element(labels.begin(), labels.end()) + 1);
+  prepare(net, *std::max_element(labels.begin(), labels.end()) + 1);
   nn::Graph qat = quant::prepare_qat(net, quant::QConfigMapping::static_int8());
   quant::freeze_bn_stats(qat);
-  train(qat, samples, /*epochs=*/3);
+  train(qat, samples, argc > 4 ? std::atoll(argv[4]) : 3);
   qat.eval();
   nn::Graph int8 = quant::convert(qat);
   std::cout << "accuracy in integers: " << accuracy_on(int8, test) << '\n';
