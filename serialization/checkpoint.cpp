@@ -18,8 +18,8 @@ constexpr const char* kModelKind = "model";
 // 1.0: the first. 1.1: checksums (and, refused by programs of 1.0, more than 4096 nodes, and NaN in notes). 1.2:
 // what is frozen, what a sample of each input is like, and what ranges of dynamic layers are of (programs before it
 // take one for each call; and, refused by them, groups that do not divide a layer's inputs). 1.3:
-// several outputs, inputs with defaults, layers with graphs inside, and attributes that are inputs (all refused by
-// programs before it).
+// inputs with defaults, layers with graphs inside, and attributes that are inputs (all refused by programs before it;
+// so are several outputs, but by the last programs of 1.2, which know them).
 constexpr const char* kModelVersion = "1.3";
 
 Checkpoint checkpoint_of(const TensorFile& file) {

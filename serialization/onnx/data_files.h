@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <thimble/core/platform/mapped_file.h>
 
@@ -19,7 +20,9 @@ class DataFiles {
   DataFiles(const char* folder) : folder_(folder) {}
 
   /// Takes a mapping that is there already for the folder's file of this name.
-  void add(const std::string& name, std::shared_ptr<const MappedFile> file) { (*files_)[name] = std::move(file); }
+  void add(const std::string& name, std::shared_ptr<const MappedFile> file) {
+    files_->by_location[name] = std::move(file);
+  }
   /// Throws FormatError unless it is a path within the folder, links followed; IOError for what is no regular file or
   /// cannot be read.
   std::shared_ptr<const MappedFile> open(const std::string& location) const;
@@ -27,9 +30,14 @@ class DataFiles {
   void forget() const;
 
  private:
+  using Files = std::map<std::filesystem::path, std::shared_ptr<const MappedFile>>;
+  // Several locations may lead to the same path.
+  struct Known {
+    Files by_location, by_path;
+  };
+
   std::filesystem::path folder_;
-  std::shared_ptr<std::map<std::string, std::shared_ptr<const MappedFile>>> files_ =
-      std::make_shared<std::map<std::string, std::shared_ptr<const MappedFile>>>();
+  std::shared_ptr<Known> files_ = std::make_shared<Known>();
 };
 
 }  // namespace thimble::onnx

@@ -20,26 +20,20 @@ std::pair<std::string, std::string> key_of(const std::string& domain, const std:
 }
 
 // Newer files have values for attributes that a call may leave out (field attribute_proto); our messages are older.
-bool find_default(const FunctionProto& function, const std::string& name, AttributeProto& found) {
+AttributesByName defaults_in(const FunctionProto& function) {
   constexpr int kAttributeProto = 11;
+  AttributesByName defaults;
   const auto& unknown = function.GetReflection()->GetUnknownFields(function);
   for (int i = 0; i < unknown.field_count(); ++i) {
     const auto& field = unknown.field(i);
+    AttributeProto attribute;
     const bool is_message =
         field.number() == kAttributeProto && field.type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED;
-    if (is_message && found.ParseFromString(field.length_delimited()) && found.name() == name) return true;
+    if (!is_message || !attribute.ParseFromString(field.length_delimited())) continue;
+    const std::string name = attribute.name();
+    defaults.emplace(name, std::move(attribute));
   }
-  return false;
-}
-
-bool find_attribute(const NodeProto& call, const FunctionProto& function, const std::string& name,
-                    AttributeProto& found) {
-  for (const AttributeProto& attribute : call.attribute()) {
-    if (attribute.name() != name) continue;
-    found = attribute;
-    return true;
-  }
-  return find_default(function, name, found);
+  return defaults;
 }
 
 // Each function once, however often it is called.
@@ -49,15 +43,16 @@ class Visitor {
       : functions_(functions), visit_(visit) {}
 
   template <typename Nodes>
-  void visit(const Nodes& nodes) {
+  void visit(const Nodes& nodes, int depth = 0) {
+    check_depth(depth);
     for (const NodeProto& node : nodes) {
       for (const AttributeProto& attribute : node.attribute())
-        if (attribute.has_g()) visit(attribute.g().node());
+        if (attribute.has_g()) visit(attribute.g().node(), depth + 1);
       const FunctionProto* function = functions_.find(node);
       if (!function)
         visit_(node);
       else if (seen_.insert(function).second)
-        visit(function->node());
+        visit(function->node(), depth + 1);
     }
   }
 
@@ -73,6 +68,7 @@ Functions::Functions(const ::onnx::ModelProto& model) {
   for (const FunctionProto& function : model.functions()) {
     const bool is_new = functions_.emplace(key_of(function.domain(), function.name()), &function).second;
     check<FormatError>(is_new, "there are two functions named ", detail::quote(function.name()));
+    defaults_.emplace(&function, defaults_in(function));
   }
 }
 
@@ -92,17 +88,28 @@ int64_t opset_of(const FunctionProto& function, int64_t fallback) {
   return checked_opset(version);
 }
 
-NodeProto with_attributes_of_call(const NodeProto& node, const NodeProto& call, const FunctionProto& function) {
+void check_depth(int depth) {
+  constexpr int kDeepest = 32;
+  check<FormatError>(depth <= kDeepest, "graphs and functions lie within one another more than ", kDeepest, " deep");
+}
+
+CallAttributes::CallAttributes(const NodeProto& call, const AttributesByName& defaults) {
+  for (const AttributeProto& attribute : call.attribute()) values_.emplace(attribute.name(), &attribute);
+  for (const auto& [name, attribute] : defaults) values_.emplace(name, &attribute);
+}
+
+// An attribute that nobody gives is left out of the node, too.
+NodeProto CallAttributes::given_to(const NodeProto& node) const {
   NodeProto made = node;
   made.clear_attribute();
   for (const AttributeProto& attribute : node.attribute()) {
-    AttributeProto value = attribute;
-    if (!attribute.ref_attr_name().empty()) {
-      // One that nobody gives is left out of the node, too.
-      if (!find_attribute(call, function, attribute.ref_attr_name(), value)) continue;
+    const auto given = values_.find(attribute.ref_attr_name());
+    if (attribute.ref_attr_name().empty()) {
+      *made.add_attribute() = attribute;
+    } else if (given != values_.end()) {
+      AttributeProto& value = *made.add_attribute() = *given->second;
       value.set_name(attribute.name());
     }
-    *made.add_attribute() = std::move(value);
   }
   return made;
 }

@@ -30,7 +30,18 @@ Subgraph branch_of(Importer& importer, const OnnxNode& node, const std::string& 
   return branch;
 }
 
-nn::Graph with_output(const nn::Graph& graph, size_t output) {
+// Of the graph, and of those in its layers.
+double nodes_in(const nn::Graph& graph) {
+  auto count = static_cast<double>(graph.nodes().size());
+  for (const auto& [name, layer] : graph.children())
+    if (const auto* owner = dynamic_cast<const nn::OwnsGraphs*>(layer.get()))
+      for (const nn::Graph* inner : owner->graphs()) count += nodes_in(*inner);
+  return count;
+}
+
+// Outputs of graphs within graphs are copied once more at each level.
+nn::Graph with_output(Importer& importer, const nn::Graph& graph, size_t output) {
+  importer.hold(ImportBudget::kNode * nodes_in(graph));
   nn::Graph part = graph.clone();
   part.set_outputs({part.outputs()[output]});
   part.eliminate_dead_nodes();
@@ -52,8 +63,8 @@ void branches(Importer& importer, const OnnxNode& node) {
   const nn::Conditional::Inputs numbers{numbers_among(inputs, then_branch), numbers_among(inputs, else_branch)};
   for (size_t i = 0; i < node.num_outputs(); ++i) {
     if (node.output(i).empty()) continue;
-    auto layer = std::make_shared<nn::Conditional>(with_output(then_branch.graph, i), with_output(else_branch.graph, i),
-                                                   numbers);
+    auto layer = std::make_shared<nn::Conditional>(with_output(importer, then_branch.graph, i),
+                                                   with_output(importer, else_branch.graph, i), numbers);
     const int rank = then_branch.ranks[i] == else_branch.ranks[i] ? then_branch.ranks[i] : -1;
     importer.set(node, i, importer.call(node, std::move(layer), inputs, rank));
   }

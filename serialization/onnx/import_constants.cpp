@@ -10,7 +10,7 @@ namespace thimble::onnx {
 namespace {
 
 void constant(Importer& importer, const OnnxNode& node) {
-  if (node.has("value")) return importer.set(node, 0, Importer::known(node.array("value")));
+  if (node.has("value")) return importer.set(node, 0, Importer::known(importer.array_of(node.tensor("value"))));
   if (node.has("value_float")) return importer.set(node, 0, Importer::number(node.number("value_float", 0)));
   if (node.has("value_int")) return importer.set(node, 0, Importer::index(node.integer("value_int", 0)));
   if (node.has("value_ints")) return importer.set(node, 0, Importer::integers(node.integers("value_ints")));
@@ -21,7 +21,7 @@ void constant(Importer& importer, const OnnxNode& node) {
 // A number without memory of its own for each element.
 void constant_of_shape(Importer& importer, const OnnxNode& node) {
   const Value& sizes = importer.input(node, 0);
-  const NDArray value = node.has("value") ? node.array("value") : NDArray::zeros({1});
+  const NDArray value = node.has("value") ? importer.array_of(node.tensor("value")) : NDArray::zeros({1});
   node.require(value.numel() == 1, "its value has ", value.numel(), " elements, expected one");
   const Value number = Importer::known(value.reshape({}));
   importer.set(node, 0,
@@ -47,9 +47,6 @@ void size(Importer& importer, const OnnxNode& node) {
 void range(Importer& importer, const OnnxNode& node) {
   std::vector<Value> numbers;
   for (size_t i = 0; i < 3; ++i) numbers.push_back(number_input(importer, node, i));
-  const NDArray &start = numbers[0].constant, &limit = numbers[1].constant, &step = numbers[2].constant;
-  if (start.defined() && limit.defined() && step.defined())
-    require_few(node, (limit.item<double>() - start.item<double>()) / step.item<double>());
   importer.set(node, 0, importer.apply(node, "arange", {}, numbers, 1));
 }
 
@@ -75,7 +72,6 @@ void window(Importer& importer, const OnnxNode& node) {
   const auto number = [](double value) { return Importer::known(NDArray::full({}, value, DType::float64)); };
   const Value size = as(number_input(importer, node, 0), DType::float64);
   const bool is_periodic = node.integer("periodic", 1) != 0;
-  if (size.constant.defined()) require_few(node, size.constant.item<double>());
   const Value steps = is_periodic ? size : importer.apply(node, "sub", {}, {size, number(1)});
   const Value places = importer.apply(node, "arange", {}, {number(0), size, number(1)}, 1);
   const Value turn = importer.apply(node, "div", {}, {places, steps});

@@ -47,6 +47,7 @@ void gather_nd(Importer& importer, const OnnxNode& node) {
   const Value y = importer.apply(node, "gather_nd", {{"batch_dims", batch_dims}}, {x, index});
   if (!index.constant.defined() || index.rank == 0 || y.constant.defined())
     return importer.set(node, 0, of_unknown_rank(y));
+  node.require(index.constant.shape(-1) <= Shape::kMaxDims, "its indices have ", index.constant.shape(-1), " entries");
   Value known = y;
   known.rank = index.rank - 1 + x.rank - static_cast<int>(batch_dims + index.constant.shape(-1));
   importer.set(node, 0, x.rank < 0 || known.rank < 0 ? of_unknown_rank(y) : known);
@@ -78,8 +79,6 @@ void one_hot(Importer& importer, const OnnxNode& node) {
   const Value &index = importer.input(node, 0), &values = importer.input(node, 2);
   const Value depth =
       importer.apply(node, "cast", {{"dtype", std::string("int64")}}, {number_input(importer, node, 1)});
-  if (index.constant.defined() && depth.constant.defined())
-    require_few(node, static_cast<double>(index.constant.numel()) * depth.constant.item<double>());
   const int rank = index.rank < 0 ? -1 : index.rank + 1;
   const Value ones = importer.apply_with(node, "one_hot", {{"axis", node.integer("axis", -1)}}, {index},
                                          {{"num_classes", depth}}, rank);

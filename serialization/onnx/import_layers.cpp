@@ -17,7 +17,11 @@ std::vector<int64_t> conv_kernel_of(const OnnxNode& node, const Value& weight) {
   node.require(spatial == 1 || spatial == 2, "its weight has ", weight.rank, " dimensions, expected 3 or 4");
   if (weight.constant.defined()) {
     const NDArray& w = weight.constant;
-    return spatial == 1 ? std::vector<int64_t>{1, w.shape(2)} : std::vector<int64_t>{w.shape(2), w.shape(3)};
+    const std::vector<int64_t> own =
+        spatial == 1 ? std::vector{w.shape(2)} : std::vector<int64_t>{w.shape(2), w.shape(3)};
+    node.require(node.integers("kernel_shape", own) == own, "its attribute 'kernel_shape' is not that of its weight, ",
+                 w.shape());
+    return spatial == 1 ? std::vector<int64_t>{1, w.shape(2)} : own;
   }
   node.require(node.op() == "ConvTranspose" || !has_auto_pad(node) || node.has("kernel_shape"),
                "auto_pad of a weight that is computed is not covered without kernel_shape");
@@ -25,6 +29,7 @@ std::vector<int64_t> conv_kernel_of(const OnnxNode& node, const Value& weight) {
 }
 
 Attributes conv_op_attributes(const OnnxNode& node, const Window& window) {
+  node.require(node.integer("group", 1) >= 1, "its attribute 'group' is not from 1 on");
   return {{"stride", window.stride},
           {"padding", window.padding},
           {"dilation", window.dilation},
@@ -50,7 +55,7 @@ Value convolved(Importer& importer, const OnnxNode& node, const Value& images, c
   const NDArray bias = has_bias ? importer.input(node, 2).constant : NDArray();
   if (weight.constant.defined() && (!has_bias || bias.defined())) {
     const NDArray planar = spatial == 1 ? weight.constant.unsqueeze(2) : weight.constant;
-    attributes.set("in_channels", planar.shape(1) * node.integer("group", 1));
+    attributes.set("in_channels", product_of_sizes(node, planar.shape(1), node.integer("group", 1)));
     attributes.set("out_channels", planar.shape(0));
     attributes.set("kernel_size", window.kernel);
     attributes.set("bias", has_bias);
@@ -119,7 +124,8 @@ void fused_conv(Importer& importer, const OnnxNode& node) {
 std::vector<int64_t> planar_list(const OnnxNode& node, const char* key, int64_t missing) {
   std::vector<int64_t> list = node.integers(key, {missing, missing});
   if (list.size() == 1) list.insert(list.begin(), missing);
-  node.require(list.size() == 2 && list[0] >= 0 && list[1] >= 0, "its attribute '", key,
+  const auto is_number = [](int64_t v) { return v >= 0 && v < kMostOfWindow; };
+  node.require(list.size() == 2 && std::ranges::all_of(list, is_number), "its attribute '", key,
                "' is not of 1 or 2 numbers from 0 on");
   return list;
 }
@@ -148,7 +154,7 @@ Value conv_transposed(Importer& importer, const OnnxNode& node, const Value& ima
     return importer.apply(node, "conv_transpose2d", attributes, {images, as_image(importer, node, weight, spatial)}, 4);
   const NDArray planar = spatial == 1 ? weight.constant.unsqueeze(2) : weight.constant;
   attributes.set("in_channels", planar.shape(0));
-  attributes.set("out_channels", planar.shape(1) * node.integer("group", 1));
+  attributes.set("out_channels", product_of_sizes(node, planar.shape(1), node.integer("group", 1)));
   attributes.set("kernel_size", window.kernel);
   attributes.set("bias", bias.defined());
   NamedArrays tensors{{"weight", planar}};

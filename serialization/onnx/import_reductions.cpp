@@ -44,6 +44,8 @@ Value reduced(Importer& importer, const OnnxNode& node, const char* op, const Va
   const int64_t count = axes.constant.defined() ? axes.constant.numel() : axes.length;
   node.require(count >= 0 || (keepdims && !noop), "nobody knows how many axes it has");
   if (count == 0 && noop) return x;
+  node.require(count <= Shape::kMaxDims, "it has ", count, " axes");
+  if (axes.constant.defined()) axes_in(node, axes.constant.to_vector<int64_t>(), x.rank);  // which must be sound
   const int removed = count == 0 ? x.rank : static_cast<int>(count);
   Attributes attributes{{"keepdim", keepdims}};
   if (std::string_view(op) == "max" || std::string_view(op) == "min") attributes.set("of_nothing", true);
@@ -80,7 +82,8 @@ void cum_sum(Importer& importer, const OnnxNode& node) {
 // Over the batch and all pixels, as a rule.
 void mean_variance_normalization(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
-  const Attributes attributes{{"axes", node.integers("axes", {0, 2, 3})}, {"keepdim", true}};
+  const std::vector<int64_t> axes = axes_in(node, node.integers("axes", {0, 2, 3}), x.rank);
+  const Attributes attributes{{"axes", axes}, {"keepdim", true}};
   Attributes of_population = attributes;
   of_population.set("correction", int64_t{0});
   const Value centered = importer.apply(node, "sub", {}, {x, importer.apply(node, "mean", attributes, {x})});

@@ -26,18 +26,9 @@ bool repeats_pixels(const Attributes& attributes, const Value& scales) {
   return is_plain && s[0] == 1 && s[1] == 1 && is_whole(s[2]) && is_whole(s[3]);
 }
 
-// Of a constant: a few bytes of a file may ask for any number of elements.
-void check_folded_size(const OnnxNode& node, const Value& x, const Value& factors) {
-  if (!x.constant.defined() || !factors.constant.defined()) return;
-  auto elements = static_cast<double>(x.constant.numel());
-  for (const double factor : factors.constant.to_vector<double>()) elements *= std::max(factor, 1.0);
-  node.require(elements <= kMostFolded, "it makes too many elements of a constant");
-}
-
 void set_resized(Importer& importer, const OnnxNode& node, const Attributes& attributes, const Named& sizes) {
   const Value& x = importer.input(node, 0);
   const bool has_scales = sizes[0].first == "scales";
-  check_folded_size(node, x, sizes[0].second);
   if (has_scales && repeats_pixels(attributes, sizes[0].second)) {
     const std::vector<double> s = sizes[0].second.constant.to_vector<double>();
     const std::vector<int64_t> factor{static_cast<int64_t>(s[2]), static_cast<int64_t>(s[3])};

@@ -52,7 +52,11 @@ void transpose(Importer& importer, const OnnxNode& node) {
   node.require(x.rank >= 0 || node.has("perm"), "nobody knows how many dimensions its input has");
   std::vector<int64_t> reversed(static_cast<size_t>(std::max(x.rank, 0)));
   std::iota(reversed.rbegin(), reversed.rend(), int64_t{0});
-  importer.set(node, 0, importer.apply(node, "permute", {{"axes", node.integers("perm", reversed)}}, {x}));
+  const std::vector<int64_t> axes = node.integers("perm", reversed);
+  const auto count = static_cast<int>(std::min<size_t>(axes.size(), Shape::kMaxDims + 1));
+  node.require(count <= Shape::kMaxDims && (x.rank < 0 || count == x.rank), "its attribute 'perm' has ", axes.size(),
+               " entries, expected one for each dimension");
+  importer.set(node, 0, importer.apply(node, "permute", {{"axes", axes_in(node, axes, count)}}, {x}));
 }
 
 // Without axes every size of 1 goes.
@@ -65,8 +69,7 @@ void squeeze(Importer& importer, const OnnxNode& node) {
   node.require(count <= x.rank, "it has ", count, " axes of ", x.rank, " dimensions");
   if (!axes.constant.defined())
     return importer.set(node, 0, importer.apply_with(node, "squeeze", {}, {x}, {{"axes", axes}}, x.rank - count));
-  std::vector<int64_t> known = axes.constant.to_vector<int64_t>();
-  for (int64_t& axis : known) axis = axis_in(node, axis, x.rank);
+  std::vector<int64_t> known = axes_in(node, axes.constant.to_vector<int64_t>(), x.rank);
   std::ranges::sort(known, std::greater());
   for (const int64_t axis : known) x = squeezed(importer, node, x, axis);
   importer.set(node, 0, x);
@@ -78,8 +81,7 @@ void unsqueeze(Importer& importer, const OnnxNode& node) {
   const int count = length_of(node, axes), rank = x.rank < 0 ? -1 : x.rank + count;
   if (!axes.constant.defined() || x.rank < 0)
     return importer.set(node, 0, importer.apply_with(node, "unsqueeze", {}, {x}, {{"axes", axes}}, rank));
-  std::vector<int64_t> known = axes.constant.to_vector<int64_t>();
-  for (int64_t& axis : known) axis = axis_in(node, axis, rank);
+  std::vector<int64_t> known = axes_in(node, axes.constant.to_vector<int64_t>(), rank);
   std::ranges::sort(known);
   const bool becomes_list = x.rank == 0 && count == 1;
   for (const int64_t axis : known) x = importer.apply(node, "unsqueeze", {{"axis", axis}}, {x}, x.rank + 1);
@@ -97,11 +99,6 @@ void expand(Importer& importer, const OnnxNode& node) {
 
 void tile(Importer& importer, const OnnxNode& node) {
   const Value &x = importer.input(node, 0), &repeats = importer.input(node, 1);
-  if (x.constant.defined() && repeats.constant.defined()) {
-    auto elements = static_cast<double>(x.constant.numel());
-    for (const int64_t times : repeats.constant.to_vector<int64_t>()) elements *= static_cast<double>(times);
-    require_few(node, elements, x.constant.numel());
-  }
   importer.set(node, 0, importer.apply_with(node, "tile", {}, {x}, {{"repeats", repeats}}, x.rank));
 }
 
@@ -150,20 +147,6 @@ void add_pad_value(const Value& value, Attributes& attributes, std::vector<Value
     operands.push_back(known.defined() ? Importer::known(known.clone()) : value);
 }
 
-void require_few_padded(const OnnxNode& node, const NDArray& x, const NDArray& pads) {
-  const std::vector<int64_t> padding = pads.to_vector<int64_t>();
-  const auto ndim = static_cast<size_t>(x.ndim());
-  double elements = 1;
-  for (size_t d = 0; d < ndim; ++d) elements *= static_cast<double>(x.shape(static_cast<int>(d)));
-  for (size_t i = 0; i < padding.size() / 2; ++i) {
-    const double more =
-        std::abs(static_cast<double>(padding[i])) + std::abs(static_cast<double>(padding[i + padding.size() / 2]));
-    const int64_t size = padding.size() == 2 * ndim ? x.shape(static_cast<int>(i)) : 1;
-    elements *= 1 + more / static_cast<double>(std::max<int64_t>(size, 1));
-  }
-  require_few(node, elements, x.numel());
-}
-
 void pad(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
   const bool has_attributes = node.opset() < 11;
@@ -176,7 +159,6 @@ void pad(Importer& importer, const OnnxNode& node) {
     add_pad_value(importer.input(node, 2), attributes, operands);
   std::vector<std::pair<std::string, Value>> values{{"pads", pads}};
   if (!has_attributes && importer.has_input(node, 3)) values.emplace_back("axes", importer.input(node, 3));
-  if (x.constant.defined() && pads.constant.defined()) require_few_padded(node, x.constant, pads.constant);
   importer.set(node, 0, importer.apply_with(node, "pad", attributes, operands, values, x.rank));
 }
 

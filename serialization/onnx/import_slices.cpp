@@ -16,7 +16,7 @@ void concat(Importer& importer, const OnnxNode& node) {
     parts.push_back(importer.input(node, i));
     const Value& part = parts.back();
     const int64_t own = part.constant.defined() && part.rank == 1 ? part.constant.numel() : part.length;
-    length = length < 0 || own < 0 ? -1 : length + own;
+    length = length < 0 || own < 0 ? -1 : sum_of_sizes(node, length, own);
   }
   node.require(!parts.empty(), "it has no input");
   const int64_t axis = axis_in(node, node.integer("axis", 1), parts[0].rank);
@@ -50,7 +50,7 @@ struct Slices {
   int64_t length_in(int64_t length) const {
     const auto known = [](const Value& v) { return v.constant.defined(); };
     if (length < 0 || count != 1 || !known(starts) || !known(ends) || !known(steps)) return -1;
-    return NDArray::arange(length)
+    return NDArray::placeholder({length}, DType::uint8)
         .slice(0, starts.constant.item<int64_t>(), ends.constant.item<int64_t>(), steps.constant.item<int64_t>())
         .numel();
   }

@@ -13,13 +13,18 @@
 #include <onnx/onnx_pb.h>
 
 #include <thimble/nn/graph/graph.h>
+#include <thimble/serialization/onnx/data_files.h>
 #include <thimble/serialization/onnx/functions.h>
 #include <thimble/serialization/onnx/import.h>
+#include <thimble/serialization/onnx/import_budget.h>
 #include <thimble/serialization/onnx/integer_layers.h>
 #include <thimble/serialization/onnx/onnx_node.h>
 #include <thimble/serialization/onnx/patterns.h>
 
 namespace thimble::onnx {
+
+/// A name as nodes have it: names go into files and onto terminals.
+std::string plain(const std::string& name);
 
 /// What a name of the model stands for: an array that is known when it is imported, or a node.
 struct Value {
@@ -29,9 +34,6 @@ struct Value {
   bool is_weight = false;    ///< an initializer, which is trained
   int64_t length = -1;       ///< of a list that is computed, where it is known
 };
-
-/// Elements that are computed when a model is read; more become nodes, unless as many were given.
-inline constexpr double kMostFolded = 1 << 22;
 
 /// A graph inside a node. Its inputs are values of the graph around it.
 struct Subgraph {
@@ -44,7 +46,9 @@ struct Subgraph {
 /// does not define are those of the graph around it.
 class Importer {
  public:
-  Importer(const ::onnx::ModelProto& model, DataFiles files, const ImportOptions& options = {});
+  /// `slack` is the budget of a model of no size (see import_budget.h).
+  Importer(const ::onnx::ModelProto& model, DataFiles files, const ImportOptions& options = {},
+           double slack = ImportBudget::kSlack);
 
   nn::Graph run();
 
@@ -58,6 +62,9 @@ class Importer {
   const NDArray& constant(const OnnxNode& node, size_t i, const char* what);
   std::vector<int64_t> constant_integers(const OnnxNode& node, size_t i, const char* what);
   double constant_number(const OnnxNode& node, size_t i, const char* what);
+
+  /// Of an initializer or an attribute.
+  NDArray array_of(const ::onnx::TensorProto& tensor);
 
   /// Applies an op of Thimble's: now, if all is known, else as a node. The result has as many dimensions as the operand
   /// that has most, unless told; nobody knows how many, if that holds of an operand.
@@ -85,6 +92,8 @@ class Importer {
   void import_node(const ::onnx::NodeProto& proto, int64_t opset);
   /// What a name stands for that set_named() or a node has given.
   const Value& named(const std::string& name) const { return values_.at(name); }
+  /// Takes bytes that are made beyond what the file holds. Throws FormatError if they are too many.
+  void hold(double bytes) { model_->budget.hold(bytes); }
   /// Gives a name to a value, which must be new.
   void set_named(const std::string& name, Value value);
   /// TensorProto::DataType of an initializer, an input or what note_type() was told of; 0 if it is not known.
@@ -108,22 +117,18 @@ class Importer {
   using Nodes = google::protobuf::RepeatedPtrField<::onnx::NodeProto>;
   /// What the scopes of one model have in common.
   struct Model {
-    Model(const ::onnx::ModelProto& model, DataFiles model_files, const ImportOptions& import_options);
+    Model(const ::onnx::ModelProto& model, DataFiles model_files, const ImportOptions& import_options, double slack);
 
     const ::onnx::ModelProto& proto;
     DataFiles files;
     ImportOptions options;
+    ImportBudget budget;
     Functions functions;
     Ranks ranks;
     QuantizedModel quantized;
     /// By the memory of arrays, which are kept so that it is not others'.
     std::unordered_map<const void*, std::pair<NDArray, std::shared_ptr<const DequantizedConstant>>> dequantized;
     int64_t expanded_nodes = 0;  ///< of functions
-  };
-  /// The body of a function, where it is called.
-  struct Call {
-    const ::onnx::NodeProto* node = nullptr;
-    const ::onnx::FunctionProto* function = nullptr;
   };
   enum class Into { own_graph, outer_graph };
 
@@ -141,18 +146,19 @@ class Importer {
   void import_nodes(const Nodes& nodes, int64_t opset);
   void call_function(const ::onnx::NodeProto& proto, const ::onnx::FunctionProto& function, int64_t opset);
   void set_outputs(const ::onnx::GraphProto& proto);
-  const Value* find(const std::string& name);
+  Value* find(const std::string& name);
   bool is_defined(const std::string& name) const;
   nn::Node* output_node(const ::onnx::ValueInfoProto& info, Value& value);
   nn::Node* node_of(Value& value, const std::string& wanted_name);
   std::vector<nn::Node*> nodes_of(const OnnxNode& node, std::span<const Value> operands);
+  Value added(nn::Node* node, int rank);
   /// A name for a node of the graph.
   std::string name_for(const OnnxNode& node, const std::string& what) const;
 
   std::shared_ptr<Model> model_;
-  Importer* outer_ = nullptr;  // whose names this one sees
-  Call call_;
-  std::string prefix_;  // of nodes' names
+  Importer* outer_ = nullptr;                   // whose names this one sees
+  std::shared_ptr<const CallAttributes> call_;  // where this is the body of a function
+  std::string prefix_;                          // of nodes' names
   int depth_ = 0;
   nn::Graph own_graph_;
   nn::Graph& graph_;

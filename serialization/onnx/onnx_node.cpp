@@ -3,7 +3,6 @@
 
 #include <thimble/core/text.h>
 #include <thimble/serialization/onnx/onnx_node.h>
-#include <thimble/serialization/onnx/tensor_array.h>
 
 namespace thimble::onnx {
 
@@ -79,10 +78,10 @@ std::vector<float> OnnxNode::numbers(const std::string& key) const {
   return found ? std::vector<float>(found->floats().begin(), found->floats().end()) : std::vector<float>();
 }
 
-NDArray OnnxNode::array(const std::string& key) const {
+const ::onnx::TensorProto& OnnxNode::tensor(const std::string& key) const {
   const AttributeProto* found = find(key, AttributeProto::TENSOR);
   require(found, "its attribute '", key, "' is missing");
-  return array_of(found->t(), files_);
+  return found->t();
 }
 
 void OnnxNode::copy_attributes(::onnx::NodeProto& part, const std::vector<std::string>& keys) const {

@@ -8,8 +8,6 @@
 #include <onnx/onnx_pb.h>
 
 #include <thimble/core/error.h>
-#include <thimble/core/ndarray.h>
-#include <thimble/serialization/onnx/data_files.h>
 
 namespace thimble::onnx {
 
@@ -19,9 +17,8 @@ std::string qualified_op(const ::onnx::NodeProto& node);
 /// Attributes that are read are counted: one that nobody has asked for would be ignored, and the answers be others.
 class OnnxNode {
  public:
-  /// `proto` must outlive it. `files` are those of the model.
-  OnnxNode(const ::onnx::NodeProto& proto, int64_t opset, const DataFiles& files)
-      : proto_(proto), opset_(opset), files_(files) {}
+  /// `proto` must outlive it.
+  OnnxNode(const ::onnx::NodeProto& proto, int64_t opset) : proto_(proto), opset_(opset) {}
 
   std::string op() const { return qualified_op(proto_); }
   int64_t opset() const { return opset_; }
@@ -44,7 +41,7 @@ class OnnxNode {
   /// Empty if it is missing.
   std::vector<float> numbers(const std::string& key) const;
   /// Throws FormatError if it is missing, too.
-  NDArray array(const std::string& key) const;
+  const ::onnx::TensorProto& tensor(const std::string& key) const;
   const ::onnx::GraphProto& graph(const std::string& key) const;
   /// Empty if it is missing.
   std::vector<std::string> texts(const std::string& key) const;
@@ -65,7 +62,6 @@ class OnnxNode {
 
   const ::onnx::NodeProto& proto_;
   int64_t opset_;
-  const DataFiles& files_;
   mutable std::set<std::string> read_;
 };
 

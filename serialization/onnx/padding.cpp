@@ -9,17 +9,16 @@ namespace {
 // {a} becomes {before, a}.
 std::vector<int64_t> planar(const OnnxNode& node, std::vector<int64_t> values, int64_t before, const char* key) {
   if (values.size() == 1) values.insert(values.begin(), before);
-  constexpr int64_t kMost = int64_t{1} << 30;  // no sum of products with a dilation leaves int64
   node.require(values.size() == 2, "its attribute '", key, "' has ", values.size(), " entries, expected 1 or 2");
-  node.require(std::ranges::all_of(values, [](int64_t v) { return v >= 1 && v < kMost; }), "its attribute '", key,
-               "' is not of numbers from 1 on");
+  node.require(std::ranges::all_of(values, [](int64_t v) { return v >= 1 && v < kMostOfWindow; }), "its attribute '",
+               key, "' is not of numbers from 1 on");
   return values;
 }
 
 std::vector<int64_t> explicit_padding(const OnnxNode& node, bool is_line) {
   std::vector<int64_t> pads = node.integers("pads", std::vector<int64_t>(is_line ? 2 : 4, 0));
   if (pads.size() == 2) pads = {0, pads[0], 0, pads[1]};
-  node.require(pads.size() == 4 && std::ranges::all_of(pads, [](int64_t p) { return p >= 0; }),
+  node.require(pads.size() == 4 && std::ranges::all_of(pads, [](int64_t p) { return p >= 0 && p < kMostOfWindow; }),
                "its attribute 'pads' is not of 2 or 4 numbers from 0 on");
   return pads;
 }

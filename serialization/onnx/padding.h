@@ -8,6 +8,9 @@
 
 namespace thimble::onnx {
 
+/// Numbers of windows are below this, so that no sum of their products leaves int64.
+inline constexpr int64_t kMostOfWindow = int64_t{1} << 30;
+
 /// Numbers for height and width, as Thimble's attributes have them.
 struct Window {
   std::vector<int64_t> kernel, stride, dilation;

@@ -10,6 +10,29 @@ int64_t axis_in(const OnnxNode& node, int64_t axis, int rank) {
   return axis < 0 ? axis + rank : axis;
 }
 
+std::vector<int64_t> axes_in(const OnnxNode& node, std::vector<int64_t> axes, int rank) {
+  for (int64_t& axis : axes) axis = axis_in(node, axis, rank);
+  std::vector<int64_t> sorted = axes;
+  std::ranges::sort(sorted);
+  const auto twice = std::ranges::adjacent_find(sorted);
+  node.require(twice == sorted.end(), "its axis ", twice == sorted.end() ? 0 : *twice, " is named twice");
+  return axes;
+}
+
+int64_t sum_of_sizes(const OnnxNode& node, int64_t a, int64_t b) {
+  int64_t sum = 0;
+  node.require(a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, &sum), "the sizes ", a, " and ", b,
+               " do not fit together");
+  return sum;
+}
+
+int64_t product_of_sizes(const OnnxNode& node, int64_t a, int64_t b) {
+  int64_t product = 0;
+  node.require(a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, &product), "the sizes ", a, " and ", b,
+               " do not fit together");
+  return product;
+}
+
 int length_of(const OnnxNode& node, const Value& list) {
   node.require(list.constant.defined() || list.length >= 0, "nobody knows how many dimensions its output has");
   const int64_t length = list.constant.defined() ? list.constant.numel() : list.length;
@@ -53,11 +76,6 @@ Value sizes_of(Importer& importer, const OnnxNode& node, const Value& x) {
 Value of_unknown_rank(Value value) {
   if (!value.constant.defined()) value.rank = -1;
   return value;
-}
-
-void require_few(const OnnxNode& node, double elements, int64_t given) {
-  node.require(elements <= std::max(kMostFolded, 4 * static_cast<double>(given)), "it makes ", elements,
-               " elements of constants, which is too many");
 }
 
 }  // namespace thimble::onnx

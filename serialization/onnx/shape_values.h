@@ -14,6 +14,13 @@ inline constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 /// From 0 on; as it is, where the number of dimensions is not known. Throws FormatError for one that is out of range.
 int64_t axis_in(const OnnxNode& node, int64_t axis, int rank);
 
+/// The same for several, in their order. Throws FormatError for one that is named twice, too.
+std::vector<int64_t> axes_in(const OnnxNode& node, std::vector<int64_t> axes, int rank);
+
+/// a + b and a * b of sizes that a file declares. Throws FormatError for what is no int64, or is below 0.
+int64_t sum_of_sizes(const OnnxNode& node, int64_t a, int64_t b);
+int64_t product_of_sizes(const OnnxNode& node, int64_t a, int64_t b);
+
 /// How many entries a list has: where it says how many dimensions an output has, that must be known. Throws FormatError
 /// if it is not.
 int length_of(const OnnxNode& node, const Value& list);
@@ -31,9 +38,5 @@ Value sizes_of(Importer& importer, const OnnxNode& node, const Value& x);
 
 /// The same value, of which nobody knows how many dimensions it has, unless it is known itself.
 Value of_unknown_rank(Value value);
-
-/// Throws FormatError for more elements than are computed while a model is read, of `given` ones: a few bytes of it may
-/// ask for any number.
-void require_few(const OnnxNode& node, double elements, int64_t given = 0);
 
 }  // namespace thimble::onnx

@@ -47,21 +47,25 @@ uint64_t number_of(const std::string& text, const std::string& key) {
   return std::stoull(text);
 }
 
-FileBytes external_bytes(const TensorProto& tensor, const DataFiles& files, uint64_t wanted) {
+std::string location_of(const TensorProto& tensor) {
   std::string location;
-  FileBytes bytes;
+  for (const auto& entry : tensor.external_data())
+    if (entry.key() == "location") location = entry.value();
+  return location;
+}
+
+FileBytes external_bytes(const TensorProto& tensor, const DataFiles& files, uint64_t wanted) {
+  FileBytes bytes{external_file(tensor, files)};
   uint64_t length = wanted;
   for (const auto& entry : tensor.external_data()) {
-    if (entry.key() == "location") location = entry.value();
     if (entry.key() == "offset") bytes.offset = number_of(entry.value(), entry.key());
     if (entry.key() == "length") length = number_of(entry.value(), entry.key());
   }
   check<FormatError>(length == wanted, "tensor ", detail::quote(tensor.name()), " has ", length, " bytes, expected ",
                      wanted);
-  bytes.file = files.open(location);
   check<FormatError>(bytes.offset <= bytes.file->size() && wanted <= bytes.file->size() - bytes.offset,
                      "external data of ", detail::quote(tensor.name()), " lies beyond the end of ",
-                     detail::quote(location));
+                     detail::quote(location_of(tensor)));
   return bytes;
 }
 
@@ -148,6 +152,10 @@ NDArray small_floats(const TensorProto& tensor, const DataFiles& files, SmallFlo
 }
 
 }  // namespace
+
+std::shared_ptr<const MappedFile> external_file(const TensorProto& tensor, const DataFiles& files) {
+  return files.open(location_of(tensor));
+}
 
 std::string_view name_of_small_type(int32_t data_type) {
   switch (data_type) {

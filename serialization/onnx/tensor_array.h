@@ -25,4 +25,7 @@ inline constexpr size_t kLargeTensor = size_t{64} << 10;
 /// folder, IOError for a file that cannot be read.
 NDArray array_of(const ::onnx::TensorProto& tensor, const DataFiles& files);
 
+/// The file in which the elements of a tensor with external data lie. Throws as DataFiles::open() does.
+std::shared_ptr<const MappedFile> external_file(const ::onnx::TensorProto& tensor, const DataFiles& files);
+
 }  // namespace thimble::onnx

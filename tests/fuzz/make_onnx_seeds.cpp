@@ -77,6 +77,59 @@ ModelBuilder recurrent() {
   return std::move(m.output("y").output("c"));
 }
 
+ModelBuilder::Attribute branch(const std::string& name, ModelBuilder inner) {
+  ModelBuilder::Attribute attribute;
+  attribute.set_name(name);
+  attribute.set_type(ModelBuilder::Attribute::GRAPH);
+  *attribute.mutable_g() = inner.proto().graph();
+  return attribute;
+}
+
+ModelBuilder branches() {
+  ModelBuilder inner_then, inner_else, outer_then, outer_else, m;
+  inner_then.node("Add", {"x", "w"}, {"a"}).output("a");
+  inner_else.node("NonZero", {"x"}, {"i"})
+      .node("Cast", {"i"}, {"f"}, {ModelBuilder::integer("to", TensorProto::FLOAT)});
+  outer_then.node("If", {"d"}, {"n"},
+                  {branch("then_branch", inner_then), branch("else_branch", inner_else.output("f"))});
+  outer_then.node("Neg", {"x"}, {"g"}).output("n").output("g");
+  outer_else.node("Relu", {"x"}, {"r"}).output("r").output("x");
+  m.input("x", {-1, 3}).input("c", {1}, TensorProto::BOOL).input("d", {1}, TensorProto::BOOL);
+  m.initializer("w", {3}, numbers(3));
+  m.node("If", {"c"}, {"y", "z"}, {branch("then_branch", outer_then), branch("else_branch", outer_else)});
+  return std::move(m.output("y").output("z"));
+}
+
+ModelBuilder functions() {
+  ModelBuilder m, body;
+  body.node("LeakyRelu", {"a"}, {"l"}).node("Add", {"l", "a"}, {"b"});
+  ModelBuilder::Attribute& slope = *body.proto().mutable_graph()->mutable_node(0)->add_attribute();
+  slope.set_name("alpha");
+  slope.set_type(ModelBuilder::Attribute::FLOAT);
+  slope.set_ref_attr_name("slope");
+  ::onnx::FunctionProto& function = *m.proto().add_functions();
+  function.set_domain("f");
+  function.set_name("F");
+  function.add_input("a");
+  function.add_output("b");
+  function.add_attribute("slope");
+  *function.mutable_node() = body.proto().graph().node();
+  m.input("x", {-1, 3}).node("F", {"x"}, {"t"}, {ModelBuilder::number("slope", 0.5f)}, "f");
+  return std::move(m.node("F", {"t"}, {"y"}, {}, "f").output("y"));
+}
+
+// All of which is known when it is read.
+ModelBuilder constants() {
+  ModelBuilder m;
+  m.input("x", {-1}).integers("n", {3, 2}).integers("pads", {0, 1, 1, 0}).initializer("w", {2, 2}, numbers(4));
+  m.node("ConstantOfShape", {"n"}, {"zeros"}).node("Tile", {"w", "n"}, {"t"}).node("Pad", {"w", "pads"}, {"p"});
+  m.node("Concat", {"w", "p"}, {"c"}, {ModelBuilder::integer("axis", 0)}).node("MatMul", {"c", "w"}, {"m"});
+  m.initializer("start", {}, {0}).initializer("limit", {}, {5}).initializer("step", {}, {2});
+  m.node("Range", {"start", "limit", "step"}, {"r"}).node("ReduceSum", {"m"}, {"s"}).node("ReduceSum", {"t"}, {"u"});
+  m.node("EyeLike", {"w"}, {"e"}).node("ReduceSum", {"e"}, {"v"});
+  return std::move(m.node("Sum", {"x", "s", "u", "v", "r"}, {"y"}).output("y").output("zeros"));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -93,6 +146,9 @@ int main(int argc, char** argv) try {
   quantized().write(folder / "quantized");
   reductions().write(folder / "reductions");
   recurrent().write(folder / "recurrent");
+  branches().write(folder / "branches");
+  functions().write(folder / "functions");
+  constants().write(folder / "constants");
   return 0;
 } catch (const std::exception& error) {
   std::cerr << "fuzz_onnx_seeds: " << error.what() << '\n';
