@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <unordered_set>
 
 #include <thimble/nn/graph/attribute_inputs.h>

@@ -13,6 +13,7 @@ namespace thimble::nn {
 class THIMBLE_API OwnsGraphs {
  public:
   virtual ~OwnsGraphs() = default;
+  /// None, if it was made without.
   virtual std::vector<const Graph*> graphs() const = 0;
   /// A layer of the same attributes with these. Throws ValueError for another number of graphs, or unsound ones.
   virtual std::shared_ptr<Module> with_graphs(std::vector<Graph> graphs) const = 0;

@@ -124,9 +124,10 @@ class StepListBuilder {
       operands.emplace_back(known(input));
       depends_on_sizes = depends_on_sizes || of_sizes_.contains(input);
     }
-    const NDArray value = is_shape ? NDArray::from_vector(sizes_of_.at(node->inputs[0]).shape.to_vector())
-                                   : no_grad([&] { return call(operands); }).data().contiguous();
-    if (value.numel() > kMostKnown) return false;
+    const NDArray given = is_shape ? NDArray::from_vector(sizes_of_.at(node->inputs[0]).shape.to_vector())
+                                   : no_grad([&] { return call(operands); }).data();
+    if (given.numel() > kMostKnown) return false;
+    const NDArray value = given.contiguous();
     value_of_[node] = add_value({.shape = value.shape(), .dtype = value.dtype(), .is_constant = true, .value = value},
                                 Source::constant);
     list_.constants.emplace_back(value_of_[node], in_step_order(value));

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <thimble/nn/inference/inference.h>
 #include <thimble/nn/inference/step_list.h>
 #include <thimble/nn/layers/conditional.h>
 
@@ -24,8 +25,8 @@ template <typename T>
 std::vector<T> chosen(std::span<const T> inputs, const std::vector<int64_t>& numbers) {
   std::vector<T> own;
   for (const int64_t i : numbers) {
-    check<ValueError>(i < static_cast<int64_t>(inputs.size()), "Conditional: takes at least ", i + 1, " inputs, got ",
-                      inputs.size());
+    check<ValueError>(i < static_cast<int64_t>(inputs.size()), "Conditional: a graph reads input ", i, ", got ",
+                      inputs.size(), " inputs");
     own.push_back(inputs[static_cast<size_t>(i)]);
   }
   return own;
@@ -40,13 +41,15 @@ struct Branch {
     const std::vector<Tensor> own = chosen(all, inputs);
     return graph->call(own);
   }
-  // What it gives for such inputs. Throws ValueError if that depends on values which are not known.
+  // What it gives for such inputs, as its steps have it. Throws where that depends on values that are not known, and
+  // what its nodes say against the inputs.
   ValueInfo output(std::span<const ValueInfo> all) const {
-    std::vector<ValueInfo> own = chosen(all, inputs);
-    for (ValueInfo& info : own) info.is_constant = false;
+    std::vector<ValueInfo> own;
+    for (const ValueInfo& info : chosen(all, inputs))
+      own.push_back({.shape = info.shape, .dtype = info.dtype, .value = info.value});
     SharedState unshared;
-    const StepList steps = make_steps(*graph, own, unshared);
-    return steps.values[steps.outputs[0].value].info.as_usual();
+    const StepList list = make_steps(*graph, own, unshared);
+    return list.values[list.outputs[0].value].info.as_usual();
   }
 };
 
@@ -63,10 +66,9 @@ class ConditionalStep : public InferenceStep {
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
     std::vector<Tensor> arguments;
     for (size_t i = 0; i < inputs.size(); ++i) arguments.emplace_back(array_over(inputs[i], inputs_[i]));
-    const Branch& branch = is_true(arguments[0].data()) ? then_ : else_;
-    const Tensor y = branch(arguments);
-    check<ShapeError>(y.shape() == this->output().shape, "Conditional: a graph gives shape ", y.shape(),
-                      " where it gave ", this->output().shape, " for other values");
+    const Tensor y = (is_true(arguments[0].data()) ? then_ : else_)(arguments);
+    check<ShapeError>(y.shape() == this->output().shape, "Conditional: a graph gives shape ", y.shape(), ", expected ",
+                      this->output().shape);
     array_over(output, this->output()).copy_from(y.data());
   }
 
@@ -101,7 +103,11 @@ Tensor Conditional::forward_all(std::span<const Tensor> inputs) {
   return is_true(inputs[0].data()) ? Branch{then_, inputs_.of_then}(inputs) : Branch{else_, inputs_.of_else}(inputs);
 }
 
+// Where the graphs give one thing, whatever the values. Else, and where one of them says something against the inputs,
+// which matters only if it runs, there is no step, and the graph around this one runs node by node.
 std::unique_ptr<InferenceStep> Conditional::inference_step(std::span<const ValueInfo> inputs) const {
+  check<ValueError>(then_ && else_, "Conditional: has no graphs");
+  check<ValueError>(!inputs.empty(), "Conditional: there is no condition");
   if (!std::ranges::all_of(inputs, &ValueInfo::lies_as_usual)) return nullptr;
   const Branch then_branch{then_, inputs_.of_then}, else_branch{else_, inputs_.of_else};
   const NDArray& condition = inputs[0].value;
@@ -112,6 +118,7 @@ std::unique_ptr<InferenceStep> Conditional::inference_step(std::span<const Value
 
 bool Conditional::has_side_effects() const {
   const auto has = [](const auto& child) { return child.second->has_side_effects(); };
+  if (!then_ || !else_) return false;
   return std::ranges::any_of(then_->children(), has) || std::ranges::any_of(else_->children(), has);
 }
 
@@ -119,7 +126,10 @@ Attributes Conditional::attributes() const {
   return {{"then_inputs", inputs_.of_then}, {"else_inputs", inputs_.of_else}};
 }
 
-std::vector<const Graph*> Conditional::graphs() const { return {then_.get(), else_.get()}; }
+std::vector<const Graph*> Conditional::graphs() const {
+  if (!then_ || !else_) return {};
+  return {then_.get(), else_.get()};
+}
 
 std::shared_ptr<Module> Conditional::with_graphs(std::vector<Graph> graphs) const {
   check<ValueError>(graphs.size() == 2, "Conditional: has 2 graphs, got ", graphs.size());

@@ -13,8 +13,9 @@ namespace thimble::nn {
 /// where the condition is not 0, else that of `else_graph`. Both are parts of this layer: their parameters are its
 /// own, named "then.conv.weight". Gradients flow through the graph that runs. ONNX calls it If.
 ///
-/// In inference it is a step of a program where both graphs give one shape, or the condition is known, and the shape
-/// follows from sizes; else the graph around it runs node by node.
+/// In inference it is a step of a program where both graphs give one shape, whatever the values, or the condition is
+/// known and the graph does that it names; else the graph around it runs node by node. What the other graph says
+/// against the inputs matters to nobody.
 class THIMBLE_API Conditional : public Module, public OwnsGraphs {
  public:
   /// Of two graphs, each with the numbers of the layer's inputs that are its own inputs, in their order.
@@ -34,7 +35,7 @@ class THIMBLE_API Conditional : public Module, public OwnsGraphs {
   std::vector<const Graph*> graphs() const override;
   std::shared_ptr<Module> with_graphs(std::vector<Graph> graphs) const override;
 
-  /// Without graphs, for with_graphs().
+  /// Without graphs, for with_graphs(): it can be neither run nor copied.
   explicit Conditional(Inputs inputs) : inputs_(std::move(inputs)) {}
 
  private:
