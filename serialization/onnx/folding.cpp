@@ -15,8 +15,8 @@ constexpr double kFew = 256;             // so few are always computed: sizes, a
 constexpr double kInfiniteElements = std::numeric_limits<double>::infinity();
 constexpr double kReading = 1.0 / 16;  // what reading an operand takes, of what a result of its size takes
 
-using Operands = std::vector<NDArray>;
-using Integers = std::vector<int64_t>;
+using Arrays = std::vector<NDArray>;
+using Sizes = std::vector<int64_t>;
 
 template <size_t kCount>
 bool is_one_of(const std::string& op, const std::string_view (&ops)[kCount]) {
@@ -37,7 +37,7 @@ double stored(const NDArray& x) {
   return count;
 }
 
-double total(const Operands& operands, double (*measure)(const NDArray&)) {
+double total(const Arrays& operands, double (*measure)(const NDArray&)) {
   double sum = 0;
   for (const NDArray& operand : operands) sum += measure(operand);
   return sum;
@@ -55,8 +55,7 @@ std::vector<double> sizes_as_numbers(const NDArray& x) { return {x.shape().begin
 // axis.
 double padded(const Attributes& attributes, const NDArray& x) {
   const bool is_onnx = attributes.contains("pads");
-  const auto padding = attributes.get<Integers>(is_onnx ? "pads" : "padding"),
-             axes = attributes.get<Integers>("axes", {});
+  const auto padding = attributes.get<Sizes>(is_onnx ? "pads" : "padding"), axes = attributes.get<Sizes>("axes", {});
   std::vector<double> sizes = sizes_as_numbers(x);
   const size_t ndim = sizes.size(), pairs = padding.size() / 2;
   for (size_t i = 0; i < pairs; ++i) {
@@ -72,7 +71,7 @@ double padded(const Attributes& attributes, const NDArray& x) {
 // With one scale for all axes it is at most the largest.
 double resampled(const Attributes& attributes, const NDArray& x) {
   auto scales = attributes.get<std::vector<double>>("scales", {});
-  const auto sizes = attributes.get<Integers>("sizes", {}), axes = attributes.get<Integers>("axes", {});
+  const auto sizes = attributes.get<Sizes>("sizes", {}), axes = attributes.get<Sizes>("axes", {});
   const auto ndim = static_cast<int64_t>(x.ndim());
   for (size_t i = 0; i < sizes.size() && scales.size() < sizes.size(); ++i) {
     const int64_t own = i < axes.size() ? axes[i] : static_cast<int64_t>(i), axis = own < 0 ? own + ndim : own;
@@ -85,19 +84,19 @@ double resampled(const Attributes& attributes, const NDArray& x) {
   return elements_of(x) * product_of(scales);
 }
 
-double counted(const Operands& numbers) {
+double counted(const Arrays& numbers) {
   if (numbers.size() != 3 || std::ranges::any_of(numbers, [](const NDArray& x) { return x.numel() != 1; })) return 0;
   const auto start = numbers[0].item<double>(), stop = numbers[1].item<double>(), step = numbers[2].item<double>();
   return std::max((stop - start) / step, 0.0);
 }
 
 // Of ops that make any number of elements of a few, as their attributes say; below 0 for others.
-double elements_by_attributes(const std::string& op, const Attributes& attributes, const Operands& operands) {
-  const auto times = [&](const Integers& factors) {
+double elements_by_attributes(const std::string& op, const Attributes& attributes, const Arrays& operands) {
+  const auto times = [&](const Sizes& factors) {
     return elements_of(operands[0]) * product_of({factors.begin(), factors.end()});
   };
-  if (op == "tile") return times(attributes.get<Integers>("repeats"));
-  if (op == "upsample_nearest2d") return times(attributes.get<Integers>("scale_factor"));
+  if (op == "tile") return times(attributes.get<Sizes>("repeats"));
+  if (op == "upsample_nearest2d") return times(attributes.get<Sizes>("scale_factor"));
   if (op == "one_hot") {  // below 0: one more than the largest index
     const auto classes = attributes.get<int64_t>("num_classes");
     return classes < 0 ? kInfiniteElements : times({classes});
@@ -108,7 +107,7 @@ double elements_by_attributes(const std::string& op, const Attributes& attribute
   return -1;
 }
 
-double broadcast_elements(const std::string& op, const Operands& operands) {
+double broadcast_elements(const std::string& op, const Arrays& operands) {
   Shape all;
   double largest = 0;
   bool broadcasts = true;
@@ -124,7 +123,7 @@ double broadcast_elements(const std::string& op, const Operands& operands) {
 }
 
 // A slice for each index.
-double taken_elements(const Attributes& attributes, const Operands& operands) {
+double taken_elements(const Attributes& attributes, const Arrays& operands) {
   const NDArray &x = operands[0], &index = operands[1];
   const auto axis = attributes.get<int64_t>("axis");
   if (axis < -x.ndim() || axis >= x.ndim()) return 0;  // which the op refuses
@@ -133,14 +132,14 @@ double taken_elements(const Attributes& attributes, const Operands& operands) {
 }
 
 // How many elements an op gives at most.
-double most_elements(const std::string& op, const Attributes& attributes, const Operands& operands) {
+double most_elements(const std::string& op, const Attributes& attributes, const Arrays& operands) {
   constexpr std::string_view kProducts[] = {"einsum", "gather_nd", "matmul"};
   if (op.ends_with("quantize_linear")) return elements_of(operands[0]);
   if (op == "concat" || op == "stack") return total(operands, elements_of);
   if (op == "take" && operands.size() == 2) return taken_elements(attributes, operands);
   if (op == "nonzero") return elements_of(operands[0]) * operands[0].ndim();
   if (op == "broadcast_to" && attributes.contains("shape")) {
-    const auto sizes = attributes.get<Integers>("shape");
+    const auto sizes = attributes.get<Sizes>("shape");
     return std::max(product_of({sizes.begin(), sizes.end()}), elements_of(operands[0]));
   }
   if (!is_one_of(op, kProducts)) return broadcast_elements(op, operands);
@@ -157,7 +156,7 @@ bool takes_long(const std::string& op) {
   return is_one_of(op, kWindows);
 }
 
-bool is_view_of(const NDArray& x, const Operands& operands) {
+bool is_view_of(const NDArray& x, const Arrays& operands) {
   return std::ranges::any_of(operands, [&](const NDArray& operand) { return x.shares_memory_with(operand); });
 }
 
@@ -172,7 +171,7 @@ double bytes_of(const NDArray& x) { return elements_of(x) * static_cast<double>(
 double stored_bytes(const NDArray& x) { return stored(x) * static_cast<double>(itemsize(x.dtype())); }
 
 // What the result is to take, before it is there.
-double estimate_of(const std::string& op, double elements, const Operands& operands) {
+double estimate_of(const std::string& op, double elements, const Arrays& operands) {
   size_t widest = 4;
   for (const NDArray& operand : operands) widest = std::max(widest, itemsize(operand.dtype()));
   const double reading = kReading * total(operands, stored_bytes);
@@ -180,7 +179,7 @@ double estimate_of(const std::string& op, double elements, const Operands& opera
 }
 
 // A view that repeats what it has would be written out where it is used.
-double bytes_taken(const NDArray& result, const Operands& operands) {
+double bytes_taken(const NDArray& result, const Arrays& operands) {
   if (!is_view_of(result, operands)) return kReading * total(operands, stored_bytes) + bytes_of(result);
   return elements_of(result) > stored(result) ? bytes_of(result) : 0;
 }
@@ -194,7 +193,7 @@ Attribute attribute_of(const NDArray& value) {
   return is_list ? Attribute(value.to_vector<int64_t>()) : Attribute(value.item<int64_t>());
 }
 
-std::optional<NDArray> folded(const std::string& op, const Attributes& attributes, const Operands& operands,
+std::optional<NDArray> folded(const std::string& op, const Attributes& attributes, const Arrays& operands,
                               ImportBudget& budget) {
   const double given = total(operands, stored), asked = elements_by_attributes(op, attributes, operands);
   check<FormatError>(asked <= std::max(kMostFolded, 4 * given), "it makes ", asked,

@@ -1,6 +1,7 @@
 // Elementwise ops: arithmetic, logic, comparisons, functions of one number; casts.
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include <thimble/serialization/onnx/handlers.h>
 #include <thimble/serialization/onnx/shape_values.h>
@@ -76,7 +77,16 @@ Value second_operand(Importer& importer, const OnnxNode& node) {
   return with_trailing_dimensions(importer, node, b, last - axis_in(node, axis, a.rank));
 }
 
+size_t expected_inputs(const std::string& op) {
+  static const std::set<std::string> kTwo = {"Add",   "And",     "BitwiseAnd",     "BitwiseOr", "BitwiseXor", "Div",
+                                             "Equal", "Greater", "GreaterOrEqual", "Mul",       "Or",         "PRelu",
+                                             "Sub",   "Xor"};
+  return op == "Where" ? 3 : kTwo.contains(op) ? 2 : 1;
+}
+
 void same_op(Importer& importer, const OnnxNode& node) {
+  node.require(node.num_inputs() == expected_inputs(node.op()), "it has ", node.num_inputs(), " inputs, expected ",
+               expected_inputs(node.op()));
   std::vector<Value> operands;
   for (size_t i = 0; i < node.num_inputs(); ++i)
     operands.push_back(i == 1 && node.num_inputs() == 2 ? second_operand(importer, node) : importer.input(node, i));
