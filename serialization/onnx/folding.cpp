@@ -43,9 +43,10 @@ double total(const Arrays& operands, double (*measure)(const NDArray&)) {
   return sum;
 }
 
+// What is made on the way to nothing is something: of a tile by a million and by 0, the first.
 double product_of(const std::vector<double>& factors) {
   double product = 1;
-  for (const double factor : factors) product *= std::max(factor, 0.0);
+  for (const double factor : factors) product *= std::max(factor, 1.0);
   return product;
 }
 

@@ -114,6 +114,15 @@ TEST(OnnxHostileModels, ManyConstantsOfSizesTakeFromOneBudget) {
   EXPECT_LE(grown("OneHot", {"classes", "depth", "values"}), most);
 }
 
+TEST(OnnxHostileModels, WhatIsMadeOnTheWayToNothingIsSomething) {
+  for (const int64_t last : {0, -1}) {
+    Builder model;
+    model.input("x", {-1}).initializer("one", {1, 1}, {1}).integers("times", {int64_t{1} << 40, last});
+    model.node("Tile", {"one", "times"}, {"t"}).node("ReduceSum", {"t"}, {"s"}).node("Add", {"x", "s"}, {"y"});
+    EXPECT_THAT(complaint_about(model.output("y")), HasSubstr("elements of constants, which is too many"));
+  }
+}
+
 TEST(OnnxHostileModels, PaddingOfNothingIsSomething) {
   Builder model;
   model.input("x", {-1}).initializer("none", {0, 1}, {}).integers("pads", {1 << 15, 1 << 13, 0, 0});
