@@ -25,6 +25,7 @@
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/conv3d.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
 #include <thimble/nn/layers/embedding.h>

@@ -3,6 +3,7 @@
 
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/conv.h>
+#include <thimble/core/ops/conv3d.h>
 #include <thimble/core/ops/dropout.h>
 #include <thimble/core/ops/einsum.h>
 #include <thimble/core/ops/elementwise.h>
@@ -18,6 +19,7 @@
 #include <thimble/core/ops/order.h>
 #include <thimble/core/ops/pad_same.h>
 #include <thimble/core/ops/pool.h>
+#include <thimble/core/ops/pool3d.h>
 #include <thimble/core/ops/rearrange.h>
 #include <thimble/core/ops/recurrent.h>
 #include <thimble/core/ops/reduce.h>

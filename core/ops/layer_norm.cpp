@@ -107,8 +107,8 @@ class GroupNorm final : public RowNorm {
 
  private:
   int64_t rows_of(const Shape& x) const override {
-    check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4 && x.numel() > 0, name(), ": input must be [batch, channels] and ",
-                      "up to two more, not empty, got ", x);
+    check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 5 && x.numel() > 0, name(), ": input must be [batch, channels] and ",
+                      "up to three more, not empty, got ", x);
     check<ShapeError>(x[1] % groups_ == 0, name(), ": ", groups_, " groups do not divide ", x[1], " channels (input ",
                       x, ")");
     return x[0] * groups_;

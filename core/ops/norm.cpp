@@ -49,7 +49,7 @@ void dispatch_images(DType dtype, F&& f) {
 // The other inputs are one number for each channel.
 void check_inputs(std::string_view op, std::span<const NDArray> inputs) {
   const NDArray& x = inputs[0];
-  check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 4, op, ": input must be [batch, channels] and up to two more, got ",
+  check<ShapeError>(x.ndim() >= 2 && x.ndim() <= 5, op, ": input must be [batch, channels] and up to three more, got ",
                     x.shape());
   check<ShapeError>(x.numel() > 0, op, ": the batch is empty (input ", x.shape(), ")");
   const DType dtype = channel_dtype(x.dtype());

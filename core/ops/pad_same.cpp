@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <thimble/core/ops/composed_op.h>
 #include <thimble/core/ops/pad_same.h>
 #include <thimble/core/ops/pool_geometry.h>
@@ -7,26 +9,37 @@ namespace thimble {
 
 namespace {
 
-class PadSame2d final : public ComposedOp {
+using Sizes = std::vector<int64_t>;
+
+// Of images or volumes: kernel, stride and dilation have an entry for each axis.
+class PadSame final : public ComposedOp {
  public:
-  PadSame2d(Pair kernel, const PadSame2dOptions& options) : kernel_(kernel), options_(options) {}
-  std::string_view name() const override { return "pad_same2d"; }
+  PadSame(Sizes kernel, Sizes stride, Sizes dilation, bool upper, double value)
+      : kernel_(std::move(kernel)),
+        stride_(std::move(stride)),
+        dilation_(std::move(dilation)),
+        upper_(upper),
+        value_(value) {}
+  std::string_view name() const override { return kernel_.size() == 2 ? "pad_same2d" : "pad_same3d"; }
   Attributes attributes() const override {
-    return {{"kernel_size", kernel_.to_vector()},
-            {"stride", options_.stride.to_vector()},
-            {"dilation", options_.dilation.to_vector()},
-            {"upper", options_.upper},
-            {"value", options_.value}};
+    return {
+        {"kernel_size", kernel_}, {"stride", stride_}, {"dilation", dilation_}, {"upper", upper_}, {"value", value_}};
   }
 
  private:
   Tensor formula(std::span<const Tensor> inputs) const override {
     const Tensor& x = inputs[0];
-    check<ShapeError>(x.ndim() == 4 && x.numel() > 0, name(), ": expects images [n, c, h, w] that are not empty, got ",
+    const int dims = static_cast<int>(kernel_.size());
+    check<ShapeError>(x.ndim() == dims + 2 && x.numel() > 0, name(), ": expects ",
+                      dims == 2 ? "images [n, c, h, w]" : "volumes [n, c, d, h, w]", " that are not empty, got ",
                       x.shape());
-    const auto [top, bottom] = along(x.shape(2), kernel_.height, options_.stride.height, options_.dilation.height);
-    const auto [left, right] = along(x.shape(3), kernel_.width, options_.stride.width, options_.dilation.width);
-    return top + bottom + left + right == 0 ? x : pad(x, {left, right, top, bottom}, options_.value);
+    Sizes padding;  // of the last axis first
+    for (int d = dims - 1; d >= 0; --d) {
+      const auto at = static_cast<size_t>(d);
+      const auto [before, after] = along(x.shape(d + 2), kernel_[at], stride_[at], dilation_[at]);
+      padding.insert(padding.end(), {before, after});
+    }
+    return std::ranges::all_of(padding, [](int64_t p) { return p == 0; }) ? x : pad(x, padding, value_);
   }
 
   std::pair<int64_t, int64_t> along(int64_t size, int64_t kernel, int64_t stride, int64_t dilation) const {
@@ -37,24 +50,40 @@ class PadSame2d final : public ComposedOp {
                       dilation);
     check<ValueError>(kernel * dilation < kMost, name(), ": a kernel of ", kernel, " with gaps of ", dilation,
                       " is too large");
-    return same_padding(size, dilation * (kernel - 1) + 1, stride, options_.upper ? AutoPad::upper : AutoPad::lower);
+    return same_padding(size, dilation * (kernel - 1) + 1, stride, upper_ ? AutoPad::upper : AutoPad::lower);
   }
 
-  Pair kernel_;
-  PadSame2dOptions options_;
+  Sizes kernel_, stride_, dilation_;
+  bool upper_;
+  double value_;
 };
 
-const OpRegistration pad_same2d_registration{
-    "pad_same2d", [](const Attributes& a) {
-      return std::make_unique<PadSame2d>(Pair::from(a, "kernel_size"),
-                                         PadSame2dOptions{Pair::from(a, "stride"), Pair::from(a, "dilation"),
-                                                          a.get<bool>("upper", true), a.get<double>("value", 0.0)});
-    }};
+// N is Pair or Triple.
+template <typename N>
+std::unique_ptr<Op> make_pad_same(const Attributes& a) {
+  const auto sizes = [&](const char* key) { return N::from(a, key).to_vector(); };
+  return std::make_unique<PadSame>(sizes("kernel_size"), sizes("stride"), sizes("dilation"), a.get<bool>("upper", true),
+                                   a.get<double>("value", 0.0));
+}
+
+template <typename N, typename Options>
+Tensor padded_same(const Tensor& x, N kernel, const Options& o) {
+  return apply(
+      std::make_unique<PadSame>(kernel.to_vector(), o.stride.to_vector(), o.dilation.to_vector(), o.upper, o.value),
+      {x});
+}
+
+const OpRegistration pad_same_registrations[] = {{"pad_same2d", make_pad_same<Pair>},
+                                                 {"pad_same3d", make_pad_same<Triple>}};
 
 }  // namespace
 
 Tensor pad_same2d(const Tensor& x, Pair kernel, const PadSame2dOptions& options) {
-  return apply(std::make_unique<PadSame2d>(kernel, options), {x});
+  return padded_same(x, kernel, options);
+}
+
+Tensor pad_same3d(const Tensor& x, Triple kernel, const PadSame3dOptions& options) {
+  return padded_same(x, kernel, options);
 }
 
 }  // namespace thimble

@@ -301,15 +301,6 @@ const OpRegistration pool_registrations[] = {
 
 }  // namespace
 
-// PyTorch's rule; in files ONNX's, which is wider.
-static void check_at_most_half(std::string_view op, int64_t kernel, int64_t padding, int64_t dilation) {
-  constexpr int64_t kMost = int64_t{1} << 30;  // beyond that the op itself refuses
-  if (kernel < 1 || kernel >= kMost || dilation < 1 || dilation >= kMost) return;
-  const int64_t reach = dilation * (kernel - 1) + 1;
-  check<ValueError>(padding >= 0 && padding <= reach / 2, op, ": padding ", padding,
-                    " must be 0 to half of the kernel's ", reach);
-}
-
 static void check_at_most_half(std::string_view op, Pair kernel, Pair padding, Pair dilation) {
   check_at_most_half(op, kernel.height, padding.height, dilation.height);
   check_at_most_half(op, kernel.width, padding.width, dilation.width);

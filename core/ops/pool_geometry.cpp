@@ -92,6 +92,14 @@ void check_pool_image(std::string_view op, const Shape& x) {
   check<ShapeError>(x[2] <= kMost && x[3] <= kMost, op, ": input ", x, " is too large");
 }
 
+void check_at_most_half(std::string_view op, int64_t kernel, int64_t padding, int64_t dilation) {
+  constexpr int64_t kMost = int64_t{1} << 30;  // beyond that the op itself refuses
+  if (kernel < 1 || kernel >= kMost || dilation < 1 || dilation >= kMost) return;
+  const int64_t reach = dilation * (kernel - 1) + 1;
+  check<ValueError>(padding >= 0 && padding <= reach / 2, op, ": padding ", padding,
+                    " must be 0 to half of the kernel's ", reach);
+}
+
 kernels::Conv2dGeometry pool_geometry(std::string_view op, const Shape& x, const Pool2d& p) {
   check_pool_image(op, x);
   int64_t taps;

@@ -46,6 +46,10 @@ PaddingAfter padding_after(const Shape& x, const Pool2d& pool);
 /// Throws ShapeError unless x is [n, c, h, w] with n > 0, of sizes that can be reckoned with.
 void check_pool_image(std::string_view op, const Shape& x);
 
+/// Throws ValueError unless padding is 0 to half of what the kernel reaches over: PyTorch's rule for its functions. In
+/// files it is ONNX's, which is wider.
+void check_at_most_half(std::string_view op, int64_t kernel, int64_t padding, int64_t dilation);
+
 inline Shape unpooled_shape(const kernels::Conv2dGeometry& g) {
   return {g.batch, g.in_channels, g.in_height, g.in_width};
 }

@@ -42,17 +42,25 @@ void transform(NDArray& array, F&& f) {
   });
 }
 
-// What all reductions over axes have in common. normalized() axes are those of one input.
+// What all reductions over axes have in common. normalized() axes are those of one input. No axes mean all, or, with
+// "noop_without_axes", none, as ONNX has it.
 class AxisReduction : public Op {
  public:
   AxisReduction(const Shape& axes, bool keepdim) : axes_(axes), keepdim_(keepdim) {}
   explicit AxisReduction(const Attributes& attributes)
-      : AxisReduction(attributes.get<std::vector<int64_t>>("axes", {}), attributes.get<bool>("keepdim", false)) {}
+      : axes_(attributes.get<std::vector<int64_t>>("axes", {})),
+        keepdim_(attributes.get<bool>("keepdim", false)),
+        noop_without_axes_(attributes.get<bool>("noop_without_axes", false)) {}
 
-  Attributes attributes() const override { return {{"axes", axes_.to_vector()}, {"keepdim", keepdim_}}; }
+  Attributes attributes() const override {
+    Attributes all{{"axes", axes_.to_vector()}, {"keepdim", keepdim_}};
+    if (noop_without_axes_) all.set("noop_without_axes", true);
+    return all;
+  }
 
  protected:
   Shape normalized(const Shape& shape) const {
+    if (noop_without_axes_ && axes_.empty()) return {};
     return normalize_axes(axes_, shape.ndim(), std::string(name()).c_str());
   }
 
@@ -75,6 +83,7 @@ class AxisReduction : public Op {
 
   Shape axes_;
   bool keepdim_;
+  bool noop_without_axes_ = false;
 };
 
 class Sum final : public AxisReduction {
@@ -191,6 +200,7 @@ class Extremum : public AxisReduction {
 
   // Which elements win is locally constant, so their shares are constants also for the gradient's gradient.
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor& output) override {
+    if (normalized(inputs[0].shape()).empty()) return {out_grad};
     const Tensor x = inputs[0].detach();
     const Tensor winners = equal(x, with_kept_dims(output.detach(), x.shape())).data().to(x.dtype());
     const Tensor shares = winners / sum(winners, normalized(x.shape()), true);

@@ -34,8 +34,9 @@ constexpr std::string_view kPointwise[] = {
 // Each element by itself, too, but of another dtype, or without a step of its own.
 constexpr std::string_view kPerElement[] = {"bitwise_not", "cast", "isinf", "isnan", "logical_not", "rounded_to"};
 constexpr std::string_view kPerSample[] = {
-    "adaptive_avg_pool2d", "avg_pool2d", "group_norm",    "local_response_norm", "lp_pool2d",
-    "max_pool2d",          "pad_same2d", "pixel_shuffle", "pixel_unshuffle",     "upsample_nearest2d"};
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool2d",    "avg_pool3d",      "group_norm",
+    "local_response_norm", "lp_pool2d",           "lp_pool3d",     "max_pool2d",      "max_pool3d",
+    "pad_same2d",          "pad_same3d",          "pixel_shuffle", "pixel_unshuffle", "upsample_nearest2d"};
 constexpr std::string_view kBinary[] = {"add", "add_relu", "div", "maximum", "minimum", "mul", "pow", "prelu", "sub"};
 constexpr std::string_view kPerPair[] = {
     "bitwise_and", "bitwise_left_shift", "bitwise_or",   "bitwise_right_shift", "bitwise_xor", "equal", "fmod",

@@ -26,6 +26,7 @@ NDArray filled(const char* type, int64_t num_features, double value) {
 const LayerRegistration batch_norm_registrations[] = {
     {"BatchNorm2d", make<BatchNorm2d>},
     {"BatchNorm1d", make<BatchNorm1d>},
+    {"BatchNorm3d", make<BatchNorm3d>},
 };
 
 }  // namespace

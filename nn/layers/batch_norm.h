@@ -9,9 +9,9 @@
 
 namespace thimble::nn {
 
-/// Base of BatchNorm1d and BatchNorm2d, which differ in the inputs that they take: in training the batch's statistics
-/// normalize and move the running ones, in evaluation the running ones normalize; see thimble::batch_norm. weight and
-/// bias [num_features], ones and zeros at first; buffers running_mean, running_var [num_features] and
+/// Base of BatchNorm1d, BatchNorm2d and BatchNorm3d, which differ in the inputs that they take: in training the batch's
+/// statistics normalize and move the running ones, in evaluation the running ones normalize; see thimble::batch_norm.
+/// weight and bias [num_features], ones and zeros at first; buffers running_mean, running_var [num_features] and
 /// num_batches_tracked, an int64 scalar.
 class THIMBLE_API BatchNorm : public Module {
  public:
@@ -66,6 +66,23 @@ class THIMBLE_API BatchNorm2d : public BatchNorm {
 
  private:
   bool takes(const Shape& shape) const override { return shape.ndim() == 4; }
+};
+
+/// x [n, num_features, d, h, w]
+class THIMBLE_API BatchNorm3d : public BatchNorm {
+ public:
+  /// Throws ValueError for num_features below 1, eps that is not above 0 and a momentum outside of [0, 1].
+  BatchNorm3d(int64_t num_features, Options options) : BatchNorm("BatchNorm3d", num_features, options) {}
+  explicit BatchNorm3d(int64_t num_features) : BatchNorm3d(num_features, Options()) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  BatchNorm3d(thimble::detail::Number num_features, ...) = delete;
+  /// With these tensors; weight and bias may both be undefined. Throws ShapeError if they do not fit together.
+  BatchNorm3d(Tensor w, Tensor b, Tensor mean, Tensor var, double eps, double momentum)
+      : BatchNorm("BatchNorm3d", std::move(w), std::move(b), std::move(mean), std::move(var), eps, momentum) {}
+  std::string type() const override { return "BatchNorm3d"; }
+
+ private:
+  bool takes(const Shape& shape) const override { return shape.ndim() == 5; }
 };
 
 /// x [n, num_features] or [n, num_features, length]

@@ -3,6 +3,7 @@
 
 #include <thimble/core/api.h>
 #include <thimble/core/ops/pool.h>
+#include <thimble/core/ops/pool3d.h>
 #include <thimble/core/ops/upsample.h>
 #include <thimble/nn/module.h>
 
@@ -35,6 +36,35 @@ struct THIMBLE_API AdaptiveAvgPool2d : Module {
   explicit AdaptiveAvgPool2d(Pair size) : output_size(size) {}
   Tensor forward(const Tensor& x) override { return adaptive_avg_pool2d(x, output_size); }
   Pair output_size;
+};
+
+/// max_pool3d(x, kernel, options)
+struct THIMBLE_API MaxPool3d : Module {
+  using Options = MaxPool3dOptions;
+  explicit MaxPool3d(Triple size, Options o = {}) : kernel(size), options(o) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  MaxPool3d(Triple size, ...) = delete;
+  Tensor forward(const Tensor& x) override { return max_pool3d(x, kernel, options); }
+  Triple kernel;
+  Options options;
+};
+
+/// avg_pool3d(x, kernel, options)
+struct THIMBLE_API AvgPool3d : Module {
+  using Options = AvgPool3dOptions;
+  explicit AvgPool3d(Triple size, Options o = {}) : kernel(size), options(o) {}
+  template <typename Slip = thimble::detail::NotAnOptionOf<Options>>
+  AvgPool3d(Triple size, ...) = delete;
+  Tensor forward(const Tensor& x) override { return avg_pool3d(x, kernel, options); }
+  Triple kernel;
+  Options options;
+};
+
+/// adaptive_avg_pool3d(x, output_size)
+struct THIMBLE_API AdaptiveAvgPool3d : Module {
+  explicit AdaptiveAvgPool3d(Triple size) : output_size(size) {}
+  Tensor forward(const Tensor& x) override { return adaptive_avg_pool3d(x, output_size); }
+  Triple output_size;
 };
 
 /// upsample_nearest2d(x, scale)

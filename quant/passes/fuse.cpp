@@ -18,11 +18,12 @@ bool is_layer_of(const Graph& graph, const Node* node, std::initializer_list<std
 }
 
 bool is_batch_norm(const Graph& graph, const Node* node) {
-  return is_layer_of(graph, node, {"BatchNorm1d", "BatchNorm2d"});
+  return is_layer_of(graph, node, {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"});
 }
 
 bool can_take_batch_norm(const Graph& graph, const Node* node, const Node* batch_norm) {
   if (graph.is_layer(batch_norm, "BatchNorm2d")) return graph.is_layer(node, "Conv2d");
+  if (graph.is_layer(batch_norm, "BatchNorm3d")) return graph.is_layer(node, "Conv3d");
   return is_layer_of(graph, node, {"Conv1d", "Linear"});
 }
 

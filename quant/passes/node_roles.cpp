@@ -53,7 +53,9 @@ Effect effect_of(const Graph& graph, const Node* node) {
                                          "transpose", "permute", "upsample_nearest2d"};
   if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
   if (graph.is_layer(node, "Dropout")) return Effect::moves;  // to where they are: the graph is in evaluation mode
-  if (graph.is_op(node, "slice") || graph.is_op(node, "max_pool2d") || is_clamp(graph, node)) return Effect::selects;
+  constexpr std::string_view kSelects[] = {"slice", "max_pool2d", "max_pool3d"};
+  if (std::ranges::any_of(kSelects, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::selects;
+  if (is_clamp(graph, node)) return Effect::selects;
   if (graph.is_op(node, "avg_pool2d")) return counts_padding(node) ? Effect::none : Effect::averages;
   return graph.is_op(node, "adaptive_avg_pool2d") ? Effect::averages : Effect::none;
 }

@@ -23,8 +23,9 @@ TensorQParams qparams_in(const Exporter& e, const Node& node, const std::string&
 
 // Whether the node multiplies by weights that are floats in the model.
 bool multiplies_floats(const nn::Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {"Linear",          "LinearReLU", "Conv2d", "Conv2dReLU", "Conv1d",
-                                         "ConvTranspose2d", "linear",     "matmul", "conv2d",     "conv_transpose2d"};
+  constexpr std::string_view kTypes[] = {"Linear", "LinearReLU",      "Conv2d",           "Conv2dReLU",      "Conv1d",
+                                         "Conv3d", "ConvTranspose2d", "ConvTranspose3d",  "linear",          "matmul",
+                                         "conv2d", "conv3d",          "conv_transpose2d", "conv_transpose3d"};
   constexpr std::string_view kClamps[] = {"relu", "relu6", "clamp"};
   while (std::ranges::count(kClamps, node->target) > 0 && node->kind == Node::Kind::op) node = node->inputs[0];
   return std::ranges::count(kTypes, export_type_of(graph, *node)) > 0;

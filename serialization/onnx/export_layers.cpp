@@ -1,4 +1,6 @@
 // Float convolutions and matrix products, and layers that hand their input on.
+#include <algorithm>
+
 #include <thimble/core/ops/conv.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/dropout.h>
@@ -53,28 +55,31 @@ void write_conv1d_layer(Exporter& e, const Node& node) {
             {"group", a.get<int64_t>("groups")}});
 }
 
-void write_conv_transpose2d_layer(Exporter& e, const Node& node) {
-  const auto& conv = *e.graph().layer_as<nn::ConvTranspose2d>(&node);
-  const Attributes a = conv.attributes();
-  Attributes attributes =
-      conv_attributes_of(Conv2dOptions::from_attributes(a), a.get<std::vector<int64_t>>("kernel_size"));
-  attributes.set("output_padding", a.get<std::vector<int64_t>>("output_padding"));
-  e.result(node, "ConvTranspose", with_tensors(e, node, conv.weight, conv.bias), attributes);
+// Of any number of dimensions but one, without a relu.
+void write_conv_layer(Exporter& e, const Node& node, const char* op) {
+  const nn::Module& layer = e.graph().layer(&node);
+  const Attributes a = layer.attributes();
+  std::vector<std::string> inputs{e.input(node, 0), e.tensor(node, "weight", state_array(layer, "weight"))};
+  if (a.get<bool>("bias")) inputs.push_back(e.tensor(node, "bias", state_array(layer, "bias")));
+  e.result(node, op, inputs, conv_attributes_from(a, a.get<std::vector<int64_t>>("kernel_size")));
 }
+
+void write_conv3d_layer(Exporter& e, const Node& node) { write_conv_layer(e, node, "Conv"); }
+void write_conv_transpose_layer(Exporter& e, const Node& node) { write_conv_layer(e, node, "ConvTranspose"); }
 
 // Ops, whose weights are values of other nodes.
 
 std::vector<int64_t> kernel_of(const Exporter& e, const Node& node) {
   const std::vector<int64_t>& weight = e.input_type(node, 1).sizes;
-  Exporter::require(weight.size() == 4 && weight[2] > 0 && weight[3] > 0, "its kernel is of a free size");
-  return {weight[2], weight[3]};
+  const bool is_known =
+      weight.size() > 2 && std::all_of(weight.begin() + 2, weight.end(), [](int64_t size) { return size > 0; });
+  Exporter::require(is_known, "its kernel is of a free size");
+  return {weight.begin() + 2, weight.end()};
 }
 
-void write_conv2d_op(Exporter& e, const Node& node) {
-  Attributes attributes = conv_attributes_of(Conv2dOptions::from_attributes(node.attributes), kernel_of(e, node));
-  const bool is_transposed = node.target == "conv_transpose2d";
-  if (is_transposed) attributes.set("output_padding", node.attributes.get<std::vector<int64_t>>("output_padding"));
-  e.result(node, is_transposed ? "ConvTranspose" : "Conv", e.operands(node), attributes);
+void write_conv_op(Exporter& e, const Node& node) {
+  const char* op = node.target.starts_with("conv_transpose") ? "ConvTranspose" : "Conv";
+  e.result(node, op, e.operands(node), conv_attributes_from(node.attributes, kernel_of(e, node)));
 }
 
 void write_linear_op(Exporter& e, const Node& node) {
@@ -113,14 +118,18 @@ void add_layer_exports(ExportHandlers& handlers) {
   const ExportHandlers own{{"Conv1d", {write_conv1d_layer}},
                            {"Conv2d", {write_conv2d_layer}},
                            {"Conv2dReLU", {write_conv2d_layer}},
-                           {"ConvTranspose2d", {write_conv_transpose2d_layer}},
+                           {"Conv3d", {write_conv3d_layer}},
+                           {"ConvTranspose2d", {write_conv_transpose_layer}},
+                           {"ConvTranspose3d", {write_conv_transpose_layer}},
                            {"Dropout", {write_dropout}},
                            {"Embedding", {write_embedding_layer}},
                            {"Linear", {write_linear}},
                            {"LinearReLU", {write_linear}},
                            {kObserver, {write_input}},
-                           {"conv2d", {write_conv2d_op}},
-                           {"conv_transpose2d", {write_conv2d_op}},
+                           {"conv2d", {write_conv_op}},
+                           {"conv3d", {write_conv_op}},
+                           {"conv_transpose2d", {write_conv_op}},
+                           {"conv_transpose3d", {write_conv_op}},
                            {"linear", {write_linear_op}},
                            {"matmul", {write_matmul}}};
   handlers.insert(own.begin(), own.end());

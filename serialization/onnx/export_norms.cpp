@@ -114,9 +114,9 @@ void write_group_norm_op(Exporter& e, const Node& node) {
 
 void add_norm_exports(ExportHandlers& handlers) {
   const ExportHandlers own{{"BatchNorm1d", {write_batch_norm_layer}}, {"BatchNorm2d", {write_batch_norm_layer}},
-                           {"GroupNorm", {write_group_norm_layer}},   {"LayerNorm", {write_layer_norm_layer}},
-                           {"batch_norm", {write_batch_norm_op}},     {"group_norm", {write_group_norm_op}},
-                           {"layer_norm", {write_layer_norm_op}}};
+                           {"BatchNorm3d", {write_batch_norm_layer}}, {"GroupNorm", {write_group_norm_layer}},
+                           {"LayerNorm", {write_layer_norm_layer}},   {"batch_norm", {write_batch_norm_op}},
+                           {"group_norm", {write_group_norm_op}},     {"layer_norm", {write_layer_norm_op}}};
   handlers.insert(own.begin(), own.end());
 }
 

@@ -11,11 +11,22 @@ namespace {
 
 using nn::Node;
 
-// Height and width, once for all that is in front and once for what is behind, unless that is the same.
+size_t dims_of(const Node& node) { return node.attributes.get<std::vector<int64_t>>("kernel_size").size(); }
+
+// Of all axes, once for what is in front and once for what is behind, unless that is the same.
 std::vector<int64_t> pads_of(const Node& node) {
-  auto padding = node.attributes.get<std::vector<int64_t>>("padding");
-  if (padding.size() == 2) padding.insert(padding.end(), padding.begin(), padding.begin() + 2);
-  return padding;
+  const auto padding = node.attributes.get<std::vector<int64_t>>("padding");
+  std::vector<int64_t> pads = padding;
+  if (padding.size() == dims_of(node)) pads.insert(pads.end(), padding.begin(), padding.end());
+  return pads;
+}
+
+std::vector<int64_t> dilation_of(const Node& node) {
+  return node.attributes.get("dilation", std::vector<int64_t>(dims_of(node), 1));
+}
+
+bool is_dilated(const Node& node) {
+  return std::ranges::any_of(dilation_of(node), [](int64_t d) { return d != 1; });
 }
 
 Attributes pool_attributes_of(const Node& node) {
@@ -49,10 +60,8 @@ void write_average(Exporter& e, const Node& node, const std::string& op, const A
 
 void write_avg_pool(Exporter& e, const Node& node) {
   Attributes attributes = pool_attributes_of(node);
-  const auto dilation = node.attributes.get("dilation", std::vector<int64_t>{1, 1});
-  const bool is_dilated = dilation != std::vector<int64_t>{1, 1};
-  Exporter::require(!is_dilated || e.opset() >= 19, "dilation takes opset 19");
-  if (is_dilated) attributes.set("dilations", dilation);
+  Exporter::require(!is_dilated(node) || e.opset() >= 19, "dilation takes opset 19");
+  if (is_dilated(node)) attributes.set("dilations", dilation_of(node));
   attributes.set("count_include_pad", node.attributes.get<bool>("count_include_pad"));
   write_average(e, node, "AveragePool", attributes);
 }
@@ -70,24 +79,29 @@ NDArray averaging_matrix(int64_t in, int64_t n, DType dtype) {
 
 void write_adaptive_avg_pool(Exporter& e, const Node& node) {
   const auto size = node.attributes.get<std::vector<int64_t>>("output_size");
-  if (size == std::vector<int64_t>{1, 1}) return write_average(e, node, "GlobalAveragePool", {});
+  if (std::ranges::all_of(size, [](int64_t s) { return s == 1; }))
+    return write_average(e, node, "GlobalAveragePool", {});
   const ValueType& x = e.input_type(node, 0);
-  const int64_t height = x.sizes.at(2), width = x.sizes.at(3);
-  Exporter::require(height > 0 && width > 0 && size.size() == 2, "its image is of a free size");
-  const bool is_even = height % size[0] == 0 && width % size[1] == 0;
-  const std::vector<int64_t> window{height / size[0], width / size[1]};
+  bool is_even = true;
+  std::vector<int64_t> window;
+  for (size_t d = 0; d < size.size(); ++d) {
+    const int64_t in = x.sizes.at(d + 2);
+    Exporter::require(in > 0, "its image is of a free size");
+    is_even = is_even && in % size[d] == 0;
+    window.push_back(in / size[d]);
+  }
   if (is_even) return write_average(e, node, "AveragePool", {{"kernel_shape", window}, {"strides", window}});
   Exporter::require(x.dtype != DType::uint8, "its windows are of different sizes, of integers");
-  const std::string rows = e.tensor(node, "rows", averaging_matrix(height, size[0], x.dtype)),
-                    columns = e.tensor(node, "columns", averaging_matrix(width, size[1], x.dtype).transpose(0, 1));
+  Exporter::require(size.size() == 2, "its windows are of different sizes, of volumes");
+  const std::string rows = e.tensor(node, "rows", averaging_matrix(x.sizes[2], size[0], x.dtype)),
+                    columns = e.tensor(node, "columns", averaging_matrix(x.sizes[3], size[1], x.dtype).transpose(0, 1));
   e.result(node, "MatMul", {e.step(node, "MatMul", {rows, e.input(node, 0)}), columns});
 }
 
 void write_lp_pool(Exporter& e, const Node& node) {
   const auto p = node.attributes.get<double>("p");
-  const auto dilation = node.attributes.get("dilation", std::vector<int64_t>{1, 1});
   Exporter::require(p == std::floor(p), "its p is no integer");
-  Exporter::require(dilation == std::vector<int64_t>{1, 1} && !node.attributes.get<bool>("ceil_mode"),
+  Exporter::require(!is_dilated(node) && !node.attributes.get<bool>("ceil_mode"),
                     "dilation and ceil_mode take opset 18");
   Attributes attributes = pool_attributes_of(node);
   Attributes of_opset_11{{"p", static_cast<int64_t>(p)}};
@@ -159,10 +173,14 @@ void add_pool_exports(ExportHandlers& handlers) {
   handlers["QuantizedGlobalAvgPool2d"] = {write_quantized_global_average};
   handlers["interpolate"] = {write_interpolate};
   handlers["adaptive_avg_pool2d"] = {write_adaptive_avg_pool};
+  handlers["adaptive_avg_pool3d"] = {write_adaptive_avg_pool};
   handlers["avg_pool2d"] = {write_avg_pool};
+  handlers["avg_pool3d"] = {write_avg_pool};
   handlers["local_response_norm"] = {write_local_response_norm};
   handlers["lp_pool2d"] = {write_lp_pool};
+  handlers["lp_pool3d"] = {write_lp_pool};
   handlers["max_pool2d"] = {write_max_pool};
+  handlers["max_pool3d"] = {write_max_pool};
 }
 
 }  // namespace thimble::onnx

@@ -13,6 +13,17 @@ Attributes conv_attributes_of(const Conv2dOptions& o, const std::vector<int64_t>
           {"group", o.groups}};
 }
 
+Attributes conv_attributes_from(const Attributes& a, const std::vector<int64_t>& kernel) {
+  using Sizes = std::vector<int64_t>;
+  Attributes attributes{{"kernel_shape", kernel},
+                        {"strides", a.get<Sizes>("stride")},
+                        {"pads", a.get<Sizes>("padding")},
+                        {"dilations", a.get<Sizes>("dilation")},
+                        {"group", a.get<int64_t>("groups")}};
+  if (a.contains("output_padding")) attributes.set("output_padding", a.get<Sizes>("output_padding"));
+  return attributes;
+}
+
 void write_activated(Exporter& e, const nn::Node& node, bool relu, const std::string& op,
                      const std::vector<std::string>& inputs, const Attributes& attributes) {
   if (!relu) {

@@ -104,7 +104,7 @@ void batch_norm(Importer& importer, const OnnxNode& node) {
     return batch_norm_training(importer, node, eps, momentum);
   node.integer("training_mode", 0);
   node.require(!has_more, "its output 1 is that of training mode");
-  const bool is_layer = x.rank <= 4 && are_known(importer, node, 1, 4) && is_float32(importer.input(node, 1).constant);
+  const bool is_layer = x.rank <= 5 && are_known(importer, node, 1, 4) && is_float32(importer.input(node, 1).constant);
   if (!is_layer) return batch_norm_of_values(importer, node, eps);
   const NDArray& scale = importer.constant(node, 1, "scale");
   const Attributes attributes{
@@ -114,7 +114,7 @@ void batch_norm(Importer& importer, const OnnxNode& node) {
                             {"running_mean", importer.constant(node, 3, "mean")},
                             {"running_var", importer.constant(node, 4, "var")},
                             {"num_batches_tracked", NDArray::zeros({}, DType::int64)}};
-  const char* type = x.rank == 4 ? "BatchNorm2d" : "BatchNorm1d";
+  const char* type = x.rank == 5 ? "BatchNorm3d" : x.rank == 4 ? "BatchNorm2d" : "BatchNorm1d";
   importer.set(node, 0, importer.call(node, type, attributes, tensors, {x}, x.rank));
 }
 
@@ -129,7 +129,7 @@ void instance_norm(Importer& importer, const OnnxNode& node) {
   const Value &x = importer.input(node, 0), &scale = importer.input(node, 1), &bias = importer.input(node, 2);
   const double eps = node.number("epsilon", 1e-5);
   node.require(x.rank >= 2, "its input has ", x.rank, " dimensions, expected at least 2");
-  if (x.rank <= 4 && are_known(importer, node, 1, 2) && is_float32(scale.constant))
+  if (x.rank <= 5 && are_known(importer, node, 1, 2) && is_float32(scale.constant))
     return importer.set(
         node, 0, group_norm_layer(importer, node, x, scale.constant.numel(), eps, scale.constant, bias.constant));
   const Formula f(importer, node);
@@ -146,7 +146,7 @@ void group_norm(Importer& importer, const OnnxNode& node) {
   const int64_t groups = node.integer("num_groups", 0);
   node.integer("stash_type", 1);
   node.require(groups >= 1, "its num_groups is ", groups, ", expected from 1 on");
-  node.require(x.rank >= 2 && x.rank <= 4, "its input has ", x.rank, " dimensions, expected 2 to 4");
+  node.require(x.rank >= 2 && x.rank <= 5, "its input has ", x.rank, " dimensions, expected 2 to 5");
   const bool is_known = are_known(importer, node, 1, 2);
   if (node.opset() >= 21 && is_known && is_float32(scale.constant))
     return importer.set(node, 0, group_norm_layer(importer, node, x, groups, eps, scale.constant, bias.constant));

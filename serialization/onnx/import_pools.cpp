@@ -16,8 +16,9 @@ Attributes pool_attributes(const OnnxNode& node, const Window& window) {
                         {"padding", window.padding},
                         {"dilation", window.dilation},
                         {"ceil_mode", node.integer("ceil_mode", 0) != 0}};
-  if (window.padding[0] == window.padding[2] && window.padding[1] == window.padding[3])
-    attributes.set("padding", std::vector{window.padding[0], window.padding[1]});
+  const auto middle = window.padding.begin() + static_cast<std::ptrdiff_t>(window.dims());
+  const std::vector<int64_t> front(window.padding.begin(), middle);
+  if (std::equal(middle, window.padding.end(), front.begin())) attributes.set("padding", front);
   if (window.auto_pad != "none") attributes.set("auto_pad", window.auto_pad);
   return attributes;
 }
@@ -25,8 +26,9 @@ Attributes pool_attributes(const OnnxNode& node, const Window& window) {
 // Images of one row for lines, which a pool makes lines again.
 Value pool_images(Importer& importer, const OnnxNode& node, size_t input) {
   const Value& x = importer.input(node, input);
-  if (x.rank < 0 && node.integers("kernel_shape").size() == 2) return x;  // which will be found out when it runs
-  node.require(x.rank == 3 || x.rank == 4, "its input has ", x.rank, " dimensions, expected 3 or 4");
+  const auto dims = static_cast<int>(node.integers("kernel_shape").size());
+  if (x.rank < 0 && dims >= 2) return x;  // which will be found out when it runs
+  node.require(x.rank == dims + 2, "its input has ", x.rank, " dimensions, expected ", dims + 2);
   return x.rank == 3 ? importer.apply(node, "unsqueeze", {{"axis", int64_t{2}}}, {x}, 4) : x;
 }
 
@@ -37,20 +39,24 @@ void set_pooled(Importer& importer, const OnnxNode& node, size_t output, const V
 
 void max_pool(Importer& importer, const OnnxNode& node) {
   const Value images = pool_images(importer, node, 0);
-  const Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  const Window window = window_of_any_size(node);
+  const Attributes attributes = pool_attributes(node, window);
   const bool by_columns = node.integer("storage_order", 0) != 0;  // of the indices
-  set_pooled(importer, node, 0, importer.apply(node, "max_pool2d", attributes, {images}));
+  set_pooled(importer, node, 0, importer.apply(node, window.op("max_pool"), attributes, {images}));
   if (node.output(1).empty()) return;
   Attributes numbered = attributes;
   numbered.set("of_tensor", true);
-  numbered.set("by_columns", by_columns && importer.rank(node, 0) == 4);
-  set_pooled(importer, node, 1, importer.apply(node, "max_pool2d_indices", numbered, {images}));
+  node.require(!by_columns || window.dims() == 2, "indices of volumes with 'storage_order' 1 are not covered");
+  if (window.dims() == 2) numbered.set("by_columns", by_columns && importer.rank(node, 0) == 4);
+  set_pooled(importer, node, 1, importer.apply(node, window.op("max_pool") + "_indices", numbered, {images}));
 }
 
 void average_pool(Importer& importer, const OnnxNode& node) {
-  Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  const Window window = window_of_any_size(node);
+  Attributes attributes = pool_attributes(node, window);
   attributes.set("count_include_pad", node.integer("count_include_pad", 0) != 0);
-  set_pooled(importer, node, 0, importer.apply(node, "avg_pool2d", attributes, {pool_images(importer, node, 0)}));
+  set_pooled(importer, node, 0,
+             importer.apply(node, window.op("avg_pool"), attributes, {pool_images(importer, node, 0)}));
 }
 
 double norm_order(const OnnxNode& node) {
@@ -60,9 +66,11 @@ double norm_order(const OnnxNode& node) {
 }
 
 void lp_pool(Importer& importer, const OnnxNode& node) {
-  Attributes attributes = pool_attributes(node, window_of_any_size(node));
+  const Window window = window_of_any_size(node);
+  Attributes attributes = pool_attributes(node, window);
   attributes.set("p", norm_order(node));
-  set_pooled(importer, node, 0, importer.apply(node, "lp_pool2d", attributes, {pool_images(importer, node, 0)}));
+  set_pooled(importer, node, 0,
+             importer.apply(node, window.op("lp_pool"), attributes, {pool_images(importer, node, 0)}));
 }
 
 std::vector<int64_t> spatial_axes(const OnnxNode& node, const Value& x) {
@@ -78,9 +86,11 @@ Value over_image(Importer& importer, const OnnxNode& node, const char* op, const
 
 void global_average_pool(Importer& importer, const OnnxNode& node) {
   const Value& x = importer.input(node, 0);
-  if (x.rank == 4)
-    return importer.set(
-        node, 0, importer.apply(node, "adaptive_avg_pool2d", {{"output_size", std::vector<int64_t>{1, 1}}}, {x}));
+  if (x.rank == 4 || x.rank == 5) {
+    const char* op = x.rank == 4 ? "adaptive_avg_pool2d" : "adaptive_avg_pool3d";
+    const std::vector<int64_t> ones(static_cast<size_t>(x.rank - 2), 1);
+    return importer.set(node, 0, importer.apply(node, op, {{"output_size", ones}}, {x}));
+  }
   importer.set(node, 0, over_image(importer, node, "mean", x));
 }
 
@@ -101,6 +111,7 @@ void global_lp_pool(Importer& importer, const OnnxNode& node) {
 // pool's attributes say; a larger output_shape has zeros at its ends.
 void max_unpool(Importer& importer, const OnnxNode& node) {
   const Window window = window_of(node);
+  node.require(window.dims() == 2, "of volumes, which is not covered");
   node.require(!importer.input(node, 0).constant.defined(), "its input is a constant, which is not covered");
   const Value x = pool_images(importer, node, 0), indices = pool_images(importer, node, 1);
   const auto op = [&](const char* name, const Value& a, const Value& b) {

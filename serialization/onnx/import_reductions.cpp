@@ -42,12 +42,13 @@ Value reduced(Importer& importer, const OnnxNode& node, const char* op, const Va
   const Value axes = axes_of(importer, node);
   const bool keepdims = node.integer("keepdims", 1) != 0, noop = node.integer("noop_with_empty_axes", 0) != 0;
   const int64_t count = axes.constant.defined() ? axes.constant.numel() : axes.length;
-  node.require(count >= 0 || (keepdims && !noop), "nobody knows how many axes it has");
+  node.require(count >= 0 || keepdims, "nobody knows how many axes it has");
   if (count == 0 && noop) return x;
   node.require(count <= Shape::kMaxDims, "it has ", count, " axes");
   if (axes.constant.defined()) axes_in(node, axes.constant.to_vector<int64_t>(), x.rank);  // which must be sound
   const int removed = count == 0 ? x.rank : static_cast<int>(count);
   Attributes attributes{{"keepdim", keepdims}};
+  if (count < 0 && noop) attributes.set("noop_without_axes", true);
   if (std::string_view(op) == "max" || std::string_view(op) == "min") attributes.set("of_nothing", true);
   const int rank = keepdims || x.rank < 0 ? x.rank : x.rank - removed;
   node.require(x.rank < 0 || rank >= 0, "it has more axes than its input dimensions");

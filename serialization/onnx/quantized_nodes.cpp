@@ -13,9 +13,8 @@ using quant::TensorQParams;
 namespace {
 
 constexpr std::string_view kMoving[] = {
-    "broadcast_to", "chunk",         "flatten",         "max_pool2d", "permute",
-    "reshape",      "pixel_shuffle", "pixel_unshuffle", "slice",      "squeeze",
-    "take",         "tile",          "transpose",       "unsqueeze",  "upsample_nearest2d"};
+    "broadcast_to",    "chunk", "flatten", "max_pool2d", "max_pool3d", "permute",   "reshape",   "pixel_shuffle",
+    "pixel_unshuffle", "slice", "squeeze", "take",       "tile",       "transpose", "unsqueeze", "upsample_nearest2d"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -72,7 +71,7 @@ bool QuantizedNodes::moves(const Node* node) const {
 }
 
 bool QuantizedNodes::pads(const Node* node) const {
-  return graph_.is_op(node, "pad") || graph_.is_op(node, "pad_same2d");
+  return graph_.is_op(node, "pad") || graph_.is_op(node, "pad_same2d") || graph_.is_op(node, "pad_same3d");
 }
 
 // Padding of 0 is an integer, and the least one is as good as minus infinity to who looks for the largest.
@@ -80,7 +79,9 @@ bool QuantizedNodes::pads_exactly(const Node* node) const {
   const Attributes& a = node->attributes;
   if (a.contains(nn::kAttributeInputs) || a.get<std::string>("mode", "constant") != "constant") return false;
   const auto value = a.get<double>("value", 0.0);
-  const auto pools = [&](const Node* user) { return graph_.is_op(user, "max_pool2d"); };
+  const auto pools = [&](const Node* user) {
+    return graph_.is_op(user, "max_pool2d") || graph_.is_op(user, "max_pool3d");
+  };
   return value == 0 || (value == -kInfinity && std::ranges::all_of(graph_.users(node), pools));
 }
 

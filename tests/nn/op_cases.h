@@ -33,9 +33,10 @@ struct OpModel : Module {
 
 // Every op's function, and each of those that are made of several ops.
 inline std::vector<OpCase> op_cases() {
-  const Shape row{6}, image{4, 6, 5};
+  const Shape row{6}, image{4, 6, 5}, volume{4, 3, 6, 5};
   const Tensor same = positive({6}, 1), weight = random({4, 6}, 2), kernel = random({4, 2, 3, 3}, 3);
   const Tensor channels = positive({4}, 4), filters = random({4, 2, 3}, 5);
+  const Tensor cube = random({4, 2, 2, 3, 3}, 8);
   const Tensor gates = random({1, 8, 2}, 6);
   const Tensor columns = NDArray::from_vector<int64_t>({3, 0, 3});
   return {
@@ -122,6 +123,24 @@ inline std::vector<OpCase> op_cases() {
       {"conv1d", {4, 9}, [=](const Tensor& x) { return conv1d(x, filters, channels, {.stride = 2, .groups = 2}); }},
       {"conv_transpose2d", image,
        [=](const Tensor& x) { return conv_transpose2d(x, kernel, random({4}, 9), {.stride = 2, .groups = 2}, 1); }},
+      {"conv3d", volume,
+       [=](const Tensor& x) {
+         return conv3d(x, cube, channels, {.stride = {2, 1, 1}, .padding = 1, .groups = 2});
+       }},
+      {"conv_transpose3d", volume,
+       [=](const Tensor& x) { return conv_transpose3d(x, cube, random({4}, 9), {.stride = 2, .groups = 2}, 1); }},
+      {"max_pool3d", volume, [](const Tensor& x) { return max_pool3d(x, 2, {.ceil_mode = true}); }},
+      {"avg_pool3d", volume, [](const Tensor& x) { return avg_pool3d(x, 3, {.stride = 1, .padding = 1}); }},
+      {"lp_pool3d", volume,
+       [](const Tensor& x) {
+         return lp_pool3d(x, 2, {1, 2, 2});
+       }},
+      {"adaptive_avg_pool3d", volume,
+       [](const Tensor& x) {
+         return adaptive_avg_pool3d(x, {2, 3, 1});
+       }},
+      {"max_pool3d_indices", volume, [](const Tensor& x) { return max_pool3d_indices(x, 2); }},
+      {"pad_same3d", volume, [](const Tensor& x) { return pad_same3d(x, 3, {.stride = 2}); }},
       {"max_pool2d", image, [](const Tensor& x) { return max_pool2d(x, 2, {.ceil_mode = true}); }},
       {"avg_pool2d", image, [](const Tensor& x) { return avg_pool2d(x, 3, {.stride = 1, .padding = 1}); }},
       {"adaptive_avg_pool2d", image,

@@ -443,5 +443,21 @@ TEST(Reduce, OpsAreRemadeFromTheirAttributes) {
   }
 }
 
+TEST(Reduce, NoAxesMayMeanNone) {
+  Generator rng(11);
+  const NDArray x = randn_view({2, 1, 3}, rng);
+  for (const char* op : {"sum", "mean", "prod", "max", "min", "logsumexp"}) {
+    SCOPED_TRACE(op);
+    const Attributes a{{"keepdim", true}, {"noop_without_axes", true}};
+    const auto f = [&](const std::vector<Tensor>& in) { return apply(make_op(op, a), {in[0]}); };
+    const Tensor y = f({x});
+    ASSERT_EQ(y.shape(), x.shape());
+    const auto got = y.data().to_vector<double>(), expected = x.to_vector<double>();
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-14);
+    check_gradients(f, {x});
+    EXPECT_EQ(make_op(op, make_op(op, a)->attributes())->attributes(), make_op(op, a)->attributes());
+  }
+}
+
 }  // namespace
 }  // namespace thimble

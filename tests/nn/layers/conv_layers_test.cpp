@@ -13,6 +13,7 @@
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/conv3d.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/linear.h>
@@ -50,6 +51,18 @@ TEST(ConvLayers, AreCopiedByTypeAndAttributes) {
   expect_copies(conv1d, random({2, 4, 9}));
   ConvTranspose2d transposed(4, 6, 3, {.stride = 2, .padding = 1, .output_padding = {1, 0}, .groups = 2});
   expect_copies(transposed, random({2, 4, 5, 5}));
+  Conv3d conv3d(4, 6, {2, 3, 1},
+                {.stride = {2, 1, 1},
+                 .padding = {Triple(1, 0, 0), Triple(0, 2, 0)},
+                 .dilation = {1, 2, 1},
+                 .groups = 2,
+                 .bias = false});
+  expect_copies(conv3d, random({2, 4, 5, 6, 3}));
+  ConvTranspose3d transposed3d(4, 6, 2, {.stride = {2, 1, 3}, .output_padding = {1, 0, 2}, .groups = 2});
+  expect_copies(transposed3d, random({2, 4, 3, 2, 2}));
+  BatchNorm3d bn3d(4);
+  bn3d(random({2, 4, 2, 3, 3}));
+  expect_copies(bn3d, random({2, 4, 2, 3, 3}));
   BatchNorm2d bn(4, {.eps = 0.1, .momentum = 0.2});
   bn(random({3, 4, 5, 5}));
   expect_copies(bn, random({2, 4, 5, 5}));
@@ -84,6 +97,11 @@ TEST(Conv2d, ConstructorsRefuseWhatDoesNotFit) {
   EXPECT_THAT([] { BatchNorm2d(0); }, value_error("BatchNorm2d: num_features 0"));
   EXPECT_THAT([] { BatchNorm1d(3, {.momentum = 2}); }, value_error("BatchNorm1d: momentum 2"));
   EXPECT_THAT([] { GroupNorm(3, 4); }, shape_error("GroupNorm: num_groups 3 do not divide num_channels 4"));
+  EXPECT_THAT([] { Conv3d(0, 4, 3); }, value_error("Conv3d: in_channels 0 and out_channels 4 must be at least 1"));
+  EXPECT_THAT([] { Conv3d(3, 4, {3, 0, 1}); }, value_error("Conv3d: kernel_size 3x0x1"));
+  EXPECT_THAT([] { ConvTranspose3d(3, 4, 3, {.groups = 3}); }, shape_error("ConvTranspose3d: groups 3"));
+  EXPECT_THROW(Conv3d(NDArray::ones({4, 2, 3, 3, 3}), NDArray::ones({5}), {}), ShapeError);
+  EXPECT_THROW(Conv3d(NDArray::ones({4, 2, 3, 3}), {}, {}), ShapeError);
   EXPECT_THROW(Conv2d(NDArray::ones({4, 2, 3, 3}), NDArray::ones({5}), {}), ShapeError);
   EXPECT_THROW(Conv2d(NDArray::ones({4, 2, 3}), {}, {}), ShapeError);
   EXPECT_THROW(BatchNorm2d({}, {}, NDArray::ones({4}), NDArray::ones({5}), 1e-5, 0.1), ShapeError);
@@ -105,6 +123,57 @@ TEST(ConvLayers, MakersRefuseConfigurationsThatCannotBe) {
       wrong.set(key, value);
       EXPECT_THROW(make_layer(type, wrong), FormatError) << key;
     }
+  }
+}
+
+TEST(ConvLayers, MakersRefuseConfigurationsOfVolumesThatCannotBe) {
+  for (const char* type : {"Conv3d", "ConvTranspose3d"}) {
+    Attributes a = Conv3d(4, 6, 3).attributes();
+    a.set("output_padding", std::vector<int64_t>{0, 0, 0});
+    EXPECT_NO_THROW(make_layer(type, a));
+    for (const auto& [key, value] :
+         std::vector<std::pair<std::string, Attribute>>{{"out_channels", int64_t{0}},
+                                                        {"groups", int64_t{0}},
+                                                        {"groups", int64_t{4}},
+                                                        {"kernel_size", std::vector<int64_t>{3, 3}},
+                                                        {"padding", std::vector<int64_t>{1, 1, 1, 1}},
+                                                        {"kernel_size", std::vector<int64_t>{3, 0, 1}}}) {
+      Attributes wrong = a;
+      wrong.set(key, value);
+      EXPECT_THROW(make_layer(type, wrong), FormatError) << key;
+    }
+  }
+}
+
+TEST(ConvLayers, OfVolumesTraceAndRunOnTheExecutor) {
+  struct Net : Module {
+    Submodule<Conv3d> conv{this, "conv", 2, 6, 3, {.padding = 1, .bias = false}};
+    Submodule<BatchNorm3d> bn{this, "bn", 6};
+    Submodule<MaxPool3d> pool{this, "pool", Triple(1, 2, 2), {.padding = {0, 1, 0}}};
+    Submodule<Conv3d> depthwise{this, "depthwise", 6, 6, Triple(3, 1, 3), {.stride = {2, 1, 1}, .groups = 6}};
+    Submodule<ConvTranspose3d> up{this, "up", 6, 4, 2, {.stride = 2}};
+    Submodule<AvgPool3d> average{this, "average", 2, {.stride = 1}};
+    Submodule<AdaptiveAvgPool3d> adaptive{this, "adaptive", Triple(1, 2, 1)};
+    Submodule<Linear> fc{this, "fc", 8, 3};
+    Tensor forward(const Tensor& x) override {
+      return fc(flatten(adaptive(average(up(depthwise(pool(relu(bn(conv(x)))))))), 1));
+    }
+  } net;
+  net(random({4, 2, 6, 6, 8}));
+  Graph graph = trace(net, random({2, 2, 6, 6, 8}));
+  EXPECT_TRUE(graph.is_layer(graph.find("conv"), "Conv3d"));
+  EXPECT_TRUE(graph.is_op(graph.find("pool"), "max_pool3d"));
+  net.eval();
+  graph.eval();
+  const Tensor x = random({5, 2, 6, 6, 8}, 9);
+  const auto expected = values(net(x)), got = values(graph(x));
+  EXPECT_EQ(values(graph.run_all(std::vector<Tensor>{x}).back()), expected);
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6);
+  // A batch is its samples.
+  for (int64_t n = 0; n < 5; ++n) {
+    const auto alone = values(graph(Tensor(x.data().slice(0, n, n + 1))));
+    EXPECT_EQ(alone, std::vector<float>(got.begin() + 3 * n, got.begin() + 3 * (n + 1))) << n;
   }
 }
 

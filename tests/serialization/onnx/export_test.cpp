@@ -175,6 +175,37 @@ TEST(OnnxExport, OpsAreTheSameAfterExportAndImport) {
   }
 }
 
+struct Volumes : nn::Module {
+  nn::Submodule<nn::Conv3d> first{this, "first", 2, 4, Triple(2, 3, 1), {.stride = {1, 2, 1}, .padding = {1, 1, 0}}};
+  nn::Submodule<nn::BatchNorm3d> norm{this, "norm", 4};
+  nn::Submodule<nn::ConvTranspose3d> up{this, "up", 4, 4, 3, {.stride = 2, .padding = 1, .output_padding = 1}};
+  Tensor cube = Tensor(random_batch({4, 2, 2, 2, 2}, 3)), bias = Tensor(random_batch({4}, 4));
+
+  Tensor forward(const Tensor& x) override {
+    const Tensor a = max_pool3d(up(norm(first(x))), {2, 3, 2}, {.stride = 2, .padding = 1, .ceil_mode = true});
+    const Tensor b = avg_pool3d(conv3d(a, cube, bias, {.padding = 1, .groups = 2}), 2, {.stride = Triple(1, 2, 1)});
+    const Tensor c = conv_transpose3d(b, cube, {}, {.groups = 2});
+    return concat({flatten(global_avg_pool3d(c), 1), flatten(lp_pool3d(c, 2, 2), 1)}, 1);
+  }
+};
+
+TEST(OnnxExport, OpsOnVolumesAreTheSameAfterExportAndImport) {
+  manual_seed(6);
+  Volumes model;
+  nn::Graph graph = nn::trace(model.eval(), Tensor(random_batch({2, 2, 3, 4, 5})));
+  const ModelProto exported_model = exported(graph);
+  EXPECT_EQ(exported_model.opset_import(0).version(), 17);
+  nn::Graph again = imported(exported_model);
+  for (const char* type : {"Conv3d", "BatchNorm3d", "ConvTranspose3d"})
+    EXPECT_EQ(std::ranges::count_if(again.nodes(), [&](const nn::Node* node) { return again.is_layer(node, type); }),
+              type == std::string("BatchNorm3d") ? 1 : 2)
+        << type;
+  for (const int64_t batch : {1, 3}) {
+    const Tensor x(random_batch({batch, 2, 3, 4, 5}, 7));
+    EXPECT_EQ(again(x).data().to_vector<float>(), graph(x).data().to_vector<float>());
+  }
+}
+
 // What the importer reads otherwise, or not yet: ops and attributes.
 struct Norms : nn::Module {
   nn::Submodule<nn::Embedding> table{this, "table", 10, 6};
@@ -225,9 +256,9 @@ TEST(OnnxExport, FunctionsAreTheSameAfterExportAndImport) {
 
 // A new op is exported, or it is here. (Recurrent ones ONNX has in another form.)
 TEST(OnnxExport, EveryOpHasAFormUnlessOnnxHasNone) {
-  const std::set<std::string> without{"batch_norm_train", "conv2d_weight", "diagonal", "dropout",
-                                      "grid_sample",      "gru",           "lstm",     "max_pool2d_indices",
-                                      "max_unpool2d",     "pad_same2d",    "rnn",      "sum_to"};
+  const std::set<std::string> without{
+      "batch_norm_train",   "conv2d_weight",      "diagonal",     "dropout",    "grid_sample", "gru", "lstm",
+      "max_pool2d_indices", "max_pool3d_indices", "max_unpool2d", "pad_same2d", "pad_same3d",  "rnn", "sum_to"};
   for (const std::string& op : registered_ops()) {
     if (op.ends_with("_backward")) continue;
     EXPECT_NE(export_handler_of(op) != nullptr, without.contains(op)) << op;

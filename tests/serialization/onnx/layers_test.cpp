@@ -64,6 +64,45 @@ TEST(OnnxMaxPool, IndicesRunOverTheWholeTensor) {
   EXPECT_THAT(graph(arranged({2, 2, 2, 2})).data().to_vector<int64_t>(), ElementsAre(3, 7, 11, 15));
 }
 
+TEST(OnnxConv, OfVolumesIsPaddedToo) {
+  Builder model;
+  model.input("x", {-1, 1, -1, -1, -1}).initializer("w", {1, 1, 3, 2, 1}, std::vector<float>(6, 1));
+  model.node("Conv", {"x", "w"}, {"y"}, {Builder::text("auto_pad", "SAME_UPPER"), Builder::list("strides", {2, 2, 1})});
+  nn::Graph graph = model.output("y").import();
+  const Tensor w = Tensor(NDArray::ones({1, 1, 3, 2, 1}));
+  for (const int64_t size : {4, 5}) {
+    const Tensor x = arranged({2, 1, size, size, 3});
+    const Padding3d padding = size == 4 ? Padding3d(0, Triple(1, 0, 0)) : Padding3d(Triple(1, 0, 0), Triple(1, 1, 0));
+    expect_all_near(graph(x), conv3d(x, w, {}, {.stride = {2, 2, 1}, .padding = padding}));
+  }
+}
+
+TEST(OnnxConvTranspose, OfVolumesIsCutToItsOutputShape) {
+  Builder model;
+  model.input("x", {1, 1, 2, 1, 1}).initializer("w", {1, 1, 2, 1, 1}, {1, 1}).initializer("b", {1}, {10});
+  model.node("ConvTranspose", {"x", "w", "b"}, {"y"},
+             {Builder::list("strides", {2, 1, 1}), Builder::list("output_shape", {3, 2, 1})});
+  nn::Graph graph = model.output("y").import();
+  EXPECT_THAT(values(graph(arranged({1, 1, 2, 1, 1}, 1))), ElementsAre(11, 10, 12, 10, 12, 10));
+}
+
+TEST(OnnxMaxPool, IndicesOfVolumesRunOverTheWholeTensor) {
+  Builder model;
+  model.input("x", {-1, 2, 2, 2, 2});
+  model.node("MaxPool", {"x"}, {"y", "i"}, {Builder::list("kernel_shape", {2, 2, 1})})
+      .output("i", ::onnx::TensorProto::INT64);
+  nn::Graph graph = model.import();
+  EXPECT_THAT(graph(arranged({1, 2, 2, 2, 2})).data().to_vector<int64_t>(), ElementsAre(6, 7, 14, 15));
+}
+
+TEST(OnnxPools, OfFourDimensionsAreRefused) {
+  Builder model;
+  model.input("x", {1, 1, 2, 2, 2, 2});
+  model.node("MaxPool", {"x"}, {"y"}, {Builder::list("kernel_shape", {2, 2, 2, 2})});
+  model.output("y");
+  EXPECT_THAT([&] { model.import(); }, ::testing::ThrowsMessage<FormatError>(HasSubstr("expected 1 to 3")));
+}
+
 TEST(OnnxLstm, OrdersGatesAsPyTorch) {
   const int64_t hidden = 2;
   Builder model;
