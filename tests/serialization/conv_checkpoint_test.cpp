@@ -8,6 +8,7 @@
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/conv3d.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/linear.h>
@@ -38,7 +39,9 @@ class ConvCheckpoint : public CheckpointTest {
     expect_round_trip(fused, x);
     nn::Graph int8 = quant::quantize_model(graph, [&](nn::Graph& prepared) { prepared(x); });
     expect_round_trip(int8, x);
-    return expect_round_trip(int8, random_input({1, shape[1], shape[2], shape[3]}, 9));
+    Shape one = shape;
+    one[0] = 1;
+    return expect_round_trip(int8, random_input(one, 9));
   }
 };
 
@@ -110,6 +113,37 @@ TEST_F(ConvCheckpoint, LayersThatStayFloatComeBackToo) {
   EXPECT_EQ(count(int8, "QuantizedConv2d"), 2);
   for (const char* kept : {"GroupNorm", "BatchNorm2d", "ConvTranspose2d", "Conv1d"})
     EXPECT_EQ(count(int8, kept), 1) << kept << '\n' << int8.table();
+}
+
+TEST_F(ConvCheckpoint, LayersOfVolumesComeBack) {
+  manual_seed(6);
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv3d> first{
+        this,
+        "first",
+        2,
+        4,
+        Triple(2, 3, 1),
+        nn::Conv3d::Options{
+            .stride = {1, 2, 1}, .padding = {Triple(1, 0, 0), Triple(0, 1, 0)}, .dilation = {1, 1, 2}, .groups = 2}};
+    nn::Submodule<nn::BatchNorm3d> bn{this, "bn", 4};
+    nn::Submodule<nn::MaxPool3d> max{this, "max", 2, nn::MaxPool3d::Options{.stride = Triple(1, 2, 1), .padding = 1}};
+    nn::Submodule<nn::ConvTranspose3d> back{
+        this, "back", 4, 6, 2, nn::ConvTranspose3d::Options{.stride = {1, 2, 3}, .output_padding = {0, 1, 2}}};
+    nn::Submodule<nn::AvgPool3d> average{this, "average", Triple(1, 2, 2),
+                                         nn::AvgPool3d::Options{.count_include_pad = false}};
+    nn::Submodule<nn::AdaptiveAvgPool3d> adaptive{this, "adaptive", Triple(2, 1, 2)};
+    nn::Submodule<nn::Linear> fc{this, "fc", 24, 16}, last{this, "last", 4, 3};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = fc(flatten(adaptive(average(back(max(relu(bn(first(x))))))), 1));
+      return last(flatten(max_pool3d(reshape(h, {-1, 2, 2, 2, 2}), {2, 1, 2}), 1));
+    }
+  } model;
+  const nn::Graph int8 = expect_round_trips(model, {3, 2, 4, 5, 4});
+  for (const auto& [type, found] :
+       {std::pair("Conv3d", 1), std::pair("BatchNorm3d", 0), std::pair("ConvTranspose3d", 1),
+        std::pair("QuantizedLinear", 2), std::pair("Quantize", 1), std::pair("Dequantize", 0)})
+    EXPECT_EQ(count(int8, type), found) << type << '\n' << int8.table();
 }
 
 // Of any geometry, and so are its gradients.

@@ -62,6 +62,11 @@ std::vector<std::string> names_of(const nn::Module& module) {
 TEST(PyTorchState, LayersNameTheirTensorsAsPyTorchDoes) {
   EXPECT_THAT(names_of(nn::Conv1d(2, 3, 5)), ElementsAre("weight", "bias"));
   EXPECT_EQ(nn::Conv1d(2, 3, 5).weight.shape(), (Shape{3, 2, 5}));
+  EXPECT_THAT(names_of(nn::Conv3d(2, 3, 5)), ElementsAre("weight", "bias"));
+  EXPECT_EQ(nn::Conv3d(4, 6, {5, 3, 2}, {.groups = 2}).weight.shape(), (Shape{6, 2, 5, 3, 2}));
+  EXPECT_EQ(nn::ConvTranspose3d(4, 6, {5, 3, 2}, {.groups = 2}).weight.shape(), (Shape{4, 3, 5, 3, 2}));
+  EXPECT_THAT(names_of(nn::BatchNorm3d(4)),
+              ElementsAre("weight", "bias", "running_mean", "running_var", "num_batches_tracked"));
   EXPECT_THAT(names_of(nn::Embedding(7, 3)), ElementsAre("weight"));
   EXPECT_EQ(nn::Embedding(7, 3).weight.shape(), (Shape{7, 3}));
   EXPECT_THAT(names_of(nn::BatchNorm2d(4, {.affine = false})),

@@ -13,6 +13,7 @@
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv3d.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/fused.h>
 #include <thimble/nn/layers/pool.h>
@@ -272,6 +273,13 @@ TEST(Fuse, BatchNormOverRowsAndSequences) {
   EXPECT_EQ(count(of_sequences, "Conv1d"), 1);
   EXPECT_EQ(count(of_sequences, "BatchNorm1d"), 0);
   EXPECT_EQ(count(of_sequences, "relu"), 1);
+
+  const Shape volumes{2, 3, 3, 4, 5};
+  nn::Sequential of_volumes(nn::Conv3d(3, 4, 2), nn::BatchNorm3d(4));
+  randomize_batch_norms(of_volumes);
+  const Graph folded = fused(traced(of_volumes.eval(), volumes), nullptr, volumes);
+  EXPECT_EQ(count(folded, "Conv3d"), 1);
+  EXPECT_EQ(count(folded, "BatchNorm3d"), 0);
 }
 
 TEST(Fuse, ALinearLayerOverSequencesKeepsItsBatchNorm) {
