@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/ops/channel_sums.h>
 #include <thimble/core/ops/composed_op.h>
 #include <thimble/core/ops/conv.h>
@@ -86,19 +87,31 @@ Tap tap_of(int64_t t, int64_t planes, int64_t windows, const Conv3dOptions& o) {
 
 Tensor weight_of_tap(const Tensor& weight, int64_t t) { return squeeze(slice(weight, 2, t, t + 1), 2); }
 
-// The sum of what part(tap, number) gives, planes [planes, n, h, w, c], and of a bias, as a volume.
-template <typename Part>
-Tensor sum_of_taps(int64_t taps, int64_t planes, int64_t windows, const Conv3dOptions& o, const Shape& shape,
-                   std::span<const Tensor> inputs, Part&& part) {
-  Tensor sum;
-  for (int64_t t = 0; t < taps; ++t) {
-    const Tap tap = tap_of(t, planes, windows, o);
-    if (tap.count == 0) continue;
-    const Tensor next = part(tap, t);
-    sum = sum.defined() ? sum + next : next;
+// Taps [begin, end) of a kernel of `taps`: others see padding alone, of which a few bytes may ask for any amount.
+std::pair<int64_t, int64_t> taps_that_see(int64_t taps, int64_t planes, int64_t windows, const Conv3dOptions& o) {
+  const int64_t dilation = o.dilation.depth, front = o.padding.before.depth;
+  const int64_t missing = front - (windows - 1) * o.stride.depth;
+  const int64_t begin = missing <= 0 ? 0 : (missing + dilation - 1) / dilation;
+  return {begin, std::min(taps, (planes - 1 + front) / dilation + 1)};
+}
+
+// Adds planes [d, n, h, w, c] to those of `sum` from `first` on, `step` apart.
+void add_planes(const NDArray& planes, int64_t first, int64_t step, NDArray& sum) {
+  const int64_t count = step == 1 ? planes.shape(0) : 1;  // which lie one behind the other
+  for (int64_t i = 0; i < planes.shape(0); i += count) {
+    NDArray part = sum.slice(0, first + i * step, first + i * step + count);
+    kernels::binary(kernels::Binary::add, part, planes.slice(0, i, i + count), part);
   }
-  if (!sum.defined()) sum = planes_of(NDArray::zeros(shape, inputs[0].dtype()));  // there is padding alone
-  return volume_of(inputs.size() > 2 ? sum + inputs[2] : sum);
+}
+
+// For the sums of an output: its bias, or zeros.
+NDArray planes_for(Triple out, int64_t channels, std::span<const Tensor> inputs) {
+  NDArray y({out.depth, inputs[0].shape(0), out.height, out.width, channels}, inputs[0].dtype());
+  if (inputs.size() > 2)
+    y.copy_from(inputs[2].data());
+  else
+    y.fill(0);
+  return y;
 }
 
 // The gradient of a convolution's weight; that of a transposed one's with its input in place of y_grad.
@@ -119,7 +132,7 @@ Tensor conv3d_weight(const Tensor& x, const Tensor& y_grad, const Shape& weight,
   return stack(taps, 2);
 }
 
-// Gradients are written out: those of the formula would compute it again.
+// The formula is computed only: it adds in place. Gradients are written out.
 class Conv3d final : public ComposedOp {
  public:
   explicit Conv3d(const Conv3dOptions& options) : options_(options) {}
@@ -151,13 +164,16 @@ class Conv3d final : public ComposedOp {
     const Triple out =
         along_each([](int64_t size, int64_t stride) { return size / stride + 1; }, room, options_.stride);
     const Tensor planes = planes_of(x);
-    return sum_of_taps(
-        weight.shape(2), x.shape(2), out.depth, options_,
-        {x.shape(0), weight.shape(0), out.depth, out.height, out.width}, inputs, [&](const Tap& tap, int64_t t) {
-          const Tensor seen = some_planes(planes, tap.plane, tap.count, options_.stride.depth);
-          const Tensor y = conv2d(images_of(seen), weight_of_tap(weight, t), {}, options_of_images(options_));
-          return placed_planes(planes_of(y, x.shape(0)), out.depth, tap.first);
-        });
+    NDArray y = planes_for(out, weight.shape(0), inputs);
+    const auto [begin, end] = taps_that_see(weight.shape(2), x.shape(2), out.depth, options_);
+    for (int64_t t = begin; t < end; ++t) {
+      const Tap tap = tap_of(t, x.shape(2), out.depth, options_);
+      if (tap.count == 0) continue;
+      const Tensor seen = images_of(some_planes(planes, tap.plane, tap.count, options_.stride.depth));
+      const Tensor part = conv2d(seen, weight_of_tap(weight, t), {}, options_of_images(options_));
+      add_planes(planes_of(part, x.shape(0)).data(), tap.first, 1, y);
+    }
+    return volume_of(y);
   }
 
   Conv3dOptions options_;
@@ -194,14 +210,17 @@ class ConvTranspose3d final : public ComposedOp {
     check_operands("conv_transpose3d", inputs, options_, 0);
     const Triple out = output_sizes(x.shape(), weight.shape());
     const Tensor planes = planes_of(x);
-    return sum_of_taps(weight.shape(2), out.depth, x.shape(2), options_,
-                       {x.shape(0), weight.shape(1) * options_.groups, out.depth, out.height, out.width}, inputs,
-                       [&](const Tap& tap, int64_t t) {
-                         const Tensor y = conv_transpose2d(images_of(some_planes(planes, tap.first, tap.count)),
-                                                           weight_of_tap(weight, t), {}, options_of_images(options_),
-                                                           output_padding_.plane());
-                         return placed_planes(planes_of(y, x.shape(0)), out.depth, tap.plane, options_.stride.depth);
-                       });
+    NDArray y = planes_for(out, weight.shape(1) * options_.groups, inputs);
+    const auto [begin, end] = taps_that_see(weight.shape(2), out.depth, x.shape(2), options_);
+    for (int64_t t = begin; t < end; ++t) {
+      const Tap tap = tap_of(t, out.depth, x.shape(2), options_);
+      if (tap.count == 0) continue;
+      const Tensor seen = images_of(some_planes(planes, tap.first, tap.count));
+      const Tensor part =
+          conv_transpose2d(seen, weight_of_tap(weight, t), {}, options_of_images(options_), output_padding_.plane());
+      add_planes(planes_of(part, x.shape(0)).data(), tap.plane, options_.stride.depth, y);
+    }
+    return volume_of(y);
   }
 
   Triple output_sizes(const Shape& x, const Shape& weight) const {

@@ -2,9 +2,10 @@
 //
 //   Tensor y = conv3d(x, weight, bias, {.stride = 2, .padding = {1, 0, 0}});
 //
-// Each is the sum over the kernel's planes of convolutions of images. Beside the result it takes memory for the input
-// and one sum of the result's size once more, whatever the kernel's depth. Results lie depth first, then channels-last,
-// as views in the usual order; inputs that lie so are not copied. In mixed precision they compute in float32.
+// Each is the sum over the kernel's planes of convolutions of images. Beside the result they take memory for the input,
+// twice where the depth has a stride, and for the convolution by one plane of the kernel, however deep that is. Results
+// lie depth first, then channels-last, as views in the usual order; inputs that lie so are not copied. In mixed
+// precision they compute in float32.
 #pragma once
 
 #include <thimble/core/api.h>

@@ -34,17 +34,4 @@ Tensor some_planes(const Tensor& planes, int64_t first, int64_t count, int64_t s
   return slice(planes, 0, first, first + (count - 1) * step + 1, step);
 }
 
-Tensor placed_planes(const Tensor& planes, int64_t size, int64_t first, int64_t step) {
-  const int64_t count = planes.shape(0);
-  if (count == size) return planes;
-  Shape shape = planes.shape();
-  shape[0] = size;
-  const Attributes attributes{{"axis", int64_t{0}},
-                              {"start", first},
-                              {"stop", first + (count - 1) * step + 1},
-                              {"step", step},
-                              {"shape", shape.to_vector()}};
-  return apply(make_op("slice_backward", attributes), {planes});
-}
-
 }  // namespace thimble

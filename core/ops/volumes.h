@@ -27,7 +27,5 @@ Tensor planes_of(const Tensor& images, int64_t samples);
 
 /// Planes first, first + step, ...
 Tensor some_planes(const Tensor& planes, int64_t first, int64_t count, int64_t step = 1);
-/// The transpose of that: the planes in their places among `size`, of which the others are 0.
-Tensor placed_planes(const Tensor& planes, int64_t size, int64_t first, int64_t step = 1);
 
 }  // namespace thimble

@@ -13,6 +13,7 @@
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv3d.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
 #include <thimble/nn/layers/embedding.h>
