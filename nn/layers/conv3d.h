@@ -1,7 +1,7 @@
 // Convolutions of volumes as layers, initialized as in PyTorch.
 //
 //   nn::Submodule<nn::Conv3d> conv{this, "conv", 1, 16, 3, {.padding = 1}};
-//   Tensor h = conv(volumes);       // [n, 1, 16, 28, 28] -> [n, 16, 16, 28, 28]
+//   Tensor h = conv(x);             // [n, 1, 16, 28, 28] -> [n, 16, 16, 28, 28]
 #pragma once
 
 #include <thimble/core/api.h>

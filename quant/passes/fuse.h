@@ -34,8 +34,8 @@ using FusionReport = std::vector<FusionAttempt>;
 
 /// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, conv3d + batch norm -> Conv3d, linear + batch norm ->
 /// Linear, each of them with the normalization's running statistics, weight and bias in its own weight and bias
-/// (computed in float64; a layer without bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear + relu -> LinearReLU, add + relu ->
-/// add_relu.
+/// (computed in float64; a layer without bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear +
+/// relu -> LinearReLU, add + relu -> add_relu.
 ///
 /// Two nodes are not fused if
 /// - the first one's value has a second user, or is the graph's output;
