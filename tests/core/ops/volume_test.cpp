@@ -51,6 +51,28 @@ TEST(Conv3d, OfOnePlaneIsAConvolutionOfImages) {
   EXPECT_EQ(y.data().to_vector<double>(), expected.data().to_vector<double>());
 }
 
+// Of deep kernels most planes see padding alone.
+TEST(Conv3d, PaddingIsZerosAroundTheVolume) {
+  Generator rng(9);
+  const auto up_to = [&](int64_t n) { return static_cast<int64_t>(rng.below(static_cast<uint64_t>(n))) + 1; };
+  for (int i = 0; i < 60; ++i) {
+    SCOPED_TRACE(i);
+    const int64_t depth = up_to(3), kernel = up_to(7), dilation = up_to(2), front = up_to(12) - 1, back = up_to(12) - 1;
+    if (depth + front + back < dilation * (kernel - 1) + 1) continue;
+    const NDArray x = randn_view({1, 1, depth, 1, 2}, rng), w = randn_view({1, 1, kernel, 1, 1}, rng);
+    const Conv3dOptions o{
+        .stride = {up_to(4), 1, 1}, .padding = {Triple(front, 0, 0), Triple(back, 0, 0)}, .dilation = {dilation, 1, 1}};
+    const Tensor y = conv3d(x, w, {}, o);
+    const Tensor padded = pad(x, {0, 0, 0, 0, front, back});
+    expect_close(y.data(), conv3d(padded, w, {}, {.stride = o.stride, .dilation = o.dilation}).data(), 1e-12);
+    // The transpose: <conv3d(x), z> is <x, conv_transpose3d(z)>.
+    const NDArray z = randn_view(y.shape(), rng);
+    const Tensor back_again = conv_transpose3d(z, w, {}, {.stride = o.stride, .dilation = o.dilation});
+    const Tensor seen = slice(padded, 2, 0, back_again.shape(2));
+    EXPECT_NEAR(sum(y * Tensor(z)).item<double>(), sum(seen * back_again).item<double>(), 1e-10);
+  }
+}
+
 TEST(Conv3d, ABatchIsItsSamples) {
   Generator rng(4);
   const NDArray x = randn_view({3, 4, 5, 6, 7}, rng).to(DType::float32),
