@@ -19,6 +19,18 @@ void check_new_tensor(const Graph& graph, const std::string& node_name, const Te
   check<ValueError>(path.empty(), "graph: the tensor of '", node_name, "' is in the graph as '", path, "' already");
 }
 
+// Whether a layer has a tensor that is known by this path: no two may be, such as the bias of a layer "fc" and a tensor
+// "fc.bias".
+bool is_in_layer(const Graph& graph, const std::string& path) {
+  for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
+    const std::shared_ptr<Module> layer = graph.child(path.substr(0, dot));
+    if (!layer) continue;
+    for (const auto& [name, tensor] : layer->state())
+      if (path.compare(dot + 1, std::string::npos, name) == 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string Graph::unique_name(const std::string& wanted) {
@@ -34,7 +46,7 @@ std::string Graph::unique_name(const std::string& wanted) {
 // For a layer or tensor: nodes have names of their own.
 std::string Graph::unique_target(const std::string& wanted) const {
   std::string candidate = wanted;
-  for (int64_t i = 1; is_registered(candidate); ++i) candidate = str(wanted, '_', i);
+  for (int64_t i = 1; is_registered(candidate) || is_in_layer(*this, candidate); ++i) candidate = str(wanted, '_', i);
   return candidate;
 }
 
@@ -138,7 +150,13 @@ Node* Graph::add_layer(const std::string& wanted_name, std::shared_ptr<Module> n
                        const Node* after) {
   const std::string node_name = unique_name(wanted_name);
   check_leaf_layer(node_name, new_layer.get());
-  const std::string target = unique_target(node_name);
+  std::string target = unique_target(node_name);
+  const NamedTensors tensors = new_layer->state();
+  const auto meets_another = [&](const auto& tensor) {
+    const std::string path = target + '.' + tensor.first;
+    return is_registered(path) || is_in_layer(*this, path);
+  };
+  while (std::ranges::any_of(tensors, meets_another)) target = unique_target(target + '_');
   Node* node = insert({node_name, Node::Kind::layer, target, {}, std::move(inputs)}, after);
   try {
     register_module(target, std::move(new_layer));
@@ -159,7 +177,7 @@ Node* Graph::add_tensor(const std::string& wanted_name, const Tensor& tensor) {
   const std::string node_name = unique_name(wanted_name);
   check_not_moved_from();
   check_new_tensor(*this, node_name, tensor);
-  const bool as_wanted = !wanted_name.empty() && !is_registered(wanted_name);
+  const bool as_wanted = !wanted_name.empty() && !is_registered(wanted_name) && !is_in_layer(*this, wanted_name);
   const std::string target = as_wanted ? wanted_name : unique_target(node_name);
   Node* node = insert({node_name, Node::Kind::tensor, target, {}, {}}, nullptr);
   try {
