@@ -12,7 +12,8 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-bool is_about(double a, double b) { return std::abs(a - b) <= 1e-5 * std::abs(b); }
+// Numbers of a file are rounded to float32, and those that exporters compute in it, a little more.
+bool is_about(double a, double b) { return std::abs(a - b) <= 1e-6 * std::abs(b); }
 
 // Questions about nodes.
 class Looking {
@@ -102,17 +103,13 @@ class Patterns {
   bool recognize_activation(Node* node) {
     Product product;
     collect(node, product, true);
-    if (product.factors.size() == 1 && is_hardsigmoid(product.factors[0], product.number)) {
-      replace(node, "hardsigmoid", operand_of_hardsigmoid(product.factors[0]));
-      return true;
-    }
+    if (product.factors.size() == 1 && is_hardsigmoid(product.factors[0], product.number))
+      return replace(node, "hardsigmoid", operand_of_hardsigmoid(product.factors[0]));
     for (const size_t i : {size_t{0}, size_t{1}}) {
       if (product.factors.size() != 2) return false;
       Node *x = product.factors[i], *other = product.factors[1 - i];
       const char* op = activation_of(x, other, product.number);
-      if (!op) continue;
-      replace(node, op, x);
-      return true;
+      if (op) return replace(node, op, x);
     }
     return false;
   }
@@ -214,7 +211,7 @@ class Patterns {
 
   // How many dimensions a reduction reduces, if they are the last and are kept.
   int last_dimensions(const Node* mean, const Node* x) const {
-    if (!mean->attributes.get<bool>("keepdim", false)) return 0;
+    if (!mean->attributes.get<bool>("keepdim", false) || !mean->attributes.contains("axes")) return 0;
     auto axes = mean->attributes.get<std::vector<int64_t>>("axes");
     const auto rank = ranks_.find(x);
     for (int64_t& axis : axes) {
@@ -228,10 +225,11 @@ class Patterns {
     return static_cast<int>(axes.size());
   }
 
+  // Of each dimension's size: one of size 1 may be broadcast.
   bool fits(const LayerNorm& found) const {
     const auto is_of_dims = [&](const Node* node) {
       const Tensor t = node ? graph_.tensor(node) : Tensor();
-      return !node || (t.dtype() == DType::float32 && t.ndim() == found.dims);
+      return !node || (t.dtype() == DType::float32 && t.ndim() == found.dims && std::ranges::count(t.shape(), 1) == 0);
     };
     const bool is_alike =
         !found.bias || (found.weight && graph_.tensor(found.weight).shape() == graph_.tensor(found.bias).shape());
@@ -240,7 +238,7 @@ class Patterns {
 
   void recognize_layer_norm(Node* node) {
     const std::optional<LayerNorm> found = layer_norm_ending_in(node);
-    if (!found) return;
+    if (!found || changes_rank(node, found->x)) return;
     if (!found->weight) {
       const Attributes attributes{{"dims", int64_t{found->dims}}, {"eps", found->eps}};
       return finish(node, graph_.add_op(node->name, "layer_norm", attributes, {found->x}, node));
@@ -255,7 +253,17 @@ class Patterns {
     finish(node, graph_.add_layer(node->name, std::move(layer), {found->x}, node));
   }
 
-  void replace(Node* node, const char* op, Node* x) { finish(node, graph_.add_op(node->name, op, {}, {x}, node)); }
+  // Whether a value has more dimensions than x, as by numbers that have.
+  bool changes_rank(const Node* node, const Node* x) const {
+    const auto own = ranks_.find(node), from = ranks_.find(x);
+    return own != ranks_.end() && from != ranks_.end() && own->second != from->second;
+  }
+
+  bool replace(Node* node, const char* op, Node* x) {
+    if (changes_rank(node, x)) return false;
+    finish(node, graph_.add_op(node->name, op, {}, {x}, node));
+    return true;
+  }
 
   void finish(Node* node, Node* replacement) {
     const std::string name = node->name;
