@@ -74,11 +74,10 @@ void qlinear_binary(Importer& importer, const OnnxNode& node) {
 }
 
 // x, its scale and zero point, and the output's; attributes are the op's own.
-void qlinear_unary(Importer& importer, const OnnxNode& node, const char* op, const std::vector<std::string>& keys,
-                   int64_t opset = 0) {
+void qlinear_unary(Importer& importer, const OnnxNode& node, const char* op, const std::vector<std::string>& keys) {
   Expansion parts(importer, node);
   const std::string x = dequantized(parts, node, 0);
-  quantize(parts, node, parts.with(keys).add(op, {x}, opset), 3);
+  quantize(parts, node, parts.with(keys).add(op, {x}), 3);
 }
 
 void require_channels_first(const OnnxNode& node) {
@@ -102,9 +101,12 @@ void qlinear_leaky_relu(Importer& importer, const OnnxNode& node) {
   qlinear_unary(importer, node, "LeakyRelu", {"alpha"});
 }
 
-// Its attribute says which version of Softmax it is.
+// Its attribute says which version of Softmax it is; the axis is the last one, if none is given, in all of them.
 void qlinear_softmax(Importer& importer, const OnnxNode& node) {
-  qlinear_unary(importer, node, "Softmax", {"axis"}, node.integer("opset", 0));
+  Expansion parts(importer, node);
+  const std::string x = dequantized(parts, node, 0);
+  parts.with("axis", node.integer("axis", -1));
+  quantize(parts, node, parts.add("Softmax", {x}, node.integer("opset", 0)), 3);
 }
 
 // The output's scale and zero point, then each operand with its own.
@@ -147,8 +149,12 @@ void note_sums(Importer& importer, const OnnxNode& node, const Value& sums, cons
   const std::vector<double> w = weight.to_vector<double>();
   const bool is_narrow = std::ranges::all_of(w, [](double v) { return v >= -128 && v <= 127; });
   if (!x.node || !sums.node || !has_one_zero_point || !is_narrow || weight.numel() == 0) return;
-  importer.quantized().sums.sums[sums.node] = {x.node, zero_point.constant.defined() ? nullptr : zero_point.node,
-                                               zero_point.constant, weight.to(DType::int8).contiguous(), conv};
+  importer.quantized().sums.sums[sums.node] = {.x = x.node,
+                                               .zero_point = zero_point.constant.defined() ? nullptr : zero_point.node,
+                                               .known_zero_point = zero_point.constant,
+                                               .weight = weight.to(DType::int8).contiguous(),
+                                               .conv = conv,
+                                               .rank = sums.rank};
 }
 
 void matmul_integer(Importer& importer, const OnnxNode& node) {

@@ -68,7 +68,8 @@ nn::Graph Importer::run() {
   add_inputs(proto);
   import_nodes(proto.node(), opset);
   set_outputs(proto);
-  if (model_->options.integer_layers) use_integer_layers(graph_, model_->quantized, model_->options.report);
+  if (model_->options.integer_layers)
+    use_integer_layers(graph_, model_->quantized, model_->ranks, model_->options.report);
   graph_.eliminate_dead_nodes();
   recognize_patterns(graph_, model_->ranks);
   graph_.verify();

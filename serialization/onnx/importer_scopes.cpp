@@ -35,7 +35,8 @@ Subgraph Importer::import_subgraph(const OnnxNode& node, const std::string& key)
   inner.read_initializers(proto);
   inner.import_nodes(proto.node(), node.opset());
   inner.set_outputs(proto);
-  if (model_->options.integer_layers) use_integer_layers(inner.graph_, model_->quantized, model_->options.report);
+  if (model_->options.integer_layers)
+    use_integer_layers(inner.graph_, model_->quantized, model_->ranks, model_->options.report);
   recognize_patterns(inner.graph_, model_->ranks);
   Subgraph result{std::move(inner.graph_), std::move(inner.captured_), {}};
   for (const ::onnx::ValueInfoProto& info : proto.output()) result.ranks.push_back(inner.values_.at(info.name()).rank);

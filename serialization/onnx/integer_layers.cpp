@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include <thimble/core/op.h>
@@ -38,8 +39,8 @@ constexpr size_t kMostSteps = 256;  // of a function
 
 class IntegerLayers {
  public:
-  IntegerLayers(Graph& graph, const QuantizedModel& model, quant::ConversionReport* report)
-      : graph_(graph), nodes_(graph), model_(model), report_(report) {}
+  IntegerLayers(Graph& graph, const QuantizedModel& model, Ranks ranks, quant::ConversionReport* report)
+      : graph_(graph), nodes_(graph), model_(model), ranks_(std::move(ranks)), report_(report) {}
 
   void run() {
     for (Node* node : graph_.nodes()) convert(node);
@@ -65,7 +66,7 @@ class IntegerLayers {
     if (graph_.is_op(node, "shape") && convert_shape(node)) return;
     if (nodes_.moves(node) && has_integers(node->inputs[0])) return move_integers(node);
     if (nodes_.moves(node) && unsigned_.contains(node->inputs[0])) return move_unsigned(node);
-    if (clamp_unsigned(node)) return;
+    if (clamp_unsigned(node) || look_up_unsigned(node)) return;
     if (const auto product = model_.products.find(node); product != model_.products.end())
       return convert_product(node, product->second);
     if (convert_sums(node)) return;
@@ -105,16 +106,10 @@ class IntegerLayers {
     const int32_t shift = type.is_signed ? 1 << (type.bits - 1) : 0;
     if (p && has_integers(x))
       unsigned_[node] = {with_parameters(integers_.at(x), *p), shift, type.bits};
-    else if (p && is_float(x))
+    else if (p && nodes_.gives_float32(x, model_.other_inputs))  // the op takes int32, too
       unsigned_[node] = {graph_.add_layer(node->name + ".quantize", std::make_shared<quant::Quantize>(*p), {x}, node),
                          shift, type.bits};
     take_floats(node, false);  // for those who read the file's own integers
-  }
-
-  // Quantize takes float32.
-  bool is_float(const Node* x) const {
-    if (graph_.is_op(x, "cast")) return x->attributes.get<std::string>("dtype", "") == "float32";
-    return !model_.other_inputs.contains(x);
   }
 
   bool convert_shape(Node* node) {
@@ -159,8 +154,11 @@ class IntegerLayers {
     const size_t at = node->inputs.size() == 2 && unsigned_.contains(node->inputs[1]) ? 1 : 0;
     const auto found = unsigned_.find(node->inputs[at]);
     const std::optional<std::pair<double, double>> bounds = nodes_.bounds_of(node, 1 - at);
-    if (found == unsigned_.end() || !bounds) return false;
+    if (found == unsigned_.end() || !bounds ||
+        (node->inputs.size() == 2 && widens(node->inputs[1 - at], node->inputs[at])))
+      return false;
     const Unsigned x = found->second;
+    if (std::isnan(bounds->first) || std::isnan(bounds->second)) return false;
     const auto shifted = [&](double bound) { return static_cast<int64_t>(std::clamp(bound + x.shift, 0.0, 255.0)); };
     const int64_t low = shifted(bounds->first), high = shifted(bounds->second);
     if (low > high) return false;
@@ -169,6 +167,31 @@ class IntegerLayers {
     unsigned_[node] = {clamped, x.shift, x.bits};
     take_floats(node, false);
     return true;
+  }
+
+  // Of 256 known integers one for each.
+  bool look_up_unsigned(Node* node) {
+    const bool is_plain =
+        graph_.is_op(node, "take") && node->inputs.size() == 2 && !node->attributes.contains(nn::kAttributeInputs);
+    const NDArray table = is_plain ? nodes_.known(node->inputs[0]) : NDArray();
+    if (!table.defined() || table.dtype() != DType::uint8 || table.shape() != Shape{256}) return false;
+    const Node* index = node->inputs[1];
+    if (!graph_.is_op(index, "cast") || !nodes_.gives_uint8(index->inputs[0])) return false;
+    const auto dtype = index->attributes.get<std::string>("dtype", "");
+    if (dtype != "int32" && dtype != "int64") return false;
+    Node* found =
+        replace(node, std::make_shared<quant::QuantizedTable>(table.to_vector<uint8_t>()), {index->inputs[0]});
+    unsigned_[found] = {found, 0, 8};
+    return true;
+  }
+
+  // Whether a known number has more dimensions than a value, so that what is made of both has.
+  bool widens(const Node* number, const Node* value) const { return nodes_.known(number).ndim() > rank_of(value); }
+
+  // Where nobody knows, it is taken for 1.
+  int rank_of(const Node* value) const {
+    const auto it = ranks_.find(value);
+    return it == ranks_.end() || it->second < 0 ? 1 : it->second;
   }
 
   void convert_product(Node* node, const QuantizedOperands& operands) {
@@ -272,7 +295,7 @@ class IntegerLayers {
   // A function of one integer value and known numbers is a table.
   bool convert_function(Node* node, const TensorQParams& output) {
     Function function;
-    if (!evaluate(node, function, 0) || !function.source.node) return false;
+    if (!evaluate(node, function, 0) || !function.source.node || function.number_dims > function.rank) return false;
     const Integers& x = function.source;
     const std::vector<uint8_t> table = table_of(function.values.at(node), output);
     std::shared_ptr<nn::Module> layer = table_layer(table, x.parameters.qmax());
@@ -286,6 +309,8 @@ class IntegerLayers {
   // What nodes give for each integer of the one that they depend on.
   struct Function {
     Integers source = {};
+    int rank = 0;         // the source's
+    int number_dims = 0;  // that numbers have at most
     std::unordered_map<const Node*, NDArray> values = {};
   };
 
@@ -295,11 +320,13 @@ class IntegerLayers {
       const bool is_another = function.source.node && !(function.source == x->second);
       if (is_another) return false;
       function.source = x->second;
+      function.rank = rank_of(node);
       function.values[node] = floats_of(x->second.parameters);
       return true;
     }
     if (const NDArray number = nodes_.known(node); number.defined()) {
       if (number.numel() != 1 || number.dtype() != DType::float32) return false;
+      function.number_dims = std::max(function.number_dims, number.ndim());
       function.values[node] = number.reshape({});
       return true;
     }
@@ -339,6 +366,7 @@ class IntegerLayers {
     graph_.rename(op, unused_name(name + ".float"));
     Node* added = graph_.add_layer(name, std::move(layer), std::move(inputs), op);
     graph_.replace_uses(op, added);
+    if (const auto rank = ranks_.find(op); rank != ranks_.end()) ranks_[added] = rank->second;
     return replaced_[op] = added;
   }
 
@@ -376,6 +404,7 @@ class IntegerLayers {
     Node* added = graph_.add_layer(x.node->name + ".dequantize", std::make_shared<quant::Dequantize>(x.parameters),
                                    {x.node}, x.node);
     integers_[added] = x;
+    ranks_[added] = rank_of(node);
     return dequantized_[node] = dequantized_[added] = added;
   }
 
@@ -397,6 +426,7 @@ class IntegerLayers {
   Graph& graph_;
   QuantizedNodes nodes_;
   const QuantizedModel& model_;
+  Ranks ranks_;
   quant::ConversionReport* report_;
   std::unordered_map<const Node*, Unsigned> unsigned_;  // of nodes that give the file's integers
   std::unordered_map<const Node*, Integers> integers_;  // of nodes that give floats, or did
@@ -408,8 +438,8 @@ class IntegerLayers {
 
 }  // namespace
 
-void use_integer_layers(nn::Graph& graph, const QuantizedModel& model, quant::ConversionReport* report) {
-  IntegerLayers(graph, model, report).run();
+void use_integer_layers(nn::Graph& graph, const QuantizedModel& model, Ranks ranks, quant::ConversionReport* report) {
+  IntegerLayers(graph, model, std::move(ranks), report).run();
 }
 
 }  // namespace thimble::onnx

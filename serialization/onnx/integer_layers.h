@@ -8,6 +8,7 @@
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/onnx/integer_products.h>
 #include <thimble/serialization/onnx/integer_sums.h>
+#include <thimble/serialization/onnx/patterns.h>
 
 namespace thimble::onnx {
 
@@ -23,6 +24,6 @@ struct QuantizedModel {
 /// and what merely moves values. Signed integers of activations become unsigned ones, shifted. Products of floats by
 /// dequantized weights become weight-only layers. The rest stays: it computes with dequantized values, and is reported,
 /// if a report is given.
-void use_integer_layers(nn::Graph& graph, const QuantizedModel& model, quant::ConversionReport* report);
+void use_integer_layers(nn::Graph& graph, const QuantizedModel& model, Ranks ranks, quant::ConversionReport* report);
 
 }  // namespace thimble::onnx

@@ -18,7 +18,8 @@ std::vector<T> per_channel(const Graph& graph, const Node* node, const ImportedI
   if (node->kind != Node::Kind::tensor) return {};
   const NDArray values = graph.tensor(node).data();
   const int64_t out = sums.weight.shape(0);
-  if (values.dtype() != dtype_of<T>) return {};
+  const bool widens = values.ndim() > (sums.rank >= 0 ? sums.rank : 1);  // makes the sums of more dimensions
+  if (values.dtype() != dtype_of<T> || widens) return {};
   if (values.numel() == 1) return std::vector<T>(static_cast<size_t>(out), values.item<T>());
   const int axis = values.ndim() - (sums.conv ? 3 : 1);
   const bool fits = axis >= 0 && values.numel() == out && values.shape(axis) == out;

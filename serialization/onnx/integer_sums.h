@@ -17,6 +17,7 @@ struct ImportedIntegerSums {
   NDArray known_zero_point;        ///< where it is not; undefined: 0
   NDArray weight;                  ///< int8 [out, ...], whose zero point is 0
   std::optional<Conv2dOptions> conv = std::nullopt;
+  int rank = -1;  ///< of the sums; -1 where nobody knows
 };
 
 /// What DynamicQuantizeLinear made its integers of.

@@ -77,12 +77,14 @@ bool QuantizedNodes::pads(const Node* node) const {
 // Padding of 0 is an integer, and the least one is as good as minus infinity to who looks for the largest.
 bool QuantizedNodes::pads_exactly(const Node* node) const {
   const Attributes& a = node->attributes;
-  if (a.contains(nn::kAttributeInputs) || a.get<std::string>("mode", "constant") != "constant") return false;
+  const bool has_operand = node->inputs.size() > 1;  // the value, or amounts
+  if (has_operand || a.get<std::string>("mode", "constant") != "constant") return false;
   const auto value = a.get<double>("value", 0.0);
   const auto pools = [&](const Node* user) {
     return graph_.is_op(user, "max_pool2d") || graph_.is_op(user, "max_pool3d");
   };
-  return value == 0 || (value == -kInfinity && std::ranges::all_of(graph_.users(node), pools));
+  return value == 0 ||
+         (value == -kInfinity && !graph_.is_output(node) && std::ranges::all_of(graph_.users(node), pools));
 }
 
 bool QuantizedNodes::clamps(const Node* node) const {
@@ -98,6 +100,29 @@ std::optional<std::pair<double, double>> QuantizedNodes::bounds_of(const Node* n
   if (!number.defined() || number.numel() != 1) return std::nullopt;
   const auto bound = number.item<double>();
   return is_maximum ? std::pair(bound, kInfinity) : std::pair(-kInfinity, bound);
+}
+
+// Ops give what their first operand is of, but for these.
+bool QuantizedNodes::gives_float32(const Node* value, const std::unordered_set<const Node*>& other_inputs) const {
+  constexpr std::string_view kGiveIntegers[] = {"argmax", "argmin",   "max_pool2d_indices", "nonzero",     "one_hot",
+                                                "shape",  "eye_like", "quantize_linear",    "topk_indices"};
+  for (; value->kind == Node::Kind::op; value = value->inputs[graph_.is_op(value, "where") ? 1 : 0]) {
+    const std::string& op = value->target;
+    if (op == "dequantize_linear") return true;
+    if (op == "cast") return value->attributes.get<std::string>("dtype", "") == "float32";
+    if (op == "type_as" || op == "embedding" || std::ranges::count(kGiveIntegers, op) > 0) return false;
+  }
+  if (value->kind == Node::Kind::tensor) return known(value).dtype() == DType::float32;
+  return value->kind == Node::Kind::layer ? !graph_.is_layer(value, "Conditional") : !other_inputs.contains(value);
+}
+
+bool QuantizedNodes::gives_uint8(const Node* value) const {
+  while (value->kind == Node::Kind::op && std::ranges::find(kMoving, value->target) != std::end(kMoving))
+    value = value->inputs[0];
+  const auto* product = graph_.layer_as<quant::IntegerProduct>(value);
+  if (product) return product->quantization().output.has_value();
+  return graph_.layer_as<quant::IntegerLayer>(value) && !graph_.is_layer(value, "Dequantize") &&
+         !graph_.layer(value).type().starts_with("Dynamic") && !graph_.is_layer(value, "WeightOnlyLinear");
 }
 
 std::optional<TensorQParams> QuantizedNodes::wanted_parameters(const Node* value, int depth) const {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include <thimble/nn/graph/graph.h>
@@ -49,6 +50,10 @@ class QuantizedNodes {
   /// What all who read the value quantize it to, behind what moves or clamps it: these can work on the integers as
   /// well.
   std::optional<quant::TensorQParams> wanted_parameters(const nn::Node* value, int depth = 0) const;
+  /// Whether the value is float32, for certain. `other_inputs` are those of the graph that are not.
+  bool gives_float32(const nn::Node* value, const std::unordered_set<const nn::Node*>& other_inputs) const;
+  /// Whether the value is what an integer layer gives, which is uint8.
+  bool gives_uint8(const nn::Node* value) const;
 
  private:
   bool clamps(const nn::Node* node) const;
