@@ -47,7 +47,8 @@ class GlobalAvgPoolStep : public nn::InferenceStep {
     const auto low = static_cast<float>(-to_.zero_point), high = static_cast<float>(to_.qmax() - to_.zero_point);
     for (int64_t c = 0; c < channels; ++c) {
       const float v = static_cast<float>(static_cast<int64_t>(sums[c]) - pixels_ * from_.zero_point) * scale;
-      out[c] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(std::clamp(v, low, high))) + to_.zero_point);
+      const float kept = v > low ? std::min(v, high) : low;  // low for NaN, too, which scales far apart may give
+      out[c] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(kept)) + to_.zero_point);
     }
   }
 
