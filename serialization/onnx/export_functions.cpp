@@ -1,4 +1,6 @@
 // Functions of each element, and logic.
+#include <algorithm>
+
 #include <thimble/serialization/onnx/export_handlers.h>
 #include <thimble/serialization/onnx/export_tensors.h>
 
@@ -14,10 +16,10 @@ struct FunctionOp {
 
 // Without attributes.
 constexpr FunctionOp kFunctionOps[] = {
-    {"acos", "Acos"},   {"acosh", "Acosh"},       {"asin", "Asin"},       {"asinh", "Asinh"},     {"atan", "Atan"},
-    {"atanh", "Atanh"}, {"ceil", "Ceil"},         {"cos", "Cos"},         {"cosh", "Cosh"},       {"floor", "Floor"},
-    {"isnan", "IsNaN"}, {"round", "Round"},       {"sign", "Sign"},       {"sin", "Sin"},         {"sinh", "Sinh"},
-    {"tan", "Tan"},     {"softsign", "Softsign"}, {"logical_not", "Not"}, {"type_as", "CastLike"}};
+    {"acos", "Acos"},   {"acosh", "Acosh"},       {"asin", "Asin"},       {"asinh", "Asinh"}, {"atan", "Atan"},
+    {"atanh", "Atanh"}, {"ceil", "Ceil"},         {"cos", "Cos"},         {"cosh", "Cosh"},   {"floor", "Floor"},
+    {"isnan", "IsNaN"}, {"round", "Round"},       {"sign", "Sign"},       {"sin", "Sin"},     {"sinh", "Sinh"},
+    {"tan", "Tan"},     {"softsign", "Softsign"}, {"type_as", "CastLike"}};
 
 // Of bools, and of integers since opset 18.
 struct BitwiseOp {
@@ -39,14 +41,23 @@ void write_function(Exporter& e, const Node& node) {
     if (node.target == function.op) e.result(node, function.onnx, e.operands(node));
 }
 
+bool is_of_bools(const Exporter& e, const Node& node) { return e.input_type(node, 0).dtype == DType::bool_; }
+
+int64_t bitwise_opset(const Exporter& e, const Node& node) { return is_of_bools(e, node) ? 17 : 18; }
+
+void write_logical_not(Exporter& e, const Node& node) { e.result(node, "Not", {e.input_as_bool(node, 0)}); }
+
 void write_bitwise(Exporter& e, const Node& node) {
-  const bool of_bools = e.input_type(node, 0).dtype == DType::bool_;
-  Exporter::require(of_bools || e.opset() >= 18, "of integers it takes opset 18");
+  const bool of_bools = is_of_bools(e, node);
   for (const BitwiseOp& op : kBitwiseOps)
     if (node.target == op.op) e.result(node, of_bools ? op.of_bools : op.of_integers, e.operands(node));
 }
 
+// Of integers without a sign.
 void write_shift(Exporter& e, const Node& node) {
+  constexpr DType kUnsigned[] = {DType::uint8, DType::uint16, DType::uint32, DType::uint64};
+  const DType dtype = e.type_of(node).dtype;
+  Exporter::require(std::ranges::count(kUnsigned, dtype) > 0, "of ", name(dtype), ", which has a sign");
   e.result(node, "BitShift", e.operands(node), {{"direction", node.target == "bitwise_left_shift" ? "LEFT" : "RIGHT"}});
 }
 
@@ -56,16 +67,15 @@ void write_isinf(Exporter& e, const Node& node) {
             {"detect_positive", node.attributes.get<bool>("detect_positive")}});
 }
 
-// Above the threshold, where ours is x, it is x to within an ulp.
+// Above the threshold ours is x. Above one of 20 so it is to within an ulp of float32 without looking.
 void write_softplus(Exporter& e, const Node& node) {
-  const double beta = node.attributes.get("beta", 1.0);
-  const std::string x = e.input(node, 0);
-  if (beta == 1) {
-    e.result(node, "Softplus", {x});
-    return;
-  }
-  const std::string factor = constant_like(e, node, beta);
-  e.result(node, "Div", {e.step(node, "Softplus", {e.step(node, "Mul", {x, factor})}), factor});
+  const double beta = node.attributes.get("beta", 1.0), threshold = node.attributes.get("threshold", 20.0);
+  const std::string x = e.input(node, 0), factor = beta == 1 ? "" : constant_like(e, node, beta);
+  const std::string steps = factor.empty() ? x : e.step(node, "Mul", {x, factor});
+  std::string y = e.step(node, "Softplus", {steps});
+  if (!factor.empty()) y = e.step(node, "Div", {y, factor});
+  if (threshold >= 20 && e.type_of(node).dtype == DType::float32) return e.result_is(node, y);
+  e.result(node, "Where", {e.step(node, "Greater", {steps, constant_like(e, node, threshold)}), x, y});
 }
 
 void write_elu(Exporter& e, const Node& node) {
@@ -110,16 +120,20 @@ void write_shrink(Exporter& e, const Node& node) {
   e.result(node, "Shrink", e.operands(node), {{"lambd", parameter(node, "lambd")}, {"bias", parameter(node, "bias")}});
 }
 
-// ONNX's has the divisor's sign for integers alone.
+// ONNX's has the divisor's sign for integers alone; of floats, the dividend's. Where the two differ, the divisor is
+// added. (a - floor(a / b) * b would lose all digits of large quotients.)
 void write_remainder(Exporter& e, const Node& node) {
   const bool floored = node.target == "remainder", of_floats = is_floating_point(e.type_of(node).dtype);
   const std::string a = e.input(node, 0), b = e.input(node, 1);
-  if (floored && of_floats) {
-    const std::string quotient = e.step(node, "Floor", {e.step(node, "Div", {a, b})});
-    e.result(node, "Sub", {a, e.step(node, "Mul", {quotient, b})});
-  } else {
+  if (!floored || !of_floats) {
     e.result(node, "Mod", {a, b}, {{"fmod", !floored}});
+    return;
   }
+  const std::string zero = constant_like(e, node, 0), rest = e.step(node, "Mod", {a, b}, {{"fmod", true}});
+  const std::string differs =
+      e.step(node, "Xor", {e.step(node, "Less", {rest, zero}), e.step(node, "Less", {b, zero})});
+  const std::string is_some = e.step(node, "Not", {e.step(node, "Equal", {rest, zero})});
+  e.result(node, "Where", {e.step(node, "And", {differs, is_some}), e.step(node, "Add", {rest, b}), rest});
 }
 
 void write_rounded_to(Exporter& e, const Node& node) {
@@ -132,7 +146,7 @@ void write_rounded_to(Exporter& e, const Node& node) {
 
 void add_function_exports(ExportHandlers& handlers) {
   for (const FunctionOp& function : kFunctionOps) handlers[function.op] = {write_function};
-  for (const BitwiseOp& op : kBitwiseOps) handlers[op.op] = {write_bitwise};
+  for (const BitwiseOp& op : kBitwiseOps) handlers[op.op] = {write_bitwise, bitwise_opset};
   const ExportHandlers own{{"bitwise_left_shift", {write_shift}},
                            {"bitwise_right_shift", {write_shift}},
                            {"celu", {write_elu}},
@@ -140,6 +154,7 @@ void add_function_exports(ExportHandlers& handlers) {
                            {"fmod", {write_remainder}},
                            {"gelu_tanh", {write_gelu_tanh}},
                            {"isinf", {write_isinf}},
+                           {"logical_not", {write_logical_not}},
                            {"mish", {write_mish}},
                            {"remainder", {write_remainder}},
                            {"rounded_to", {write_rounded_to}},

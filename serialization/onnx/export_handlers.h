@@ -13,7 +13,7 @@ struct ExportHandler {
   /// Throws NotExportable for what ONNX has no form of.
   void (*write)(Exporter& exporter, const nn::Node& node) = nullptr;
   /// The least opset that has what it writes; null: any.
-  int64_t (*least_opset)(const nn::Graph& graph, const nn::Node& node) = nullptr;
+  int64_t (*least_opset)(const Exporter& exporter, const nn::Node& node) = nullptr;
 };
 
 using ExportHandlers = std::map<std::string, ExportHandler>;

@@ -97,19 +97,23 @@ void write_one_hot(Exporter& e, const Node& node) {
            {{"axis", axis_attribute(node)}});
 }
 
-// Maxima and minima since opset 18.
-std::string onnx_reduction(const Exporter& e, const Node& node) {
+std::string onnx_reduction(const Node& node) {
   const auto reduction = node.attributes.get<std::string>("reduction", "none");
   if (reduction == "sum") return "add";
   if (reduction == "prod") return "mul";
   if (reduction == "none") return "none";
-  Exporter::require(e.opset() >= 18, "the reduction '", reduction, "' takes opset 18");
   return reduction == "amax" ? "max" : "min";
+}
+
+// Maxima and minima since opset 18.
+int64_t scatter_opset(const Exporter&, const Node& node) {
+  const std::string reduction = onnx_reduction(node);
+  return reduction == "max" || reduction == "min" ? 18 : 17;
 }
 
 void write_scatter(Exporter& e, const Node& node) {
   e.result(node, "ScatterElements", e.operands(node),
-           {{"axis", axis_attribute(node)}, {"reduction", onnx_reduction(e, node)}});
+           {{"axis", axis_attribute(node)}, {"reduction", onnx_reduction(node)}});
 }
 
 void write_gather_nd(Exporter& e, const Node& node) {
@@ -118,7 +122,7 @@ void write_gather_nd(Exporter& e, const Node& node) {
 
 void write_scatter_nd(Exporter& e, const Node& node) {
   Exporter::require(node.attributes.get("batch_dims", int64_t{0}) == 0, "with batch_dims");
-  e.result(node, "ScatterND", e.operands(node), {{"reduction", onnx_reduction(e, node)}});
+  e.result(node, "ScatterND", e.operands(node), {{"reduction", onnx_reduction(node)}});
 }
 
 }  // namespace
@@ -138,8 +142,8 @@ void add_indexing_exports(ExportHandlers& handlers) {
                            {"pixel_shuffle", {write_pixel_shuffle}},
                            {"pixel_unshuffle", {write_pixel_shuffle}},
                            {"reverse_sequence", {write_reverse_sequence}},
-                           {"scatter", {write_scatter}},
-                           {"scatter_nd", {write_scatter_nd}},
+                           {"scatter", {write_scatter, scatter_opset}},
+                           {"scatter_nd", {write_scatter_nd, scatter_opset}},
                            {"tile", {write_tile}},
                            {"topk_indices", {write_topk_indices}},
                            {"tril", {write_triangle}},

@@ -1,6 +1,7 @@
 // Layers of static quantization.
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
@@ -21,17 +22,25 @@ TensorQParams qparams_in(const Exporter& e, const Node& node, const std::string&
   return TensorQParams::from_attributes(e.graph().layer(&node).attributes(), prefix);
 }
 
-// Whether the node multiplies by weights that are floats in the model.
-bool multiplies_floats(const nn::Graph& graph, const Node* node) {
+// Whether there is a product by weights that are floats in the model, between integer layers and the value.
+bool multiplies_floats(const nn::Graph& graph, const Node* value) {
   constexpr std::string_view kTypes[] = {"Linear", "LinearReLU",      "Conv2d",           "Conv2dReLU",      "Conv1d",
                                          "Conv3d", "ConvTranspose2d", "ConvTranspose3d",  "linear",          "matmul",
                                          "conv2d", "conv3d",          "conv_transpose2d", "conv_transpose3d"};
-  constexpr std::string_view kClamps[] = {"relu", "relu6", "clamp"};
-  while (std::ranges::count(kClamps, node->target) > 0 && node->kind == Node::Kind::op) node = node->inputs[0];
-  return std::ranges::count(kTypes, export_type_of(graph, *node)) > 0;
+  std::unordered_set<const Node*> seen;
+  std::vector<const Node*> open{value};
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (!seen.insert(node).second || graph.layer_as<quant::IntegerLayer>(node)) continue;
+    if (std::ranges::count(kTypes, export_type_of(graph, *node)) > 0) return true;
+    open.insert(open.end(), node->inputs.begin(), node->inputs.end());
+  }
+  return false;
 }
 
-// ONNX Runtime quantizes float weights of a product between DequantizeLinear and QuantizeLinear; a maximum with the
+// ONNX Runtime quantizes float weights of a product between DequantizeLinear and QuantizeLinear, also where it can
+// merge what else is between them into the product, or move the QuantizeLinear in front of it. A maximum with the
 // smallest number, which changes nothing, keeps them as they are.
 std::string kept_float(Exporter& e, const Node& node, const std::string& x) {
   return e.step(node, "Max", {x, e.number(double{std::numeric_limits<float>::lowest()})});
@@ -165,6 +174,13 @@ void write_quantized_linear(Exporter& e, const Node& node) {
   write_product(e, node, q, "Add", {e.step(node, "MatMul", {x, weight}), bias}, {});
 }
 
+// Blocks, and integers of 16 bits.
+int64_t linear_quantization_opset(const Exporter& e, const Node& node) {
+  const DType dtype = node.target == "quantize_linear" ? e.type_of(node).dtype : e.input_type(node, 0).dtype;
+  const bool is_wide = dtype == DType::int16 || dtype == DType::uint16;
+  return is_wide || node.attributes.get("block_size", int64_t{0}) > 0 ? 21 : 17;
+}
+
 // Ops, whose parameters are values of other nodes. Of types that arrays lack, their zero points do not say which.
 void write_linear_quantization(Exporter& e, const Node& node) {
   const bool quantizes = node.target == "quantize_linear";
@@ -174,7 +190,6 @@ void write_linear_quantization(Exporter& e, const Node& node) {
   const bool says_type = inputs.size() > 2 || type.empty() || type == "uint8";
   Exporter::require(is_plain && says_type, "it is of the type '", type, "'");
   const auto block_size = node.attributes.get("block_size", int64_t{0});
-  Exporter::require(block_size == 0 || e.opset() >= 21, "blocks take opset 21");
   Attributes attributes{{"axis", node.attributes.get("axis", int64_t{1})}};
   if (block_size > 0) attributes.set("block_size", block_size);
   e.result(node, quantizes ? "QuantizeLinear" : "DequantizeLinear", inputs, attributes);
@@ -192,8 +207,8 @@ void add_integer_exports(ExportHandlers& handlers) {
                            {"QuantizedMul", {write_quantized_mul}},
                            {"QuantizedTable", {write_quantized_table}},
                            {"Requantize", {write_requantize}},
-                           {"dequantize_linear", {write_linear_quantization}},
-                           {"quantize_linear", {write_linear_quantization}}};
+                           {"dequantize_linear", {write_linear_quantization, linear_quantization_opset}},
+                           {"quantize_linear", {write_linear_quantization, linear_quantization_opset}}};
   handlers.insert(own.begin(), own.end());
 }
 

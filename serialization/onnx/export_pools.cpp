@@ -1,6 +1,7 @@
 // Pools.
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include <thimble/serialization/onnx/export_handlers.h>
 #include <thimble/serialization/onnx/export_quantization.h>
@@ -58,9 +59,10 @@ void write_average(Exporter& e, const Node& node, const std::string& op, const A
   write_quantized(e, node, e.step(node, op, {x}, attributes), p);
 }
 
+int64_t avg_pool_opset(const Exporter&, const Node& node) { return is_dilated(node) ? 19 : 17; }
+
 void write_avg_pool(Exporter& e, const Node& node) {
   Attributes attributes = pool_attributes_of(node);
-  Exporter::require(!is_dilated(node) || e.opset() >= 19, "dilation takes opset 19");
   if (is_dilated(node)) attributes.set("dilations", dilation_of(node));
   attributes.set("count_include_pad", node.attributes.get<bool>("count_include_pad"));
   write_average(e, node, "AveragePool", attributes);
@@ -98,16 +100,18 @@ void write_adaptive_avg_pool(Exporter& e, const Node& node) {
   e.result(node, "MatMul", {e.step(node, "MatMul", {rows, e.input(node, 0)}), columns});
 }
 
+int64_t lp_pool_opset(const Exporter&, const Node& node) {
+  return is_dilated(node) || node.attributes.get<bool>("ceil_mode") ? 18 : 17;
+}
+
 void write_lp_pool(Exporter& e, const Node& node) {
   const auto p = node.attributes.get<double>("p");
   Exporter::require(p == std::floor(p), "its p is no integer");
-  Exporter::require(!is_dilated(node) && !node.attributes.get<bool>("ceil_mode"),
-                    "dilation and ceil_mode take opset 18");
-  Attributes attributes = pool_attributes_of(node);
-  Attributes of_opset_11{{"p", static_cast<int64_t>(p)}};
-  for (const auto& [key, value] : attributes)
-    if (key != "ceil_mode") of_opset_11.set(key, value);
-  e.result(node, "LpPool", e.operands(node), of_opset_11);
+  Attributes attributes{{"p", static_cast<int64_t>(p)}};
+  for (const auto& [key, value] : pool_attributes_of(node))
+    if (key != "ceil_mode" || e.opset() >= 18) attributes.set(key, value);
+  if (is_dilated(node)) attributes.set("dilations", dilation_of(node));
+  e.result(node, "LpPool", e.operands(node), attributes);
 }
 
 void write_local_response_norm(Exporter& e, const Node& node) {
@@ -127,27 +131,42 @@ void write_quantized_global_average(Exporter& e, const Node& node) {
   write_quantized(e, node, e.step(node, "GlobalAveragePool", {x}), quant::TensorQParams::from_attributes(a, "output_"));
 }
 
-// Before opset 18 scales are of all dimensions.
-std::vector<double> scales_of_all(const Node& node, size_t rank) {
-  const auto scales = node.attributes.get<std::vector<double>>("scales");
+// A number for each of some axes as one for each dimension, as before opset 18 all have.
+std::vector<double> spread_over_axes(const Exporter& e, const Node& node, std::span<const double> values,
+                                     double others) {
   const auto axes = node.attributes.get("axes", std::vector<int64_t>{});
-  if (axes.empty()) return scales;
-  std::vector<double> all(rank, 1);
-  for (size_t i = 0; i < axes.size(); ++i)
-    all.at(static_cast<size_t>(axes[i] < 0 ? axes[i] + static_cast<int64_t>(rank) : axes[i])) = scales.at(i);
+  if (axes.empty()) return {values.begin(), values.end()};
+  std::vector<double> all(e.input_type(node, 0).sizes.size(), others);
+  for (size_t i = 0; i < axes.size(); ++i) all[static_cast<size_t>(e.axis_of(node, axes[i]))] = values[i];
   return all;
+}
+
+// Starts, then ends; other dimensions stay whole.
+std::vector<double> roi_of(const Exporter& e, const Node& node, bool has_axes) {
+  const auto roi = node.attributes.get("roi", std::vector<double>{});
+  if (has_axes || roi.empty()) return roi;
+  const std::span<const double> all(roi), starts = all.first(roi.size() / 2), ends = all.last(roi.size() / 2);
+  std::vector<double> both = spread_over_axes(e, node, starts, 0);
+  for (const double end : spread_over_axes(e, node, ends, 1)) both.push_back(end);
+  return both;
+}
+
+// Antialias, sizes of some axes, and ratios that are kept.
+int64_t interpolate_opset(const Exporter&, const Node& node) {
+  const Attributes& a = node.attributes;
+  const bool has_scales = !a.get("scales", std::vector<double>{}).empty(),
+             has_axes = !has_scales && !a.get("axes", std::vector<int64_t>{}).empty();
+  return has_axes || a.get("antialias", false) || a.get<std::string>("aspect", "stretch") != "stretch" ? 18 : 17;
 }
 
 void write_interpolate(Exporter& e, const Node& node) {
   const Attributes& a = node.attributes;
-  const size_t rank = e.input_type(node, 0).sizes.size();
   const auto rounding = a.get<std::string>("rounding", "round_prefer_floor"),
              aspect = a.get<std::string>("aspect", "stretch");
-  const bool has_scales = !a.get("scales", std::vector<double>{}).empty(), antialias = a.get("antialias", false);
+  const auto scales = a.get("scales", std::vector<double>{});
+  const bool has_scales = !scales.empty(), antialias = a.get("antialias", false);
   const bool has_axes = !has_scales && !a.get("axes", std::vector<int64_t>{}).empty();
   Exporter::require(rounding != "simple", "the rounding 'simple'");
-  Exporter::require(e.opset() >= 18 || !(antialias || has_axes || aspect != "stretch"),
-                    "antialias, sizes of some axes, or ratios that are kept take opset 18");
   Attributes attributes{{"mode", a.get<std::string>("mode", "nearest")},
                         {"coordinate_transformation_mode", a.get<std::string>("coordinates", "half_pixel")},
                         {"nearest_mode", rounding},
@@ -157,11 +176,12 @@ void write_interpolate(Exporter& e, const Node& node) {
   if (antialias) attributes.set("antialias", true);
   if (aspect != "stretch") attributes.set("keep_aspect_ratio_policy", aspect);
   if (has_axes) attributes.set("axes", a.get<std::vector<int64_t>>("axes"));
-  const auto roi = a.get("roi", std::vector<double>{});
+  const std::vector<double> roi = roi_of(e, node, has_axes);
   std::vector<std::string> inputs{e.input(node, 0),
                                   roi.empty() ? "" : e.constant("roi", NDArray::from_vector(roi).to(DType::float32))};
   if (has_scales)
-    inputs.push_back(e.constant("scales", NDArray::from_vector(scales_of_all(node, rank)).to(DType::float32)));
+    inputs.push_back(
+        e.constant("scales", NDArray::from_vector(spread_over_axes(e, node, scales, 1)).to(DType::float32)));
   else
     inputs.insert(inputs.end(), {"", e.list_attribute(node, "sizes")});
   e.result(node, "Resize", inputs, attributes);
@@ -171,14 +191,14 @@ void write_interpolate(Exporter& e, const Node& node) {
 
 void add_pool_exports(ExportHandlers& handlers) {
   handlers["QuantizedGlobalAvgPool2d"] = {write_quantized_global_average};
-  handlers["interpolate"] = {write_interpolate};
+  handlers["interpolate"] = {write_interpolate, interpolate_opset};
   handlers["adaptive_avg_pool2d"] = {write_adaptive_avg_pool};
   handlers["adaptive_avg_pool3d"] = {write_adaptive_avg_pool};
-  handlers["avg_pool2d"] = {write_avg_pool};
-  handlers["avg_pool3d"] = {write_avg_pool};
+  handlers["avg_pool2d"] = {write_avg_pool, avg_pool_opset};
+  handlers["avg_pool3d"] = {write_avg_pool, avg_pool_opset};
   handlers["local_response_norm"] = {write_local_response_norm};
-  handlers["lp_pool2d"] = {write_lp_pool};
-  handlers["lp_pool3d"] = {write_lp_pool};
+  handlers["lp_pool2d"] = {write_lp_pool, lp_pool_opset};
+  handlers["lp_pool3d"] = {write_lp_pool, lp_pool_opset};
   handlers["max_pool2d"] = {write_max_pool};
   handlers["max_pool3d"] = {write_max_pool};
 }

@@ -47,16 +47,18 @@ int64_t reduced_elements(const Exporter& e, const Node& node, const std::vector<
   return count;
 }
 
-// The sum of squared differences from the mean over their number, less the correction.
+// The mean of squared differences from the mean or, with a correction, their sum over their number less that.
 void write_var(Exporter& e, const Node& node) {
   const std::vector<int64_t> axes = axes_of_reduction(node);
   const std::string x = e.input(node, 0);
   const std::string mean = ReductionCall(e, "ReduceMean", x, axes, true).step(e, node);
   const std::string difference = e.step(node, "Sub", {x, mean});
   const std::string square = e.step(node, "Mul", {difference, difference});
-  const std::string sum =
-      ReductionCall(e, "ReduceSum", square, axes, node.attributes.get("keepdim", false)).step(e, node);
-  const int64_t divisor = reduced_elements(e, node, axes) - node.attributes.get("correction", int64_t{1});
+  const bool keepdim = node.attributes.get("keepdim", false);
+  const auto correction = node.attributes.get("correction", int64_t{1});
+  if (correction == 0) return ReductionCall(e, "ReduceMean", square, axes, keepdim).result(e, node);
+  const std::string sum = ReductionCall(e, "ReduceSum", square, axes, keepdim).step(e, node);
+  const int64_t divisor = reduced_elements(e, node, axes) - correction;
   e.result(node, "Div", {sum, e.number(static_cast<double>(divisor), e.type_of(node).dtype)});
 }
 

@@ -42,8 +42,22 @@ void write_permute(Exporter& e, const Node& node) {
   write_permutation(e, node, axes);
 }
 
+// From the end, but from in front of the beginning: ONNX takes the first element, NumPy and ours none.
+bool begins_outside(Exporter& e, const Node& node, int64_t axis) {
+  const Attributes& a = node.attributes;
+  const bool may = a.get<int64_t>("step") < 0 && a.get("start", int64_t{0}) < 0 && !a.get("clip_start", false);
+  const int64_t size = e.input_type(node, 0).sizes[static_cast<size_t>(axis)];
+  Exporter::require(!may || size >= 0 || a.get<int64_t>("start") == -1,
+                    "it goes backwards along a dimension of a free size");
+  return may && a.get<int64_t>("start") < -size;
+}
+
 void write_slice(Exporter& e, const Node& node) {
   const int64_t axis = e.axis_of(node, node.attributes.get<int64_t>("axis"));
+  if (begins_outside(e, node, axis)) {
+    e.result(node, "Slice", {e.input(node, 0), e.integers({0}), e.integers({0}), e.integers({axis})});
+    return;
+  }
   e.result(node, "Slice",
            {e.input(node, 0), e.integer_attribute(node, "start"), e.integer_attribute(node, "stop"), e.integers({axis}),
             e.integers({node.attributes.get<int64_t>("step")})});
@@ -122,12 +136,21 @@ std::vector<int64_t> pads_of_padding(const std::vector<int64_t>& padding, size_t
   return pads;
 }
 
-// In opset 17 it takes no list of axes.
+// A list of axes takes opset 18.
+bool has_pad_axes(const Node& node) {
+  const std::vector<std::string> computed = nn::attribute_inputs(node);
+  return !node.attributes.contains("padding") &&
+         (node.attributes.contains("axes") || std::ranges::count(computed, "axes") > 0);
+}
+
+int64_t pad_opset(const Exporter&, const Node& node) {
+  if (node.attributes.get<std::string>("mode", "constant") == "circular") return 19;
+  return has_pad_axes(node) ? 18 : 17;
+}
+
 void write_pad(Exporter& e, const Node& node) {
   const std::string mode = node.attributes.get<std::string>("mode", "constant");
-  Exporter::require(mode != "circular" || e.opset() >= 19, "mode 'circular' takes opset 19");
-  const bool is_onnx = !node.attributes.contains("padding"), has_axes = is_onnx && node.attributes.contains("axes");
-  Exporter::require(!has_axes || e.opset() >= 18, "a list of axes takes opset 18");
+  const bool is_onnx = !node.attributes.contains("padding"), has_axes = has_pad_axes(node);
   const size_t rank = e.input_type(node, 0).sizes.size();
   const std::string pads =
       is_onnx ? e.list_attribute(node, "pads")
@@ -140,6 +163,21 @@ void write_pad(Exporter& e, const Node& node) {
            {{"mode", mode == "circular"    ? "wrap"
                      : mode == "replicate" ? "edge"
                                            : std::string(mode)}});
+}
+
+// As much as images of this size need: an odd pixel is behind the image, or before it.
+void write_pad_same(Exporter& e, const Node& node) {
+  const ValueType &x = e.input_type(node, 0), &y = e.type_of(node);
+  const size_t dims = x.sizes.size();
+  std::vector<int64_t> pads(2 * dims);
+  for (size_t d = 2; d < dims; ++d) {
+    Exporter::require(x.sizes[d] > 0 && y.sizes[d] > 0, "its image is of a free size");
+    const int64_t total = y.sizes[d] - x.sizes[d], small = total / 2;
+    const bool is_upper = node.attributes.get<bool>("upper", true);
+    pads[d] = is_upper ? small : total - small;
+    pads[dims + d] = total - pads[d];
+  }
+  e.result(node, "Pad", {e.input(node, 0), e.integers(pads), e.number(node.attributes.get("value", 0.0), x.dtype)});
 }
 
 void write_gather(Exporter& e, const Node& node) {
@@ -168,7 +206,9 @@ void add_shape_exports(ExportHandlers& handlers) {
                            {"flatten", {write_flatten}},
                            {"gather", {write_gather}},
                            {"index_select", {write_gather}},
-                           {"pad", {write_pad}},
+                           {"pad", {write_pad, pad_opset}},
+                           {"pad_same2d", {write_pad_same}},
+                           {"pad_same3d", {write_pad_same}},
                            {"permute", {write_permute}},
                            {"reshape", {write_reshape}},
                            {"shape", {write_shape}},

@@ -9,6 +9,10 @@ namespace {
 std::vector<Tensor> zeros_for(const nn::Graph& graph, int64_t batch) {
   std::vector<Tensor> inputs;
   for (const nn::Node* input : graph.inputs()) {
+    if (const Tensor known = graph.default_of(input); known.defined()) {
+      inputs.push_back(known);
+      continue;
+    }
     const std::optional<nn::Sample> sample = nn::sample_of(*input);
     check<ValueError>(sample.has_value(), "export: the input ", detail::quote(input->name),
                       " does not say of what dtype and shape it is: trace the model, or give the node "

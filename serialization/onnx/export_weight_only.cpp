@@ -13,9 +13,9 @@ using quant::WeightOnlyLinear;
 // ONNX has integers of 2, 4 and 8 bits.
 int stored_bits(const WeightOnlyLinear::Config& c) { return c.bits == 2 ? 2 : c.bits <= 4 ? 4 : 8; }
 
-int64_t weight_only_opset(const nn::Graph& graph, const Node& node) {
+int64_t weight_only_opset(const Exporter& e, const Node& node) {
   constexpr int64_t kInt8 = 17, kBlocksAndInt4 = 21, kInt2 = 25;
-  const WeightOnlyLinear::Config& c = graph.layer_as<WeightOnlyLinear>(&node)->config();
+  const WeightOnlyLinear::Config& c = e.graph().layer_as<WeightOnlyLinear>(&node)->config();
   const int bits = stored_bits(c);
   return bits == 2 ? kInt2 : bits == 4 || c.group_size > 0 ? kBlocksAndInt4 : kInt8;
 }

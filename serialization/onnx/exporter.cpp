@@ -76,6 +76,10 @@ void declare(::onnx::ValueInfoProto& info, const std::string& name, const ValueT
   }
 }
 
+bool is_same_array(const ::onnx::TensorProto& a, const ::onnx::TensorProto& b) {
+  return a.data_type() == b.data_type() && std::ranges::equal(a.dims(), b.dims()) && a.raw_data() == b.raw_data();
+}
+
 }  // namespace
 
 const ExportHandler* export_handler_of(const std::string& type) {
@@ -98,8 +102,8 @@ Exporter::Exporter(const nn::Graph& graph, const ExportOptions& options) : graph
 
 ::onnx::ModelProto Exporter::run() {
   const NoGrad guard;
-  choose_opset();
   types_ = value_types(graph_);
+  choose_opset();
   describe();
   name_values();
   declare_inputs();
@@ -117,7 +121,7 @@ void Exporter::choose_opset() {
   for (const Node* node : graph_.nodes()) {
     const ExportHandler* handler = export_handler_of(export_type_of(graph_, *node));
     if (!handler || !handler->least_opset) continue;
-    const int64_t least = handler->least_opset(graph_, *node);
+    const int64_t least = handler->least_opset(*this, *node);
     if (least <= report_.opset) continue;
     report_.opset = least;
     neediest = node;
@@ -175,6 +179,10 @@ void Exporter::write(const Node& node) {
       require(written_attributes_.contains(key), "its attribute '", key, "' is computed");
   } catch (const NotExportable& e) {
     return refuse(node, e.what());
+  } catch (const FormatError&) {  // an attribute that is missing, since it is computed
+    const std::vector<std::string> computed = nn::attribute_inputs(node);
+    if (computed.empty()) throw;
+    return refuse(node, str("its attribute '", computed[0], "' is computed"));
   }
   if (!qparams_.contains(&node) && !node.inputs.empty())
     if (const auto it = qparams_.find(node.inputs[0]); it != qparams_.end())
@@ -202,8 +210,13 @@ void Exporter::check_all_written() const {
   throw ValueError("export: ONNX has no form of " + list);
 }
 
+// A default is an initializer of the same name.
 void Exporter::declare_inputs() {
-  for (const Node* input : graph_.inputs()) declare(*proto().add_input(), names_.at(input), type_of(*input));
+  for (const Node* input : graph_.inputs()) {
+    declare(*proto().add_input(), names_.at(input), type_of(*input));
+    const Tensor known = graph_.default_of(input);
+    if (known.defined()) *proto().add_initializer() = tensor_of(names_.at(input), known.data());
+  }
 }
 
 void Exporter::declare_outputs() {
@@ -217,6 +230,7 @@ void Exporter::declare_outputs() {
 // Nodes whose results nobody reads, such as clamps that integers imply, and arrays.
 void Exporter::remove_unused() {
   std::set<std::string> used;
+  for (const auto& input : proto().input()) used.insert(input.name());
   for (const auto& output : proto().output()) used.insert(output.name());
   std::vector<::onnx::NodeProto> kept;
   for (int i = proto().node_size() - 1; i >= 0; --i) {
@@ -364,26 +378,25 @@ std::string Exporter::integers(const std::vector<int64_t>& values) {
   return constant("constant.integers", NDArray::from_vector(values));
 }
 
-std::string Exporter::array_name(const Node& node, const std::string& part, bool& is_new) {
+// What nodes call a layer with may differ, and with it how its arrays lie.
+std::string Exporter::array_of(const Node& node, const std::string& part, ::onnx::TensorProto array) {
   const bool is_layer = node.kind == Node::Kind::layer;
-  std::string& name = tensors_[str(is_layer ? "layer " : "node ", is_layer ? node.target : node.name, '.', part)];
-  is_new = name.empty();
-  if (is_new) name = unique_name((is_layer ? node.target : node.name) + '.' + part);
-  return name;
+  const std::string& owner = is_layer ? node.target : node.name;
+  std::vector<int>& known = arrays_[str(is_layer ? "layer " : "node ", owner, '.', part)];
+  for (const int i : known)
+    if (is_same_array(proto().initializer(i), array)) return proto().initializer(i).name();
+  known.push_back(proto().initializer_size());
+  array.set_name(unique_name(owner + '.' + part));
+  *proto().add_initializer() = std::move(array);
+  return proto().initializer(known.back()).name();
 }
 
 std::string Exporter::tensor(const Node& node, const std::string& part, const NDArray& array) {
-  bool is_new = false;
-  const std::string name = array_name(node, part, is_new);
-  if (is_new) *proto().add_initializer() = tensor_of(name, array);
-  return name;
+  return array_of(node, part, tensor_of("", array));
 }
 
 std::string Exporter::packed(const Node& node, const std::string& part, const NDArray& integers, int bits) {
-  bool is_new = false;
-  const std::string name = array_name(node, part, is_new);
-  if (is_new) *proto().add_initializer() = packed_tensor(name, integers, bits);
-  return name;
+  return array_of(node, part, packed_tensor("", integers, bits));
 }
 
 void Exporter::needs_session_option(const ExportReport::SessionOption& option) {
