@@ -35,15 +35,28 @@ std::string onnx_op(const SameOp (&ops)[N], const std::string& op) {
   return "";
 }
 
-void write_same(Exporter& e, const Node& node) { e.result(node, onnx_op(kSameOps, node.target), e.operands(node)); }
+// Of two floats that differ, a number takes the other's type, which ONNX's do not.
+std::vector<std::string> operands_of_one_type(Exporter& e, const Node& node) {
+  std::vector<std::string> operands = e.operands(node);
+  if (operands.size() != 2 || e.input_type(node, 0).dtype == e.input_type(node, 1).dtype) return operands;
+  const size_t number = e.input_type(node, 0).rank() > 0 ? 1 : 0;
+  const DType dtype = e.input_type(node, 1 - number).dtype;
+  operands[number] = e.step(node, "Cast", {operands[number]}, {{"to", int64_t{onnx_type(dtype)}}});
+  return operands;
+}
+
+void write_same(Exporter& e, const Node& node) {
+  e.result(node, onnx_op(kSameOps, node.target), operands_of_one_type(e, node));
+}
 
 // Graphs of older files have uint8.
 void write_comparison(Exporter& e, const Node& node) {
   const std::string op = onnx_op(kComparisons, node.target);
+  const std::vector<std::string> operands = operands_of_one_type(e, node);
   if (e.type_of(node).dtype == DType::bool_)
-    e.result(node, op, e.operands(node));
+    e.result(node, op, operands);
   else
-    e.result_is_bool(node, e.step(node, op, e.operands(node)));
+    e.result_is_bool(node, e.step(node, op, operands));
 }
 
 void write_where(Exporter& e, const Node& node) {

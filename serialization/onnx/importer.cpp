@@ -213,7 +213,9 @@ std::vector<nn::Node*> Importer::nodes_of(const OnnxNode& node, std::span<const 
     Value own = operand;
     const auto known_as = own.node ? constants_.end() : constants_.find(own.constant.address());
     Value* held = known_as == constants_.end() ? nullptr : &values_.at(known_as->second);
-    const bool is_same = held && held->constant.shape() == own.constant.shape();  // not a view of it
+    // Not a view of it, such as the transpose of a square matrix.
+    const bool is_same =
+        held && held->constant.shape() == own.constant.shape() && held->constant.strides() == own.constant.strides();
     nodes.push_back(is_same ? node_of(*held, known_as->second) : node_of(own, name_for(node, "constant")));
   }
   return nodes;

@@ -258,5 +258,20 @@ TEST(OnnxExportCases, Float64StaysFloat64) {
   expect_same_again(graph, {{"x", Tensor(normals({3, 4}).to(DType::float64))}}, 1e-12);
 }
 
+// Which takes the other operand's type.
+TEST(OnnxExportCases, NumbersOfAnotherFloatTypeAreConverted) {
+  const Tensor x(normals({3, 4}).to(DType::float64));
+  for (const char* op : {"div", "sub", "less"})
+    for (const bool is_first : {false, true}) {
+      nn::Graph graph;
+      nn::Node* wide = add_example_input(graph, "x", NDArray::zeros({1, 4}, DType::float64));
+      nn::Node* number = graph.add_tensor("number", Tensor(NDArray::full({}, 0.7)));
+      graph.set_output(graph.add_op("y", op, {}, is_first ? std::vector{number, wide} : std::vector{wide, number}));
+      expect_same_again(graph, {{"x", x}});
+      const ModelProto model = model_of(graph);
+      EXPECT_EQ(model.graph().node(0).op_type(), "Cast");
+    }
+}
+
 }  // namespace
 }  // namespace thimble::onnx

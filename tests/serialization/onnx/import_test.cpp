@@ -251,5 +251,17 @@ TEST(OnnxImport, AnImportedGraphIsSavedAndLoadedLikeAnyOther) {
   EXPECT_EQ(graph(x).data().to_vector<float>(), loaded(x).data().to_vector<float>());
 }
 
+// A view of the same memory, of the same shape.
+TEST(OnnxImport, TheTransposeOfASquareMatrixIsNotTheMatrix) {
+  ModelBuilder model(13);
+  model.input("x", {-1, 2}).output("y").initializer("w", {2, 2}, {1, 2, 3, 4});
+  model.node("Gemm", {"x", "w"}, {"a"}, {ModelBuilder::integer("transB", 1), ModelBuilder::number("alpha", 0.5f)});
+  model.node("Transpose", {"w"}, {"t"}).node("Add", {"a", "t"}, {"b"}).node("Add", {"b", "w"}, {"y"});
+  nn::Graph graph = model.import();
+  // Half of x times w's transpose, and w and its transpose.
+  EXPECT_THAT(graph(Tensor(NDArray::from_vector<float>({2, 0, 0, 2}, {2, 2}))).data().to_vector<float>(),
+              ::testing::ElementsAre(1 + 1 + 1, 3 + 3 + 2, 2 + 2 + 3, 4 + 4 + 4));
+}
+
 }  // namespace
 }  // namespace thimble::onnx
