@@ -12,7 +12,7 @@ ExportReport export_model(const nn::Graph& graph, const std::filesystem::path& p
   const ::onnx::ModelProto model = exporter.run();
   const size_t size = model.ByteSizeLong();
   check<ValueError>(size <= static_cast<size_t>(std::numeric_limits<int32_t>::max()), "export: the model takes ", size,
-                    " bytes, a protobuf message at most 2^31 - 1");
+                    " bytes, a protobuf message at most 2^31 - 1: quantize its weights first");
   std::string bytes;
   check(model.SerializeToString(&bytes), "export: ", detail::quote_path(path), " cannot be serialized");
   AtomicFile file(path);

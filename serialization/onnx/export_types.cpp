@@ -6,7 +6,7 @@ namespace thimble::onnx {
 
 namespace {
 
-std::vector<Tensor> zeros_for(const nn::Graph& graph, int64_t batch) {
+std::vector<Tensor> examples_for(const nn::Graph& graph, int64_t batch, double value) {
   std::vector<Tensor> inputs;
   for (const nn::Node* input : graph.inputs()) {
     if (const Tensor known = graph.default_of(input); known.defined()) {
@@ -19,7 +19,7 @@ std::vector<Tensor> zeros_for(const nn::Graph& graph, int64_t batch) {
                       "nn::sample_attributes()");
     Shape shape = sample->shape;
     shape.insert(0, batch);
-    inputs.emplace_back(NDArray::zeros(shape, sample->dtype));
+    inputs.emplace_back(NDArray::full(shape, value, sample->dtype));
   }
   return inputs;
 }
@@ -35,11 +35,18 @@ ValueType type_of_both(const Tensor& one, const Tensor& two) {
 
 }  // namespace
 
+// Zeros are indices of whatever there is; ones can be divided by.
 ValueTypes value_types(nn::Graph& graph) {
-  const std::vector<Tensor> one = graph.run_all(zeros_for(graph, 1));
+  double value = 0;
+  std::vector<Tensor> one;
+  try {
+    one = graph.run_all(examples_for(graph, 1, value));
+  } catch (const Error&) {
+    one = graph.run_all(examples_for(graph, 1, value = 1));
+  }
   std::vector<Tensor> two = one;
   try {
-    two = graph.run_all(zeros_for(graph, 2));
+    two = graph.run_all(examples_for(graph, 2, value));
   } catch (const Error&) {  // of one sample only
   }
   ValueTypes types;

@@ -22,8 +22,9 @@ struct ValueType {
 
 using ValueTypes = std::unordered_map<const nn::Node*, ValueType>;
 
-/// Of each node, found by running the graph on zeros: on batches of one and two samples, or on one alone, where that is
-/// all it takes; inputs that have a default, on that. Throws ValueError for an input that does not say what it is like.
+/// Of each node, found by running the graph on zeros, or ones if it cannot take zeros: on batches of one and two
+/// samples, or on one alone, where that is all it takes; inputs that have a default, on that. Throws ValueError for an
+/// input that does not say what it is like.
 ValueTypes value_types(nn::Graph& graph);
 
 }  // namespace thimble::onnx

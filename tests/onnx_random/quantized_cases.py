@@ -125,8 +125,8 @@ def function(b):
 
 
 def pool(b):
-    x = dequantized(b, [2, 3, *b.sizes(2, 3, 6)])
     op = b.pick("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
+    x = dequantized(b, [2, 3, *b.sizes(b.pick(1, 2) if op.startswith("Global") else 2, 3, 6)])
     if op == "ReduceMean":
         y = b.node(op, [x], axes=[2, 3], keepdims=int(b.chance()))
     elif op.startswith("Global"):

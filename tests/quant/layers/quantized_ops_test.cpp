@@ -146,6 +146,10 @@ TEST(QuantizedGlobalAvgPool2d, IsTheRoundedMeanOnEveryMachine) {
   }
   EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
   EXPECT_THROW(layer(Tensor(NDArray::zeros({2, 3, 0, 4}, DType::uint8))), ShapeError);
+  // Scales whose quotient is infinite, times a sum of 0.
+  QuantizedGlobalAvgPool2d far_apart({3e38f, 7, 8}, {2e-38f, 9, 8});
+  const NDArray pixels = NDArray::from_vector<uint8_t>({7, 8, 6}, {3, 1, 1, 1});
+  EXPECT_EQ(far_apart(Tensor(pixels)).data().to_vector<int>(), (std::vector<int>{0, 255, 0}));
 }
 
 TEST(QuantizedTable, GivesEachIntegerItsEntry) {

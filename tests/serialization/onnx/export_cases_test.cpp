@@ -258,10 +258,20 @@ TEST(OnnxExportCases, Float64StaysFloat64) {
   expect_same_again(graph, {{"x", Tensor(normals({3, 4}).to(DType::float64))}}, 1e-12);
 }
 
+// The graph is tried out on zeros, which some cannot take.
+TEST(OnnxExportCases, InputsMayBeDivisors) {
+  nn::Graph graph;
+  nn::Node* a = add_example_input(graph, "a", NDArray::zeros({1}, DType::int64));
+  nn::Node* b = add_example_input(graph, "b", NDArray::zeros({1}, DType::int64));
+  graph.set_output(graph.add_op("y", "remainder", {}, {a, b}));
+  const Tensor x = NDArray::from_vector<int64_t>({7, -7, 9}), y = NDArray::from_vector<int64_t>({3, 3, -2});
+  expect_same_again(graph, {{"a", x}, {"b", y}});
+}
+
 // Which takes the other operand's type.
 TEST(OnnxExportCases, NumbersOfAnotherFloatTypeAreConverted) {
   const Tensor x(normals({3, 4}).to(DType::float64));
-  for (const char* op : {"div", "sub", "less"})
+  for (const char* op : {"div", "sub", "greater"})
     for (const bool is_first : {false, true}) {
       nn::Graph graph;
       nn::Node* wide = add_example_input(graph, "x", NDArray::zeros({1, 4}, DType::float64));
