@@ -8,6 +8,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/training/optim/optimizer.h>
@@ -275,8 +276,20 @@ TEST_F(GraphTest, VerifyFindsNullInputsAndTensorsOfOneName) {
   EXPECT_THROW(graph.verify(), ValueError);
   act->inputs[0] = fc;
   graph.verify();
-  graph.add_tensor("fc.weight", Tensor(NDArray::ones({4})));
+  graph.add_tensor("fc.running_mean", Tensor(NDArray::ones({4})));
+  graph.replace_layer(fc, std::make_shared<BatchNorm1d>(4));
   EXPECT_THROW(graph.verify(), ValueError);
+}
+
+TEST_F(GraphTest, TensorsHavePathsOfTheirOwn) {
+  Node* tensor = graph.add_tensor("fc.weight", Tensor(NDArray::ones({4})));
+  EXPECT_EQ(tensor->name, "fc.weight");
+  EXPECT_EQ(tensor->target, "fc.weight_1");
+  graph.add_tensor("fc2.weight", Tensor(NDArray::ones({4})));
+  const Node* layer = graph.add_layer("fc2", std::make_shared<Linear>(4, 4), {fc});
+  EXPECT_EQ(layer->name, "fc2");
+  EXPECT_NE(layer->target, "fc2");
+  graph.verify();
 }
 
 TEST_F(GraphTest, EditsOfForeignNodesChangeNothing) {
