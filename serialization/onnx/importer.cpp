@@ -283,6 +283,9 @@ Value Importer::call(const OnnxNode& node, std::shared_ptr<nn::Module> layer, co
 
 void Importer::set(const OnnxNode& node, size_t output, Value value) {
   if (node.output(output).empty()) return;
+  // What follows goes through as many dimensions, of which a chain of a few nodes could have any number.
+  node.require(value.rank <= Shape::kMaxDims, "its output ", detail::quote(node.output(output)), " has ", value.rank,
+               " dimensions, more than ", Shape::kMaxDims);
   // What the node's last op or layer gives is known by the file's name.
   const std::string wanted = plain(prefix_ + node.output(output));
   if (value.node && value.node->name.starts_with(wanted + '.') && !graph_.find(wanted))
