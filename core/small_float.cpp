@@ -8,7 +8,7 @@ namespace thimble {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinite = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
 
 struct SmallFloatFormat {
   std::string_view name;
@@ -42,7 +42,7 @@ float small_float_value(uint8_t bits, SmallFloat format) {
   const int exponent = (bits >> f.mantissa_bits) & ((1 << f.exponent_bits()) - 1);
   const bool is_negative = (bits >> (f.bits - 1)) & 1, is_last = exponent == (1 << f.exponent_bits()) - 1;
   if (!f.has_negative_zero && bits == 0x80) return kNaN;
-  if (f.has_infinity && is_last) return mantissa != 0 ? kNaN : is_negative ? -kInfinity : kInfinity;
+  if (f.has_infinity && is_last) return mantissa != 0 ? kNaN : is_negative ? -kInfinite : kInfinite;
   const float magnitude =
       exponent == 0
           ? std::ldexp(static_cast<float>(mantissa), f.smallest_exponent() - f.mantissa_bits)
@@ -61,7 +61,7 @@ float round_to_small_float(float x, SmallFloat format, bool saturate) {
     const float step = std::ldexp(1.0f, exponent - f.mantissa_bits);
     magnitude = std::nearbyint(magnitude / step) * step;
   }
-  if (magnitude > f.largest) magnitude = saturate || is_narrow ? f.largest : f.has_infinity ? kInfinity : kNaN;
+  if (magnitude > f.largest) magnitude = saturate || is_narrow ? f.largest : f.has_infinity ? kInfinite : kNaN;
   return std::signbit(x) && (f.has_negative_zero || magnitude != 0) ? -magnitude : magnitude;
 }
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <utility>
 
+#include <thimble/nn/graph/sample.h>
 #include <thimble/serialization/onnx/export.h>
 #include <thimble/serialization/onnx/import.h>
 #include <thimble/thimble.h>
@@ -77,6 +78,7 @@ int main(int argc, char** argv) try {
   qat.eval();
   nn::Graph int8 = quant::convert(qat);
   std::cout << "accuracy in integers: " << accuracy_on(int8, test) << '\n';
+  int8.inputs()[0]->attributes = nn::sample_attributes(test.inputs(0, 1));  // other sizes than the network came with
   onnx::export_model(int8, argv[3]);
   return 0;
 } catch (const std::exception& error) {
