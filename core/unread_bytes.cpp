@@ -1,11 +1,12 @@
-#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
 #include <sys/mman.h>
 
 #include <thimble/core/error.h>
+#include <thimble/core/memory.h>
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/unread_bytes.h>
 
@@ -15,19 +16,28 @@ namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// Address space alone: what is never touched never takes memory.
+void* map_memory(size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  return memory;
+}
+
 // New pages cost more than what is copied to them; large ones are fewer. Advice only.
 void prefer_huge_pages(void* memory, size_t bytes) {
   if (bytes >= kHugePage) (void)::madvise(memory, bytes, MADV_HUGEPAGE);
 }
 
-// Not the cache's, which would keep as much of it as the largest weights take.
+// The allocator's cache would keep as much as the largest weights take, and so would malloc().
 std::shared_ptr<void> passing_memory(size_t bytes) {
-  constexpr size_t kAlignment = 64;
-  const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-  void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-  if (!memory) throw std::bad_alloc();
-  prefer_huge_pages(memory, bytes);
-  return {memory, [](void* p) { std::free(p); }};
+  if (bytes < kHugePage) return allocate(bytes);
+  const size_t mapped = bytes + kHugePage;
+  void* memory = map_memory(mapped);
+  void* aligned = memory;
+  size_t left = mapped;
+  std::align(kHugePage, bytes, aligned, left);
+  prefer_huge_pages(aligned, bytes);
+  return {aligned, [memory, mapped](void*) { ::munmap(memory, mapped); }};
 }
 
 }  // namespace
@@ -37,9 +47,7 @@ UnreadBytes::UnreadBytes(std::shared_ptr<const MappedFile> file, size_t offset, 
   check<ShapeError>(offset <= file_->size() && size <= file_->size() - offset,
                     "array: it lies beyond the end of its file");
   if (size_ == 0) return;
-  // Address space alone: what is never asked for never takes memory.
-  memory_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory_ == MAP_FAILED) throw std::bad_alloc();
+  memory_ = map_memory(size_);
   prefer_huge_pages(memory_, size_);
 }
 
