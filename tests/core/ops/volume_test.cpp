@@ -28,10 +28,11 @@ TEST(Conv3d, GradientsAreThoseOfDifferences) {
   Generator rng(1);
   const Conv3dOptions plain, strided{.stride = {2, 1, 2}, .padding = {Triple(1, 0, 1), Triple(0, 1, 0)}},
       grouped{.stride = {1, 2, 1}, .padding = 1, .dilation = {2, 1, 1}, .groups = 2};
-  for (const auto& [x, weight, options] : {std::tuple(Shape{2, 1, 2, 2, 3}, Shape{2, 1, 2, 2, 1}, plain),
-                                           {{1, 2, 3, 2, 3}, {1, 2, 2, 2, 2}, strided},
-                                           {{1, 2, 3, 3, 1}, {4, 1, 2, 2, 2}, grouped},
-                                           {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, plain}}) {
+  for (const auto& [x, weight, given] : {std::tuple(Shape{2, 1, 2, 2, 3}, Shape{2, 1, 2, 2, 1}, plain),
+                                         {{1, 2, 3, 2, 3}, {1, 2, 2, 2, 2}, strided},
+                                         {{1, 2, 3, 3, 1}, {4, 1, 2, 2, 2}, grouped},
+                                         {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, plain}}) {
+    const Conv3dOptions& options = given;
     const std::vector<NDArray> inputs{randn_view(x, rng), randn_view(weight, rng), randn_view({weight[0]}, rng)};
     check_gradients([&](const Inputs& in) { return conv3d(in[0], in[1], in[2], options); }, inputs);
     check_gradients(
