@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include <thimble/core/kernels/elementwise/copy.h>
@@ -119,12 +120,18 @@ void NDArray::read_in() const {
 }
 
 NDArray NDArray::read_once() const {
-  UnreadBytes* bytes = unread_bytes();
+  const UnreadBytes* bytes = unread_bytes();
   if (!bytes) return *this;
-  const auto item = static_cast<int64_t>(itemsize(dtype_)), size = static_cast<int64_t>(bytes->size());
-  const std::shared_ptr<void> elements = bytes->read_once(itemsize(dtype_));
-  const NDArray all = borrow(elements.get(), {size / item}, dtype_, elements);
-  return all.view(shape_, strides_, (static_cast<char*>(data_) - static_cast<char*>(bytes->memory())) / item);
+  if (numel() == 0) return NDArray(shape_, dtype_);
+  // From the first to the last element of this view.
+  const auto item = static_cast<int64_t>(itemsize(dtype_));
+  const int64_t own = (static_cast<char*>(data_) - static_cast<char*>(bytes->memory())) / item;
+  int64_t first = own, last = own;
+  for (int d = 0; d < ndim(); ++d) (strides_[d] < 0 ? first : last) += (shape_[d] - 1) * strides_[d];
+  const int64_t count = last - first + 1;
+  const std::shared_ptr<void> elements =
+      bytes->read_once(static_cast<size_t>(first * item), static_cast<size_t>(count * item), itemsize(dtype_));
+  return borrow(elements.get(), {count}, dtype_, elements).view(shape_, strides_, own - first);
 }
 
 NDArray NDArray::placeholder(const Shape& shape, DType dtype, double value) {
@@ -215,10 +222,12 @@ NDArray NDArray::slice(int axis, int64_t start, int64_t stop, int64_t step) cons
   const int64_t size = shape_[a], low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
   auto clip = [&](int64_t i) { return std::clamp(i < 0 ? i + size : i, low, high); };
   const int64_t first = clip(start), last = clip(stop);
-  step = std::clamp(step, -size - 1, size + 1);  // beyond the end is beyond the end; sums below must not overflow
-  const int64_t count = step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
+  const int64_t most = std::max<int64_t>(size, 1);
+  step = std::clamp(step, -most, most);  // beyond the end is beyond the end; no sum below may leave 64 bits
+  const int64_t distance = step > 0 ? last - first : first - last;
+  const int64_t count = distance > 0 ? (distance - 1) / std::abs(step) + 1 : 0;
   Shape shape = shape_, strides = strides_;
-  shape[a] = std::max<int64_t>(count, 0);
+  shape[a] = count;
   strides[a] *= step;
   return view(shape, strides, shape[a] > 0 ? first * strides_[a] : 0);
 }

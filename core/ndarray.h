@@ -99,7 +99,7 @@ class THIMBLE_API NDArray {
   /// Whether this is memory of unread() that nobody has asked for so far.
   bool is_unread() const { return unread_bytes() != nullptr; }
   /// The same elements for one who reads them once and keeps what he makes of them (packed weights): if they are unread
-  /// they stay so, and the array that this gives is to be let go of soon. This array itself if they are not.
+  /// they stay so, and what this gives is to be let go of soon, unwritten. This array itself if they are not.
   NDArray read_once() const;
 
   // Views: they share memory with this array.

@@ -1,3 +1,4 @@
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -59,23 +60,22 @@ void UnreadBytes::read_in(std::atomic<UnreadBytes*>& unread) {
   const std::lock_guard lock(mutex_);
   if (!unread.load(std::memory_order_relaxed)) return;
   if (size_ > 0) std::memcpy(memory_, in_file(), size_);
-  forget();
+  file_->forget(offset_, size_);
   unread.store(nullptr, std::memory_order_release);
 }
 
-std::shared_ptr<void> UnreadBytes::read_once(size_t alignment) const {
-  if (size_ == 0) return {};
-  if (reinterpret_cast<uintptr_t>(in_file()) % alignment == 0)
-    return {const_cast<std::byte*>(in_file()),
-            [file = file_, offset = offset_, size = size_](void*) { file->forget(offset, size); }};
-  std::shared_ptr<void> copy = passing_memory(size_);
-  std::memcpy(copy.get(), in_file(), size_);
+std::shared_ptr<void> UnreadBytes::read_once(size_t first, size_t count, size_t alignment) const {
+  if (count == 0) return {};
+  const std::byte* bytes = in_file() + first;
+  const auto forget = [file = file_, at = offset_ + first, count] { file->forget(at, count); };
+  if (reinterpret_cast<uintptr_t>(bytes) % alignment == 0)
+    return {const_cast<std::byte*>(bytes), [forget](void*) { forget(); }};
+  std::shared_ptr<void> copy = passing_memory(count);
+  std::memcpy(copy.get(), bytes, count);
   forget();
   return copy;
 }
 
 const std::byte* UnreadBytes::in_file() const { return file_->data() + offset_; }
-
-void UnreadBytes::forget() const { file_->forget(offset_, size_); }
 
 }  // namespace thimble

@@ -25,14 +25,13 @@ class UnreadBytes {
   /// Copies them there, unless another thread has; `unread`, which says that it is to be done, becomes null then.
   void read_in(std::atomic<UnreadBytes*>& unread);
 
-  /// The same bytes for one who reads them once, at an address that is a multiple of `alignment`: in the file's mapping
-  /// if they lie so, else a copy. When they are let go of they take no memory any more.
-  std::shared_ptr<void> read_once(size_t alignment) const;
+  /// `count` of the bytes, from number `first` on, for one who reads them once and writes nothing, at an address that
+  /// is a multiple of `alignment`: in the file's mapping if they lie so, else a copy. When they are let go of they take
+  /// no memory any more.
+  std::shared_ptr<void> read_once(size_t first, size_t count, size_t alignment) const;
 
  private:
   const std::byte* in_file() const;
-  // Of the mapping: who reads there again gets it from the file again.
-  void forget() const;
 
   std::shared_ptr<const MappedFile> file_;
   size_t offset_, size_;

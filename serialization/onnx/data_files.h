@@ -15,8 +15,8 @@ namespace thimble::onnx {
 /// Those of one folder, each mapped once. Copies share the mappings.
 class DataFiles {
  public:
-  /// The model's folder; empty for the current one.
-  DataFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  /// The model's folder; empty for the current one. `mapped` is MappedFile's.
+  DataFiles(std::filesystem::path folder, bool mapped = true) : folder_(std::move(folder)), mapped_(mapped) {}
   DataFiles(const char* folder) : folder_(folder) {}
 
   /// Takes a mapping that is there already for the folder's file of this name.
@@ -37,6 +37,7 @@ class DataFiles {
   };
 
   std::filesystem::path folder_;
+  bool mapped_ = true;
   std::shared_ptr<Known> files_ = std::make_shared<Known>();
 };
 

@@ -30,7 +30,7 @@ auto reading_model(const std::filesystem::path& path, Function function) {
 
 nn::Graph import_model(const std::filesystem::path& path, const ImportOptions& options) {
   return reading_model(path, [&] {
-    const ModelFile model = read_model(path);
+    const ModelFile model = read_model(path, options.mapped);
     nn::Graph graph = Importer(model.proto, model.data, options).run();
     model.data.forget();
     return graph;

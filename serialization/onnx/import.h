@@ -27,6 +27,9 @@ struct THIMBLE_API ImportOptions {
   bool integer_layers = true;
   /// If given, gets an entry for each node of a quantized model that stays float between quantized values.
   quant::ConversionReport* report = nullptr;
+  /// Large tensors stay in the file, and in those of external data, until somebody asks for them: nobody may shorten
+  /// or write to these while the graph lives (replacing or removing them is fine). Else all is read now.
+  bool mapped = true;
 };
 
 /// Reads a model of opset 1 to 25 (domain ai.onnx). Convolutions, fully connected layers and normalizations become

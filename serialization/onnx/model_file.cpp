@@ -1,5 +1,7 @@
 #include <climits>
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <google/protobuf/io/coded_stream.h>
@@ -19,7 +21,7 @@ using google::protobuf::io::CodedInputStream;
 
 // Numbers of the fields that are looked at: https://protobuf.dev/programming-guides/encoding tells how they are laid
 // out, onnx.proto what they are.
-enum Field : uint32_t { kModelGraph = 7, kGraphInitializer = 5, kTensorRawData = 9 };
+enum Field : uint32_t { kModelGraph = 7, kGraphInitializer = 5, kTensorRawData = 9, kTensorDataLocation = 14 };
 enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
 
 void append_varint(std::string& out, uint64_t value) {
@@ -74,32 +76,54 @@ void append_field(std::string& out, uint32_t tag, const std::string& value) {
   out += value;
 }
 
-// A tensor that says where its elements lie, instead of having them.
-bool append_tensor(std::string& out, const FieldBytes& tensor, std::string_view file, const std::string& file_name) {
-  std::string message;
+// A tensor's raw bytes, if they are large and nothing else says where its elements lie; else none.
+std::string_view large_raw_data(std::string_view tensor) {
   std::string_view raw;
-  const bool is_sound = for_each_field(tensor.value, [&](const FieldBytes& field) {
-    if (field.is(kTensorRawData) && field.value.size() >= kLargeTensor)
-      raw = field.value;
-    else
-      message += field.all;
+  bool is_plain = true;
+  const bool is_sound = for_each_field(tensor, [&](const FieldBytes& field) {
+    is_plain = is_plain && field.tag >> 3 != kTensorDataLocation && !(field.is(kTensorRawData) && raw.data());
+    if (field.is(kTensorRawData)) raw = field.value;
     return true;
   });
-  if (!raw.empty()) {
-    ::onnx::TensorProto outside;
-    const auto entry = [&](const char* key, const std::string& value) {
-      auto* added = outside.add_external_data();
-      added->set_key(key);
-      added->set_value(value);
-    };
-    entry("location", file_name);
-    entry("offset", std::to_string(raw.data() - file.data()));
-    entry("length", std::to_string(raw.size()));
-    outside.set_data_location(::onnx::TensorProto::EXTERNAL);
-    outside.AppendToString(&message);  // messages one after the other are one
+  return is_sound && is_plain && raw.size() >= kLargeTensor ? raw : std::string_view();
+}
+
+// A tensor that says where its elements lie, instead of having them.
+void append_tensor(std::string& out, const FieldBytes& tensor, std::string_view file, const std::string& file_name) {
+  const std::string_view raw = large_raw_data(tensor.value);
+  if (raw.empty()) {
+    out += tensor.all;
+    return;
   }
+  ::onnx::TensorProto outside;
+  const auto entry = [&](const char* key, const std::string& value) {
+    auto* added = outside.add_external_data();
+    added->set_key(key);
+    added->set_value(value);
+  };
+  entry("location", file_name);
+  entry("offset", std::to_string(raw.data() - file.data()));
+  entry("length", std::to_string(raw.size()));
+  outside.set_data_location(::onnx::TensorProto::EXTERNAL);
+  std::string message;
+  for_each_field(tensor.value, [&](const FieldBytes& field) {
+    if (!field.is(kTensorRawData)) message += field.all;
+    return true;
+  });
+  outside.AppendToString(&message);  // messages one after the other are one
   append_field(out, tensor.tag, message);
-  return is_sound;
+}
+
+// Whether there is a large initializer with raw bytes, for which an outline is worth it.
+bool has_large_tensors(std::string_view file) {
+  bool found = false;
+  for_each_field(file, [&](const FieldBytes& field) {
+    return !field.is(kModelGraph) || for_each_field(field.value, [&](const FieldBytes& part) {
+      found = found || (part.is(kGraphInitializer) && !large_raw_data(part.value).empty());
+      return true;
+    });
+  });
+  return found;
 }
 
 // The model without the elements of large initializers. False if the file is no message.
@@ -111,8 +135,10 @@ bool outline_of(std::string_view file, const std::string& file_name, std::string
     }
     std::string graph;
     const bool is_sound = for_each_field(field.value, [&](const FieldBytes& part) {
-      if (part.is(kGraphInitializer)) return append_tensor(graph, part, file, file_name);
-      graph += part.all;
+      if (part.is(kGraphInitializer))
+        append_tensor(graph, part, file, file_name);
+      else
+        graph += part.all;
       return true;
     });
     append_field(outline, field.tag, graph);
@@ -120,20 +146,24 @@ bool outline_of(std::string_view file, const std::string& file_name, std::string
   });
 }
 
+bool parse(std::string_view file, const std::string& file_name, ::onnx::ModelProto& model) {
+  if (!has_large_tensors(file)) return model.ParseFromArray(file.data(), static_cast<int>(file.size()));
+  std::string outline;
+  return outline_of(file, file_name, outline) && model.ParseFromString(outline);
+}
+
 }  // namespace
 
-ModelFile read_model(const std::filesystem::path& path) {
-  const auto file = std::make_shared<const MappedFile>(path);
+ModelFile read_model(const std::filesystem::path& path, bool mapped) {
+  const auto file = std::make_shared<const MappedFile>(path, mapped);
   check<FormatError>(file->size() <= INT_MAX, "it has ", file->size(),
                      " bytes, expected at most 2 GB: save the model with external data");
-  ModelFile model{{}, path.parent_path()};
+  ModelFile model{{}, DataFiles(path.parent_path(), mapped)};
   const std::string name = path.filename().native();
   model.data.add(name, file);
-  std::string outline;
   const std::string_view bytes(reinterpret_cast<const char*>(file->data()), file->size());
-  check<FormatError>(
-      outline_of(bytes, name, outline) && model.proto.ParseFromString(outline) && model.proto.has_graph(),
-      "it is no ONNX model: expected a protobuf message ModelProto with a graph");
+  check<FormatError>(parse(bytes, name, model.proto) && model.proto.has_graph(),
+                     "it is no ONNX model: expected a protobuf message ModelProto with a graph");
   return model;
 }
 

@@ -9,16 +9,16 @@
 
 namespace thimble::onnx {
 
-/// Elements of the graph's large initializers are not in the message: those tensors say that they are external data, of
-/// the model's own file.
+/// Raw bytes of the graph's large initializers are not in the message: those tensors say that they are external data,
+/// of the model's own file.
 struct ModelFile {
   ::onnx::ModelProto proto;
   DataFiles data;
 };
 
-/// Throws IOError for a file that cannot be read, FormatError for one that is no ONNX model or of an opset that is not
-/// covered.
-ModelFile read_model(const std::filesystem::path& path);
+/// `mapped` is as ImportOptions have it. Throws IOError for a file that cannot be read, FormatError for one that is no
+/// ONNX model or of an opset that is not covered.
+ModelFile read_model(const std::filesystem::path& path, bool mapped = true);
 
 /// The version of ai.onnx that the model says its ops are of; 0 if it says none.
 int64_t declared_opset(const ::onnx::ModelProto& model);

@@ -113,7 +113,7 @@ NDArray elements(const TensorProto& tensor, const DataFiles& files, const List& 
 // Numbers of 16 bits, as their bits.
 template <typename To>
 NDArray halves(const TensorProto& tensor, const DataFiles& files) {
-  const NDArray bits = elements<uint16_t>(tensor, files, tensor.int32_data());
+  const NDArray bits = elements<uint16_t>(tensor, files, tensor.int32_data()).read_once();
   NDArray array(bits.shape(), dtype_of<To>);
   if (bits.numel() > 0) std::memcpy(array.raw(), bits.raw(), static_cast<size_t>(bits.nbytes()));
   return array.to(DType::float32);
@@ -124,10 +124,11 @@ NDArray halves(const TensorProto& tensor, const DataFiles& files) {
 std::vector<uint8_t> packed_elements(const TensorProto& tensor, const DataFiles& files, int bits) {
   const auto count = static_cast<size_t>(shape_of(tensor).numel()), per_byte = static_cast<size_t>(8 / bits);
   const Shape bytes{static_cast<int64_t>((count + per_byte - 1) / per_byte)};
-  const NDArray packed = elements<uint8_t>(tensor, files, tensor.int32_data(), bytes);
+  const NDArray packed = elements<uint8_t>(tensor, files, tensor.int32_data(), bytes).read_once();
+  const auto* packed_bytes = packed.data<uint8_t>();
   std::vector<uint8_t> values(count);
   for (size_t i = 0; i < count; ++i) {
-    const unsigned byte = packed.data<uint8_t>()[i / per_byte], at = static_cast<unsigned>(i % per_byte);
+    const unsigned byte = packed_bytes[i / per_byte], at = static_cast<unsigned>(i % per_byte);
     values[i] = static_cast<uint8_t>((byte >> (at * static_cast<unsigned>(bits))) & ((1u << bits) - 1));
   }
   return values;
@@ -154,7 +155,11 @@ NDArray small_floats(const TensorProto& tensor, const DataFiles& files, SmallFlo
 }  // namespace
 
 std::shared_ptr<const MappedFile> external_file(const TensorProto& tensor, const DataFiles& files) {
-  return files.open(location_of(tensor));
+  try {
+    return files.open(location_of(tensor));
+  } catch (const FormatError& e) {
+    throw FormatError(str("tensor ", detail::quote(tensor.name()), ": ", e.what()));
+  }
 }
 
 std::string_view name_of_small_type(int32_t data_type) {

@@ -1,5 +1,6 @@
 #include <cstring>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <tests/serialization/files.h>
 
+#include <thimble/core/error.h>
 #include <thimble/core/ndarray.h>
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/tensor.h>
@@ -20,7 +22,7 @@ using testing::ElementsAre;
 // 0, 1, 2, ... as floats behind this many other bytes: aligned for floats, or not.
 class UnreadArray : public testing::TestWithParam<size_t> {
  protected:
-  static constexpr int64_t kCount = 30'000;
+  static constexpr int64_t kCount = 600'000;  // more than a large page
 
   UnreadArray() {
     std::string bytes(GetParam() + kCount * sizeof(float), 'x');
@@ -54,7 +56,7 @@ TEST_P(UnreadArray, ViewsShareWhatIsReadAndAreUnreadBefore) {
   const NDArray x = array({3, kCount / 3}), turned = x.transpose(0, 1), part = turned.slice(0, 1, 3);
   EXPECT_TRUE(part.is_unread());
   EXPECT_TRUE(part.shares_memory_with(x));
-  EXPECT_THAT(part.to_vector<float>(), ElementsAre(1, 10'001, 20'001, 2, 10'002, 20'002));
+  EXPECT_THAT(part.to_vector<float>(), ElementsAre(1, 200'001, 400'001, 2, 200'002, 400'002));
   EXPECT_EQ(turned.data<float>(), x.data<float>());
   EXPECT_FALSE(turned.is_unread());
 }
@@ -62,7 +64,10 @@ TEST_P(UnreadArray, ViewsShareWhatIsReadAndAreUnreadBefore) {
 TEST_P(UnreadArray, StaysUnreadWhereItIsReadOnce) {
   const NDArray x = array({3, kCount / 3});
   EXPECT_EQ(x.read_once().to_vector<float>(), counted(kCount));
-  EXPECT_THAT(x.transpose(0, 1).slice(0, 1, 2).read_once().to_vector<float>(), ElementsAre(1, 10'001, 20'001));
+  EXPECT_THAT(x.transpose(0, 1).slice(0, 1, 2).read_once().to_vector<float>(), ElementsAre(1, 200'001, 400'001));
+  EXPECT_THAT(x.slice(0, 1, 2).slice(1, 9, 2, -3).read_once().to_vector<float>(),
+              ElementsAre(200'009, 200'006, 200'003));
+  EXPECT_EQ(x.slice(1, 5, 5).read_once().shape(), Shape({3, 0}));
   EXPECT_EQ(x.clone().to_vector<float>(), counted(kCount));
   EXPECT_EQ(x.to(DType::float64).to_vector<float>(), counted(kCount));
   EXPECT_TRUE(x.is_unread());
@@ -98,6 +103,14 @@ TEST_P(UnreadArray, MayBeReadFromSeveralThreadsAtOnce) {
     for (std::thread& thread : threads) thread.join();
     EXPECT_THAT(sums, Each(kCount));
   }
+}
+
+TEST_P(UnreadArray, MayBeOfAFileThatWasReadWhole) {
+  file_ = std::make_shared<const MappedFile>(folder_ / "f", /*mapped=*/false);
+  const NDArray x = array();
+  EXPECT_EQ(x.read_once().to_vector<float>(), counted(kCount));
+  EXPECT_EQ(x.to_vector<float>(), counted(kCount));
+  EXPECT_EQ(array().to_vector<float>(), counted(kCount));
 }
 
 TEST_P(UnreadArray, KeepsTheFileAndLiesWithinIt) {

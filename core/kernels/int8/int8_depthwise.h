@@ -1,8 +1,8 @@
 // Depthwise sums of int8 convolutions, with int8_gemm's epilogues.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <vector>
 
 #include <thimble/core/kernels/int8/int8_depthwise_rows.h>
 #include <thimble/core/kernels/int8/int8_gemm.h>
@@ -22,8 +22,8 @@ class Int8Depthwise {
     int64_t row, pixel, tap_row, tap_column;
   };
   /// `rows` rows of outputs [width, channels] side by side; x is the first one's first tap. 16 channels are read where
-  /// fewer are left. The epilogue's arrays are [channels]; its rows are of one image, which parameters of its own are
-  /// the first of. On the calling thread.
+  /// fewer are left. The epilogue's arrays are [channels]; of an Int8RowEpilogue's zero points and scales the first are
+  /// used. On the calling thread.
   void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
   void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
   void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;

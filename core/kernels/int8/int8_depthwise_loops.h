@@ -12,7 +12,7 @@
 //   zero(), add_products(Sums, Taps, const Weight*)     weights are [kChannels][kTaps], in the order of the sums
 //   taps(f, count)                         of kTaps pixels, f(i) the address of the i-th; only `count` channels exist
 //   store(int32_t*, Sums)
-//   finish(Sums, const Constants&, uint8_t* out, count)
+//   finish(Sums, const DepthwiseConstants&, uint8_t* out, count)
 #pragma once
 
 #include <cstdint>

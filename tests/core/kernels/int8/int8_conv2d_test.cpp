@@ -220,9 +220,9 @@ TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionS
             expected.push_back(p.relu && scaled + bias[at(c)] < 0 ? 0 : scaled + bias[at(c)]);
           }
     }
-    const Int8Conv2d conv(p.g, p.w.data());
     for (Isa isa : available_isas()) {
       set_isa(isa);
+      const Int8Conv2d conv(p.g, p.w.data());
       std::vector<uint8_t> scratch(at(conv.scratch_bytes(p.g.batch)));
       std::vector<float> y(expected.size());
       conv.run(p.x.data(), p.g.batch,
