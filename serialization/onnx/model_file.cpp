@@ -81,7 +81,8 @@ std::string_view large_raw_data(std::string_view tensor) {
   std::string_view raw;
   bool is_plain = true;
   const bool is_sound = for_each_field(tensor, [&](const FieldBytes& field) {
-    is_plain = is_plain && field.tag >> 3 != kTensorDataLocation && !(field.is(kTensorRawData) && raw.data());
+    const bool says_where = field.tag == (kTensorDataLocation << 3 | kVarint) && field.all.back() != 0;  // 0: here
+    is_plain = is_plain && !says_where && !(field.is(kTensorRawData) && raw.data());
     if (field.is(kTensorRawData)) raw = field.value;
     return true;
   });

@@ -190,6 +190,34 @@ TEST_F(LargeOnnxTensors, AreOutsideOfTheMessage) {
   EXPECT_NE(b.data_location(), ::onnx::TensorProto::EXTERNAL);
 }
 
+// Some writers say so: they are where they are unless told.
+TEST_F(LargeOnnxTensors, AreOutsideOfTheMessageThatSaysTheyAreInside) {
+  ::onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(read_bytes(path_)));
+  model.mutable_graph()->mutable_initializer(0)->set_data_location(::onnx::TensorProto::DEFAULT);
+  write_bytes(path_, model.SerializeAsString());
+  const ModelFile file = read_model(path_);
+  EXPECT_TRUE(array_of(file.proto.graph().initializer(0), file.data).is_unread());
+  nn::Graph graph = import_model(path_);
+  expect_right(graph);
+}
+
+// Raw bytes that nobody is to read, beside those of another file.
+TEST_F(LargeOnnxTensors, OfAnotherFileAreReadThere) {
+  ::onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(read_bytes(path_)));
+  ::onnx::TensorProto& w = *model.mutable_graph()->mutable_initializer(0);
+  write_bytes(folder_ / "w.bin", w.raw_data());
+  w.set_raw_data(std::string(w.raw_data().size(), 'x'));
+  w.set_data_location(::onnx::TensorProto::EXTERNAL);
+  auto* location = w.add_external_data();
+  location->set_key("location");
+  location->set_value("w.bin");
+  write_bytes(path_, model.SerializeAsString());
+  nn::Graph graph = import_model(path_);
+  expect_right(graph);
+}
+
 TEST_F(LargeOnnxTensors, AreThereWhenTheFileIsRemoved) {
   nn::Graph graph = import_model(path_);
   std::filesystem::remove(path_);
