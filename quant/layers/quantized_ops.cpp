@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/kernels/int8/uint8_maps.h>
+#include <thimble/core/parallel.h>
 #include <thimble/quant/layers/quantized_ops.h>
 
 namespace thimble::quant {
@@ -26,7 +28,12 @@ const nn::LayerRegistration quantized_ops_registrations[] = {
                                              TensorQParams::from_attributes(a, "b_"),
                                              TensorQParams::from_attributes(a, "output_"));
      }},
-    {"QuantizedTable", [](const Attributes&) { return std::make_shared<QuantizedTable>(); }},
+    {"QuantizedTable",
+     [](const Attributes& a) {
+       if (!a.contains("input_scale")) return std::make_shared<QuantizedTable>();
+       return std::make_shared<QuantizedTable>(TensorQParams::from_attributes(a, "input_"),
+                                               TensorQParams::from_attributes(a, "output_"));
+     }},
     {"Requantize",
      [](const Attributes& a) {
        return std::make_shared<Requantize>(TensorQParams::from_attributes(a, "input_"),
@@ -116,12 +123,72 @@ class BroadcastStep : public nn::InferenceStep {
   Args args_;
 };
 
+// An operand that has one number for each channel of an image, as a gate has, is repeated for a piece of the pixels.
+template <typename Args>
+class ChannelStep : public nn::InferenceStep {
+ public:
+  // `args` are those of (image, gate), whichever of the operands is which.
+  ChannelStep(const nn::ValueInfo& image, size_t gate, BinaryKernel<Args> kernel, const Args& args)
+      : InferenceStep(image), gate_(gate), kernel_(kernel), args_(args) {}
+
+  int64_t scratch_bytes() const override { return output().shape[0] * piece(); }
+  bool is_per_sample() const override { return true; }
+
+  void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
+    const auto* x = static_cast<const uint8_t*>(inputs[1 - gate_]);
+    const auto* gates = static_cast<const uint8_t*>(inputs[gate_]);
+    const Shape& s = output().shape;
+    const int64_t channels = s[1], image = channels * s[2] * s[3], each = piece();
+    for (int64_t at = 0; at < s[0] * each; at += channels)
+      std::copy_n(gates + at / each * channels, channels, scratch + at);
+    const int64_t pieces = (image + each - 1) / each;
+    parallel_for(s[0] * pieces, kGrain / each + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t first = i % pieces * each, from = i / pieces * image + first;
+        kernel_(x + from, scratch + i / pieces * each, std::min(each, image - first), args_,
+                static_cast<uint8_t*>(out) + from);
+      }
+    });
+  }
+
+ private:
+  static constexpr int64_t kGrain = 65536, kPiece = 4096;  // bytes: worth another thread; that stay in the cache
+
+  // A whole number of pixels, at least one.
+  int64_t piece() const {
+    const int64_t channels = std::max<int64_t>(output().shape[1], 1);
+    return std::max<int64_t>(kPiece / channels, 1) * channels;
+  }
+
+  size_t gate_;
+  BinaryKernel<Args> kernel_;
+  Args args_;
+};
+
+kernels::QuantizedAddArgs swapped(kernels::QuantizedAddArgs args) {
+  std::swap(args.a_scale, args.b_scale);
+  std::swap(args.a_zero_point, args.b_zero_point);
+  return args;
+}
+
+kernels::QuantizedMulArgs swapped(kernels::QuantizedMulArgs args) {
+  std::swap(args.a_zero_point, args.b_zero_point);
+  return args;
+}
+
+bool is_gate_of(const nn::ValueInfo& gate, const nn::ValueInfo& image) {
+  if (!image.is_image() || !gate.is_image() || image.shape.numel() == 0) return false;
+  return gate.shape == Shape{image.shape[0], image.shape[1], 1, 1};
+}
+
 // Null for operands that do not lie as usual.
 template <typename Args>
 std::unique_ptr<nn::InferenceStep> binary_step(const char* op, std::span<const nn::ValueInfo> inputs,
                                                BinaryKernel<Args> kernel, const Args& args) {
   if (inputs[0] == inputs[1]) return std::make_unique<BinaryStep<Args>>(inputs[0], kernel, args);
   if (!inputs[0].flattened_image.empty() || !inputs[1].flattened_image.empty()) return nullptr;
+  if (is_gate_of(inputs[1], inputs[0])) return std::make_unique<ChannelStep<Args>>(inputs[0], 1, kernel, args);
+  if (is_gate_of(inputs[0], inputs[1])) return std::make_unique<ChannelStep<Args>>(inputs[1], 0, kernel, swapped(args));
   const Shape shape = broadcast_shapes(inputs[0].shape, inputs[1].shape, op);
   return std::make_unique<BroadcastStep<Args>>(nn::ValueInfo{shape, DType::uint8}, inputs, kernel, args);
 }
@@ -297,9 +364,31 @@ Attributes Requantize::attributes() const {
 
 QuantizedTable::QuantizedTable() { table_ = register_buffer("table", NDArray::placeholder({256}, DType::uint8)); }
 
-QuantizedTable::QuantizedTable(const std::vector<uint8_t>& table) : QuantizedTable() {
+QuantizedTable::QuantizedTable(const std::vector<uint8_t>& table) : QuantizedTable() { fill(table); }
+
+void QuantizedTable::fill(const std::vector<uint8_t>& table) {
   check<ValueError>(table.size() == 256, "QuantizedTable: ", table.size(), " entries, expected 256");
   load_state({{"table", NDArray::from_vector(table)}});
+}
+
+QuantizedTable::QuantizedTable(const TensorQParams& input, const TensorQParams& output) : QuantizedTable() {
+  input.check("QuantizedTable: input");
+  output.check("QuantizedTable: output");
+  input_ = input;
+  output_ = output;
+}
+
+QuantizedTable::QuantizedTable(const std::vector<uint8_t>& table, const TensorQParams& input,
+                               const TensorQParams& output)
+    : QuantizedTable(input, output) {
+  fill(table);
+}
+
+Attributes QuantizedTable::attributes() const {
+  Attributes a;
+  if (input_) input_->to_attributes(a, "input_");
+  if (output_) output_->to_attributes(a, "output_");
+  return a;
 }
 
 std::unique_ptr<nn::InferenceStep> QuantizedTable::inference_step(std::span<const nn::ValueInfo> inputs) const {

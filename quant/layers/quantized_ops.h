@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <thimble/core/api.h>
@@ -68,20 +69,26 @@ class THIMBLE_API QuantizedMul : public IntegerLayer {
 };
 
 /// table[x], of uint8 of any shape: what any function of one number is between a dequantize and a quantize, exactly.
-/// The state holds `table`, uint8 [256].
+/// The state holds `table`, uint8 [256]; attributes say what the integers stand for, where that is known.
 class THIMBLE_API QuantizedTable : public IntegerLayer {
  public:
   /// The table is to come by load_state().
   QuantizedTable();
+  /// The same, of integers with these parameters. Throws ValueError for some that are not sound.
+  QuantizedTable(const TensorQParams& input, const TensorQParams& output);
   /// Throws ValueError unless there are 256 entries.
   explicit QuantizedTable(const std::vector<uint8_t>& table);
+  /// Of integers with these parameters. Throws ValueError for some that are not sound, too.
+  QuantizedTable(const std::vector<uint8_t>& table, const TensorQParams& input, const TensorQParams& output);
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   std::string type() const override { return "QuantizedTable"; }
-  Attributes attributes() const override { return {}; }
+  Attributes attributes() const override;
 
  private:
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override { check_one_uint8(inputs); }
+  void fill(const std::vector<uint8_t>& table);
   Tensor table_;
+  std::optional<TensorQParams> input_, output_;
 };
 
 /// uint8 -> uint8 of other parameters, of any shape: round_half_even((x - zero point) * scale / output's scale) +

@@ -9,7 +9,10 @@
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/quantized_values.h>
+#include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/qat/qat_layers.h>
 #include <thimble/quant/quantize.h>
 
@@ -43,9 +46,11 @@ class Converter {
     for (Node* node : graph_.nodes())
       mark_if_it_picks_integers(graph_, node);  // in files of earlier versions it is not
     remove_observers();
+    functions_ = ValueFunctions(graph_);
     share_parameters();
     find_integer_readers();
-    for (Node* node : graph_.nodes()) convert_node(node);
+    for (Node* node : graph_.nodes())
+      if (!is_inside_of_table(node)) convert_node(node);
     for (const nn::GraphOutput& output : std::vector(graph_.outputs()))
       if (integers_.contains(output.node)) graph_.replace_output(output.node, float_of(output.node));
     graph_.eliminate_dead_nodes();
@@ -94,8 +99,10 @@ class Converter {
     bool integer = true;
     if (is_product(graph_, node) && is_marked(node))
       convert_product(node);
-    else if (is_add(graph_, node) && is_marked(node) && wanted_as_integer(node))
-      convert_add(node);
+    else if (becomes_table(node))
+      convert_function(node);
+    else if (becomes_integer_form(node))
+      convert_form(node);
     else if (can_pass_on(node))
       return is_clamp(graph_, node) ? convert_clamp(node) : pass_on(node);
     else
@@ -103,23 +110,47 @@ class Converter {
     if (report_) report(before, node, integer);
   }
 
+  bool becomes_table(const Node* node) const {
+    return functions_.of(node) && is_marked(node) && wanted_as_integer(node);
+  }
+
+  // Part of a function that becomes a table, but not its result: nobody will need it.
+  bool is_inside_of_table(const Node* node) const {
+    const ValueFunction* function = functions_.around(node);
+    return function && function->result() != node && becomes_table(function->result());
+  }
+
+  bool becomes_integer_form(const Node* node) const {
+    return integer_form_of(graph_, node) && is_marked(node) && wanted_as_integer(node);
+  }
+
   // In reverse, so that what a value's readers do with it is known already.
   void find_integer_readers() {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
-      const std::vector<Node*> users = graph_.users(*it);
-      const auto reads = [&](const Node* user) { return reads_integers(user); };
-      const auto wants_nothing_else = [&](const Node* user) {
-        return reads_integers(user) && (!moves_integers(user) || wanted_as_integer_only(user));
+      const std::vector<const Node*> readers = readers_of(*it);
+      const auto reads = [&](const Node* reader) { return reads_integers(reader); };
+      const auto wants_nothing_else = [&](const Node* reader) {
+        return reads_integers(reader) && (!moves_integers(reader) || wanted_as_integer_only(reader));
       };
-      if (std::ranges::any_of(users, reads)) wanted_.insert(*it);
-      if (!graph_.is_output(*it) && std::ranges::all_of(users, wants_nothing_else)) wanted_only_.insert(*it);
+      if (std::ranges::any_of(readers, reads)) wanted_.insert(*it);
+      if (!graph_.is_output(*it) && std::ranges::all_of(readers, wants_nothing_else)) wanted_only_.insert(*it);
     }
   }
 
-  bool reads_integers(const Node* user) const {
-    return ((is_product(graph_, user) || is_add(graph_, user)) && is_marked(user)) ||
-           (moves_integers(user) && wanted_as_integer(user));
+  // Who reads a value inside of a function is the function.
+  std::vector<const Node*> readers_of(const Node* value) const {
+    std::vector<const Node*> readers;
+    for (const Node* user : graph_.users(value)) {
+      const ValueFunction* function = functions_.around(user);
+      readers.push_back(function && is_marked(function->result()) ? function->result() : user);
+    }
+    return readers;
+  }
+
+  bool reads_integers(const Node* reader) const {
+    return (is_product(graph_, reader) && is_marked(reader)) || becomes_table(reader) || becomes_integer_form(reader) ||
+           (moves_integers(reader) && wanted_as_integer(reader));
   }
 
   bool moves_integers(const Node* node) const {
@@ -160,14 +191,31 @@ class Converter {
     return QuantizedLinear::from_weights(weights, input, output, relu);
   }
 
-  void convert_add(Node*& node) {
-    Node *a = integer_of(node->inputs[0]), *b = integer_of(node->inputs[1]);
+  void convert_form(Node*& node) {
+    std::vector<Node*> inputs;
+    std::vector<TensorQParams> parameters;
+    for (Node* input : node->inputs) {
+      inputs.push_back(integer_of(input));
+      parameters.push_back(integers_.at(inputs.back()));
+    }
     const TensorQParams output = observed(node);
-    const bool relu = graph_.is_op(node, "add_relu");
-    node =
-        replace_by_layer(node, std::make_shared<QuantizedAdd>(integers_.at(a), integers_.at(b), output, relu), {a, b});
+    become(node, integer_form_of(graph_, node)->layer(graph_, node, parameters, output), inputs, output);
+  }
+
+  // Of each integer the function's value, rounded.
+  void convert_function(Node*& node) {
+    const ValueFunction& function = *functions_.of(node);
+    Node* input = integer_of(function.source());
+    const TensorQParams own = integers_.at(input), output = observed(node);
+    const Tensor values = values_at(graph_, function, floats_of(own));
+    become(node, std::make_shared<QuantizedTable>(table_of(values.data(), output), own, output), {input}, output);
+  }
+
+  void become(Node*& node, std::shared_ptr<nn::Module> layer, const std::vector<Node*>& inputs,
+              const TensorQParams& output) {
+    node = replace_by_layer(node, std::move(layer), inputs);
     integers_[node] = output;
-    const int bits = integers_.at(a).bits;
+    const int bits = integers_.at(inputs[0]).bits;
     bits_[node] = {bits, bits};
   }
 
@@ -259,8 +307,14 @@ class Converter {
     return quantized_[value] = add_quantize(value, observed(value));
   }
 
+  // A constant's integers are constants.
   Node* add_quantize(Node* value, const TensorQParams& p) {
-    Node* node = graph_.add_layer(value->name + ".quantize", std::make_shared<Quantize>(p), {value}, value);
+    const auto quantize = std::make_shared<Quantize>(p);
+    Node* node = graph_.add_layer(value->name + ".quantize", quantize, {value}, value);
+    if (value->kind == Node::Kind::tensor) {
+      const NoGrad guard;
+      graph_.replace_by_tensor(node, (*quantize)(graph_.tensor(value)));
+    }
     integers_[node] = p;
     return node;
   }
@@ -274,7 +328,7 @@ class Converter {
 
   // What is to be said of a node if it stays float.
   LayerReport report_of(const Node* node) const {
-    const bool has_integer_form = is_product(graph_, node) || follows_inputs(graph_, node);
+    const bool has_integer_form = is_product(graph_, node) || follows_inputs(graph_, node) || functions_.around(node);
     const char* reason = !has_integer_form                 ? "it has no integer form"
                          : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
                          : is_marked(node)                 ? "no integer layer reads its result"
@@ -299,6 +353,7 @@ class Converter {
   }
 
   Graph graph_;
+  ValueFunctions functions_;
   ConversionReport* report_;
   std::unordered_set<const Node*> wanted_, wanted_only_;
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values

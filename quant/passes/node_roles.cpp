@@ -6,6 +6,7 @@
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/qat/qat_layers.h>
 
@@ -17,6 +18,7 @@ using nn::Node;
 namespace {
 
 constexpr const char* kMark = "quantize";
+constexpr const char* kFunction = "quantize_function";
 constexpr const char* kNodeWeight = "quantize_weight_";
 
 // The mean of integers is one, with the same parameters, as long as no padding counts as elements.
@@ -34,18 +36,15 @@ bool is_product(const Graph& graph, const Node* node) {
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
-bool is_add(const Graph& graph, const Node* node) {
-  return (graph.is_op(node, "add") || graph.is_op(node, "add_relu")) && node->inputs.size() == 2;
-}
-
 bool is_concat(const Graph& graph, const Node* node) { return graph.is_op(node, "concat"); }
 
 bool is_clamp(const Graph& graph, const Node* node) {
+  if (node->attributes.contains(kFunction)) return false;
   return graph.is_op(node, "relu") || graph.is_op(node, "relu6") || graph.is_op(node, "clamp");
 }
 
 bool follows_inputs(const Graph& graph, const Node* node) {
-  return is_add(graph, node) || is_concat(graph, node) || is_clamp(graph, node);
+  return integer_form_of(graph, node) || is_concat(graph, node) || is_clamp(graph, node);
 }
 
 Effect effect_of(const Graph& graph, const Node* node) {
@@ -65,17 +64,18 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
   return effect == Effect::moves || (effect != Effect::none && is_marked(node));
 }
 
-bool reads_marked(const Graph& graph, const Node* node) {
-  return std::ranges::all_of(nn::operands_of(*node), [&](const Node* value) {
+bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
+  const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };
+  return !std::ranges::all_of(values, is_constant) && std::ranges::all_of(values, [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
-    return is_marked(value);
+    return is_constant(value) || is_marked(value);
   });
 }
 
 void mark_if_it_picks_integers(const Graph& graph, Node* node) {
   const Effect effect = effect_of(graph, node);
   const bool picks = effect == Effect::averages || (effect == Effect::selects && !is_clamp(graph, node));
-  if (picks && reads_marked(graph, node)) mark(node);
+  if (picks && come_from_marked(graph, nn::operands_of(*node))) mark(node);
 }
 
 bool is_integer_layer(const Graph& graph, const Node* node) {
@@ -191,6 +191,11 @@ void mark(Node* node, const WeightQuantization& weight) {
   node->attributes.set_all(kNodeWeight, weight.to_attributes());
 }
 
+void mark_function(Node* result) {
+  mark(result);
+  result->attributes.set(kFunction, true);
+}
+
 bool is_marked(const Node* node) { return node->attributes.contains(kMark); }
 
 WeightQuantization weight_quantization_of(const Node* node) {
@@ -200,7 +205,7 @@ WeightQuantization weight_quantization_of(const Node* node) {
 Attributes without_marks(const Attributes& attributes) {
   Attributes kept;
   for (const auto& [key, value] : attributes)
-    if (key != kMark && !key.starts_with(kNodeWeight)) kept.set(key, value);
+    if (key != kMark && key != kFunction && !key.starts_with(kNodeWeight)) kept.set(key, value);
   return kept;
 }
 

@@ -1,6 +1,7 @@
 // What the nodes of a graph are to quantization. Internal to quant: prepare() and convert() must agree on it.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,11 @@ namespace thimble::quant {
 /// A layer that can become an integer product: linear and conv2d, also fused with relu or in the form that
 /// prepare_qat() gives them.
 bool is_product(const nn::Graph& graph, const nn::Node* node);
-bool is_add(const nn::Graph& graph, const nn::Node* node);
 bool is_concat(const nn::Graph& graph, const nn::Node* node);
 /// relu, relu6 or clamp that was not fused into what stands before it.
 bool is_clamp(const nn::Graph& graph, const nn::Node* node);
-/// Ops that are integer ones where their inputs are: additions, concatenations, clamps.
+/// Ops and layers that are integer ones where their inputs are: those of integer_forms.h, concatenations, clamps. So
+/// are functions of one value, see value_functions.h.
 bool follows_inputs(const nn::Graph& graph, const nn::Node* node);
 /// Layers that were converted before.
 bool is_integer_layer(const nn::Graph& graph, const nn::Node* node);
@@ -43,8 +44,8 @@ Effect effect_of(const nn::Graph& graph, const nn::Node* node);
 /// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
 /// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
-/// Whether all that the node reads comes from nodes that are marked.
-bool reads_marked(const nn::Graph& graph, const nn::Node* node);
+/// Whether these values come from nodes that are marked. Constants beside them do not count.
+bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values);
 /// Marks a pool or slice that reads what comes from nodes that are marked.
 void mark_if_it_picks_integers(const nn::Graph& graph, nn::Node* node);
 
@@ -72,6 +73,8 @@ std::string nothing_to_quantize(const nn::Graph& graph);
 /// prepare() marks the nodes that are to become integer ones, and leaves on a product how its weights are quantized.
 void mark(nn::Node* node);
 void mark(nn::Node* node, const WeightQuantization& weight);
+/// Of a node that is the result of a function (value_functions.h), which so is no clamp, even if it applies one.
+void mark_function(nn::Node* result);
 bool is_marked(const nn::Node* node);
 /// Of a product that is marked.
 WeightQuantization weight_quantization_of(const nn::Node* node);

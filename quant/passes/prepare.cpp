@@ -7,6 +7,7 @@
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -45,6 +46,7 @@ class Preparer {
       : graph_(without_observers(graph)), mapping_(mapping), make_observer_(make_observer) {
     for (Node* node : graph_.nodes())
       if (is_marked(node)) node->attributes = without_marks(node->attributes);  // of an earlier mapping
+    functions_ = ValueFunctions(graph_);
   }
 
   Graph run() {
@@ -67,11 +69,23 @@ class Preparer {
     size_t input;  // of the reader
   };
 
+  // An op inside of a function is what that becomes.
+  bool may_follow(const Node* node) const {
+    return functions_.around(node) ? functions_.of(node) != nullptr : follows_inputs(graph_, node);
+  }
+
+  // The values that a node reads as integers, if it becomes an integer one.
+  std::vector<Node*> inputs_of(const Node* node) const {
+    if (const ValueFunction* function = functions_.of(node)) return {function->source()};
+    const auto operands = nn::operands_of(*node);
+    return {operands.begin(), operands.end()};
+  }
+
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) const {
     // The others are worth it where values are integers already, and shall be afterwards.
-    const bool follows = follows_inputs(graph_, node) && for_products_.contains(node) && reads_marked(graph_, node);
-    if (!follows && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
+    const bool may = may_follow(node) && for_products_.contains(node) && come_from_marked(graph_, inputs_of(node));
+    if (!may && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
     std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
     // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
     if (config && graph_.layer_as<nn::Conv2d>(node)) config->weight.group_size = 0;
@@ -82,6 +96,8 @@ class Preparer {
     check_config(node->name, config);
     if (is_product(graph_, node))
       mark(node, checked_weight_quantization(node, config));
+    else if (functions_.of(node))
+      mark_function(node);
     else
       mark(node);
     configs_.emplace(node, std::move(config));
@@ -98,10 +114,10 @@ class Preparer {
   void find_values_for_products() {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
-      const bool hands_on = effect_of(graph_, *node) != Effect::none || follows_inputs(graph_, *node);
-      const auto operands = nn::operands_of(**node);
+      const bool hands_on = effect_of(graph_, *node) != Effect::none || may_follow(*node);
+      const std::vector<Node*> inputs = inputs_of(*node);
       if (is_wanted_product(graph_, *node, mapping_) || (hands_on && for_products_.contains(*node)))
-        for_products_.insert(operands.begin(), operands.end());
+        for_products_.insert(inputs.begin(), inputs.end());
     }
   }
 
@@ -109,9 +125,10 @@ class Preparer {
   // results' where it can: what is read behind them counts.
   void find_readings(Node* reader) {
     if (is_clamp(graph_, reader)) return;
-    for (size_t i = 0; i < nn::operands_of(*reader).size(); ++i) {
-      if (is_concat(graph_, reader) && can_share(graph_, reader->inputs[i])) continue;
-      Node* value = reader->inputs[i];
+    const std::vector<Node*> inputs = inputs_of(reader);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (is_concat(graph_, reader) && can_share(graph_, inputs[i])) continue;
+      Node* value = inputs[i];
       while (!has_own_parameters(graph_, value)) value = value->inputs[0];
       readings_[value].push_back({reader, i});
     }
@@ -125,8 +142,8 @@ class Preparer {
     std::vector<std::pair<Node*, const QConfig*>> others;  // observers
     for (const auto& [reader, index] : readings) {
       const QConfig& config = configs_.at(reader);
-      // A concatenation's result has other parameters anyway.
-      if (ask_for_the_same(finest, config) || is_concat(graph_, reader)) continue;
+      // A concatenation's result has other parameters anyway, and a table is one of any integers.
+      if (ask_for_the_same(finest, config) || is_concat(graph_, reader) || functions_.of(reader)) continue;
       Node* input = reader->inputs[index];
       auto it = std::ranges::find_if(others, [&](const auto& other) {
         return other.first->inputs[0] == input && ask_for_the_same(*other.second, config);
@@ -153,6 +170,7 @@ class Preparer {
   }
 
   Graph graph_;
+  ValueFunctions functions_;
   const QConfigMapping& mapping_;
   const ObserverFactory& make_observer_;
   std::unordered_set<const Node*> for_products_;

@@ -6,15 +6,12 @@
 #include <vector>
 
 #include <thimble/nn/module.h>
-#include <thimble/quant/layers/quantized_layer.h>
+#include <thimble/quant/layers/quantized_values.h>
 
 namespace thimble::onnx {
 
-/// Which float each integer stands for, [qmax + 1].
-NDArray floats_of(const quant::TensorQParams& parameters);
-
-/// These floats, one for each integer of an input, quantized: 256 entries, the last repeated if there are fewer floats.
-std::vector<uint8_t> table_of(const NDArray& floats, const quant::TensorQParams& parameters);
+using quant::floats_of;
+using quant::table_of;
 
 /// A layer that looks integers up in the table; null if it changes none up to qmax.
 std::shared_ptr<nn::Module> table_layer(const std::vector<uint8_t>& table, int32_t qmax);

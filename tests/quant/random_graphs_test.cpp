@@ -14,6 +14,7 @@
 #include <thimble/nn/graph/passes.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/value_functions.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::quant {
@@ -92,7 +93,7 @@ void expect_same_bits_everywhere(Graph& graph, const NDArray& data) {
 class AtOwnRanges {
  public:
   AtOwnRanges(const Graph& fused, const Graph& int8, const Reading& reading, const Tensor& x)
-      : graph_(fused.clone()), int8_(int8), reading_(reading), x_(x) {
+      : graph_(fused.clone()), functions_(graph_), int8_(int8), reading_(reading), x_(x) {
     graph_.eval();
     const std::vector<Tensor> values = graph_.run_all(std::span(&x, 1));
     const std::vector<Node*> nodes = graph_.nodes();
@@ -134,8 +135,16 @@ class AtOwnRanges {
 
   // A clamp that was left out is its input's value.
   const Node* twin_of(const Node* node) const {
+    if (is_inside_of_table(node)) return nullptr;
     const Node* twin = int8_.find(node->name);
     return twin || !is_clamp(graph_, node) ? twin : twin_of(node->inputs[0]);
+  }
+
+  bool is_inside_of_table(const Node* node) const {
+    const ValueFunction* function = functions_.around(node);
+    if (!function || function->result() == node) return false;
+    const Node* twin = int8_.find(function->result()->name);
+    return twin && int8_.is_layer(twin, "QuantizedTable");
   }
 
   bool becomes_another(const Node* node) const {
@@ -174,7 +183,7 @@ class AtOwnRanges {
     std::vector<Tensor> inputs;
     for (const Node* input : node->inputs) {
       const Node* twin = twin_of(input);
-      const bool rounds = reads_integers(node) || (twin && reading_.is_integer(twin));
+      const bool rounds = (reads_integers(node) && !is_inside_of_table(input)) || (twin && reading_.is_integer(twin));
       inputs.push_back(rounds ? Tensor(rounded(input)) : values_.at(input));
     }
     if (node->kind == Node::Kind::layer) return graph_.layer(node).call(inputs);
@@ -199,6 +208,7 @@ class AtOwnRanges {
   }
 
   Graph graph_;
+  ValueFunctions functions_;
   const Graph& int8_;
   const Reading& reading_;
   Tensor x_;

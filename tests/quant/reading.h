@@ -70,11 +70,18 @@ class Reading {
   TensorQParams parameters_of(const Node* node) const {
     if (const auto* product = graph_.layer_as<IntegerProduct>(node)) return *product->quantization().output;
     if (graph_.is_layer(node, "Quantize")) return TensorQParams::from_attributes(graph_.layer(node).attributes(), "");
-    if (graph_.is_layer(node, "QuantizedAdd") || graph_.is_layer(node, "Requantize"))
+    if (node->kind == Node::Kind::layer && graph_.layer(node).attributes().contains("output_scale"))
       return TensorQParams::from_attributes(graph_.layer(node).attributes(), "output_");
+    if (node->kind == Node::Kind::tensor) return parameters_of_constant(node);
     for (const Node* input : node->inputs)
       EXPECT_EQ(qparams_.at(input), qparams_.at(node->inputs[0])) << node->name << " mixes parameters";
     return qparams_.at(node->inputs[0]);
+  }
+
+  // Those by which its readers read it.
+  TensorQParams parameters_of_constant(const Node* node) const {
+    const Node* reader = graph_.users(node).at(0);
+    return TensorQParams::from_attributes(graph_.layer(reader).attributes(), reader->inputs[0] == node ? "a_" : "b_");
   }
 
   Tensor right_answer(const Node* node, const std::vector<Tensor>& x) const {
@@ -96,6 +103,8 @@ class Reading {
       const Tensor y = x[0] + x[1];
       return graph_.layer(node).attributes().get<bool>("relu") ? relu(y) : y;
     }
+    if (graph_.is_layer(node, "QuantizedMul")) return x[0] * x[1];
+    if (graph_.is_layer(node, "QuantizedTable")) return looked_up(node, x[0]);
     if (graph_.is_layer(node, "QuantizedClamp")) {
       const Attributes bounds = graph_.layer(node).attributes();
       const TensorQParams& p = qparams_.at(node);
@@ -105,6 +114,18 @@ class Reading {
       return clamp(x[0], number("low"), number("high"));
     }
     return apply(op_factory(node->target)(node->attributes), x);
+  }
+
+  Tensor looked_up(const Node* node, const Tensor& x) const {
+    const TensorQParams &from = qparams_.at(node->inputs[0]), &to = qparams_.at(node);
+    EXPECT_EQ(TensorQParams::from_attributes(graph_.layer(node).attributes(), "input_"), from) << node->name;
+    const auto table = arrays_of(graph_.layer(node)).at("table").to_vector<double>();
+    auto y = x.data().to_vector<double>();
+    for (double& v : y) {
+      const auto q = static_cast<size_t>(std::lround(v / double{from.scale}) + from.zero_point);
+      v = (table.at(q) - to.zero_point) * double{to.scale};
+    }
+    return Tensor(NDArray::from_vector(y, x.shape()));
   }
 
   Graph& graph_;

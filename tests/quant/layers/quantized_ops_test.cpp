@@ -74,8 +74,12 @@ TEST(QuantizedAdd, IsTheRoundedSumOnEveryMachine) {
     const TensorQParams a = params(0.03f), b = params(0.05f), out = params(trial % 2 ? 0.06f : 0.02f);
     const bool relu = rng() % 2 == 0;
     QuantizedAdd layer(a, b, out, relu);
-    const Shape shapes[][2] = {{{7, 33}, {7, 33}}, {{2, 3, 4, 5}, {2, 3, 4, 5}}, {{2, 3, 4, 5}, {1, 3, 1, 1}}};
-    const auto& shape = shapes[trial % 3];
+    const Shape shapes[][2] = {{{7, 33}, {7, 33}},
+                               {{2, 3, 4, 5}, {2, 3, 4, 5}},
+                               {{2, 3, 4, 5}, {1, 3, 1, 1}},
+                               {{2, 3, 1, 1}, {2, 3, 4, 5}},
+                               {{2, 3, 4, 5}, {2, 3, 1, 1}}};
+    const auto& shape = shapes[trial % 5];
     const NDArray x = random_bytes(shape[0], rng), y = random_bytes(shape[1], rng);
     const auto floats = [](const NDArray& q, const TensorQParams& p) { return Dequantize(p)(Tensor(q)); };
     const Tensor sum = floats(x, a) + floats(y, b);
@@ -100,8 +104,12 @@ TEST(QuantizedMul, IsTheRoundedProductOnEveryMachine) {
     const auto params = [&](float scale) { return TensorQParams{scale, static_cast<int32_t>(rng() % 256), 8}; };
     const TensorQParams a = params(0.03f), b = params(0.05f), out = params(trial % 2 ? 0.2f : 0.01f);
     QuantizedMul layer(a, b, out);
-    const Shape shapes[][2] = {{{7, 33}, {7, 33}}, {{2, 3, 4, 5}, {2, 3, 1, 1}}, {{3}, {2, 5, 3}}};
-    const auto& shape = shapes[trial % 3];
+    const Shape shapes[][2] = {{{7, 33}, {7, 33}},
+                               {{2, 3, 4, 5}, {2, 3, 1, 1}},
+                               {{2, 20, 1, 1}, {2, 20, 31, 33}},
+                               {{1, 5000, 2, 1}, {1, 5000, 1, 1}},
+                               {{3}, {2, 5, 3}}};
+    const auto& shape = shapes[trial % 5];
     const NDArray x = random_bytes(shape[0], rng), y = random_bytes(shape[1], rng);
     const auto centered = [](const NDArray& q, const TensorQParams& p) {
       return Tensor(q.to(DType::float32)) - Tensor(NDArray::full({}, p.zero_point));
