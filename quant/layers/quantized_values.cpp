@@ -11,14 +11,40 @@ NDArray floats_of(const TensorQParams& p) {
   return x;
 }
 
-std::vector<uint8_t> table_of(const NDArray& floats, const TensorQParams& p) {
-  std::vector<uint8_t> table;
+namespace {
+
+std::vector<uint8_t> rounded_to(const NDArray& floats, const TensorQParams& p) {
+  std::vector<uint8_t> result;
   for (const float v : floats.to_vector<float>()) {
     const float q = std::nearbyint(v / p.scale) + static_cast<float>(p.zero_point);
-    table.push_back(static_cast<uint8_t>(q > 0 ? std::min(q, static_cast<float>(p.qmax())) : 0));  // 0 for NaN, too
+    result.push_back(static_cast<uint8_t>(q > 0 ? std::min(q, static_cast<float>(p.qmax())) : 0));  // 0 for NaN, too
   }
+  return result;
+}
+
+}  // namespace
+
+std::vector<uint8_t> table_of(const NDArray& floats, const TensorQParams& p) {
+  std::vector<uint8_t> table = rounded_to(floats, p);
   table.resize(256, table.back());
   return table;
+}
+
+TensorQParams needed_range(const TensorQParams& input, const TensorQParams& output,
+                           const std::function<NDArray(const NDArray&)>& function) {
+  constexpr int kPoints = 4096;  // 16 for each step of 8 bits
+  const float low = input.scale * static_cast<float>(-input.zero_point),
+              high = input.scale * static_cast<float>(input.qmax() - input.zero_point);
+  std::vector<float> x;
+  for (int i = 0; i <= kPoints; ++i) x.push_back(low + (high - low) * static_cast<float>(i) / kPoints);
+  const std::vector<uint8_t> y = rounded_to(function(NDArray::from_vector(x)), output);
+  const auto differs_from = [](uint8_t end) { return [end](uint8_t q) { return q != end; }; };
+  const auto first = std::ranges::find_if(y, differs_from(y.front())) - y.begin();
+  const auto last = y.rend() - std::find_if(y.rbegin(), y.rend(), differs_from(y.back()));
+  if (first == std::ssize(y)) return input;  // a constant, of which nothing is needed
+  const auto at = [&](std::ptrdiff_t i) { return x[static_cast<size_t>(std::clamp<std::ptrdiff_t>(i, 0, kPoints))]; };
+  return TensorQParams::from(
+      choose_qparams(std::min(at(first - 1), 0.0f), std::max(at(last), 0.0f), {.bits = input.bits}));
 }
 
 }  // namespace thimble::quant

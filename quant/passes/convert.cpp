@@ -13,6 +13,7 @@
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/value_functions.h>
+#include <thimble/quant/qat/fake_quantize.h>
 #include <thimble/quant/qat/qat_layers.h>
 #include <thimble/quant/quantize.h>
 
@@ -47,9 +48,13 @@ class Converter {
       mark_if_it_picks_integers(graph_, node);  // in files of earlier versions it is not
     remove_observers();
     functions_ = ValueFunctions(graph_);
+    sizes_ = nodes_of_sizes(graph_);
     share_parameters();
     find_integer_readers();
-    for (Node* node : graph_.nodes())
+    const std::vector<Node*> nodes = graph_.nodes();
+    if (report_)
+      for (const Node* node : nodes) reports_[node] = report_of(node);  // while its inputs are what they were
+    for (Node* node : nodes)
       if (!is_inside_of_table(node)) convert_node(node);
     for (const nn::GraphOutput& output : std::vector(graph_.outputs()))
       if (integers_.contains(output.node)) graph_.replace_output(output.node, float_of(output.node));
@@ -67,6 +72,7 @@ class Converter {
       if (!observer) continue;
       Node* value = node->inputs[0];
       const bool changes_parameters = qparams_.contains(source_of(value));
+      if (graph_.layer_as<FakeQuantize>(node)) trained_.insert(value);
       qparams_[changes_parameters ? node : value] = TensorQParams::from(observer->qparams());
       if (changes_parameters) continue;
       graph_.replace_uses(node, value);
@@ -75,16 +81,27 @@ class Converter {
   }
 
   // The inputs of a clamp or a concatenation get, where they can, the parameters that were observed behind it: they
-  // hold all that is needed of them. In reverse, so that they reach what stands before several such nodes.
+  // hold all that is needed of them. A function's source gets the range that the function needs. In reverse, so that
+  // they reach what stands before several such nodes.
   void share_parameters() {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
       const Node* node = *it;
+      if (is_marked(node) && functions_.of(node)) narrow_source(*functions_.of(node));
       if (!is_marked(node) || !qparams_.contains(node) || !(is_clamp(graph_, node) || is_concat(graph_, node)))
         continue;
       for (Node* input : node->inputs)
         if (can_share(graph_, input)) qparams_[source_of(input)] = TensorQParams(qparams_.at(node));
     }
+  }
+
+  // Not in training, which has seen the rounding of the whole range.
+  void narrow_source(const ValueFunction& function) {
+    const auto source = qparams_.find(function.source()), result = qparams_.find(function.result());
+    if (source == qparams_.end() || result == qparams_.end() || trained_.contains(function.source())) return;
+    if (!alone_reads_source(graph_, function)) return;
+    source->second = needed_range(source->second, result->second,
+                                  [&](const NDArray& x) { return values_at(graph_, function, Tensor(x)).data(); });
   }
 
   // The value that has parameters of its own, behind ops that pass them on.
@@ -95,7 +112,7 @@ class Converter {
 
   void convert_node(Node* node) {
     if (observer_of(graph_, node)) return change_parameters(node);
-    const LayerReport before = report_of(node);
+    const Node* before = node;
     bool integer = true;
     if (is_product(graph_, node) && is_marked(node))
       convert_product(node);
@@ -107,7 +124,7 @@ class Converter {
       return is_clamp(graph_, node) ? convert_clamp(node) : pass_on(node);
     else
       integer = take_floats(node);
-    if (report_) report(before, node, integer);
+    if (report_) report(reports_.at(before), node, integer);
   }
 
   bool becomes_table(const Node* node) const {
@@ -141,7 +158,7 @@ class Converter {
   // Who reads a value inside of a function is the function.
   std::vector<const Node*> readers_of(const Node* value) const {
     std::vector<const Node*> readers;
-    for (const Node* user : graph_.users(value)) {
+    for (const Node* user : quant::readers_of(graph_, value)) {
       const ValueFunction* function = functions_.around(user);
       readers.push_back(function && is_marked(function->result()) ? function->result() : user);
     }
@@ -288,7 +305,8 @@ class Converter {
     if (effect_of(graph_, node) != Effect::none)
       if (const auto it = qparams_.find(node->inputs[0]); it != qparams_.end()) qparams_.emplace(node, it->second);
     for (size_t i = 0; i < node->inputs.size(); ++i)
-      if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
+      if (integers_.contains(node->inputs[i]) && !reads_sizes(graph_, node))
+        graph_.set_input(node, i, float_of(node->inputs[i]));
     if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
     return false;
   }
@@ -328,19 +346,27 @@ class Converter {
 
   // What is to be said of a node if it stays float.
   LayerReport report_of(const Node* node) const {
-    const bool has_integer_form = is_product(graph_, node) || follows_inputs(graph_, node) || functions_.around(node);
-    const char* reason = !has_integer_form                 ? "it has no integer form"
-                         : graph_.calls_of_layer(node) > 1 ? "its layer is called more than once"
-                         : is_marked(node)                 ? "no integer layer reads its result"
-                         : is_product(graph_, node)
-                             ? "its configuration keeps it float"
-                             : "its inputs or readers are float, or its configuration keeps it so";
     const bool computes = node->kind == Node::Kind::layer || node->kind == Node::Kind::op;
-    return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason};
+    return {node->name, computes ? type_of(graph_, node) : "", 32, 32, true, reason_of(node)};
+  }
+
+  std::string reason_of(const Node* node) const {
+    const ValueFunction* function = functions_.around(node);
+    if (graph_.calls_of_layer(node) > 1) return "its layer is called more than once";
+    if (is_product(graph_, node)) return "its configuration keeps it float";
+    if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
+    const Node* result = function ? function->result() : node;
+    if (!is_marked(result))
+      for (Node* input : nn::operands_of(function ? *function->nodes.front() : *node))
+        if (!come_from_marked(graph_, std::span(&input, 1)) && input->kind != Node::Kind::tensor)
+          return str("its input '", input->name, "' is float");
+    if (!wanted_as_integer(result)) return "no integer layer reads its result";
+    return "its configuration keeps it float";
   }
 
   void report(LayerReport entry, const Node* node, bool integer) {
-    if (entry.type.empty() || (effect_of(graph_, node) != Effect::none && !is_clamp(graph_, node))) return;
+    if (entry.type.empty() || sizes_.contains(node)) return;
+    if (effect_of(graph_, node) != Effect::none && !is_clamp(graph_, node)) return;
     if (const auto it = bits_.find(node); it != bits_.end()) {
       entry.weight_bits = it->second.first;
       entry.activation_bits = it->second.second;
@@ -355,9 +381,10 @@ class Converter {
   Graph graph_;
   ValueFunctions functions_;
   ConversionReport* report_;
-  std::unordered_set<const Node*> wanted_, wanted_only_;
+  std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_;
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
   std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
+  std::unordered_map<const Node*, LayerReport> reports_;     // of what stays float
   std::unordered_map<const Node*, Node*> quantized_, dequantized_;
   std::unordered_map<const Node*, std::pair<int, int>> bits_;  // of weights and activations of converted nodes
 };

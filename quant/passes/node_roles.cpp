@@ -112,9 +112,29 @@ bool has_relu(const Graph& graph, const Node* product) { return graph.layer(prod
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
 
+bool reads_sizes(const Graph& graph, const Node* node) { return graph.is_op(node, "shape"); }
+
+std::vector<Node*> readers_of(const Graph& graph, const Node* value) {
+  std::vector<Node*> readers = graph.users(value);
+  std::erase_if(readers, [&](const Node* user) { return reads_sizes(graph, user); });
+  return readers;
+}
+
+std::unordered_set<const Node*> nodes_of_sizes(const Graph& graph) {
+  std::unordered_set<const Node*> found;
+  const auto is_integer = [&](const Node* node) {
+    const bool is_constant = node->kind == Node::Kind::tensor && !is_floating_point(graph.tensor(node).dtype());
+    return is_constant || found.contains(node);
+  };
+  for (const Node* node : graph.nodes())
+    if (reads_sizes(graph, node) || (!node->inputs.empty() && std::ranges::all_of(node->inputs, is_integer)))
+      found.insert(node);
+  return found;
+}
+
 bool can_share(const Graph& graph, const Node* value) {
   for (;; value = value->inputs[0]) {
-    if (graph.is_output(value) || graph.num_users(value) != 1) return false;
+    if (graph.is_output(value) || readers_of(graph, value).size() != 1) return false;
     if (!passes_integers_on(graph, value)) return true;
     if (effect_of(graph, value) == Effect::averages) return false;
   }

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include <thimble/nn/graph/graph.h>
@@ -48,6 +49,13 @@ bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
 bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values);
 /// Marks a pool or slice that reads what comes from nodes that are marked.
 void mark_if_it_picks_integers(const nn::Graph& graph, nn::Node* node);
+
+/// Whether the node asks for a value's sizes alone, which are the same in integers.
+bool reads_sizes(const nn::Graph& graph, const nn::Node* node);
+/// The nodes that read the value's elements.
+std::vector<nn::Node*> readers_of(const nn::Graph& graph, const nn::Node* value);
+/// Nodes that reckon with sizes and other integers: shape, and what follows from it and from integer constants alone.
+std::unordered_set<const nn::Node*> nodes_of_sizes(const nn::Graph& graph);
 
 /// Whether the source of this value, which a node reads, may have the parameters observed behind that node: nothing
 /// else reads the source, so that whatever the node does not need of it is needed nowhere. A mean says too little about

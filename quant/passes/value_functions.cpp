@@ -26,11 +26,22 @@ bool is_pointwise(const Node* node) {
          std::ranges::count(kOps, node->target) > 0;
 }
 
-// A number. One of two or more dimensions might give the result more than the source has.
-bool is_number(const Graph& graph, const Node* node) {
+// The value's dimensions, or fewer: as many as are known without running the graph.
+int least_rank(const Graph& graph, const Node* value) {
+  while (is_pointwise(value)) {
+    const auto is_value = [](const Node* input) { return input->kind != Node::Kind::tensor; };
+    const auto input = std::ranges::find_if(value->inputs, is_value);
+    if (input == value->inputs.end()) break;
+    value = *input;
+  }
+  return type_of(graph, value).find("2d") == std::string::npos ? 1 : 4;  // convolutions, pools, norms of images
+}
+
+// A number, which does not give the result more dimensions than the source has.
+bool is_number(const Graph& graph, const Node* node, int rank) {
   if (node->kind != Node::Kind::tensor) return false;
   const Tensor value = graph.tensor(node);
-  return value.numel() == 1 && value.ndim() <= 1;
+  return value.numel() == 1 && value.ndim() <= rank;
 }
 
 // Looks for the largest function that ends at a node, from its result backward.
@@ -66,8 +77,9 @@ class FunctionSearch {
  private:
   void take(Node* node) {
     taken_.push_back(node);
+    const int rank = least_rank(graph_, node);
     for (Node* input : node->inputs)
-      if (!is_number(graph_, input) && !std::ranges::count(open_, input)) open_.push_back(input);
+      if (!is_number(graph_, input, rank) && !std::ranges::count(open_, input)) open_.push_back(input);
   }
 
   bool can_take(const Node* node) const {
@@ -122,7 +134,7 @@ Tensor values_at(const Graph& graph, const ValueFunction& function, const Tensor
 
 bool alone_reads_source(const Graph& graph, const ValueFunction& function) {
   return !graph.is_output(function.source()) &&
-         std::ranges::all_of(graph.users(function.source()),
+         std::ranges::all_of(readers_of(graph, function.source()),
                              [&](const Node* user) { return std::ranges::count(function.nodes, user); });
 }
 

@@ -149,7 +149,10 @@ class AtOwnRanges {
 
   bool becomes_another(const Node* node) const {
     const std::vector<Node*> users = graph_.users(node);
-    if (node == graph_.output() || users.size() != 1) return false;
+    if (node == graph_.output() || users.empty()) return false;
+    if (const ValueFunction* function = functions_.around(users[0]))  // which cuts off what it does not need
+      return function->source() == node && alone_reads_source(graph_, *function);
+    if (users.size() != 1) return false;
     if (is_clamp(graph_, users[0]) || is_concat(graph_, users[0])) return true;
     const Effect effect = effect_of(graph_, users[0]);
     return (effect == Effect::moves || effect == Effect::selects) && becomes_another(users[0]);
