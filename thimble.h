@@ -57,6 +57,7 @@
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/observers/qparams_mse.h>
 #include <thimble/quant/passes/adaround.h>
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>

@@ -13,7 +13,7 @@
 #include <thimble/core/text_table.h>
 #include <thimble/quant/analysis/error_report.h>
 #include <thimble/quant/passes/equalization.h>
-#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/as_convolutions.h>
 
 namespace thimble::apps {
 
@@ -77,7 +77,7 @@ void run(const ErrorsArguments& o) {
   check_same_model(o, loaded.need_notes(), other.need_notes());
   const auto train = Images(loaded, o.data).open(data::Split::train);
   const std::vector<Tensor> batches = calibration_batches(*train, o.images);
-  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  nn::Graph fused = quant::as_convolutions(loaded.graph);
   if (other.notes->equalized) fused = quant::cross_layer_equalization(fused);  // which computes the same
   const auto values = quant::quantization_error(fused, other.graph, batches);
   check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),

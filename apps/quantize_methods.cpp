@@ -16,7 +16,7 @@
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>
-#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/serialization/checksums.h>
@@ -163,7 +163,7 @@ std::unique_ptr<data::MNIST> calibration_images(const LoadedModel& loaded, const
 
 QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
   const auto train = calibration_images(loaded, sets, o);
-  nn::Graph fused = quant::fuse_conv_bn_relu(loaded.graph);
+  nn::Graph fused = quant::as_convolutions(loaded.graph);
   if (o.equalize) fused = quant::cross_layer_equalization(fused);
   QuantizedModel quantized;
   const auto test = o.budget.given() ? sets.open(data::Split::test) : nullptr;

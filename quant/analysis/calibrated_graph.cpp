@@ -2,7 +2,7 @@
 
 #include <thimble/core/tensor.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
-#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/node_roles.h>
 
 namespace thimble::quant {
@@ -11,7 +11,7 @@ using nn::Graph;
 using nn::Node;
 
 CalibratedGraph::CalibratedGraph(const Graph& graph, const QConfigMapping& mapping, Calibrate calibrate)
-    : reference_(fuse_conv_bn_relu(graph)), mapping_(mapping), calibrate_(std::move(calibrate)) {
+    : reference_(as_convolutions(graph)), mapping_(mapping), calibrate_(std::move(calibrate)) {
   reference_.eval();
   const Graph prepared = calibrated(mapping);
   for (const Node* node : prepared.nodes())

@@ -286,6 +286,7 @@ class Converter {
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
     if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
+    if (is_pad(graph_, node)) node->attributes.set("value", static_cast<double>(p.zero_point));
   }
 
   // An integer value, or a Requantize node behind it.

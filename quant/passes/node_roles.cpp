@@ -47,10 +47,17 @@ bool follows_inputs(const Graph& graph, const Node* node) {
   return integer_form_of(graph, node) || is_concat(graph, node) || is_clamp(graph, node);
 }
 
+bool is_pad(const Graph& graph, const Node* node) {
+  if (!graph.is_op(node, "pad") || nn::operands_of(*node).size() != 1) return false;
+  return node->attributes.get<std::string>("mode", "constant") != "constant" ||
+         node->attributes.get<double>("value", 0) == 0;
+}
+
 Effect effect_of(const Graph& graph, const Node* node) {
-  constexpr std::string_view kMoves[] = {"flatten",   "reshape", "squeeze",           "unsqueeze",
-                                         "transpose", "permute", "upsample_nearest2d"};
+  constexpr std::string_view kMoves[] = {"flatten",   "reshape", "squeeze",       "unsqueeze",
+                                         "transpose", "permute", "pixel_shuffle", "upsample_nearest2d"};
   if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
+  if (is_pad(graph, node)) return Effect::moves;              // and puts what stands for 0 beside them
   if (graph.is_layer(node, "Dropout")) return Effect::moves;  // to where they are: the graph is in evaluation mode
   constexpr std::string_view kSelects[] = {"slice", "max_pool2d", "max_pool3d"};
   if (std::ranges::any_of(kSelects, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::selects;

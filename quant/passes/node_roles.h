@@ -17,6 +17,8 @@ namespace thimble::quant {
 /// prepare_qat() gives them.
 bool is_product(const nn::Graph& graph, const nn::Node* node);
 bool is_concat(const nn::Graph& graph, const nn::Node* node);
+/// Padding by zeros or by the value's own elements.
+bool is_pad(const nn::Graph& graph, const nn::Node* node);
 /// relu, relu6 or clamp that was not fused into what stands before it.
 bool is_clamp(const nn::Graph& graph, const nn::Node* node);
 /// Ops and layers that are integer ones where their inputs are: those of integer_forms.h, concatenations, clamps. So

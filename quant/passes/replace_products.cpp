@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
@@ -65,7 +66,7 @@ class LayerConfigs {
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
                            ConversionReport* report) {
   check_is_float(graph, replacement.pass);
-  nn::Graph result = fuse_conv_bn_relu(graph);
+  nn::Graph result = replacement.keeps_activations ? fuse_conv_bn_relu(graph) : as_convolutions(graph);
   result.eval();
   check_names(replacement.pass, result, mapping);
   ConversionReport entries;

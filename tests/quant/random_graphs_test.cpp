@@ -12,7 +12,7 @@
 #include "tests/quant/reading.h"
 #include "tests/serialization/files.h"
 #include <thimble/nn/graph/passes.h>
-#include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/serialization/checkpoint.h>
@@ -243,7 +243,7 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
     nn::RandomModel model(seed);
     const Graph graph = nn::trace(model, model.example());
     SCOPED_TRACE(str("seed ", seed, "\n", graph.table()));
-    if (!wants_products(fuse_conv_bn_relu(graph), QConfigMapping::static_int8())) continue;
+    if (!wants_products(as_convolutions(graph), QConfigMapping::static_int8())) continue;
     Generator generator(seed);
     data = model.input(8, generator).data();
     Converted result = quantized(graph);
@@ -255,7 +255,7 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
       if (node->kind == Node::Kind::layer) ++seen[result.graph.layer(node).type()];
       if (node->kind == Node::Kind::op && reading.is_integer(node)) ++seen[node->target];
     }
-    expect_same_weights(fuse_conv_bn_relu(graph), result.graph);
+    expect_same_weights(as_convolutions(graph), result.graph);
     expect_integers_between(result.graph);
     // -infinity: the model gives nothing but zeros.
     if (const double signal = sqnr(graph, result); std::isfinite(signal)) signals.push_back(signal);
@@ -291,7 +291,7 @@ TEST_F(RandomGraphs, KeepEachValueAsGoodAsItsOwnRangeDoes) {
   uint64_t quantized_graphs = 0;
   for (uint64_t seed = 0; seed < count(); ++seed) {
     nn::RandomModel model(seed);
-    const Graph fused = fuse_conv_bn_relu(nn::eliminate_dead_nodes(nn::trace(model, model.example())));
+    const Graph fused = as_convolutions(nn::eliminate_dead_nodes(nn::trace(model, model.example())));
     if (!wants_products(fused, QConfigMapping::static_int8())) continue;
     SCOPED_TRACE(str("seed ", seed, "\n", fused.table()));
     Generator generator(seed);

@@ -113,7 +113,9 @@ class Reading {
       };
       return clamp(x[0], number("low"), number("high"));
     }
-    return apply(op_factory(node->target)(node->attributes), x);
+    Attributes attributes = node->attributes;
+    if (node->target == "pad") attributes.set("value", 0.0);
+    return apply(op_factory(node->target)(attributes), x);
   }
 
   Tensor looked_up(const Node* node, const Tensor& x) const {

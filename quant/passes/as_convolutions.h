@@ -1,0 +1,23 @@
+// What convolutions of images can compute, as such: they have integer forms on every method's way.
+#pragma once
+
+#include <thimble/core/api.h>
+#include <thimble/nn/graph/graph.h>
+
+namespace thimble::quant {
+
+/// fuse_conv_bn_relu(), and what is left of these as Conv2d layers, which it fuses in turn:
+///
+/// - ConvTranspose2d, of one group, dilation 1 and the same stride s both ways: a Conv2d of s^2 times the channels, of
+///   which each gives one of the s^2 pixels that an input pixel becomes, then pixel_shuffle, then slices where there is
+///   padding. Batch normalization and relu that follow stand before the pixel_shuffle, a constant that is added to each
+///   channel is in the bias.
+/// - BatchNorm2d in evaluation mode that follows no convolution, as in a DenseNet: a 1x1 Conv2d of as many groups as
+///   channels.
+/// - Conv1d: a Conv2d of images of one row.
+///
+/// The layers keep their nodes' names. Results differ by rounding errors. For inference: who trains goes on with
+/// fuse_conv_bn_relu(). The input graph stays as it is.
+THIMBLE_API nn::Graph as_convolutions(const nn::Graph& graph);
+
+}  // namespace thimble::quant
