@@ -4,6 +4,7 @@
 #include <thimble/core/ops/channels_last.h>
 #include <thimble/nn/inference/fallback_steps.h>
 #include <thimble/nn/inference/following.h>
+#include <thimble/nn/inference/reads_views.h>
 #include <thimble/nn/inference/step_list.h>
 
 namespace thimble::nn {
@@ -274,10 +275,11 @@ class StepListBuilder {
     }
   }
 
-  // Layers know flattened images, but no views.
+  // Layers know flattened images; few know views.
   std::unique_ptr<InferenceStep> layer_step(const Module& layer, const std::vector<ValueInfo>& infos) const {
     const bool has_views = std::ranges::any_of(infos, [](const ValueInfo& x) { return !x.strides.empty(); });
-    return has_views ? nullptr : layer.inference_step(infos);
+    if (has_views && !dynamic_cast<const ReadsViews*>(&layer)) return nullptr;
+    return layer.inference_step(infos);
   }
 
   const Graph& graph_;

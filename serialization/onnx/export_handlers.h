@@ -38,6 +38,7 @@ void add_layer_exports(ExportHandlers& handlers);
 void add_norm_exports(ExportHandlers& handlers);
 void add_loss_exports(ExportHandlers& handlers);
 void add_integer_exports(ExportHandlers& handlers);
+void add_integer_row_exports(ExportHandlers& handlers);
 void add_dynamic_exports(ExportHandlers& handlers);
 void add_weight_only_exports(ExportHandlers& handlers);
 void add_qat_exports(ExportHandlers& handlers);

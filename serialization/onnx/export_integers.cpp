@@ -18,10 +18,6 @@ namespace {
 using nn::Node;
 using quant::TensorQParams;
 
-TensorQParams qparams_in(const Exporter& e, const Node& node, const std::string& prefix) {
-  return TensorQParams::from_attributes(e.graph().layer(&node).attributes(), prefix);
-}
-
 // Whether there is a product by weights that are floats in the model, between integer layers and the value.
 bool multiplies_floats(const nn::Graph& graph, const Node* value) {
   constexpr std::string_view kTypes[] = {"Linear", "LinearReLU",      "Conv2d",           "Conv2dReLU",      "Conv1d",

@@ -29,6 +29,10 @@ NDArray halved(const NDArray& values) {
 
 }  // namespace
 
+quant::TensorQParams qparams_in(const Exporter& e, const nn::Node& node, const std::string& prefix) {
+  return quant::TensorQParams::from_attributes(e.graph().layer(&node).attributes(), prefix);
+}
+
 std::string dequantized(Exporter& e, const nn::Node& node, const std::string& q, const quant::TensorQParams& p) {
   return e.step(node, "DequantizeLinear", with_qparams(e, q, p));
 }

@@ -21,6 +21,9 @@ struct IntegerBounds {
   bool all() const { return low <= 0 && high >= 255; }
 };
 
+/// Those among the attributes of the layer that the node calls.
+quant::TensorQParams qparams_in(const Exporter& exporter, const nn::Node& node, const std::string& prefix);
+
 /// A step from uint8 to float32.
 std::string dequantized(Exporter& exporter, const nn::Node& node, const std::string& q,
                         const quant::TensorQParams& qparams);

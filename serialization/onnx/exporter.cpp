@@ -32,6 +32,7 @@ ExportHandlers all_export_handlers() {
   add_norm_exports(handlers);
   add_loss_exports(handlers);
   add_integer_exports(handlers);
+  add_integer_row_exports(handlers);
   add_dynamic_exports(handlers);
   add_weight_only_exports(handlers);
   add_qat_exports(handlers);

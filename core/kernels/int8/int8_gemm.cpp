@@ -70,6 +70,7 @@ Int8GemmTask task_of(const uint8_t* a, const int32_t* bias, const float* multipl
           .row_zero_points = nullptr,
           .row_scales = nullptr,
           .offset = nullptr,
+          .row_sums = nullptr,
           .low = 0,
           .high = 0,
           .zero_point = 0,
@@ -253,6 +254,10 @@ void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const P
 void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const PackedInt8Weights> groups,
                      const Int8RowEpilogue& epilogue, float* out, int64_t ldc) {
   multiply_groups(a, lda, m, groups, epilogue, out, ldc);
+}
+
+void int8_gemm_serial(const Int8GemmTask& task, const Int8GemmRange& range) {
+  best_kernel<kKernels>().run(task, range);
 }
 
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,

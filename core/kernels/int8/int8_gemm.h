@@ -23,6 +23,8 @@ class PackedInt8Weights {
   static constexpr int kPanel = 16;
   /// The longest sum that cannot leave int32: 65536 * 255 * 128 < 2^31.
   static constexpr int64_t kMaxK = 65536;
+  /// A tile load reads 16 groups at a time, also at the end of the last panel.
+  static constexpr int64_t kSlack = 1024;
 
   /// Packs row-major weights. Throws ValueError for negative sizes or segments * k > kMaxK.
   PackedInt8Weights(const int8_t* weights, int64_t n, int64_t k, int64_t segments = 1);
@@ -42,8 +44,6 @@ class PackedInt8Weights {
 
  private:
   static constexpr std::align_val_t kAlignment{64};
-  /// A tile load reads 16 groups at a time, also at the end of the last panel.
-  static constexpr int64_t kSlack = 1024;
   struct Free {
     void operator()(int8_t* p) const { ::operator delete[](p, kAlignment); }
   };

@@ -45,6 +45,7 @@ class Epilogue {
       : limits_(t),
         row_zero_points_(t.row_zero_points),
         row_scales_(t.row_scales),
+        row_sums_(t.row_sums),
         out_(static_cast<Out*>(t.out) + panel * kPanel),
         ldc_(t.ldc) {
 #pragma GCC unroll 16
@@ -62,9 +63,13 @@ class Epilogue {
                         out + p * kPanel);
         return;
       }
+    } else if (row_sums_) {
+      alignas(64) int32_t whole[P * kPanel];
+      add_to_all(sums, row_sums_[row], whole);
+      finish_sums(whole, out);
+      return;
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) V::finish(sums + p * kPanel, scales_[p], limits_, out + p * kPanel);
+    finish_sums(sums, out);
   }
 
  private:
@@ -82,10 +87,22 @@ class Epilogue {
     return {bias, multiplier, offset, static_cast<int>(count)};
   }
 
+  [[gnu::always_inline]] void finish_sums(const int32_t* sums, Out* out) const {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) V::finish(sums + p * kPanel, scales_[p], limits_, out + p * kPanel);
+  }
+
+  // Unsigned, since a part of a sum may wrap around.
+  [[gnu::always_inline]] static void add_to_all(const int32_t* sums, int32_t row_sum, int32_t* whole) {
+    for (int i = 0; i < P * kPanel; ++i)
+      whole[i] = static_cast<int32_t>(static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(row_sum));
+  }
+
   typename V::Limits limits_;
   typename V::Scale scales_[P];
   const int32_t* row_zero_points_;
   const float* row_scales_;
+  const int32_t* row_sums_;
   Out* out_;
   int64_t ldc_;
 };

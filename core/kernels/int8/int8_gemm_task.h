@@ -22,8 +22,9 @@ struct Int8GemmTask {
   // channels' weights, multiplier their steps, and the results are float.
   const int32_t* row_zero_points;
   const float* row_scales;
-  const float* offset;  // float32 bias, or null
-  float low, high;      // what uint8 results are clamped to before the zero point is added; for float results, the ReLU
+  const float* offset;      // float32 bias, or null
+  const int32_t* row_sums;  // what is added to each sum of a row of uint8 results, or null: nothing
+  float low, high;  // what uint8 results are clamped to before the zero point is added; for float results, the ReLU
   int32_t zero_point;
   void* out;  // uint8_t or float
   int64_t ldc;
@@ -34,6 +35,9 @@ struct Int8GemmTask {
 struct Int8GemmRange {
   int64_t row_begin, row_end, panel_begin, panel_end;
 };
+
+/// With the best kernel that there is, on the calling thread.
+void int8_gemm_serial(const Int8GemmTask& task, const Int8GemmRange& range);
 
 void int8_gemm_scalar(const Int8GemmTask& task, const Int8GemmRange& range);
 void int8_gemm_avx2(const Int8GemmTask& task, const Int8GemmRange& range);

@@ -1,0 +1,122 @@
+// With b' = b - 128, which the kernel multiplies by, and z' = b's zero point - 128:
+//
+//   sum of (a - za)(b - zb) = sum of a b' - z' * (sum of a's row) - za * (sum of b's column) + k za z'
+//
+// where the second term is one for each row, the last two are one for each column.
+#include <algorithm>
+#include <limits>
+
+#include <thimble/core/kernels/int8/int8_gemm_task.h>
+#include <thimble/core/kernels/int8/int8_matmul.h>
+#include <thimble/core/kernels/int8/int8_panels.h>
+#include <thimble/core/kernels/rounding.h>
+#include <thimble/core/kernels/scratch.h>
+
+namespace thimble::kernels {
+
+namespace {
+
+// Parts of a sum may wrap around, the whole does not.
+int32_t wrapped(int64_t part) { return static_cast<int32_t>(static_cast<uint32_t>(part)); }
+
+int64_t sum_of(const uint8_t* x, int64_t n) {
+  // So many cannot leave uint16, of which a vector instruction adds up twice as many as of uint32.
+  constexpr int64_t kShort = 256;
+  int64_t sum = 0;
+  for (int64_t begin = 0; begin < n; begin += kShort) {
+    uint16_t part = 0;
+    for (int64_t i = begin; i < std::min(begin + kShort, n); ++i) part = static_cast<uint16_t>(part + x[i]);
+    sum += part;
+  }
+  return sum;
+}
+
+// A call's arrays in one block of scratch memory.
+struct Arrays {
+  explicit Arrays(const Int8Matmul& p) : panels({p.n, p.k}), lda(p.a_column == 1 ? p.a_row : p.k) {
+    const int64_t columns = round_up(p.n, 16), copied = p.a_column == 1 ? 0 : p.m * p.k;
+    packed = reinterpret_cast<int8_t*>(
+        thread_scratch(ScratchUse::right, round_up(panels.bytes(), 64) + (3 * columns + p.m) * 4 + copied));
+    bias = reinterpret_cast<int32_t*>(packed + round_up(panels.bytes(), 64));
+    multiplier = reinterpret_cast<float*>(bias + columns);
+    column_sums = multiplier + columns;
+    row_sums = reinterpret_cast<int32_t*>(column_sums + columns);
+    copy = reinterpret_cast<uint8_t*>(row_sums + p.m);
+  }
+
+  Int8Panels panels;
+  int64_t lda;
+  int8_t* packed;
+  int32_t* bias;
+  float *multiplier, *column_sums;
+  int32_t* row_sums;
+  uint8_t* copy;  // of a, if its rows are not dense
+};
+
+Int8GemmTask task_of(const Int8Matmul& p, const Arrays& arrays) {
+  static constexpr int64_t kWholeRow[] = {0};
+  return {.a = p.a_column == 1 ? p.a : arrays.copy,
+          .lda = arrays.lda,
+          .rows = nullptr,
+          .segments = kWholeRow,
+          .segment_count = 1,
+          .k = p.k,
+          .weights = arrays.packed,
+          .panel_stride = arrays.panels.stride(),
+          .n = p.n,
+          .bias = arrays.bias,
+          .multiplier = arrays.multiplier,
+          .row_zero_points = nullptr,
+          .row_scales = nullptr,
+          .offset = nullptr,
+          .row_sums = nullptr,
+          .low = static_cast<float>(-p.zero_point),
+          .high = static_cast<float>(p.high - p.zero_point),
+          .zero_point = p.zero_point,
+          .out = p.out,
+          .ldc = p.out_row,
+          .float_out = false};
+}
+
+// The sums of b's columns: the product with a row of ones, which float32 holds.
+void sum_columns(Int8GemmTask task, const Arrays& arrays, int64_t k) {
+  auto* ones = thread_scratch(ScratchUse::left, k);
+  std::fill_n(ones, k, uint8_t{1});
+  std::fill_n(arrays.bias, task.n, 0);
+  std::fill_n(arrays.multiplier, task.n, 1.0f);
+  task.a = ones;
+  task.low = -std::numeric_limits<float>::infinity();
+  task.out = arrays.column_sums;
+  task.float_out = true;
+  int8_gemm_serial(task, {0, 1, 0, arrays.panels.count()});
+}
+
+void copy_rows(const Int8Matmul& p, uint8_t* copy) {
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t j = 0; j < p.k; ++j) copy[i * p.k + j] = p.a[i * p.a_row + j * p.a_column];
+}
+
+}  // namespace
+
+void int8_matmul(const Int8Matmul& p) {
+  if (p.m == 0 || p.n == 0) return;
+  const Arrays arrays(p);
+  pack_int8_panels(p.b, p.b_row, p.b_column, arrays.panels, arrays.packed);
+  if (p.a_column != 1) copy_rows(p, arrays.copy);
+  Int8GemmTask task = task_of(p, arrays);
+
+  const int64_t b_zero_point = p.b_zero_point - 128;
+  if (p.a_zero_point != 0) sum_columns(task, arrays, p.k);
+  for (int64_t j = 0; j < p.n; ++j) {
+    const auto column = p.a_zero_point == 0 ? int64_t{0} : static_cast<int64_t>(arrays.column_sums[j]);
+    arrays.bias[j] = wrapped(p.a_zero_point * (p.k * b_zero_point - column));
+  }
+  std::fill_n(arrays.multiplier, p.n, p.multiplier);
+  if (b_zero_point != 0) {
+    for (int64_t i = 0; i < p.m; ++i) arrays.row_sums[i] = wrapped(-b_zero_point * sum_of(task.a + i * task.lda, p.k));
+    task.row_sums = arrays.row_sums;
+  }
+  int8_gemm_serial(task, {0, p.m, 0, arrays.panels.count()});
+}
+
+}  // namespace thimble::kernels

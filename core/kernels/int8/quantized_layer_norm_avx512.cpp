@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/int8/quantized_layer_norm_loops.h>
+
+namespace thimble::kernels {
+
+const QuantizedLayerNormRows quantized_layer_norm_avx512 = kQuantizedLayerNormRows;
+
+}  // namespace thimble::kernels
