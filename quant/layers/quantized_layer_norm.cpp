@@ -18,6 +18,8 @@ const nn::LayerRegistration quantized_layer_norm_registration{
           TensorQParams::from_attributes(a, "input_"), TensorQParams::from_attributes(a, "output_"));
     }};
 
+constexpr int64_t kMostElements = kernels::QuantizedLayerNormArgs::kMaxN;
+
 // In steps of the output; `otherwise` for what is not there.
 std::vector<float> over_scale(const Tensor& tensor, size_t count, double otherwise, float scale) {
   std::vector<double> values = tensor.defined() ? tensor.data().to_vector<double>() : std::vector(count, otherwise);
@@ -49,17 +51,26 @@ class QuantizedLayerNormStep : public RowStep {
   std::vector<float> weight_, bias_;
 };
 
+bool is_sound_shape(const Shape& normalized_shape) {
+  return !normalized_shape.empty() && normalized_shape.numel() <= kMostElements;
+}
+
+bool is_sound_eps(double eps) { return std::isfinite(eps) && eps > 0; }
+
+Shape normalized_shape_of(const nn::LayerNorm& layer) {
+  return Shape(layer.attributes().get<std::vector<int64_t>>("normalized_shape"));
+}
+
+double eps_of(const nn::LayerNorm& layer) { return layer.attributes().get<double>("eps"); }
+
 }  // namespace
 
 QuantizedLayerNorm::QuantizedLayerNorm(const Shape& normalized_shape, const Options& options,
                                        const TensorQParams& input, const TensorQParams& output)
     : normalized_shape_(normalized_shape), options_(options), input_(input), output_(output) {
-  constexpr int64_t kMost = kernels::QuantizedLayerNormArgs::kMaxN;
-  check<ValueError>(!normalized_shape.empty() && normalized_shape.numel() <= kMost,
-                    "QuantizedLayerNorm: normalized_shape ", normalized_shape, " does not have 1 to ", kMost,
-                    " elements");
-  check<ValueError>(std::isfinite(options.eps) && options.eps > 0, "QuantizedLayerNorm: eps ", options.eps,
-                    " is not positive and finite");
+  check<ValueError>(is_sound_shape(normalized_shape), "QuantizedLayerNorm: normalized_shape ", normalized_shape,
+                    " does not have dimensions and at most ", kMostElements, " elements");
+  check<ValueError>(is_sound_eps(options.eps), "QuantizedLayerNorm: eps ", options.eps, " is not positive and finite");
   input.check("QuantizedLayerNorm: input");
   output.check("QuantizedLayerNorm: output");
   if (!options.elementwise_affine) return;
@@ -67,13 +78,15 @@ QuantizedLayerNorm::QuantizedLayerNorm(const Shape& normalized_shape, const Opti
   bias_ = register_buffer("bias", NDArray::placeholder(normalized_shape));
 }
 
+bool QuantizedLayerNorm::can_be_made_of(const nn::LayerNorm& layer) {
+  return is_sound_shape(normalized_shape_of(layer)) && is_sound_eps(eps_of(layer));
+}
+
 std::shared_ptr<QuantizedLayerNorm> QuantizedLayerNorm::from_float(const nn::LayerNorm& layer,
                                                                    const TensorQParams& input,
                                                                    const TensorQParams& output) {
-  const Attributes a = layer.attributes();
-  auto made = std::make_shared<QuantizedLayerNorm>(
-      Shape(a.get<std::vector<int64_t>>("normalized_shape")),
-      Options{.eps = a.get<double>("eps"), .elementwise_affine = layer.weight.defined()}, input, output);
+  const Options options{.eps = eps_of(layer), .elementwise_affine = layer.weight.defined()};
+  auto made = std::make_shared<QuantizedLayerNorm>(normalized_shape_of(layer), options, input, output);
   if (layer.weight.defined())
     made->load_state(
         {{"weight", layer.weight.data().to(DType::float32)}, {"bias", layer.bias.data().to(DType::float32)}});

@@ -21,6 +21,8 @@ class THIMBLE_API QuantizedLayerNorm : public IntegerLayer, public nn::ReadsView
   /// that is not positive, or parameters that are not sound.
   QuantizedLayerNorm(const Shape& normalized_shape, const Options& options, const TensorQParams& input,
                      const TensorQParams& output);
+  /// Whether from_float() takes the layer: it has a positive eps and is of at most 2^18 elements.
+  static bool can_be_made_of(const nn::LayerNorm& layer);
   /// With the float layer's tensors. Throws ValueError as above.
   static std::shared_ptr<QuantizedLayerNorm> from_float(const nn::LayerNorm& layer, const TensorQParams& input,
                                                         const TensorQParams& output);

@@ -10,8 +10,8 @@
 namespace thimble::quant {
 
 /// a b: uint8 [..., m, k] and [..., k, n], whose first dimensions are broadcast as usual, each with its own parameters
-/// -> uint8 [..., m, n]. Sums are exact; then one float multiplication. Transposed and sliced operands are read where
-/// they lie.
+/// -> uint8 [..., m, n]; [k] on the left is a row, on the right a column, as matmul() has it. Sums are exact; then one
+/// float multiplication. Transposed and sliced operands are read where they lie.
 class THIMBLE_API QuantizedMatMul : public IntegerLayer, public nn::ReadsViews {
  public:
   /// Throws ValueError for parameters that are not sound.
@@ -23,7 +23,7 @@ class THIMBLE_API QuantizedMatMul : public IntegerLayer, public nn::ReadsViews {
   bool is_per_sample() const override { return false; }
 
  private:
-  /// Operands of at least 2 dimensions, k of at most 33025, so that sums fit int32.
+  /// Operands of at least 1 dimension, k of at most 33025, so that sums fit int32.
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
   TensorQParams a_, b_, output_;
 };

@@ -31,8 +31,36 @@ bool can_take_relu(const Graph& graph, const Node* node) {
   return is_layer_of(graph, node, {"Conv2d", "Linear"}) || graph.is_op(node, "add");
 }
 
+// The sizes that a number for each output channel has, counted from the last dimension: [out] of rows, [out, 1, 1] of
+// images.
+bool is_one_for_each_channel(const Graph& graph, const Node* layer, const Tensor& values) {
+  const Tensor weight = tensor_of(graph.layer(layer), "weight");
+  const bool is_image = graph.is_layer(layer, "Conv2d");
+  const Shape& s = values.shape();
+  const Shape expected = is_image ? Shape{weight.shape(0), 1, 1} : Shape{weight.shape(0)};
+  return values.dtype() == weight.dtype() && (s == expected || (is_image && s == Shape{1, weight.shape(0), 1, 1}));
+}
+
+// The constant that an addition adds to a layer's result, as a bias of it; null if it does not.
+Node* added_bias(const Graph& graph, const Node* add) {
+  if (!graph.is_op(add, "add") || add->inputs.size() != 2) return nullptr;
+  const size_t constant = add->inputs[1]->kind == Node::Kind::tensor ? 1 : 0;
+  Node *bias = add->inputs[constant], *layer = add->inputs[1 - constant];
+  const bool fits = bias->kind == Node::Kind::tensor && is_layer_of(graph, layer, {"Conv2d", "Linear"}) &&
+                    is_one_for_each_channel(graph, layer, graph.tensor(bias));
+  return fits ? bias : nullptr;
+}
+
+// The node that another one's work may go into: what it reads, without a constant.
+Node* first_of(const Graph& graph, const Node* second) {
+  const Node* bias = added_bias(graph, second);
+  if (bias) return second->inputs[second->inputs[0] == bias ? 1 : 0];
+  return second->inputs.size() == 1 ? second->inputs[0] : nullptr;
+}
+
 // Whether the nodes are of kinds that can be fused.
 bool is_pair(const Graph& graph, const Node* first, const Node* second) {
+  if (added_bias(graph, second)) return true;
   if (graph.is_op(second, "relu")) return can_take_relu(graph, first);
   return is_batch_norm(graph, second) && can_take_batch_norm(graph, first, second);
 }
@@ -85,6 +113,14 @@ std::shared_ptr<nn::Module> with_batch_norm(const nn::Module& layer, const nn::B
                     NDArray::from_vector(bias).to(dtype));
 }
 
+std::shared_ptr<nn::Module> with_bias(const nn::Module& layer, const Tensor& added) {
+  const Tensor weight = tensor_of(layer, "weight"), own = tensor_of(layer, "bias");
+  std::vector<double> bias = doubles_of(own, static_cast<size_t>(added.numel()), 0);
+  const std::vector<double> more = added.data().to_vector<double>();
+  for (size_t c = 0; c < bias.size(); ++c) bias[c] += more[c];
+  return layer_like(layer, layer.type(), weight.data(), NDArray::from_vector(bias).to(weight.dtype()));
+}
+
 std::shared_ptr<nn::Module> with_relu(const nn::Module& layer) {
   const Tensor bias = tensor_of(layer, "bias");
   return layer_like(layer, layer.type() + "ReLU", tensor_of(layer, "weight").data(),
@@ -93,14 +129,18 @@ std::shared_ptr<nn::Module> with_relu(const nn::Module& layer) {
 
 // The first node takes the second one's work and its users.
 void fuse(Graph& graph, Node* first, Node* second) {
+  Node* bias = added_bias(graph, second);
   if (const auto* bn = graph.layer_as<nn::BatchNorm>(second))
     graph.replace_layer(first, with_batch_norm(graph.layer(first), *bn));
+  else if (bias)
+    graph.replace_layer(first, with_bias(graph.layer(first), graph.tensor(bias)));
   else if (first->kind == Node::Kind::layer)
     graph.replace_layer(first, with_relu(graph.layer(first)));
   else
     graph.replace_op(first, "add_relu", {});
   graph.replace_uses(second, first);
   graph.erase(second);
+  if (bias && graph.num_users(bias) == 0) graph.erase(bias);
 }
 
 }  // namespace
@@ -110,9 +150,8 @@ nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
   FusionReport attempts;
   // In this order a pair's first node has become what it will be when the second one's turn comes.
   for (Node* second : fused.nodes()) {
-    if (second->inputs.size() != 1) continue;
-    Node* first = second->inputs[0];
-    if (!is_pair(fused, first, second)) continue;
+    Node* first = first_of(fused, second);
+    if (!first || !is_pair(fused, first, second)) continue;
     const std::string reason = obstacle(fused, first, second);
     attempts.push_back({first->name, second->name, reason.empty(), reason});
     if (reason.empty()) fuse(fused, first, second);

@@ -1,5 +1,5 @@
-// Fusion: nodes that follow each other become one. Batch normalization disappears into the weights, relu into the
-// layer or op that it follows.
+// Fusion: nodes that follow each other become one. Batch normalization disappears into the weights, a constant that is
+// added to each output channel into the bias, relu into the layer or op that it follows.
 //
 //   quant::FusionReport report;
 //   nn::Graph fused = quant::fuse_conv_bn_relu(nn::trace(net.eval(), example), &report);
@@ -23,7 +23,7 @@ namespace thimble::quant {
 /// Two nodes that stand directly after each other and are of kinds that can be fused.
 struct THIMBLE_API FusionAttempt {
   std::string node;  ///< the first one, which the fused one is called after
-  std::string with;  ///< batch normalization or relu
+  std::string with;  ///< batch normalization, relu, or the addition of a bias
   bool fused = false;
   std::string reason;  ///< why not; empty if they are fused
 };
@@ -35,7 +35,8 @@ using FusionReport = std::vector<FusionAttempt>;
 /// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, conv3d + batch norm -> Conv3d, linear + batch norm ->
 /// Linear, each of them with the normalization's running statistics, weight and bias in its own weight and bias
 /// (computed in float64; a layer without bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear +
-/// relu -> LinearReLU, add + relu -> add_relu.
+/// relu -> LinearReLU, add + relu -> add_relu; conv2d or linear + the addition of a constant of the graph, [out, 1, 1]
+/// or [out], -> the same layer with a bias, as models from elsewhere spell it.
 ///
 /// Two nodes are not fused if
 /// - the first one's value has a second user, or is the graph's output;

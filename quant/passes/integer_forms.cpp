@@ -1,7 +1,11 @@
 #include <algorithm>
 
 #include <thimble/nn/graph/attribute_inputs.h>
+#include <thimble/quant/layers/quantized_layer_norm.h>
+#include <thimble/quant/layers/quantized_matmul.h>
+#include <thimble/quant/layers/quantized_mean.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/quantized_softmax.h>
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
 
@@ -22,10 +26,36 @@ std::shared_ptr<nn::Module> quantized_mul(const Graph&, const Node*, Inputs x, c
   return std::make_shared<QuantizedMul>(x[0], x[1], y);
 }
 
+std::shared_ptr<nn::Module> quantized_matmul(const Graph&, const Node*, Inputs x, const TensorQParams& y) {
+  return std::make_shared<QuantizedMatMul>(x[0], x[1], y);
+}
+
+std::shared_ptr<nn::Module> quantized_softmax(const Graph&, const Node* node, Inputs x, const TensorQParams& y) {
+  return std::make_shared<QuantizedSoftmax>(node->attributes.get<int64_t>("axis", -1), x[0], y);
+}
+
+std::shared_ptr<nn::Module> quantized_mean(const Graph&, const Node* node, Inputs x, const TensorQParams& y) {
+  const auto axes = node->attributes.get("axes", std::vector<int64_t>{});
+  return std::make_shared<QuantizedMean>(Shape(axes), node->attributes.get("keepdim", false), x[0], y);
+}
+
+std::shared_ptr<nn::Module> quantized_layer_norm(const Graph& graph, const Node* node, Inputs x,
+                                                 const TensorQParams& y) {
+  return QuantizedLayerNorm::from_float(*graph.layer_as<nn::LayerNorm>(node), x[0], y);
+}
+
+bool can_be_layer_norm(const Graph& graph, const Node* node) {
+  return QuantizedLayerNorm::can_be_made_of(*graph.layer_as<nn::LayerNorm>(node));
+}
+
 constexpr IntegerForm kForms[] = {
+    {"LayerNorm", 1, quantized_layer_norm, can_be_layer_norm},
     {"add", 2, quantized_add},
     {"add_relu", 2, quantized_add},
+    {"matmul", 2, quantized_matmul},
+    {"mean", 1, quantized_mean},
     {"mul", 2, quantized_mul},
+    {"softmax", 1, quantized_softmax},
 };
 
 }  // namespace
@@ -35,7 +65,8 @@ const IntegerForm* integer_form_of(const Graph& graph, const Node* node) {
   if (!computes || node->attributes.contains(nn::kAttributeInputs)) return nullptr;
   const std::string type = type_of(graph, node);
   const auto* form = std::ranges::find(kForms, std::string_view(type), &IntegerForm::type);
-  return form != std::end(kForms) && form->inputs == node->inputs.size() ? form : nullptr;
+  if (form == std::end(kForms) || form->inputs != node->inputs.size()) return nullptr;
+  return !form->can_be || form->can_be(graph, node) ? form : nullptr;
 }
 
 }  // namespace thimble::quant

@@ -19,6 +19,8 @@ struct IntegerForm {
   /// The layer for inputs and a result of these parameters.
   std::shared_ptr<nn::Module> (*layer)(const nn::Graph& graph, const nn::Node* node,
                                        std::span<const TensorQParams> inputs, const TensorQParams& output);
+  /// Whether the layer can be made for this node; null: for all.
+  bool (*can_be)(const nn::Graph& graph, const nn::Node* node) = nullptr;
 };
 
 /// Null if the node's op or layer has none.

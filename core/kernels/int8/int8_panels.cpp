@@ -63,32 +63,74 @@ void pack_columns(const uint8_t* b, int64_t column, int8_t* groups) {
   store(groups + 3 * kGroupBytes, high(third, fourth));
 }
 
-// Rows [begin, end) of a panel's columns, of any number and anyhow. begin begins a group.
-void pack_rest(const uint8_t* b, int64_t row, int64_t column, int64_t columns, int64_t begin, int64_t end,
-               int8_t* panel) {
-  std::fill_n(panel + begin / kGroup * kGroupBytes, (end - begin + kGroup - 1) / kGroup * kGroupBytes, int8_t{0});
-  for (int64_t i = begin; i < end; ++i)
+// The first of 16 bytes; none behind them are read.
+void copy_short(const uint8_t* from, int64_t count, uint8_t* to) {
+  if (count == kColumns)
+    std::memcpy(to, from, kColumns);
+  else
+    std::memcpy(to, from, static_cast<size_t>(count));
+}
+
+// Fewer rows or columns.
+void pack_some_rows(const uint8_t* b, int64_t row, int64_t rows, int64_t columns, int8_t* group) {
+  uint8_t copy[kGroupBytes] = {};
+  for (int64_t i = 0; i < rows; ++i) copy_short(b + i * row, columns, copy + i * kColumns);
+  pack_rows(copy, kColumns, group);
+}
+
+// Any number of dense columns of a group's rows.
+void pack_some_columns(const uint8_t* b, int64_t column, int64_t rows, int64_t columns, int8_t* group) {
+  for (int64_t j = 0; j < columns; ++j) {
+    uint32_t four = 0x80808080;
+    if (rows == kGroup)
+      std::memcpy(&four, b + j * column, kGroup);
+    else
+      std::memcpy(&four, b + j * column, static_cast<size_t>(rows));
+    four ^= 0x80808080;
+    std::memcpy(group + j * kGroup, &four, kGroup);
+  }
+}
+
+// Elements that lie anyhow.
+void pack_scattered(const uint8_t* b, int64_t row, int64_t column, int64_t rows, int64_t columns, int8_t* group) {
+  for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j)
-      panel[i / kGroup * kGroupBytes + j * kGroup + i % kGroup] =
-          static_cast<int8_t>(b[i * row + j * column] ^ uint8_t{128});
+      group[j * kGroup + i] = static_cast<int8_t>(b[i * row + j * column] ^ uint8_t{128});
+}
+
+// A panel of so many columns.
+void pack_panel(const uint8_t* b, int64_t row, int64_t column, int64_t rows, int64_t columns, int8_t* panel) {
+  constexpr int64_t kRows = 16;  // of a block of dense columns
+  const bool is_whole = columns == kColumns;
+  int64_t i = 0;
+  if (is_whole && column == 1) {
+    for (; i + kGroup <= rows; i += kGroup) pack_rows(b + i * row, row, panel + i * kColumns);
+  } else if (is_whole && row == 1) {
+    for (; i + kRows <= rows; i += kRows)
+      for (int64_t j = 0; j < kColumns; j += 4)
+        pack_columns(b + i + j * column, column, panel + i * kColumns + j * kGroup);
+  }
+  for (; i < rows; i += kGroup) {
+    const uint8_t* from = b + i * row;
+    int8_t* group = panel + i * kColumns;
+    const int64_t count = std::min(kGroup, rows - i);
+    if (column == 1) {
+      pack_some_rows(from, row, count, columns, group);
+    } else {
+      if (!is_whole || count < kGroup) std::memset(group, 0, kGroupBytes);
+      if (row == 1)
+        pack_some_columns(from, column, count, columns, group);
+      else
+        pack_scattered(from, row, column, count, columns, group);
+    }
+  }
 }
 
 }  // namespace
 
 void pack_int8_panels(const uint8_t* b, int64_t row, int64_t column, const Int8Panels& size, int8_t* panels) {
-  constexpr int64_t kRows = 16;  // of a block of dense columns
-  for (int64_t p = 0; p < size.count(); ++p, b += kColumns * column, panels += size.stride()) {
-    const int64_t columns = std::min(kColumns, size.n - p * kColumns);
-    int64_t i = 0;
-    if (columns == kColumns && column == 1) {
-      for (; i + kGroup <= size.k; i += kGroup) pack_rows(b + i * row, row, panels + i * kColumns);
-    } else if (columns == kColumns && row == 1) {
-      for (; i + kRows <= size.k; i += kRows)
-        for (int64_t j = 0; j < kColumns; j += 4)
-          pack_columns(b + i + j * column, column, panels + i * kColumns + j * kGroup);
-    }
-    pack_rest(b, row, column, columns, i, size.k, panels);
-  }
+  for (int64_t p = 0; p < size.count(); ++p, b += kColumns * column, panels += size.stride())
+    pack_panel(b, row, column, size.k, std::min(kColumns, size.n - p * kColumns), panels);
   std::memset(panels, 0, static_cast<size_t>(PackedInt8Weights::kSlack));
 }
 

@@ -17,7 +17,8 @@ struct Int8Panels {
   int64_t bytes() const { return count() * stride() + PackedInt8Weights::kSlack; }
 };
 
-/// Packs b [k, n], whose element (i, j) lies at i * row + j * column. Padding is 0, as int8. panels is 64-byte aligned.
+/// Packs b [k, n], whose element (i, j) lies at i * row + j * column. Padding has any values: activations are padded
+/// with zeros. panels is 64-byte aligned.
 void pack_int8_panels(const uint8_t* b, int64_t row, int64_t column, const Int8Panels& size, int8_t* panels);
 
 }  // namespace thimble::kernels

@@ -25,7 +25,11 @@ struct MatMulParameters {
 };
 
 // Sums in 64 bits, of operands spread out to the output's batch.
-std::vector<uint8_t> reference_matmul(const NDArray& a, const NDArray& b, const MatMulParameters& p) {
+std::vector<uint8_t> reference_matmul(const NDArray& left_operand, const NDArray& right_operand,
+                                      const MatMulParameters& p) {
+  const int64_t length = left_operand.shape(-1);
+  const NDArray a = left_operand.ndim() > 1 ? left_operand : left_operand.reshape({1, length});
+  const NDArray b = right_operand.ndim() > 1 ? right_operand : right_operand.reshape({length, 1});
   const int64_t m = a.shape(-2), k = a.shape(-1), n = b.shape(-1);
   const auto batch_of = [](const NDArray& x) {
     Shape batch;
@@ -57,10 +61,22 @@ std::vector<uint8_t> reference_matmul(const NDArray& a, const NDArray& b, const 
 
 TEST(QuantizedMatMul, IsTheProductOfTheIntegersOnEveryMachine) {
   std::mt19937 rng(1);
-  const Shape shapes[][2] = {{{5, 7}, {7, 3}},          {{64, 64}, {64, 64}},       {{33, 130}, {130, 47}},
-                             {{1, 1}, {1, 1}},          {{3, 70, 15}, {3, 15, 17}}, {{2, 3, 5, 48}, {2, 3, 48, 16}},
-                             {{2, 1, 5, 9}, {3, 9, 4}}, {{4, 6}, {2, 6, 20}},       {{2, 2, 2, 3, 8}, {2, 2, 2, 8, 32}},
-                             {{3, 4, 0}, {3, 0, 5}},    {{0, 4, 2}, {0, 2, 5}},     {{2, 0, 3}, {2, 3, 5}}};
+  const Shape shapes[][2] = {{{5, 7}, {7, 3}},
+                             {{64, 64}, {64, 64}},
+                             {{33, 130}, {130, 47}},
+                             {{1, 1}, {1, 1}},
+                             {{3, 70, 15}, {3, 15, 17}},
+                             {{2, 3, 5, 48}, {2, 3, 48, 16}},
+                             {{2, 1, 5, 9}, {3, 9, 4}},
+                             {{4, 6}, {2, 6, 20}},
+                             {{2, 2, 2, 3, 8}, {2, 2, 2, 8, 32}},
+                             {{9}, {9}},
+                             {{3, 5, 9}, {9}},
+                             {{9}, {2, 9, 4}},
+                             {{9}, {2, 3, 2, 9, 4}},
+                             {{3, 4, 0}, {3, 0, 5}},
+                             {{0, 4, 2}, {0, 2, 5}},
+                             {{2, 0, 3}, {2, 3, 5}}};
   for (const auto& shape : shapes)
     for (int trial = 0; trial < 4; ++trial) {
       const MatMulParameters p = MatMulParameters::random(rng, shape[0].back());
@@ -139,7 +155,8 @@ TEST(QuantizedMatMul, RefusesWhatItCannotMultiply) {
   QuantizedMatMul layer(p, p, p);
   const auto bytes = [](const Shape& shape) { return Tensor(NDArray::zeros(shape, DType::uint8)); };
   EXPECT_THROW(layer(bytes({2, 3}), bytes({2, 3})), ShapeError);
-  EXPECT_THROW(layer(bytes({3}), bytes({3, 2})), ShapeError);
+  EXPECT_THROW(layer(bytes({}), bytes({3, 2})), ShapeError);
+  EXPECT_THROW(layer(bytes({3}), bytes({4})), ShapeError);
   EXPECT_THROW(layer(bytes({2, 2, 3}), bytes({3, 3, 2})), ShapeError);
   EXPECT_THROW(layer(bytes({2, 3}), Tensor(NDArray::zeros({3, 2}))), DTypeError);
   EXPECT_THROW(layer(bytes({2, 3})), ValueError);

@@ -312,6 +312,44 @@ TEST(Fuse, AddAndReluBecomeOneOp) {
   EXPECT_TRUE(result.is_op(result.find("add"), "add_relu")) << "it keeps the sum's name";
 }
 
+// As ONNX models have it, on either side.
+TEST(Fuse, AnAddedConstantBecomesTheBias) {
+  Graph graph;
+  nn::Node* x = graph.add_input("x");
+  nn::Node* first =
+      graph.add_layer("first", std::make_shared<nn::Linear>(4, 3, nn::Linear::Options{.bias = false}), {x});
+  const Tensor bias(NDArray::from_vector(std::vector<float>{1, 2, 3}));
+  nn::Node* constant = graph.add_tensor("constant", bias);
+  nn::Node* sum = graph.add_op("sum", "add", {}, {constant, first});
+  nn::Node* second =
+      graph.add_layer("second", std::make_shared<nn::Linear>(3, 3), {graph.add_op("relu", "relu", {}, {sum})});
+  graph.set_output(graph.add_op("sum2", "add", {}, {second, constant}));
+  FusionReport report;
+  const Graph result = fuse_conv_bn_relu(graph, &report);
+  EXPECT_EQ(report.size(), 3u);
+  EXPECT_EQ(result.nodes().size(), 3u);
+  EXPECT_TRUE(result.is_layer(result.find("first"), "LinearReLU"));
+  const Tensor example(NDArray::full({2, 4}, 0.5));
+  Graph before = graph.clone(), after = result.clone();
+  const auto expected = before(example).data().to_vector<float>(), got = after(example).data().to_vector<float>();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5);
+}
+
+TEST(Fuse, AddedConstantsOfOtherSizesStay) {
+  for (const Shape& shape : {Shape{1}, Shape{2, 3}, Shape{1, 3}}) {
+    Graph graph;
+    nn::Node* fc = graph.add_layer("fc", std::make_shared<nn::Linear>(4, 3), {graph.add_input("x")});
+    graph.set_output(graph.add_op("sum", "add", {}, {fc, graph.add_tensor("constant", Tensor(NDArray::ones(shape)))}));
+    EXPECT_EQ(count(fuse_conv_bn_relu(graph), "add"), 1) << shape;
+  }
+  for (const Shape& shape : {Shape{3, 1, 1}, Shape{1, 3, 1, 1}, Shape{3}, Shape{1, 1, 3}}) {
+    Graph graph;
+    nn::Node* conv = graph.add_layer("conv", std::make_shared<nn::Conv2d>(2, 3, 1), {graph.add_input("x")});
+    graph.set_output(graph.add_op("sum", "add", {}, {conv, graph.add_tensor("c", Tensor(NDArray::ones(shape)))}));
+    EXPECT_EQ(count(fuse_conv_bn_relu(graph), "add"), shape[shape.ndim() - 1] == 3 ? 1 : 0) << shape;
+  }
+}
+
 TEST(Fuse, BatchNormInTrainingModeStays) {
   nn::Sequential model(nn::ConvBNReLU(3, 4, 3), nn::ConvBNReLU(4, 4, 3));
   randomize_batch_norms(model);
