@@ -89,16 +89,6 @@ NDArray convolution_weight(const Transposed& t, const NDArray& weight) {
   return NDArray::from_vector(result, {s * s * t.out, t.in, height, width});
 }
 
-// The constant that the user adds to each channel of the value; undefined if it does something else.
-Tensor added_bias(const Graph& graph, const Node* value, const Node* user, int64_t channels) {
-  if (!user || !graph.is_op(user, "add") || user->inputs.size() != 2) return {};
-  const Node* other = user->inputs[user->inputs[0] == value ? 1 : 0];
-  if (other->kind != Node::Kind::tensor) return {};
-  const Tensor constant = graph.tensor(other);
-  const bool per_channel = constant.shape() == Shape{1, channels, 1, 1} || constant.shape() == Shape{channels, 1, 1};
-  return per_channel ? constant : Tensor();
-}
-
 // Normalization in front of the pixel_shuffle has each channel s * s times.
 std::shared_ptr<nn::Module> repeated_norm(const nn::BatchNorm& bn, int64_t times) {
   auto result = std::make_shared<nn::BatchNorm2d>(repeated(bn.weight, times), repeated(bn.bias, times),
@@ -116,22 +106,6 @@ void replace(Graph& graph, Node* node, const std::shared_ptr<nn::Module>& layer)
 
 bool is_settled_norm(const Graph& graph, const Node* node) {
   return node && graph.is_layer(node, "BatchNorm2d") && is_called_once(graph, node) && !graph.layer(node).training();
-}
-
-// The layer's bias and a constant that follows, which goes with its node.
-Tensor take_bias(Graph& graph, Node* node, const nn::ConvTranspose2d& layer, int64_t channels) {
-  Node* user = only_user(graph, node);
-  const Tensor constant = added_bias(graph, node, user, channels);
-  if (!constant.defined()) return layer.bias;
-  const NDArray own = layer.bias.defined() ? layer.bias.data() : NDArray::zeros({channels}, layer.weight.dtype());
-  std::vector<double> sum = own.to_vector<double>();
-  const std::vector<double> added = constant.data().to_vector<double>();
-  for (size_t c = 0; c < sum.size(); ++c) sum[c] += added[c];
-  graph.replace_uses(user, node);
-  Node* shift = user->inputs[user->inputs[0] == node ? 1 : 0];
-  graph.erase(user);
-  if (graph.num_users(shift) == 0 && !graph.is_output(shift)) graph.erase(shift);
-  return like(layer.weight, NDArray::from_vector(sum));
 }
 
 // What works on each channel by itself stays in front of the pixel_shuffle: fusion will find it there.
@@ -152,7 +126,7 @@ void replace_transposed(Graph& graph, Node* node) {
   if (!t.is_plain) return;
   const int64_t s = t.rows.stride;
   const Tensor weight = like(layer.weight, convolution_weight(t, layer.weight.data())),
-               bias = repeated(take_bias(graph, node, layer, t.out), s * s);
+               bias = repeated(layer.bias, s * s);
   const Conv2dOptions options{.padding = {t.rows.taps() - 1, t.columns.taps() - 1}};
   replace(graph, node, std::make_shared<nn::Conv2d>(weight, bias, options));
   Node* last = behind_norm_and_relu(graph, node, s * s);

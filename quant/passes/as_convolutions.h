@@ -10,8 +10,7 @@ namespace thimble::quant {
 ///
 /// - ConvTranspose2d, of one group, dilation 1 and the same stride s both ways: a Conv2d of s^2 times the channels, of
 ///   which each gives one of the s^2 pixels that an input pixel becomes, then pixel_shuffle, then slices where there is
-///   padding. Batch normalization and relu that follow stand before the pixel_shuffle, a constant that is added to each
-///   channel is in the bias.
+///   padding. Batch normalization and relu that follow stand before the pixel_shuffle.
 /// - BatchNorm2d in evaluation mode that follows no convolution, as in a DenseNet: a 1x1 Conv2d of as many groups as
 ///   channels.
 /// - Conv1d: a Conv2d of images of one row.

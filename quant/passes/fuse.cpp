@@ -35,10 +35,11 @@ bool can_take_relu(const Graph& graph, const Node* node) {
 // images.
 bool is_one_for_each_channel(const Graph& graph, const Node* layer, const Tensor& values) {
   const Tensor weight = tensor_of(graph.layer(layer), "weight");
-  const bool is_image = graph.is_layer(layer, "Conv2d");
+  const bool is_image = !graph.is_layer(layer, "Linear");
+  const int64_t channels = graph.layer(layer).attributes().get<int64_t>(is_image ? "out_channels" : "out_features");
   const Shape& s = values.shape();
-  const Shape expected = is_image ? Shape{weight.shape(0), 1, 1} : Shape{weight.shape(0)};
-  return values.dtype() == weight.dtype() && (s == expected || (is_image && s == Shape{1, weight.shape(0), 1, 1}));
+  const Shape expected = is_image ? Shape{channels, 1, 1} : Shape{channels};
+  return values.dtype() == weight.dtype() && (s == expected || (is_image && s == Shape{1, channels, 1, 1}));
 }
 
 // The constant that an addition adds to a layer's result, as a bias of it; null if it does not.
@@ -46,7 +47,8 @@ Node* added_bias(const Graph& graph, const Node* add) {
   if (!graph.is_op(add, "add") || add->inputs.size() != 2) return nullptr;
   const size_t constant = add->inputs[1]->kind == Node::Kind::tensor ? 1 : 0;
   Node *bias = add->inputs[constant], *layer = add->inputs[1 - constant];
-  const bool fits = bias->kind == Node::Kind::tensor && is_layer_of(graph, layer, {"Conv2d", "Linear"}) &&
+  const bool fits = bias->kind == Node::Kind::tensor &&
+                    is_layer_of(graph, layer, {"Conv2d", "ConvTranspose2d", "Linear"}) &&
                     is_one_for_each_channel(graph, layer, graph.tensor(bias));
   return fits ? bias : nullptr;
 }

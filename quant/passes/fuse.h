@@ -35,8 +35,8 @@ using FusionReport = std::vector<FusionAttempt>;
 /// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, conv3d + batch norm -> Conv3d, linear + batch norm ->
 /// Linear, each of them with the normalization's running statistics, weight and bias in its own weight and bias
 /// (computed in float64; a layer without bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear +
-/// relu -> LinearReLU, add + relu -> add_relu; conv2d or linear + the addition of a constant of the graph, [out, 1, 1]
-/// or [out], -> the same layer with a bias, as models from elsewhere spell it.
+/// relu -> LinearReLU, add + relu -> add_relu; conv2d, conv_transpose2d or linear + the addition of a constant of the
+/// graph, [out, 1, 1] or [out], -> the same layer with a bias, as models from elsewhere spell it.
 ///
 /// Two nodes are not fused if
 /// - the first one's value has a second user, or is the graph's output;

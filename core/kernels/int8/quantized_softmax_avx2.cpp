@@ -5,6 +5,9 @@
 namespace thimble::kernels {
 namespace {
 
+// Vectors of terms, of 2^22 at most, whose sums cannot leave uint32.
+constexpr int64_t kMostVectors = 512;
+
 // 16 floats to choose from, 8 in a register.
 struct Sixteen {
   __m256 lower, upper;

@@ -8,9 +8,6 @@
 namespace thimble::kernels {
 namespace {
 
-// Vectors of terms, of 2^22 at most, whose sums cannot leave uint32.
-constexpr int64_t kMostVectors = 512;
-
 uint8_t largest_of(const uint8_t* x, int64_t n) {
   uint8_t largest = 0;
   for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
