@@ -3,6 +3,7 @@
 
 #include "apps/command.h"
 #include "apps/latency.h"
+#include "apps/layer_times.h"
 #include "apps/model_inputs.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
@@ -18,6 +19,7 @@ struct BenchArguments {
   ShapeOption shapes;
   std::vector<int64_t> batch_sizes{1, 64};
   int runs = 5;
+  bool profile = false;
 };
 
 void run(const BenchArguments& o) {
@@ -40,7 +42,13 @@ void run(const BenchArguments& o) {
   const double first_answer_ms = measure_first_answer_ms(o.model, o.shapes, o.common.threads());
   o.common.out() << detail::printable(o.model) << " (" << dtype_of(loaded.graph) << ")\n"
                  << table.str() << "process start to first answer: " << fixed(first_answer_ms, 1) << " ms\n";
-  o.common.write_json({{"results", results}, {"first_answer_ms", first_answer_ms}});
+  nlohmann::json result{{"results", results}, {"first_answer_ms", first_answer_ms}};
+  if (o.profile) {
+    const std::vector<LayerTime> times = layer_times(loaded.graph, inputs, o.batch_sizes[0]);
+    print(o.common.out(), times, o.batch_sizes[0]);
+    result["layers"] = to_json(times);
+  }
+  o.common.write_json(result);
 }
 
 }  // namespace
@@ -51,7 +59,8 @@ void add_bench(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  thimble bench mlp.int8.safetensors --batch-size 1,64 --threads 1\n"
-      "  thimble bench net.safetensors --shape 3,224,224");
+      "  thimble bench net.safetensors --shape 3,224,224\n"
+      "  thimble bench net.int8.safetensors --batch-size 1 --profile");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Checkpoint")->required()->type_name("MODEL");
   o->shapes.add_to(*command);
@@ -63,6 +72,7 @@ void add_bench(CLI::App& app) {
   command->add_option("--runs", o->runs, "Timed runs; a standard deviation needs two")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));
+  command->add_flag("--profile", o->profile, "Time of each layer, too, with the first batch size");
   command->callback([o] { run(*o); });
 }
 

@@ -12,8 +12,8 @@
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/quant/analysis/error_report.h>
-#include <thimble/quant/passes/equalization.h>
 #include <thimble/quant/passes/as_convolutions.h>
+#include <thimble/quant/passes/equalization.h>
 
 namespace thimble::apps {
 

@@ -13,10 +13,10 @@
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/nn/training/optim/schedule.h>
+#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>
-#include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/serialization/checksums.h>

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -51,6 +52,25 @@ bool Program::is_part_of(const Program& whole) const {
 }
 
 void Program::run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const {
+  run_steps(arguments, results, memory, [](const StepList::Step& step, auto operands, void* out, uint8_t* scratch) {
+    step.step->run(operands, out, scratch);
+  });
+}
+
+void Program::run_timed(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory,
+                        std::span<double> seconds) const {
+  using Clock = std::chrono::steady_clock;
+  size_t i = 0;
+  run_steps(arguments, results, memory, [&](const StepList::Step& step, auto operands, void* out, uint8_t* scratch) {
+    const Clock::time_point start = Clock::now();
+    step.step->run(operands, out, scratch);
+    seconds[i++] = std::chrono::duration<double>(Clock::now() - start).count();
+  });
+}
+
+template <typename RunStep>
+void Program::run_steps(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory,
+                        const RunStep& run_step) const {
   const WorkMemory::Block block(memory, static_cast<size_t>(table_offset_) + list_.values.size() * sizeof(void*));
   void** at = reinterpret_cast<void**>(block.data() + table_offset_);  // of each value
   for (size_t i = 0; i < list_.values.size(); ++i)
@@ -64,7 +84,7 @@ void Program::run(std::span<const void* const> arguments, std::span<void* const>
   for (const StepList::Step& step : list_.steps) {
     std::array<const void*, StepList::kMostOperands> operands;
     for (size_t i = 0; i < step.inputs.size(); ++i) operands[i] = at[step.inputs[i]];
-    step.step->run(std::span(operands.data(), step.inputs.size()), at[step.output], block.data() + scratch_offset_);
+    run_step(step, std::span(operands.data(), step.inputs.size()), at[step.output], block.data() + scratch_offset_);
   }
   // What no step has written where it is wanted: a view, an argument, a constant, a value that is asked for twice.
   for (size_t i = 0; i < results.size(); ++i)

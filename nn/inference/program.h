@@ -34,7 +34,17 @@ class Program {
   /// memory is another's. May run on several threads at once.
   void run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const;
 
+  const std::vector<StepList::Step>& steps() const { return list_.steps; }
+  /// run(), which writes how long each step took, in seconds.
+  void run_timed(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory,
+                 std::span<double> seconds) const;
+
  private:
+  // Calls run_step(step, operands, out, scratch) for each step in order, between what comes before the first and what
+  // comes after the last.
+  template <typename RunStep>
+  void run_steps(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory,
+                 const RunStep& run_step) const;
   void place_values();
   std::vector<size_t> last_uses() const;
   std::vector<size_t> share_places() const;

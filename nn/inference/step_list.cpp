@@ -45,6 +45,7 @@ class StepListBuilder {
     std::unique_ptr<InferenceStep> step;
     std::vector<size_t> inputs;
     SharedWeights* weights;
+    std::string node = {};
   };
 
   void find_readers() {
@@ -97,7 +98,7 @@ class StepListBuilder {
       if (arguments != before) step = make_step(call, arguments);
     }
     if (!step) step = fallback_step(call, infos_of(arguments));
-    hold_back(node, {std::move(step), std::move(arguments), weights_of(*node)});
+    hold_back(node, {std::move(step), std::move(arguments), weights_of(*node), node->name});
   }
 
   // Parts of a batch have other sizes than the whole, and what is computed with them would be another.
@@ -240,7 +241,7 @@ class StepListBuilder {
     if (step.is_view())
       list_.values[value].base = list_.values[pending.inputs[0]].base;
     else
-      list_.steps.push_back({std::move(pending.step), std::move(pending.inputs), value});
+      list_.steps.push_back({std::move(pending.step), std::move(pending.inputs), value, std::move(pending.node)});
     return value;
   }
 

@@ -41,6 +41,7 @@ struct StepList {
     std::unique_ptr<InferenceStep> step;
     std::vector<size_t> inputs;
     size_t output;
+    std::string node = {};  // whose work it is, with that of nodes that follow; empty: none's, it lays a value out anew
   };
 
   std::vector<Value> values;
