@@ -20,6 +20,10 @@ constexpr int64_t kPartBytes = 768 * 1024;
 // at least in the cache that cores share.
 constexpr int64_t kSharedPartBytes = 16 * 1024 * 1024;
 
+bool give_same_attribute(const NDArray& a, const NDArray& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() && a.to_vector<double>() == b.to_vector<double>();
+}
+
 bool lie_alike(const ValueInfo& a, const ValueInfo& b) {
   return a.shape == b.shape && a.dtype == b.dtype && a.strides == b.strides && a.flattened_image == b.flattened_image;
 }
@@ -48,7 +52,8 @@ bool Program::is_part_of(const Program& whole) const {
     if (!part.empty() && !all.empty()) part[0] = all[0];
     return part == all;
   };
-  return list_.per_sample && std::ranges::equal(list_.node_shapes, whole.list_.node_shapes, alike);
+  return list_.per_sample && std::ranges::equal(list_.node_shapes, whole.list_.node_shapes, alike) &&
+         std::ranges::equal(list_.attributes_of_sizes, whole.list_.attributes_of_sizes, give_same_attribute);
 }
 
 void Program::run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const {

@@ -52,7 +52,7 @@ class StepListBuilder {
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
       if (!is_needed(*node)) continue;
-      const bool reads_sizes = graph_.is_op(*node, "shape");
+      const bool reads_sizes = graph_.is_op(*node, "shape") || !is_computed(*node);
       for (const Node* input : (*node)->inputs) {
         if (reads_sizes)
           sizes_of_.emplace(input, ValueInfo());
@@ -62,9 +62,9 @@ class StepListBuilder {
     }
   }
 
-  bool is_needed(const Node* node) const {
-    return readers_.contains(node) || sizes_of_.contains(node) || graph_.is_output(node);
-  }
+  bool is_computed(const Node* node) const { return readers_.contains(node) || graph_.is_output(node); }
+
+  bool is_needed(const Node* node) const { return is_computed(node) || sizes_of_.contains(node); }
 
   void add_input(const Node* node) {
     const ValueInfo& info = inputs_[list_.inputs.size()];
@@ -85,20 +85,31 @@ class StepListBuilder {
     check<ValueError>(node->inputs.size() <= kMostInputs, "graph: '", node->name, "' has more than ", kMostInputs,
                       " inputs");
     const NodeCall general(graph_, *node);
-    if (general.num_attribute_inputs() == 0 && absorbed(node)) return;
+    if (general.num_attribute_inputs() == 0 && is_computed(node) && absorbed(node)) return;
     if (became_known(node, general)) return;
     const NodeCall call = general.num_attribute_inputs() > 0 ? with_known_attributes(node, general) : general;
+    const auto inputs = std::span(node->inputs).first(node->inputs.size() - general.num_attribute_inputs());
+    if (!is_computed(node)) return note_sizes(node, sizes_given_by(call, inputs));
     std::vector<size_t> arguments;
-    for (size_t i = 0; i < node->inputs.size() - general.num_attribute_inputs(); ++i)
-      arguments.push_back(operand(node->inputs[i]));
-    std::unique_ptr<InferenceStep> step = make_step(call, arguments);
+    for (const Node* input : inputs) arguments.push_back(operand(input));
+    std::unique_ptr<InferenceStep> step = make_step(call, infos_of(arguments));
     if (!step) {
       const std::vector<size_t> before = arguments;
       for (size_t& argument : arguments) argument = in_usual_order(argument);
-      if (arguments != before) step = make_step(call, arguments);
+      if (arguments != before) step = make_step(call, infos_of(arguments));
     }
     if (!step) step = fallback_step(call, infos_of(arguments));
     hold_back(node, {std::move(step), std::move(arguments), weights_of(*node), node->name});
+  }
+
+  // Of a node whose shape is asked for, but not what it computes.
+  ValueInfo sizes_given_by(const NodeCall& call, std::span<Node* const> inputs) {
+    std::vector<ValueInfo> infos;
+    for (const Node* input : inputs) infos.push_back(sizes_of_.at(input));
+    std::unique_ptr<InferenceStep> step = make_step(call, infos);
+    if (!step) step = fallback_step(call, infos);
+    list_.node_shapes.push_back(step->output().shape);
+    return step->output().as_usual();
   }
 
   // Parts of a batch have other sizes than the whole, and what is computed with them would be another.
@@ -139,7 +150,8 @@ class StepListBuilder {
     return true;
   }
 
-  // Only what merely says how a sample lies may follow from sizes where a batch is divided.
+  // Where a batch is divided, what merely says how a sample lies may follow from its size; all else must be the same
+  // for a part.
   NodeCall with_known_attributes(const Node* node, const NodeCall& call) {
     const size_t count = call.num_attribute_inputs();
     std::vector<NDArray> values;
@@ -148,13 +160,16 @@ class StepListBuilder {
       check<ValueError>(values.back().defined(), "graph: an attribute of '", node->name, "' depends on what '",
                         input->name, "' computes");
       const bool says_how_it_lies = node->target == "reshape" || node->target == "broadcast_to";
-      if (of_sizes_.contains(input) && !says_how_it_lies) list_.per_sample = false;
+      if (of_sizes_.contains(input) && !says_how_it_lies) list_.attributes_of_sizes.push_back(values.back());
     }
     return call.with_attributes(values);
   }
 
   void note_sizes(const Node* node, const ValueInfo& info) {
-    if (const auto it = sizes_of_.find(node); it != sizes_of_.end()) it->second = info;
+    const auto it = sizes_of_.find(node);
+    if (it == sizes_of_.end()) return;
+    it->second = info.as_usual();
+    it->second.value = info.value;
   }
 
   // Whether a step in front of the node does its work, too.
@@ -265,8 +280,7 @@ class StepListBuilder {
     return infos;
   }
 
-  std::unique_ptr<InferenceStep> make_step(const NodeCall& call, const std::vector<size_t>& arguments) const {
-    const std::vector<ValueInfo> infos = infos_of(arguments);
+  std::unique_ptr<InferenceStep> make_step(const NodeCall& call, const std::vector<ValueInfo>& infos) const {
     try {
       if (call.layer()) return layer_step(*call.layer(), infos);
       const StepFactory* factory = inference_step_factory(call.op());

@@ -48,6 +48,7 @@ struct StepList {
   std::vector<Step> steps;  // those that compute something
   std::vector<std::pair<size_t, NDArray>> constants;
   std::vector<Named> inputs, outputs;
+  std::vector<NDArray> attributes_of_sizes;  // that follow from sizes, and must be the same for parts of a batch
   std::vector<Shape> node_shapes;  // of what each node gives, in their order; {} for what is known before anything runs
   bool per_sample = true;          ///< each sample is computed by itself, so that the batch may be divided
   int64_t weight_bytes = 0, scratch_bytes = 0;

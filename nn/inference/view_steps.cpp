@@ -21,12 +21,6 @@ int64_t extent(const ValueInfo& x) {
   return last + 1;
 }
 
-Shape strides_of(const ValueInfo& x) {
-  if (!x.strides.empty() || x.shape.ndim() == 0) return x.strides;
-  const Shape& s = x.shape;
-  return x.is_image() ? Shape{s[1] * s[2] * s[3], 1, s[3] * s[1], s[1]} : contiguous_strides(s);
-}
-
 // Where elements lie that are given in these strides: nothing, if it is where they would be anyway.
 ValueInfo lying(const Shape& shape, DType dtype, const Shape& strides, int64_t offset) {
   const ValueInfo usual{.shape = shape, .dtype = dtype};
@@ -36,6 +30,8 @@ ValueInfo lying(const Shape& shape, DType dtype, const Shape& strides, int64_t o
   if (same) return usual;
   return {.shape = shape, .dtype = dtype, .strides = strides, .offset = offset};
 }
+
+bool keeps_row_major_order(std::string_view op) { return op == "reshape" || op == "flatten"; }
 
 // What the op makes of x, if that is a view of it.
 std::optional<ValueInfo> view_by(const std::string& op, const Attributes& attributes, const ValueInfo& x) {
@@ -52,6 +48,7 @@ std::optional<ValueInfo> view_by(const std::string& op, const Attributes& attrib
 // Whether sample i of the view, y, is the same part of sample i of x as of any other.
 bool is_view_of_samples(const std::string& op, const Attributes& attributes, const ValueInfo& x, const ValueInfo& y) {
   if (x.is_constant || x.shape.ndim() == 0 || y.shape.ndim() == 0 || x.shape[0] != y.shape[0]) return false;
+  if (keeps_row_major_order(op)) return true;
   const Shape from = strides_of(x), to = strides_of(y);
   if (x.shape[0] > 1 && from[0] != to[0]) return false;
   ValueInfo one = x;
@@ -70,29 +67,37 @@ bool is_view_of_samples(const std::string& op, const Attributes& attributes, con
   return true;
 }
 
-// The elements of x in row-major order: reshape() where strides allow no view.
-class RowMajorStep : public InferenceStep {
+// The elements of x in another order of memory: reshape() where strides allow no view.
+class ReshapeStep : public InferenceStep {
  public:
-  RowMajorStep(const ValueInfo& input, const Shape& shape, bool per_sample)
-      : InferenceStep(row_major(shape, input.dtype)), input_(input), per_sample_(per_sample) {}
+  // `target` is the output in the shape of the input.
+  ReshapeStep(const ValueInfo& input, const ValueInfo& output, ValueInfo target)
+      : InferenceStep(output), input_(input), target_(std::move(target)) {}
 
-  bool is_per_sample() const override { return per_sample_; }
+  // Where there are as many samples as before, each has its own elements still.
+  bool is_per_sample() const override {
+    const Shape &from = input_.shape, &to = output().shape;
+    return !input_.is_constant && !from.empty() && !to.empty() && from[0] == to[0];
+  }
 
   void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
-    NDArray::borrow(output, input_.shape, input_.dtype, nullptr).copy_from(array_over(inputs[0], input_));
+    array_over(output, target_).copy_from(array_over(inputs[0], input_));
   }
 
  private:
-  ValueInfo input_;
-  bool per_sample_;
+  ValueInfo input_, target_;
 };
 
-bool keeps_row_major_order(std::string_view op) { return op == "reshape" || op == "flatten"; }
-
-// reshape({-1, ...}) and flatten(1): of any number of samples, each by itself.
-bool reshapes_samples(const std::string& op, const Attributes& attributes, const ValueInfo& x, const Shape& shape) {
-  if (x.is_constant || x.shape.empty() || shape.empty() || x.shape[0] != shape[0]) return false;
-  return op == "flatten" || attributes.get<std::vector<int64_t>>("shape")[0] == -1;
+// Reshaped images whose lines stay what they are, of shuffled channels for example, go where layers want them: pixel by
+// pixel. Everything else in row-major order.
+std::unique_ptr<InferenceStep> reshape_step(const ValueInfo& x, const Shape& shape) {
+  const int last = x.shape.ndim() - 1;
+  const ValueInfo usual{.shape = shape, .dtype = x.dtype};
+  if (usual.is_image() && last >= 2 && x.shape[last] == shape[3] && x.shape[last - 1] == shape[2])
+    if (const std::optional<ValueInfo> target = view_by("reshape", {{"shape", x.shape.to_vector()}}, usual))
+      return std::make_unique<ReshapeStep>(x, usual, *target);
+  const ValueInfo in_order{.shape = x.shape, .dtype = x.dtype, .strides = contiguous_strides(x.shape)};
+  return std::make_unique<ReshapeStep>(x, row_major(shape, x.dtype), in_order);
 }
 
 std::unique_ptr<InferenceStep> view_step(const std::string& op, const Attributes& attributes,
@@ -104,7 +109,7 @@ std::unique_ptr<InferenceStep> view_step(const std::string& op, const Attributes
   if (!keeps_row_major_order(op)) return nullptr;
   const NDArray placeholder = NDArray::placeholder(x.shape, x.dtype);
   const Shape shape = op_factory(op)(attributes)->compute(std::span(&placeholder, 1)).shape();
-  return std::make_unique<RowMajorStep>(x, shape, reshapes_samples(op, attributes, x, shape));
+  return reshape_step(x, shape);
 }
 
 // An op on elements, or on rows, that lie anyhow but without gaps: on arrays of another shape over the same memory.
@@ -200,6 +205,12 @@ const bool registered_views = [] {
 }();
 
 }  // namespace
+
+Shape strides_of(const ValueInfo& x) {
+  if (!x.strides.empty() || x.shape.ndim() == 0) return x.strides;
+  const Shape& s = x.shape;
+  return x.is_image() ? Shape{s[1] * s[2] * s[3], 1, s[3] * s[1], s[1]} : contiguous_strides(s);
+}
 
 ValueInfo row_major(const Shape& shape, DType dtype) { return lying(shape, dtype, contiguous_strides(shape), 0); }
 

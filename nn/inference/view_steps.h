@@ -5,6 +5,9 @@
 
 namespace thimble::nn {
 
+/// Elements from each index of a dimension to the next; not of flattened images.
+Shape strides_of(const ValueInfo& x);
+
 /// A value whose elements lie in row-major order, whatever its number of dimensions.
 ValueInfo row_major(const Shape& shape, DType dtype);
 

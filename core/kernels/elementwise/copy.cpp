@@ -5,6 +5,7 @@
 
 #include <thimble/core/kernels/elementwise/bf16_rows.h>
 #include <thimble/core/kernels/elementwise/copy.h>
+#include <thimble/core/kernels/elementwise/copy_rows.h>
 #include <thimble/core/kernels/elementwise/strided.h>
 #include <thimble/core/kernels/elementwise/transpose.h>
 
@@ -42,10 +43,28 @@ bool is_transposition(const StridedPlan<2>& plan) {
 template <typename T>
 void copy_transposed(const StridedPlan<2>& plan, const T* source, T* target) {
   const int last = plan.shape.ndim() - 1;
-  const int64_t columns = plan.shape[last];
+  const int64_t columns = plan.shape[last], rows = plan.shape[last - 1];
+  const auto transpose = [&](const std::array<int64_t, 2>& at, int64_t row_count) {
+    const Transpose<T> matrix{source + at[0], plan.inner(0), target + at[1], plan.strides[1][last - 1]};
+    matrix.run(row_count, columns);
+  };
+  // Small matrices, such as the groups of each pixel's channels, are taken several at a time.
+  constexpr int64_t kSmall = 1024;
+  if (last < 2 || rows * columns > kSmall) return plan.for_each_block(2, kElementwiseGrain, transpose);
+  const int64_t from_step = plan.strides[0][last - 2], to_step = plan.strides[1][last - 2];
+  plan.for_each_block(3, kElementwiseGrain, [&](std::array<int64_t, 2> at, int64_t count) {
+    for (; count > 0; --count, at[0] += from_step, at[1] += to_step) transpose(at, rows);
+  });
+}
+
+// Whose innermost dimension is dense in both.
+template <typename T>
+void copy_dense_rows(const StridedPlan<2>& plan, const T* source, T* target) {
+  constexpr auto kBytes = static_cast<int64_t>(sizeof(T));
+  const int last = plan.shape.ndim() - 1;
+  const auto step = [&](int operand) { return plan.strides[operand][last - 1] * kBytes; };
   plan.for_each_block(2, kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t rows) {
-    const Transpose<T> transpose{source + at[0], plan.inner(0), target + at[1], plan.strides[1][last - 1]};
-    transpose.run(rows, columns);
+    copy_rows(source + at[0], step(0), target + at[1], step(1), plan.shape[last] * kBytes, rows);
   });
 }
 
@@ -65,9 +84,11 @@ void copy_typed(const NDArray& from, NDArray& to) {
   const auto* source = static_cast<const From*>(from.raw());
   auto* target = static_cast<To*>(to.raw());
   const StridedPlan<2> plan(to.shape(), {&from.strides(), &to.strides()});
-  if constexpr (std::is_same_v<From, To>)
-    if (is_transposition(plan)) return copy_transposed(plan, source, target);
   const int64_t s = plan.inner(0), t = plan.inner(1);
+  if constexpr (std::is_same_v<From, To>) {
+    if (is_transposition(plan)) return copy_transposed(plan, source, target);
+    if (plan.shape.ndim() > 1 && s == 1 && t == 1) return copy_dense_rows(plan, source, target);
+  }
   plan.for_each_row(kElementwiseGrain, [&](const std::array<int64_t, 2>& at, int64_t n) {
     const From* in = source + at[0];
     To* out = target + at[1];

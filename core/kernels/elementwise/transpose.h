@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace thimble::kernels {
 
@@ -15,6 +17,7 @@ struct Transpose {
   int64_t out_step;
 
   void run(int64_t rows, int64_t columns) const {
+    if (columns == 2 && out_step == 2) return interleave_two(rows);
     for (int64_t r = 0; r < rows; r += kBlock)
       for (int64_t c = 0; c < columns; c += kBlock)
         run_block(r, std::min(r + kBlock, rows), c, std::min(c + kBlock, columns));
@@ -81,6 +84,35 @@ struct Transpose {
     store(to, __builtin_shufflevector(rg, b, 0, 1, 4, 2));
     store(to + 4, __builtin_shufflevector(gb, r, 0, 1, 6, 2));
     store(to + 8, __builtin_shufflevector(br, g, 0, 1, 7, 2));
+  }
+
+  // Two columns to dense rows, as channels of two groups are shuffled: vectors of each, the last ones, once more,
+  // together with some before them.
+  void interleave_two(int64_t rows) const {
+    constexpr int64_t kCount = 16 / static_cast<int64_t>(sizeof(T));
+    const auto run_vectors = [this](int64_t row) {
+      interleave_vectors(in + row, in + in_step + row, out + 2 * row, std::make_index_sequence<kCount>());
+    };
+    int64_t row = 0;
+    for (; row + kCount <= rows; row += kCount) run_vectors(row);
+    if (row < rows && rows >= kCount) return run_vectors(rows - kCount);
+    for (; row < rows; ++row) {
+      out[2 * row] = in[row];
+      out[2 * row + 1] = in[in_step + row];
+    }
+  }
+
+  template <size_t... i>
+  static void interleave_vectors(const T* first, const T* second, T* to, std::index_sequence<i...>) {
+    typedef T Elements __attribute__((vector_size(16)));
+    constexpr size_t kCount = sizeof...(i);
+    Elements a, b;
+    __builtin_memcpy(&a, first, sizeof(a));
+    __builtin_memcpy(&b, second, sizeof(b));
+    const Elements low = __builtin_shufflevector(a, b, (i / 2 + i % 2 * kCount)...);
+    const Elements high = __builtin_shufflevector(a, b, (kCount / 2 + i / 2 + i % 2 * kCount)...);
+    __builtin_memcpy(to, &low, sizeof(low));
+    __builtin_memcpy(to + kCount, &high, sizeof(high));
   }
 
   static Vector load(const T* p) {

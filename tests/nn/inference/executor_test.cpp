@@ -12,6 +12,7 @@
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/inference/executor.h>
+#include <thimble/nn/inference/step_list.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
@@ -261,6 +262,44 @@ TEST(Executor, WhatFollowsFromTheBatchSizeIsNotDivided) {
     const Tensor in = uniform_input({kBatch, op == std::string("reshape") ? kBatch : 1});
     expect_close(graph(in).data(), graph.run_all(std::vector<Tensor>{in}).back().data(), 1e-4);
   }
+}
+
+// The last columns of exp(x) but one, of as many as a value has rows or columns that nobody reads.
+Graph last_columns(int64_t axis_of_size) {
+  Graph graph;
+  Node* x = graph.add_input("x");
+  Node* h = graph.add_op("h", "exp", {}, {x});
+  Node* unread = graph.add_op("unread", "neg", {}, {graph.add_op("twice", "add", {}, {h, h})});
+  Node* sizes = graph.add_op("sizes", "shape", {}, {unread});
+  Node* which = graph.add_tensor("which", NDArray::from_vector<int64_t>({axis_of_size}));
+  Node* size =
+      graph.add_op("size", "squeeze", {{"axis", 0}}, {graph.add_op("take", "take", {{"axis", 0}}, {sizes, which})});
+  const auto less = [&](const char* name, int64_t by) {
+    return graph.add_op(name, "sub", {},
+                        {size, graph.add_tensor(str(name, "_by"), NDArray::full({}, by, DType::int64))});
+  };
+  const Attributes attributes{{"axis", 1}, {"step", 1}, {kAttributeInputs, "start,stop"}};
+  graph.set_output(graph.add_op("y", "slice", attributes, {h, less("start", 3), less("stop", 1)}));
+  graph.eval();
+  return graph;
+}
+
+TEST(Executor, WhatIsAskedForItsShapeAloneIsNotComputed) {
+  Graph graph = last_columns(1);
+  SharedState shared;
+  const StepList list = make_steps(graph, {ValueInfo{{4, 6}}}, shared);
+  EXPECT_EQ(list.steps.size(), 2u);  // exp, and a copy of the columns
+  EXPECT_TRUE(list.per_sample);
+  expect_same(graph, {6});
+}
+
+// Of a part of the batch other columns would be the last ones.
+TEST(Executor, BoundsThatFollowFromTheBatchSizeAreThoseOfTheWhole) {
+  constexpr int64_t kBatch = 1024;  // its values are too large for one part
+  Graph graph = last_columns(0);
+  const NoGrad guard;
+  const Tensor x = uniform_input({kBatch, kBatch});
+  EXPECT_EQ(graph(x).data().to_vector<float>(), exp(slice(x, 1, kBatch - 3, kBatch - 1)).data().to_vector<float>());
 }
 
 TEST(Executor, ErrorsNameTheLayerAndTheNumbers) {

@@ -300,6 +300,54 @@ TEST(Views, TransposedConvolutionsWithoutOverlapAbsorbWhatFollows) {
       }
 }
 
+Tensor channel_shuffle(const Tensor& x, int64_t groups) {
+  const Shape& s = x.shape();
+  const Tensor grouped = reshape(x, {-1, groups, s[1] / groups, s[2], s[3]});
+  return reshape(transpose(grouped, 1, 2), {-1, s[1], s[2], s[3]});
+}
+
+// Each unit of such a network is its layers, a shuffle, and a copy of what a layer reads: half of the channels goes
+// from one concatenation to the next without being copied in between.
+TEST(Views, ShuffledChannelsAreImages) {
+  const Tensor x = random({6, 8, 5, 4}, 3);
+  for (const DType dtype : {DType::float32, DType::uint8}) {
+    OpModel model([](const Tensor& image) {
+      Tensor h = image;
+      for (int i = 0; i < 2; ++i) {
+        const Tensor left = slice(h, 1, 0, 4), right = slice(h, 1, 4, 8);
+        h = channel_shuffle(concat({left, max_pool2d(right, 1)}, 1), i == 0 ? 2 : 4);
+      }
+      return h;
+    });
+    const NDArray image = mul(abs(x), NDArray::full({}, 50.0)).data().to(dtype);
+    Graph graph = trace(model.eval(), image.slice(0, 0, 1));
+    SharedState shared;
+    const StepList list = make_steps(graph, {ValueInfo{image.shape(), dtype}}, shared);
+    EXPECT_EQ(list.steps.size(), 8u);  // twice: a copy for the pool, the pool, a concatenation, a shuffle
+    EXPECT_TRUE(list.per_sample);
+    EXPECT_TRUE(list.values[list.outputs[0].value].info.lies_as_usual());
+    const NDArray y = answer(graph, Tensor(image));
+    EXPECT_EQ(y.to_vector<double>(), model(Tensor(image)).data().to_vector<double>());
+    for (int64_t i = 0; i < 6; ++i)
+      EXPECT_EQ(answer(graph, Tensor(image.slice(0, i, i + 1))).to_vector<double>(),
+                y.slice(0, i, i + 1).contiguous().to_vector<double>());
+  }
+}
+
+TEST(Views, ConcatenationsOfPartsOfOthers) {
+  for (const int64_t axis : {0, 1, 2, 3}) {
+    SCOPED_TRACE(axis);
+    OpModel model([&](const Tensor& x) {
+      const Tensor h = exp(x), some = slice(slice(h, 1, 1, 3), 2, 0, 3);
+      return concat(
+          {some, slice(slice(h, 1, 2, 4), 2, 1, 4), neg(some), slice(some, 3, 2, -4, -1), transpose(some, 2, 3)}, axis);
+    });
+    const Tensor x = random({2, 5, 4, 3}, 8);
+    Graph graph = trace(model.eval(), x.data().slice(0, 0, axis == 0 ? 2 : 1));
+    EXPECT_EQ(answer(graph, x).to_vector<float>(), model(x).data().to_vector<float>());
+  }
+}
+
 TEST(Views, ConcatenationsAlongAnyAxis) {
   for (const int64_t axis : {0, 1, 2, 3, -1}) {
     SCOPED_TRACE(axis);
