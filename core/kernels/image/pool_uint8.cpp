@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include <thimble/core/kernels/image/pool.h>
+#include <thimble/core/kernels/int8/uint8_kernels.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
@@ -17,22 +17,31 @@ int64_t grain_rows(int64_t row_bytes) { return std::max<int64_t>(1, kGrain / std
 // Windows of more pixels have sums beyond int32.
 constexpr int64_t kMostPixels32 = std::numeric_limits<int32_t>::max() / 255;
 
-// The means of a window's channels, whose first pixel is at x. The quotient is that of doubles: sums are exact in them,
-// and it then rounds as the true one does.
+// The quotient is that of doubles: sums are exact in them, and it then rounds as the true one does. Adding 1.5 * 2^52
+// rounds half to even.
 template <typename Sum>
-void average_window(const AveragePoolGeometry& g, const PoolAxis::Range& rows, const PoolAxis::Range& columns,
-                    const uint8_t* x, uint8_t* out) {
-  const int64_t channels = g.channels;
-  Sum* sums = thread_scratch_of<Sum>(ScratchUse::sums, channels);
-  std::fill_n(sums, channels, Sum{0});
-  for (int64_t h = rows.begin; h < rows.end; ++h, x += g.width.in_size * channels) {
-    const uint8_t* pixel = x;
-    for (int64_t w = columns.begin; w < columns.end; ++w, pixel += channels)
-      for (int64_t c = 0; c < channels; ++c) sums[c] += pixel[c];
-  }
-  const auto count = static_cast<double>(rows.count * columns.count);
+void average(const Sum* sums, int64_t channels, int64_t pixels, uint8_t* out) {
+  constexpr double kRound = 0x1.8p52;
+  const auto count = static_cast<double>(pixels);
   for (int64_t c = 0; c < channels; ++c)
-    out[c] = static_cast<uint8_t>(std::nearbyint(static_cast<double>(sums[c]) / count));
+    out[c] = static_cast<uint8_t>(static_cast<int32_t>((static_cast<double>(sums[c]) / count + kRound) - kRound));
+}
+
+// The means of a window's channels.
+void average_window(const Uint8Window& window, int64_t channels, uint8_t* out) {
+  const int64_t pixels = window.pixels();
+  if (pixels <= kMostMeanPixels) return uint8_kernels().mean_pixels(window, channels, out);
+  if (pixels <= kMostPixels32) {
+    auto* sums = thread_scratch_of<uint32_t>(ScratchUse::sums, channels);
+    uint8_kernels().sum_pixels(window, channels, sums);
+    return average(reinterpret_cast<const int32_t*>(sums), channels, pixels, out);
+  }
+  auto* sums = thread_scratch_of<int64_t>(ScratchUse::sums, channels);
+  std::fill_n(sums, channels, int64_t{0});
+  for (int64_t h = 0; h < window.rows; ++h)
+    for (int64_t w = 0; w < window.columns; ++w)
+      for (int64_t c = 0; c < channels; ++c) sums[c] += window.first[h * window.row_step + w * window.column_step + c];
+  average(sums, channels, pixels, out);
 }
 
 }  // namespace
@@ -46,9 +55,12 @@ void average_pool2d(const AveragePoolGeometry& g, const uint8_t* x, uint8_t* y) 
       const auto& rows = g.height.outputs[static_cast<size_t>(row % out_height)];
       const uint8_t* image = x + (row / out_height * g.height.in_size + rows.begin) * g.width.in_size * channels;
       for (const auto& columns : g.width.outputs) {
-        const bool fits = rows.count * columns.count <= kMostPixels32;
-        const auto average = fits ? &average_window<int32_t> : &average_window<int64_t>;
-        average(g, rows, columns, image + columns.begin * channels, out);
+        average_window({.first = image + columns.begin * channels,
+                        .rows = rows.end - rows.begin,
+                        .columns = columns.end - columns.begin,
+                        .row_step = g.width.in_size * channels,
+                        .column_step = channels},
+                       channels, out);
         out += channels;
       }
     }

@@ -68,29 +68,4 @@ double squared_steps_error(const float* x, int64_t n, const QuantizeArgs& args) 
   return std::accumulate(sums, sums + blocks, 0.0);
 }
 
-void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
-  const QuantizedAddConstants constants{args.a_scale,
-                                        args.b_scale,
-                                        args.a_zero_point,
-                                        args.b_zero_point,
-                                        static_cast<float>(args.low - args.zero_point),
-                                        static_cast<float>(args.high - args.zero_point),
-                                        args.zero_point};
-  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-    kernels().add(a + begin, b + begin, end - begin, constants, out + begin);
-  });
-}
-
-void quantized_mul(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulArgs& args, uint8_t* out) {
-  const QuantizedMulConstants constants{args.scale,
-                                        args.a_zero_point,
-                                        args.b_zero_point,
-                                        static_cast<float>(args.low - args.zero_point),
-                                        static_cast<float>(args.high - args.zero_point),
-                                        args.zero_point};
-  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-    kernels().mul(a + begin, b + begin, end - begin, constants, out + begin);
-  });
-}
-
 }  // namespace thimble::kernels

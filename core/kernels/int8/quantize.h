@@ -28,24 +28,4 @@ void dequantize(const int32_t* q, int64_t n, float scale, int32_t zero_point, fl
 /// overflow. x must be finite. The same bits on every instruction set and thread count.
 double squared_steps_error(const float* x, int64_t n, const QuantizeArgs& args);
 
-/// The sum of two quantized arrays, quantized: out[i] = clamp(round_half_even((a[i] - a_zero_point) * a_scale + (b[i] -
-/// b_zero_point) * b_scale) + zero_point, low, high), where the scales are already divided by the output's. The same
-/// bits on every instruction set.
-struct QuantizedAddArgs {
-  float a_scale = 1, b_scale = 1;
-  int32_t a_zero_point = 0, b_zero_point = 0;
-  int32_t zero_point = 0, low = 0, high = 255;
-};
-void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
-
-/// The product: out[i] = clamp(round_half_even((a[i] - a_zero_point) * (b[i] - b_zero_point) * scale) + zero_point,
-/// low, high), where scale is that of a times that of b, divided by the output's. The same bits on every instruction
-/// set.
-struct QuantizedMulArgs {
-  float scale = 1;
-  int32_t a_zero_point = 0, b_zero_point = 0;
-  int32_t zero_point = 0, low = 0, high = 255;
-};
-void quantized_mul(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulArgs& args, uint8_t* out);
-
 }  // namespace thimble::kernels

@@ -11,22 +11,6 @@ struct QuantizeConstants {
   int32_t zero_point;
 };
 
-/// An addition's: v = (a - a_zero_point) * a_scale + (b - b_zero_point) * b_scale, in units of the output.
-struct QuantizedAddConstants {
-  float a_scale, b_scale;
-  int32_t a_zero_point, b_zero_point;
-  float low, high;  ///< what v is clamped to, before the zero point is added
-  int32_t zero_point;
-};
-
-/// A multiplication's: v = (a - a_zero_point) * (b - b_zero_point) * scale, in units of the output.
-struct QuantizedMulConstants {
-  float scale;
-  int32_t a_zero_point, b_zero_point;
-  float low, high;  ///< what v is clamped to, before the zero point is added
-  int32_t zero_point;
-};
-
 struct QuantizeKernels {
   void (*to_uint8)(const float* x, int64_t n, const QuantizeConstants& c, uint8_t* out);
   void (*to_int8)(const float* x, int64_t n, const QuantizeConstants& c, int8_t* out);
@@ -34,8 +18,6 @@ struct QuantizeKernels {
   void (*from_int8)(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
   void (*from_int32)(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out);
   double (*squared_steps_error)(const float* x, int64_t n, const QuantizeConstants& c);
-  void (*add)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out);
-  void (*mul)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulConstants& c, uint8_t* out);
 };
 
 extern const QuantizeKernels quantize_scalar, quantize_avx2, quantize_avx512;

@@ -92,36 +92,8 @@ double squared_steps_error_loop(const float* __restrict x, int64_t n, const Quan
   return total;
 }
 
-// Two products and a sum of floats in this order on every instruction set: nothing is contracted.
-void add_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t n,
-              const QuantizedAddConstants& constants, uint8_t* __restrict out) {
-  const QuantizedAddConstants c = constants;
-  for (int64_t i = 0; i < n; ++i) {
-    const float x = static_cast<float>(static_cast<int32_t>(a[i]) - c.a_zero_point) * c.a_scale;
-    const float y = static_cast<float>(static_cast<int32_t>(b[i]) - c.b_zero_point) * c.b_scale;
-    out[i] = to_integer<uint8_t>(clamped(x + y, c.low, c.high), c.zero_point);
-  }
-}
-
-// The product of integers is exact.
-void mul_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, int64_t n,
-              const QuantizedMulConstants& constants, uint8_t* __restrict out) {
-  const QuantizedMulConstants c = constants;
-  for (int64_t i = 0; i < n; ++i) {
-    const int32_t product =
-        (static_cast<int32_t>(a[i]) - c.a_zero_point) * (static_cast<int32_t>(b[i]) - c.b_zero_point);
-    out[i] = to_integer<uint8_t>(clamped(static_cast<float>(product) * c.scale, c.low, c.high), c.zero_point);
-  }
-}
-
-constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,
-                                           quantize_loop<int8_t>,
-                                           dequantize_loop<uint8_t>,
-                                           dequantize_loop<int8_t>,
-                                           dequantize_loop<int32_t>,
-                                           squared_steps_error_loop,
-                                           add_loop,
-                                           mul_loop};
+constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,  quantize_loop<int8_t>,    dequantize_loop<uint8_t>,
+                                           dequantize_loop<int8_t>, dequantize_loop<int32_t>, squared_steps_error_loop};
 
 }  // namespace
 }  // namespace thimble::kernels

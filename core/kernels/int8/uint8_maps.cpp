@@ -1,27 +1,54 @@
-#include <algorithm>
-
+#include <thimble/core/kernels/int8/uint8_kernels.h>
 #include <thimble/core/kernels/int8/uint8_maps.h>
+#include <thimble/core/kernels/kernel_list.h>
 #include <thimble/core/parallel.h>
 
 namespace thimble::kernels {
 
 namespace {
-constexpr int64_t kGrain = 65536;  // bytes that are worth another thread
 
-template <typename F>
-void map(const uint8_t* x, int64_t n, uint8_t* out, F f) {
-  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = f(x[i]);
-  });
-}
+constexpr int64_t kGrain = 65536;  // elements that are worth another thread
+
+constexpr KernelOf<const Uint8Kernels*> kKernels[] = {
+    THIMBLE_X86_KERNELS({Isa::avx512, &uint8_avx512}, {Isa::avx2, &uint8_avx2}){Isa::scalar, &uint8_scalar}};
+
 }  // namespace
 
+const Uint8Kernels& uint8_kernels() { return *best_kernel<kKernels>(); }
+
 void clamp(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t* out) {
-  map(x, n, out, [=](uint8_t v) { return std::min(std::max(v, low), high); });
+  const auto kernel = uint8_kernels().clamp;
+  parallel_for(n, kGrain, [=](int64_t begin, int64_t end) { kernel(x + begin, end - begin, low, high, out + begin); });
 }
 
 void look_up(const uint8_t* x, int64_t n, const uint8_t* table, uint8_t* out) {
-  map(x, n, out, [=](uint8_t v) { return table[v]; });
+  const auto kernel = uint8_kernels().look_up;
+  parallel_for(n, kGrain, [=](int64_t begin, int64_t end) { kernel(x + begin, end - begin, table, out + begin); });
+}
+
+void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
+  const QuantizedAddConstants constants{args.a_scale,
+                                        args.b_scale,
+                                        args.a_zero_point,
+                                        args.b_zero_point,
+                                        static_cast<float>(args.low - args.zero_point),
+                                        static_cast<float>(args.high - args.zero_point),
+                                        args.zero_point};
+  const auto kernel = uint8_kernels().add;
+  parallel_for(n, kGrain,
+               [&](int64_t begin, int64_t end) { kernel(a + begin, b + begin, end - begin, constants, out + begin); });
+}
+
+void quantized_mul(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulArgs& args, uint8_t* out) {
+  const QuantizedMulConstants constants{args.scale,
+                                        args.a_zero_point,
+                                        args.b_zero_point,
+                                        static_cast<float>(args.low - args.zero_point),
+                                        static_cast<float>(args.high - args.zero_point),
+                                        args.zero_point};
+  const auto kernel = uint8_kernels().mul;
+  parallel_for(n, kGrain,
+               [&](int64_t begin, int64_t end) { kernel(a + begin, b + begin, end - begin, constants, out + begin); });
 }
 
 }  // namespace thimble::kernels
