@@ -57,7 +57,11 @@ class Pad final : public Op {
   NDArray compute(std::span<const NDArray> inputs) override {
     const std::vector<AxisPadding> paddings = paddings_of(inputs[0].shape());
     NDArray x = cropped(inputs[0], paddings);
-    if (mode_ == PadMode::constant) return in_constant(x, paddings, inputs);
+    if (mode_ == PadMode::constant) {
+      NDArray out(padded_shape(x.shape(), paddings), x.dtype());
+      put_in_constant(x, paddings, inputs, out);
+      return out;
+    }
     for (const AxisPadding& p : paddings) {
       if (p.before <= 0 && p.after <= 0) continue;
       const AxisPadding put{p.axis, std::max<int64_t>(p.before, 0), std::max<int64_t>(p.after, 0)};
@@ -67,6 +71,13 @@ class Pad final : public Op {
       x = out;
     }
     return x;
+  }
+
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    if (mode_ != PadMode::constant) return false;
+    const std::vector<AxisPadding> paddings = paddings_of(inputs[0].shape());
+    put_in_constant(cropped(inputs[0], paddings), paddings, inputs, out);
+    return true;
   }
 
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
@@ -148,9 +159,8 @@ class Pad final : public Op {
     return shape;
   }
 
-  NDArray in_constant(const NDArray& x, const std::vector<AxisPadding>& paddings,
-                      std::span<const NDArray> inputs) const {
-    NDArray out(padded_shape(x.shape(), paddings), x.dtype());
+  void put_in_constant(const NDArray& x, const std::vector<AxisPadding>& paddings, std::span<const NDArray> inputs,
+                       NDArray& out) const {
     if (inputs.size() > 1) {
       check<ShapeError>(inputs[1].numel() == 1, "pad: the value has shape ", inputs[1].shape(), ", expected a number");
       out.copy_from(inputs[1].reshape({}));
@@ -163,7 +173,6 @@ class Pad final : public Op {
       middle = middle.slice(p.axis, before, before + x.shape(p.axis));
     }
     middle.copy_from(x);
-    return out;
   }
 
   Attributes attributes_;

@@ -14,7 +14,26 @@ class UpsampleNearest2d final : public Op {
   Attributes attributes() const override { return {{"scale_factor", scale_.to_vector()}}; }
 
   NDArray compute(std::span<const NDArray> inputs) override {
+    NDArray y = channels_last_array(upsampled_shape(inputs[0].shape()), inputs[0].dtype());
+    repeat_pixels(inputs[0], y);
+    return from_channels_last(y);
+  }
+
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    upsampled_shape(inputs[0].shape());
+    NDArray y = to_channels_last(out);
+    if (!y.shares_memory_with(out)) return false;
+    repeat_pixels(inputs[0], y);
+    return true;
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     const Shape& s = inputs[0].shape();
+    return {sum(reshape(out_grad, {s[0], s[1], s[2], scale_.height, s[3], scale_.width}), {3, 5})};
+  }
+
+ private:
+  Shape upsampled_shape(const Shape& s) const {
     constexpr int64_t kMost = int64_t{1} << 20;
     check<ShapeError>(s.ndim() == 4, name(), ": input must be [batch, channels, height, width], got ", s);
     check<ShapeError>(s[0] > 0, name(), ": the batch is empty (input ", s, ")");
@@ -24,19 +43,16 @@ class UpsampleNearest2d final : public Op {
     check<ShapeError>(
         !__builtin_mul_overflow(s[2], scale_.height, &out[2]) && !__builtin_mul_overflow(s[3], scale_.width, &out[3]),
         name(), ": the output of input ", s, " is too large");
-    NDArray y = channels_last_array(out, inputs[0].dtype());
-    // Each pixel with its copies as dimensions of their own.
+    return out;
+  }
+
+  // y is channels-last. Each pixel with its copies as dimensions of their own.
+  void repeat_pixels(const NDArray& x, NDArray& y) const {
+    const Shape& s = x.shape();
     NDArray copies = y.reshape({s[0], s[2], scale_.height, s[3], scale_.width, s[1]});
-    copies.copy_from(inputs[0].permute({0, 2, 3, 1}).unsqueeze(2).unsqueeze(4));
-    return from_channels_last(y);
+    copies.copy_from(x.permute({0, 2, 3, 1}).unsqueeze(2).unsqueeze(4));
   }
 
-  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
-    const Shape& s = inputs[0].shape();
-    return {sum(reshape(out_grad, {s[0], s[1], s[2], scale_.height, s[3], scale_.width}), {3, 5})};
-  }
-
- private:
   Pair scale_;
 };
 

@@ -49,6 +49,16 @@ bool contains(Names names, std::string_view name) { return std::ranges::find(nam
 
 bool is_axis_of_samples(int64_t axis, int ndim) { return axis == 0 || axis == -ndim; }
 
+// "padding" is PyTorch's list, from the last axis on, "pads" is ONNX's: see Pad.
+bool pads_axis_of_samples(const Attributes& attributes, int ndim) {
+  if (!attributes.contains("pads")) {
+    const auto padding = attributes.get<std::vector<int64_t>>("padding");
+    return static_cast<int64_t>(padding.size()) > 2 * (ndim - 1);
+  }
+  const auto axes = attributes.get<std::vector<int64_t>>("axes", {});
+  return axes.empty() || std::ranges::any_of(axes, [=](int64_t axis) { return is_axis_of_samples(axis, ndim); });
+}
+
 // Whether sample i of each operand meets those with number i of the others alone: constants are broadcast along the
 // batch, all else has as many samples, in the same dimension.
 bool meet_sample_by_sample(const ValueInfo& a, const ValueInfo& b) {
@@ -84,6 +94,7 @@ bool is_per_sample_op(std::string_view op, const Attributes& attributes, std::sp
     const auto axes = attributes.get<std::vector<int64_t>>("axes");
     return !axes.empty() && std::ranges::none_of(axes, [=](int64_t axis) { return is_axis_of_samples(axis, ndim); });
   }
+  if (op == "pad") return inputs.size() == 1 && !pads_axis_of_samples(attributes, ndim);
   if (op == "layer_norm") return attributes.get<int64_t>("dims") < ndim;
   // One matrix a sample.
   if (op == "matmul") return ndim >= 3 && inputs[1].shape.ndim() == ndim && inputs[0].shape[0] == inputs[1].shape[0];

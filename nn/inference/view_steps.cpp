@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <thimble/core/op.h>
+#include <thimble/core/shape.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/inference/view_steps.h>
 
@@ -174,11 +175,12 @@ std::unique_ptr<InferenceStep> pointwise_step(const std::string& op, const Attri
 std::unique_ptr<InferenceStep> softmax_step(const std::string& op, const Attributes& attributes,
                                             std::span<const ValueInfo> inputs) {
   const ValueInfo& x = inputs[0];
-  if (inputs.size() != 1 || !is_dense_view(x)) return nullptr;
-  const auto axis = attributes.get<int64_t>("axis", -1);
-  const int last = x.shape.ndim() - 1;
-  if ((axis != -1 && axis != last) || last == 0 || x.strides[last] != 1) return nullptr;
-  const Shape rows{x.shape.numel() / x.shape[last], x.shape[last]};
+  const int ndim = x.shape.ndim();
+  const bool is_usual = x.lies_as_usual() && x.dtype == DType::float32 && !x.is_constant && x.shape.numel() > 0;
+  if (inputs.size() != 1 || ndim < 2 || !(is_usual || is_dense_view(x))) return nullptr;
+  const int axis = normalize_axis(attributes.get<int64_t>("axis", -1), ndim, "softmax");
+  if (axis == 0 || strides_of(x)[axis] != 1) return nullptr;
+  const Shape rows{x.shape.numel() / x.shape[axis], x.shape[axis]};
   return std::make_unique<DenseOpStep>(op_factory(op)({{"axis", int64_t{1}}}), std::vector{as_they_lie(x, rows)}, x,
                                        as_they_lie({.shape = {}, .dtype = x.dtype}, rows), false);
 }

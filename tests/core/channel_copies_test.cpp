@@ -60,5 +60,15 @@ TEST(ChannelCopies, ShuffledGroups) {
   set_num_threads(threads);
 }
 
+TEST(ChannelCopies, TransposedMatricesOfEveryWidth) {
+  for (const DType dtype : {DType::uint8, DType::bfloat16, DType::float32, DType::float64})
+    for (const int64_t rows : {1, 3, 4, 7, 8, 9, 16, 21, 70})
+      for (const int64_t columns : {1, 2, 3, 5, 6, 7, 8, 12, 15, 17, 64, 75}) {
+        const NDArray transposed = random_elements({2, rows, columns}, dtype).transpose(1, 2);
+        ASSERT_EQ(transposed.contiguous().to_vector<double>(), one_by_one(transposed))
+            << dtype << ' ' << rows << " x " << columns;
+      }
+}
+
 }  // namespace
 }  // namespace thimble

@@ -26,8 +26,9 @@ struct Transpose {
  private:
   // A block's cache lines, on both sides, stay in the first level cache while each is used several times.
   static constexpr int64_t kBlock = 64;
-  static constexpr int64_t kTile = 4;
-  typedef uint32_t Vector __attribute__((vector_size(kTile * sizeof(uint32_t))));
+  static constexpr int64_t kTile = sizeof(T) == 1 ? 8 : 4;
+  typedef uint8_t Bytes __attribute__((vector_size(16)));
+  typedef uint32_t Vector __attribute__((vector_size(16)));
 
   void run_block(int64_t row, int64_t row_end, int64_t column, int64_t column_end) const {
     // The side whose lines lie further apart is walked along them: parts of many lines may share a place in the cache.
@@ -37,6 +38,8 @@ struct Transpose {
 
   void run_rows(int64_t row, int64_t row_end, int64_t column, int64_t column_end) const {
     for (; column + kTile <= column_end; column += kTile) run_columns<kTile>(row, row_end, column);
+    if constexpr (kTile > 4)
+      for (; column + 4 <= column_end; column += 4) run_columns<4>(row, row_end, column);
     switch (column_end - column) {
       case 3:
         return run_columns<3>(row, row_end, column);
@@ -51,6 +54,8 @@ struct Transpose {
 
   template <int kColumns>
   void run_columns(int64_t row, int64_t row_end, int64_t column) const {
+    if constexpr (kColumns == kTile && sizeof(T) == 1)
+      for (; row + kTile <= row_end; row += kTile) run_byte_tile(row, column);
     if constexpr (kColumns == kTile && sizeof(T) == sizeof(uint32_t))
       for (; row + kTile <= row_end; row += kTile) run_tile(row, column);
     if constexpr (kColumns == 3 && sizeof(T) == sizeof(uint32_t))
@@ -72,6 +77,41 @@ struct Transpose {
     store(to + out_step, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
     store(to + 2 * out_step, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
     store(to + 3 * out_step, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+  }
+
+  // 8 x 8: pairs of columns, then of pairs, then of fours are interleaved.
+  void run_byte_tile(int64_t row, int64_t column) const {
+    const T* from = in + column * in_step + row;
+    const auto pair = [&](int64_t c) {
+      Bytes both{};
+      __builtin_memcpy(&both, from + c * in_step, 8);
+      __builtin_memcpy(reinterpret_cast<char*>(&both) + 8, from + (c + 1) * in_step, 8);
+      return __builtin_shufflevector(both, both, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    };
+    const auto low_pairs = [](const Bytes& a, const Bytes& b) {
+      return __builtin_shufflevector(a, b, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23);
+    };
+    const auto high_pairs = [](const Bytes& a, const Bytes& b) {
+      return __builtin_shufflevector(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31);
+    };
+    const Bytes ab = pair(0), cd = pair(2), ef = pair(4), gh = pair(6);
+    const Vector first[] = {as_words(low_pairs(ab, cd)), as_words(high_pairs(ab, cd))};   // columns 0 to 3, four rows
+    const Vector second[] = {as_words(low_pairs(ef, gh)), as_words(high_pairs(ef, gh))};  // columns 4 to 7
+    T* to = out + row * out_step + column;
+    for (int i = 0; i < 2; ++i, to += 4 * out_step) {
+      const Vector low = __builtin_shufflevector(first[i], second[i], 0, 4, 1, 5);
+      const Vector high = __builtin_shufflevector(first[i], second[i], 2, 6, 3, 7);
+      for (int half = 0; half < 2; ++half) {
+        __builtin_memcpy(to + half * out_step, reinterpret_cast<const char*>(&low) + 8 * half, 8);
+        __builtin_memcpy(to + (2 + half) * out_step, reinterpret_cast<const char*>(&high) + 8 * half, 8);
+      }
+    }
+  }
+
+  static Vector as_words(const Bytes& bytes) {
+    Vector words;
+    __builtin_memcpy(&words, &bytes, sizeof(words));
+    return words;
   }
 
   // Colour images: three columns to dense rows.

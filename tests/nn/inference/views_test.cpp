@@ -181,7 +181,6 @@ TEST(Views, WhatMayBeDividedComputesEachSampleByItself) {
                                           "matmul",
                                           "linear",
                                           "shape",
-                                          "pad",
                                           "index_select",
                                           "conv2d",
                                           "conv1d",
@@ -332,6 +331,70 @@ TEST(Views, ShuffledChannelsAreImages) {
       EXPECT_EQ(answer(graph, Tensor(image.slice(0, i, i + 1))).to_vector<double>(),
                 y.slice(0, i, i + 1).contiguous().to_vector<double>());
   }
+}
+
+// Straight to where their values lie, in images and in whatever else, of floats and of integers.
+TEST(Views, PaddedRepeatedAndNormalizedValues) {
+  const struct {
+    const char* name;
+    Shape sample;
+    std::function<Tensor(const Tensor&)> function;
+    bool of_integers;
+  } cases[] = {
+      {"pad",
+       {3, 4, 5},
+       [](const Tensor& x) {
+         return pad(x, {1, 2, 0, 3}, 7);
+       },
+       true},
+      {"pad channels",
+       {3, 4, 5},
+       [](const Tensor& x) {
+         return pad(x, {0, 0, 0, 0, 2, 1});
+       },
+       true},
+      {"pad and crop",
+       {3, 4, 5},
+       [](const Tensor& x) {
+         return pad(x, {-1, 2, 1, -2});
+       },
+       true},
+      {"pad rows",
+       {6},
+       [](const Tensor& x) {
+         return pad(x, {2, 1}, 3);
+       },
+       true},
+      {"pad a slice",
+       {3, 4, 5},
+       [](const Tensor& x) {
+         return pad(slice(x, 3, 1, 4), {1, 1, 1, 1});
+       },
+       true},
+      {"upsample_nearest2d",
+       {3, 4, 5},
+       [](const Tensor& x) {
+         return upsample_nearest2d(x, {2, 3});
+       },
+       true},
+      {"softmax of rows", {3, 7}, [](const Tensor& x) { return softmax(x, -1); }, false},
+      {"softmax of channels", {7, 3, 4}, [](const Tensor& x) { return softmax(x, 1); }, false},
+      {"softmax of columns", {7, 3, 4}, [](const Tensor& x) { return softmax(x, 3); }, false},
+      {"log_softmax of a slice", {9}, [](const Tensor& x) { return log_softmax(slice(x, 1, 2, 8), 1); }, false},
+  };
+  for (const auto& c : cases)
+    for (const DType dtype : {DType::float32, DType::uint8}) {
+      if (dtype == DType::uint8 && !c.of_integers) continue;
+      SCOPED_TRACE(str(c.name, ", ", dtype));
+      Shape shape = c.sample;
+      shape.insert(0, 4);
+      OpModel model(c.function);
+      const NDArray x = mul(positive(shape, 9), NDArray::full({}, 20.0)).data().to(dtype);
+      Graph graph = trace(model.eval(), x.slice(0, 0, 1));
+      SharedState shared;
+      EXPECT_TRUE(make_steps(graph, {ValueInfo{shape, dtype}}, shared).per_sample);
+      expect_near(answer(graph, Tensor(x)), model(Tensor(x)).data().contiguous(), 1e-6);
+    }
 }
 
 TEST(Views, ConcatenationsOfPartsOfOthers) {
