@@ -84,6 +84,7 @@ class BinaryStep : public nn::InferenceStep {
  public:
   BinaryStep(const nn::ValueInfo& x, BinaryKernel<Args> kernel, const Args& args)
       : InferenceStep(x), kernel_(kernel), args_(args) {}
+  bool is_pointwise() const override { return true; }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernel_(static_cast<const uint8_t*>(inputs[0]), static_cast<const uint8_t*>(inputs[1]), output().shape.numel(),
             args_, static_cast<uint8_t*>(out));
@@ -132,7 +133,8 @@ class ChannelStep : public nn::InferenceStep {
       : InferenceStep(image), gate_(gate), kernel_(kernel), args_(args) {}
 
   int64_t scratch_bytes() const override { return output().shape[0] * piece(); }
-  bool is_per_sample() const override { return true; }
+  // The gates are in scratch memory before anything is written.
+  bool is_pointwise() const override { return true; }
 
   void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
     const auto* x = static_cast<const uint8_t*>(inputs[1 - gate_]);
@@ -209,6 +211,7 @@ class RequantizeStep : public nn::InferenceStep {
       table_[static_cast<size_t>(q)] = static_cast<uint8_t>(std::clamp<double>(rescaled, 0, to.qmax()));
     }
   }
+  bool is_pointwise() const override { return true; }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
                      static_cast<uint8_t*>(out));
@@ -223,6 +226,7 @@ class TableStep : public nn::InferenceStep {
   TableStep(const nn::ValueInfo& x, const NDArray& table) : InferenceStep(x) {
     std::copy_n(table.data<uint8_t>(), table_.size(), table_.begin());
   }
+  bool is_pointwise() const override { return true; }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
                      static_cast<uint8_t*>(out));
@@ -236,6 +240,7 @@ class ClampStep : public nn::InferenceStep {
  public:
   ClampStep(const nn::ValueInfo& x, int64_t low, int64_t high)
       : InferenceStep(x), low_(static_cast<uint8_t>(low)), high_(static_cast<uint8_t>(high)) {}
+  bool is_pointwise() const override { return true; }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::clamp(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), low_, high_,
                    static_cast<uint8_t*>(out));
