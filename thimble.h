@@ -61,6 +61,7 @@
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>
+#include <thimble/quant/passes/fold_sizes.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/weight_only.h>
 #include <thimble/quant/qat/fake_quantize.h>

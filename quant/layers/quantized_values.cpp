@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <thimble/quant/layers/quantized_values.h>
 
@@ -28,6 +29,19 @@ std::vector<uint8_t> table_of(const NDArray& floats, const TensorQParams& p) {
   std::vector<uint8_t> table = rounded_to(floats, p);
   table.resize(256, table.back());
   return table;
+}
+
+std::optional<double> factor_of(const NDArray& floats, const TensorQParams& p) {
+  constexpr double kTolerance = 1e-5;  // of a few floats' roundings
+  const std::vector<double> x = floats_of(p).to_vector<double>(), y = floats.to_vector<double>();
+  if (x.size() != y.size()) return std::nullopt;
+  const size_t far = x.back() >= -x.front() ? x.size() - 1 : 0;  // from 0
+  const double factor = y[far] / x[far], scale = factor * double{p.scale};
+  const bool is_sound = factor > 0 && scale >= std::numeric_limits<float>::min() &&
+                        scale <= std::numeric_limits<float>::max() && std::isfinite(y[far]);
+  for (size_t i = 0; i < x.size() && is_sound; ++i)
+    if (!(std::abs(y[i] - factor * x[i]) <= kTolerance * std::abs(factor * x[far]))) return std::nullopt;
+  return is_sound ? std::optional(factor) : std::nullopt;
 }
 
 TensorQParams needed_range(const TensorQParams& input, const TensorQParams& output,

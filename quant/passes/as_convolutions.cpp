@@ -5,6 +5,7 @@
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/as_convolutions.h>
+#include <thimble/quant/passes/fold_sizes.h>
 #include <thimble/quant/passes/fuse.h>
 
 namespace thimble::quant {
@@ -179,7 +180,7 @@ void replace_conv1d(Graph& graph, Node* node) {
 }  // namespace
 
 Graph as_convolutions(const Graph& graph) {
-  Graph result = fuse_conv_bn_relu(graph);
+  Graph result = fuse_conv_bn_relu(fold_sizes(graph));
   for (Node* node : result.nodes()) {
     if (node->kind != Node::Kind::layer || !is_called_once(result, node)) continue;
     if (result.is_layer(node, "ConvTranspose2d"))

@@ -1,4 +1,4 @@
-// What convolutions of images can compute, as such: they have integer forms on every method's way.
+// The front of every method: fusion, what convolutions of images can compute as such, and sizes as constants.
 #pragma once
 
 #include <thimble/core/api.h>
@@ -14,6 +14,7 @@ namespace thimble::quant {
 /// - BatchNorm2d in evaluation mode that follows no convolution, as in a DenseNet: a 1x1 Conv2d of as many groups as
 ///   channels.
 /// - Conv1d: a Conv2d of images of one row.
+/// - What follows from sizes alone: constants (fold_sizes.h).
 ///
 /// The layers keep their nodes' names. Results differ by rounding errors. For inference: who trains goes on with
 /// fuse_conv_bn_relu(). The input graph stays as it is.

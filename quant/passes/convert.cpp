@@ -9,6 +9,7 @@
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/quantized_scale.h>
 #include <thimble/quant/layers/quantized_values.h>
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
@@ -219,12 +220,16 @@ class Converter {
     become(node, integer_form_of(graph_, node)->layer(graph_, node, parameters, output), inputs, output);
   }
 
-  // Of each integer the function's value, rounded.
+  // Of each integer the function's value, rounded; the integer itself, where that is a multiple.
   void convert_function(Node*& node) {
     const ValueFunction& function = *functions_.of(node);
     Node* input = integer_of(function.source());
     const TensorQParams own = integers_.at(input), output = observed(node);
     const Tensor values = values_at(graph_, function, floats_of(own));
+    if (const auto factor = factor_of(values.data(), own); factor && own.bits == output.bits) {
+      const auto scale = static_cast<float>(*factor * double{own.scale});
+      return become(node, std::make_shared<QuantizedScale>(*factor), {input}, {scale, own.zero_point, own.bits});
+    }
     become(node, std::make_shared<QuantizedTable>(table_of(values.data(), output), own, output), {input}, output);
   }
 

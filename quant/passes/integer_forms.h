@@ -1,4 +1,5 @@
-// The integer layers that float ops and layers without products of weights become. Internal to quant.
+// The integer layers that float ops and layers without products of weights become. Internal to quant, and to what
+// imports integers.
 //
 // Each reads values that are integers and gives one with parameters of its own. A new one is an entry of the list in
 // integer_forms.cpp; prepare() and convert() need no change.
@@ -8,6 +9,7 @@
 #include <span>
 #include <string_view>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
@@ -24,6 +26,6 @@ struct IntegerForm {
 };
 
 /// Null if the node's op or layer has none.
-const IntegerForm* integer_form_of(const nn::Graph& graph, const nn::Node* node);
+THIMBLE_API const IntegerForm* integer_form_of(const nn::Graph& graph, const nn::Node* node);
 
 }  // namespace thimble::quant

@@ -87,10 +87,10 @@ void mark_if_it_picks_integers(const Graph& graph, Node* node) {
 
 bool is_integer_layer(const Graph& graph, const Node* node) {
   constexpr std::string_view kTypes[] = {
-      "QuantizedLinear",          "QuantizedConv2d",    "QuantizedAdd",    "QuantizedMul",  "QuantizedClamp",
-      "QuantizedTable",           "QuantizedLayerNorm", "QuantizedMatMul", "QuantizedMean", "QuantizedSoftmax",
-      "QuantizedGlobalAvgPool2d", "Requantize",         "Quantize",        "Dequantize",    "DynamicQuantizedLinear",
-      "DynamicQuantizedConv2d",   "WeightOnlyLinear"};
+      "QuantizedLinear",        "QuantizedConv2d",          "QuantizedAdd",    "QuantizedMul",  "QuantizedClamp",
+      "QuantizedTable",         "QuantizedLayerNorm",       "QuantizedMatMul", "QuantizedMean", "QuantizedScale",
+      "QuantizedSoftmax",       "QuantizedGlobalAvgPool2d", "Requantize",      "Quantize",      "Dequantize",
+      "DynamicQuantizedLinear", "DynamicQuantizedConv2d",   "WeightOnlyLinear"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 

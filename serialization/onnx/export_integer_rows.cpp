@@ -50,12 +50,16 @@ void write_quantized_mean(Exporter& e, const Node& node) {
   write_integers(e, node, mean.step(e, node));
 }
 
+// Integers are what they were; layers that read them say what they stand for.
+void write_quantized_scale(Exporter& e, const Node& node) { e.result_is(node, e.input(node, 0)); }
+
 }  // namespace
 
 void add_integer_row_exports(ExportHandlers& handlers) {
   const ExportHandlers own{{"QuantizedLayerNorm", {write_quantized_layer_norm}},
                            {"QuantizedMatMul", {write_quantized_matmul}},
                            {"QuantizedMean", {write_quantized_mean}},
+                           {"QuantizedScale", {write_quantized_scale}},
                            {"QuantizedSoftmax", {write_quantized_softmax}}};
   handlers.insert(own.begin(), own.end());
 }

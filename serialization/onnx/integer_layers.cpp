@@ -8,6 +8,7 @@
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>
+#include <thimble/quant/passes/integer_forms.h>
 #include <thimble/serialization/onnx/integer_layers.h>
 #include <thimble/serialization/onnx/integer_tables.h>
 #include <thimble/serialization/onnx/quantized_nodes.h>
@@ -71,7 +72,7 @@ class IntegerLayers {
       return convert_product(node, product->second);
     if (convert_sums(node)) return;
     const std::optional<TensorQParams> output = nodes_.wanted_parameters(node);
-    if (output && (convert_binary(node, *output) || convert_concat(node, *output) || convert_mean(node, *output) ||
+    if (output && (convert_form(node, *output) || convert_concat(node, *output) || convert_mean(node, *output) ||
                    convert_function(node, *output)))
       return;
     take_floats(node, true);
@@ -259,17 +260,16 @@ class IntegerLayers {
     return has_integers(node) ? float_of(node) : node;
   }
 
-  bool convert_binary(Node* node, const TensorQParams& output) {
-    const bool adds = graph_.is_op(node, "add"), multiplies = graph_.is_op(node, "mul");
-    if ((!adds && !multiplies) || !std::ranges::all_of(node->inputs, [&](Node* x) { return has_integers(x); }))
-      return false;
-    const Integers a = integers_.at(node->inputs[0]), b = integers_.at(node->inputs[1]);
-    std::shared_ptr<nn::Module> layer;
-    if (adds)
-      layer = std::make_shared<quant::QuantizedAdd>(a.parameters, b.parameters, output, false);
-    else
-      layer = std::make_shared<quant::QuantizedMul>(a.parameters, b.parameters, output);
-    replace_by_layer(node, std::move(layer), {a.node, b.node}, output);
+  bool convert_form(Node* node, const TensorQParams& output) {
+    const quant::IntegerForm* form = quant::integer_form_of(graph_, node);
+    if (!form || !std::ranges::all_of(node->inputs, [&](Node* x) { return has_integers(x); })) return false;
+    std::vector<Node*> inputs;
+    std::vector<TensorQParams> parameters;
+    for (const Node* input : node->inputs) {
+      inputs.push_back(integers_.at(input).node);
+      parameters.push_back(integers_.at(input).parameters);
+    }
+    replace_by_layer(node, form->layer(graph_, node, parameters, output), inputs, output);
     return true;
   }
 

@@ -144,7 +144,7 @@ class AtOwnRanges {
     const ValueFunction* function = functions_.around(node);
     if (!function || function->result() == node) return false;
     const Node* twin = int8_.find(function->result()->name);
-    return twin && int8_.is_layer(twin, "QuantizedTable");
+    return twin && (int8_.is_layer(twin, "QuantizedTable") || int8_.is_layer(twin, "QuantizedScale"));
   }
 
   bool becomes_another(const Node* node) const {

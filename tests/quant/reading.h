@@ -75,8 +75,12 @@ class Reading {
     if (node->kind == Node::Kind::tensor) return parameters_of_constant(node);
     for (const Node* input : node->inputs)
       EXPECT_EQ(qparams_.at(input), qparams_.at(node->inputs[0])) << node->name << " mixes parameters";
-    return qparams_.at(node->inputs[0]);
+    TensorQParams p = qparams_.at(node->inputs[0]);
+    if (graph_.is_layer(node, "QuantizedScale")) p.scale = static_cast<float>(double{p.scale} * factor_of(node));
+    return p;
   }
+
+  double factor_of(const Node* scale) const { return graph_.layer(scale).attributes().get<double>("factor"); }
 
   // Those by which its readers read it.
   TensorQParams parameters_of_constant(const Node* node) const {
@@ -105,6 +109,15 @@ class Reading {
     }
     if (graph_.is_layer(node, "QuantizedMul")) return x[0] * x[1];
     if (graph_.is_layer(node, "QuantizedTable")) return looked_up(node, x[0]);
+    if (graph_.is_layer(node, "QuantizedScale")) return x[0] * factor_of(node);
+    if (graph_.is_layer(node, "QuantizedMatMul")) return matmul(x[0], x[1]);
+    if (graph_.is_layer(node, "QuantizedLayerNorm")) return normalized(node, x[0]);
+    if (node->kind == Node::Kind::layer) {
+      const Attributes a = graph_.layer(node).attributes();
+      if (graph_.is_layer(node, "QuantizedSoftmax")) return softmax(x[0], a.get<int64_t>("axis"));
+      if (graph_.is_layer(node, "QuantizedMean"))
+        return mean(x[0], Shape(a.get<std::vector<int64_t>>("axes")), a.get<bool>("keepdim"));
+    }
     if (graph_.is_layer(node, "QuantizedClamp")) {
       const Attributes bounds = graph_.layer(node).attributes();
       const TensorQParams& p = qparams_.at(node);
@@ -116,6 +129,16 @@ class Reading {
     Attributes attributes = node->attributes;
     if (node->target == "pad") attributes.set("value", 0.0);
     return apply(op_factory(node->target)(attributes), x);
+  }
+
+  Tensor normalized(const Node* node, const Tensor& x) const {
+    const Attributes a = graph_.layer(node).attributes();
+    const auto arrays = arrays_of(graph_.layer(node));
+    const auto double_of = [&](const char* name) {
+      return arrays.contains(name) ? Tensor(arrays.at(name).to(DType::float64)) : Tensor();
+    };
+    return layer_norm(x, Shape(a.get<std::vector<int64_t>>("normalized_shape")), double_of("weight"), double_of("bias"),
+                      a.get<double>("eps"));
   }
 
   Tensor looked_up(const Node* node, const Tensor& x) const {

@@ -1,0 +1,128 @@
+// Transformers as integers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/quant/reading.h"
+#include "tests/serialization/files.h"
+#include <thimble/core/ops.h>
+#include <thimble/nn/graph/sample.h>
+#include <thimble/nn/layers/layer_norm.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/quant/passes/fold_sizes.h>
+#include <thimble/serialization/checkpoint.h>
+
+namespace thimble::quant {
+namespace {
+
+constexpr int64_t kTokens = 12, kHeads = 2, kHeadSize = 8, kWidth = kHeads * kHeadSize;
+
+// One block and a head over the mean of its tokens.
+struct Transformer : nn::Module {
+  nn::Submodule<nn::Linear> embed{this, "embed", 6, kWidth};
+  nn::Submodule<nn::LayerNorm> norm1{this, "norm1", Shape{kWidth}};
+  nn::Submodule<nn::Linear> qkv{this, "qkv", kWidth, 3 * kWidth};
+  nn::Submodule<nn::Linear> out{this, "out", kWidth, kWidth};
+  nn::Submodule<nn::LayerNorm> norm2{this, "norm2", Shape{kWidth}};
+  nn::Submodule<nn::Linear> fc1{this, "fc1", kWidth, 2 * kWidth};
+  nn::Submodule<nn::Linear> fc2{this, "fc2", 2 * kWidth, kWidth};
+  nn::Submodule<nn::Linear> head{this, "head", kWidth, 5};
+
+  Tensor forward(const Tensor& image) override {
+    Tensor x = embed(image);
+    x = x + attention(norm1(x));
+    x = x + fc2(gelu(fc1(norm2(x))));
+    return head(mean(x, {1}));
+  }
+
+  Tensor attention(const Tensor& x) {
+    const Tensor parts = permute(reshape(qkv(x), {-1, kTokens, 3, kHeads, kHeadSize}), {2, 0, 3, 1, 4});
+    const auto part = [&](int64_t i) { return squeeze(slice(parts, 0, i, i + 1), 0); };
+    const Tensor scores = matmul(part(0), transpose(part(1), 2, 3)) * (1 / std::sqrt(double{kHeadSize}));
+    const Tensor mixed = permute(matmul(softmax(scores, -1), part(2)), {0, 2, 1, 3});
+    return out(reshape(mixed, {-1, kTokens, kWidth}));
+  }
+};
+
+class QuantizeAttention : public QuantizeTest {};
+
+TEST_F(QuantizeAttention, ATransformerIsIntegerFromEndToEnd) {
+  Transformer model;
+  const Graph graph = traced(model, {9, kTokens, 6});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("Quantize"), 1) << result.graph.table();
+  EXPECT_EQ(result.count("Dequantize"), 0);
+  EXPECT_EQ(result.count("QuantizedMatMul"), 2);
+  EXPECT_EQ(result.count("QuantizedSoftmax"), 1);
+  EXPECT_EQ(result.count("QuantizedLayerNorm"), 2);
+  EXPECT_EQ(result.count("QuantizedMean"), 1);
+  EXPECT_EQ(result.count("QuantizedScale"), 1) << "attention's 1 / sqrt(size) is the scale of its scores";
+  for (const LayerReport& layer : result.report) EXPECT_FALSE(layer.kept_float) << layer.name << ": " << layer.reason;
+  EXPECT_GT(sqnr(graph, result), 25);
+  expect_deterministic(result.graph);
+  const Reading reading(result.graph, Tensor(data));
+  for (const Node* node : result.graph.nodes()) reading.expect_right(node);
+}
+
+TEST_F(QuantizeAttention, IsTheSameFromAFile) {
+  Transformer model;
+  Converted result = quantized(traced(model, {3, kTokens, 6}));
+  const auto expected = result.graph(Tensor(data)).data().to_vector<float>();
+  const TempFolder folder;
+  save_model(result.graph, folder / "model.safetensors");
+  Graph loaded = load_model(folder / "model.safetensors");
+  EXPECT_EQ(loaded(Tensor(data)).data().to_vector<float>(), expected);
+}
+
+// A LayerNorm whose eps no integer form takes stays float, and what is around it works.
+TEST_F(QuantizeAttention, WhatHasNoIntegerFormStaysFloat) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> a{this, "a", 6, 8};
+    nn::Submodule<nn::LayerNorm> norm{this, "norm", Shape{8}, nn::LayerNorm::Options{.eps = 0}};
+    nn::Submodule<nn::Linear> b{this, "b", 8, 4};
+    Tensor forward(const Tensor& x) override { return b(norm(a(x))); }
+  } model;
+  const Graph graph = traced(model, {9, 6});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("LayerNorm"), 1);
+  EXPECT_EQ(result.layer("norm").reason, "it has no integer form");
+  EXPECT_GT(sqnr(graph, result), 25);
+}
+
+// x * (features of x)^-0.5, as models from elsewhere spell it.
+Graph scaled_by_its_size(const Attributes& sample) {
+  Graph graph;
+  Node* x = graph.add_input("x");
+  x->attributes = sample;
+  Node* sizes = graph.add_op("sizes", "shape", {}, {x});
+  Node* last =
+      graph.add_op("last", "slice",
+                   {{"axis", int64_t{0}}, {"start", int64_t{1}}, {"stop", int64_t{2}}, {"step", int64_t{1}}}, {sizes});
+  Node* number = graph.add_op("number", "cast", {{"dtype", std::string("float32")}}, {last});
+  Node* factor = graph.add_op("factor", "pow", {{"exponent", -0.5}}, {number});
+  graph.set_output(graph.add_op("y", "mul", {}, {x, factor}));
+  return graph;
+}
+
+TEST(FoldSizes, NumbersThatFollowFromSizesBecomeConstants) {
+  const Tensor example(NDArray::full({2, 16}, 3));
+  Graph graph = scaled_by_its_size(nn::sample_attributes(example)), folded = fold_sizes(graph);
+  ASSERT_NE(folded.find("factor"), nullptr);
+  EXPECT_EQ(folded.find("factor")->kind, Node::Kind::tensor);
+  EXPECT_EQ(folded.nodes().size(), 3u) << folded.table();
+  EXPECT_EQ(folded(example).data().to_vector<float>(), graph(example).data().to_vector<float>());
+  EXPECT_EQ(fold_sizes(folded).table(), folded.table());
+}
+
+TEST(FoldSizes, WhatDependsOnTheBatchOrIsNotKnownStays) {
+  Graph unknown = scaled_by_its_size({});
+  EXPECT_EQ(fold_sizes(unknown).table(), unknown.table());
+  Graph huge = scaled_by_its_size({{"dtype", std::string("float32")}, {"sample_shape", std::vector<int64_t>{1 << 30}}});
+  EXPECT_EQ(fold_sizes(huge).table(), huge.table());
+  Graph of_batch = scaled_by_its_size(nn::sample_attributes(Tensor(NDArray::ones({2, 16}))));
+  of_batch.find("last")->attributes.set("start", int64_t{0});
+  of_batch.find("last")->attributes.set("stop", int64_t{1});
+  EXPECT_EQ(fold_sizes(of_batch).table(), of_batch.table());
+}
+
+}  // namespace
+}  // namespace thimble::quant
