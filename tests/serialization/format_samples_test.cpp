@@ -19,6 +19,7 @@
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
 #include <thimble/quant/passes/dynamic.h>
@@ -63,6 +64,22 @@ nn::Graph sample_cnn() {
   return nn::trace(model.eval(), x);
 }
 
+nn::Graph sample_attention() {
+  manual_seed(3);
+  struct Net : nn::Module {
+    nn::Submodule<nn::LayerNorm> norm{this, "norm", Shape{6}};
+    nn::Submodule<nn::Linear> qkv{this, "qkv", 6, 12};
+    nn::Submodule<nn::Linear> fc{this, "fc", 4, 3};
+    Tensor forward(const Tensor& x) override {
+      const Tensor parts = qkv(norm(x + x));
+      const auto part = [&](int64_t i) { return slice(parts, 2, 4 * i, 4 * (i + 1)); };
+      const Tensor weights = softmax(0.5 * matmul(part(0), transpose(part(1), 1, 2)), -1);
+      return fc(mean(matmul(weights, part(2)), {1}));
+    }
+  } model;
+  return nn::trace(model.eval(), Tensor(random_input({2, 5, 6})));
+}
+
 struct Sample {
   std::string name;
   nn::Graph graph;
@@ -82,6 +99,7 @@ std::vector<Sample> make_samples() {
   samples.back().graph.parameters().at(0).set_requires_grad(false);
   samples.push_back({"fused_cnn", quant::fuse_conv_bn_relu(sample_cnn()), {2, 2, 4, 4}, false});
   samples.push_back({"static_int8_mlp", int8(sample_mlp(), {16, 8}), {4, 8}, true});
+  samples.push_back({"static_int8_attention", int8(sample_attention(), {8, 5, 6}), {2, 5, 6}, true});  // since 1.3
   samples.push_back({"static_int8_cnn", int8(sample_cnn(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
   samples.push_back(
       {"weight_only_int4",

@@ -21,26 +21,37 @@ namespace {
 int32_t wrapped(int64_t part) { return static_cast<int32_t>(static_cast<uint32_t>(part)); }
 
 // In 16-bit lanes, of bytes at even and at odd places: each vector adds at most 510.
+template <typename V>
+V sums_of_pairs(V bytes) {
+  constexpr uint64_t kEven = 0x00ff00ff00ff00ff;
+  return (bytes & kEven) + ((bytes >> 8) & kEven);
+}
+
+int64_t sum_of_lanes(uint64_t lanes) { return static_cast<int64_t>(lanes * 0x0001000100010001 >> 48); }
+
+// The first 1, 2, 4 or 8 bytes.
+template <typename T>
+int64_t sum_of_bytes(const uint8_t* x) {
+  T bytes;
+  __builtin_memcpy(&bytes, x, sizeof(T));
+  return sum_of_lanes(sums_of_pairs<uint64_t>(bytes));
+}
+
 int64_t sum_of(const uint8_t* x, int64_t n) {
-  using Lanes16 = Vector<uint16_t, 8>;
-  using Lanes32 = Vector<uint32_t, 4>;
-  constexpr int64_t kVector = 16, kMostVectors = 128;
-  int64_t sum = 0;
-  for (int64_t i = 0; i < n;) {
-    Lanes16 sums{};
-    const int64_t end = std::min(n, i + kMostVectors * kVector);
-    for (; i < end; i += kVector) {
-      Lanes16 bytes{};
-      if (end - i >= kVector)
-        __builtin_memcpy(&bytes, x + i, kVector);
-      else
-        __builtin_memcpy(&bytes, x + i, static_cast<size_t>(end - i));
-      sums += (bytes & 255) + (bytes >> 8);
-    }
-    const auto pairs = __builtin_bit_cast(Lanes32, sums);
-    const auto fours = (pairs & 0xffff) + (pairs >> 16);
-    sum += fours[0] + fours[1] + fours[2] + fours[3];
+  using Words = Vector<uint64_t, 2>;
+  constexpr int64_t kVector = 16, kMostVectors = 32;  // whose sums, and those of four lanes, fit 16 bits
+  int64_t sum = 0, i = 0;
+  while (i + kVector <= n) {
+    Words sums{};
+    for (const int64_t end = std::min(n, i + kMostVectors * kVector); i + kVector <= end; i += kVector)
+      sums += sums_of_pairs(load<2>(reinterpret_cast<const uint64_t*>(x + i)));
+    sum += sum_of_lanes(sums[0]) + sum_of_lanes(sums[1]);
   }
+  const int64_t left = n - i;
+  if (left & 8) sum += sum_of_bytes<uint64_t>(x + i);
+  if (left & 4) sum += sum_of_bytes<uint32_t>(x + i + (left & 8));
+  if (left & 2) sum += sum_of_bytes<uint16_t>(x + i + (left & 12));
+  if (left & 1) sum += x[n - 1];
   return sum;
 }
 
