@@ -1,5 +1,6 @@
 #include <new>
 #include <unordered_map>
+#include <utility>
 
 #include <thimble/core/platform/io_error.h>
 #include <thimble/core/text.h>
@@ -8,6 +9,7 @@
 #include <thimble/serialization/format_metadata.h>
 #include <thimble/serialization/graph_json.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/shared_tensors.h>
 #include <thimble/serialization/version_error.h>
 
 namespace thimble {
@@ -20,14 +22,15 @@ constexpr const char* kModelKind = "model";
 // take one for each call; and, refused by them, groups that do not divide a layer's inputs). 1.3:
 // inputs with defaults, layers with graphs inside, and attributes that are inputs (all refused by programs before it;
 // so are several outputs, but by the last programs of 1.2, which know them).
-constexpr const char* kModelVersion = "1.3";
+// 1.4: tensors that share their elements with others, which the file holds once (refused by programs before it).
+constexpr const char* kModelVersion = "1.4";
 
-Checkpoint checkpoint_of(const TensorFile& file) {
+Checkpoint checkpoint_of(TensorFile file) {
   detail::check_format(file, detail::kModelFormat, kModelKind);
   Checkpoint checkpoint{
       detail::graph_from_json(detail::metadata_of(file, "graph", kModelKind)),
       detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, "notes", kModelKind), "notes"))};
-  checkpoint.graph.load_state(file.tensors);
+  checkpoint.graph.load_state(detail::take_tensors(file));
   checkpoint.graph.eval();
   return checkpoint;
 }
@@ -60,11 +63,13 @@ struct Content {
 Content content_of(const nn::Graph& graph, const Attributes& notes) {
   graph.verify();
   const std::string json = detail::graph_to_json(graph);
-  return {{{"format", detail::kModelFormat},
-           {"format_version", kModelVersion},
-           {"graph", json},
-           {"notes", detail::attributes_to_json(notes)}},
-          arrays_for(graph, json)};
+  Content content{{{"format", detail::kModelFormat},
+                   {"format_version", kModelVersion},
+                   {"graph", json},
+                   {"notes", detail::attributes_to_json(notes)}},
+                  arrays_for(graph, json)};
+  detail::write_shared_tensors_once(content.metadata, content.arrays);
+  return content;
 }
 
 }  // namespace
@@ -80,12 +85,12 @@ int64_t saved_size(const nn::Graph& graph, const Attributes& notes) {
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path, const LoadOptions& options) {
-  const TensorFile file = load_safetensors(path, options);
+  TensorFile file = load_safetensors(path, options);
   // Layers and ops judge what they are made of by their own errors; here it is the file that is wrong. Their messages
   // hold names from the file, whatever those are.
   constexpr size_t kLongest = 1000;
   try {
-    return checkpoint_of(file);
+    return checkpoint_of(std::move(file));
   } catch (const std::bad_alloc&) {
     throw IOError(str("cannot read ", detail::quote_path(path), ": there is not enough memory"));
   } catch (const VersionError& e) {

@@ -4,8 +4,10 @@
 //   nn::Graph loaded = load_model("net.safetensors");     // no C++ class of the model needed
 //
 // The file holds the graph's tensors under their qualified names, and in its metadata "format" ("thimble"),
-// "format_version" ("1.3"), "graph" (JSON: the layers with their types and attributes, the nodes, the output) and
-// "notes" (JSON: what the writer wants remembered, such as how inputs are prepared); and checksums, since version 1.1.
+// "format_version" ("1.4"), "graph" (JSON: the layers with their types and attributes, the nodes, the output) and
+// "notes" (JSON: what the writer wants remembered, such as how inputs are prepared); checksums, since version 1.1; and
+// since 1.4 "shared_tensors" (JSON), where the calls of one layer have become layers that share its weights: which
+// tensors have the elements of which others, that the file holds once.
 // Files of all versions 1.x load, newer ones as long as they hold nothing that this program does not know.
 #pragma once
 

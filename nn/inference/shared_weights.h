@@ -8,9 +8,13 @@
 #include <mutex>
 #include <vector>
 
+#include <thimble/core/api.h>
+#include <thimble/core/ndarray.h>
+
 namespace thimble::nn {
 
-/// Of one layer. Holds nothing itself: what no step uses any more is gone. May be called from several threads.
+/// Of one layer, or of all whose weights are the same memory. Holds nothing itself: what no step uses any more is gone.
+/// May be called from several threads.
 class SharedWeights {
  public:
   /// What the weights depend on besides the layer's own, so that each key has one type of values.
@@ -31,6 +35,21 @@ class SharedWeights {
  private:
   std::mutex mutex_;
   std::map<Key, std::weak_ptr<const void>> known_;
+};
+
+/// A layer's way to the SharedWeights of all layers, in all graphs, whose weights are the same memory, as those of lazy
+/// clones are (NDArray::lazy_clone()). Keys have to say what those layers do otherwise. May be called from several
+/// threads.
+class THIMBLE_API WeightsOfMemory {
+ public:
+  /// Null where the memory cannot be shared: who holds it besides could write to it. The last weight that it was called
+  /// with is held, so that its memory does not become another's.
+  std::shared_ptr<SharedWeights> of(const NDArray& weight);
+
+ private:
+  std::mutex mutex_;
+  NDArray held_;
+  std::shared_ptr<SharedWeights> weights_;  // of held_
 };
 
 }  // namespace thimble::nn

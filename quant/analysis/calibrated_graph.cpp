@@ -1,3 +1,4 @@
+#include <unordered_map>
 #include <utility>
 
 #include <thimble/core/tensor.h>
@@ -10,13 +11,24 @@ namespace thimble::quant {
 using nn::Graph;
 using nn::Node;
 
+void Product::configure(QConfigMapping& mapping, const std::optional<QConfig>& call_config) const {
+  mapping.set_name(name, call_config);
+  for (const std::string& call : other_calls) mapping.set_name(call, call_config);
+}
+
 CalibratedGraph::CalibratedGraph(const Graph& graph, const QConfigMapping& mapping, Calibrate calibrate)
     : reference_(as_convolutions(graph)), mapping_(mapping), calibrate_(std::move(calibrate)) {
   reference_.eval();
   const Graph prepared = calibrated(mapping);
-  for (const Node* node : prepared.nodes())
-    if (is_product(prepared, node) && is_marked(node))
+  std::unordered_map<std::string, size_t> index_of;
+  for (const Node* node : prepared.nodes()) {
+    if (!is_product(prepared, node) || !is_marked(node)) continue;
+    const auto [known, is_new] = index_of.try_emplace(node->target, products_.size());
+    if (is_new)
       products_.push_back({node->name, type_of(prepared, node), *mapping.find(node->name, types_of(prepared, node))});
+    else
+      products_[known->second].other_calls.push_back(node->name);
+  }
 }
 
 Graph CalibratedGraph::quantized(const QConfigMapping& mapping, ConversionReport* report) {
@@ -33,8 +45,13 @@ Graph CalibratedGraph::quantized(const QConfigMapping& mapping, ConversionReport
 Graph CalibratedGraph::kept_float(ConversionReport* report) const {
   if (!report) return reference_.clone();
   report->clear();
-  for (const Product& product : products_)
-    report->push_back({product.name, product.type, 32, 32, true, "its configuration keeps it float"});
+  const auto add = [&](const std::string& name, const std::string& type) {
+    report->push_back({name, type, 32, 32, true, "its configuration keeps it float"});
+  };
+  for (const Product& product : products_) {
+    add(product.name, product.type);
+    for (const std::string& call : product.other_calls) add(call, product.type);
+  }
   return reference_.clone();
 }
 
@@ -73,7 +90,7 @@ void CalibratedGraph::decide_scales(Graph& prepared) {
   for (Node* node : prepared.nodes()) {
     if (!is_marked(node) || !is_product(prepared, node)) continue;
     WeightQuantization weight = weight_quantization_of(node);
-    const auto [scale, is_new] = scales_.try_emplace(str(node->name, ": ", weight.to_attributes()));
+    const auto [scale, is_new] = scales_.try_emplace(str(node->target, ": ", weight.to_attributes()));
     if (is_new) scale->second = weight.qparams(weight_of(prepared, node).data()).scale;
     weight.scale = scale->second;
     mark(node, weight);

@@ -23,6 +23,10 @@ struct THIMBLE_API Product {
   std::string name;
   std::string type;  ///< in the fused graph: "Conv2dReLU"
   QConfig config;
+  std::vector<std::string> other_calls = {};  ///< names of the nodes that call the same layer, after the first
+
+  /// Gives all calls this configuration.
+  void configure(QConfigMapping& mapping, const std::optional<QConfig>& call_config) const;
 };
 
 /// A float graph and what calibration has seen of it, from which graphs of many configurations are made.

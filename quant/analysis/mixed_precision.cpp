@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <unordered_set>
 #include <utility>
 
 #include <thimble/quant/analysis/mixed_precision.h>
@@ -8,15 +9,25 @@ namespace thimble::quant {
 
 namespace {
 
-int64_t tensor_bytes(const nn::Module& module) {
-  int64_t bytes = 0;
-  for (const auto& [name, tensor] : module.state()) bytes += tensor.data().nbytes();
-  return bytes;
-}
+// Memory that several tensors share counts once, as it does in a file.
+class Bytes {
+ public:
+  Bytes& add(const nn::Module& module) {
+    for (const auto& [name, tensor] : module.state())
+      if (counted_.insert(tensor.data().address()).second) total_ += tensor.data().nbytes();
+    return *this;
+  }
+  Bytes& add(const nn::Graph& graph, const Product& product) {
+    add(graph.layer(graph.find(product.name)));
+    for (const std::string& call : product.other_calls) add(graph.layer(graph.find(call)));
+    return *this;
+  }
+  int64_t total() const { return total_; }
 
-int64_t tensor_bytes(const nn::Graph& graph, const std::string& node) {
-  return tensor_bytes(graph.layer(graph.find(node)));
-}
+ private:
+  std::unordered_set<const void*> counted_;
+  int64_t total_ = 0;
+};
 
 }  // namespace
 
@@ -24,7 +35,7 @@ MixedPrecision::MixedPrecision(CalibratedGraph& calibrated, Cost cost, MixedPrec
     : calibrated_(calibrated), cost_(std::move(cost)), size_(std::move(options.size)) {
   check<ValueError>(!calibrated.products().empty(), "mixed precision: the graph has no layer to quantize");
   check<ValueError>(!options.weight_bits.empty(), "mixed precision: there are no bits to choose from");
-  if (!size_) size_ = [](const nn::Graph& graph) { return tensor_bytes(graph); };
+  if (!size_) size_ = [](const nn::Graph& graph) { return Bytes().add(graph).total(); };
   if (options.weight_observers.empty()) options.weight_observers.emplace_back();
   std::ranges::sort(options.weight_bits, std::ranges::greater());
   for (const int bits : options.weight_bits) {
@@ -46,14 +57,14 @@ void MixedPrecision::measure_layers(const std::function<void(int64_t, int64_t)>&
     if (on_progress) on_progress(static_cast<int64_t>(done), static_cast<int64_t>(products * candidates_.size()));
   };
   for (size_t p = 0; p < products; ++p) {
-    const std::string& name = calibrated_.products()[p].name;
-    table_[p].push_back({tensor_bytes(best, name), 0});
+    const Product& product = calibrated_.products()[p];
+    table_[p].push_back({Bytes().add(best, product).total(), 0});
     tell(p * candidates_.size() + 1);
     for (size_t c = 1; c < candidates_.size(); ++c) {
       Choice choice(products, 0);
       choice[p] = c;
       nn::Graph graph = calibrated_.quantized(described(choice).mapping);
-      table_[p].push_back({tensor_bytes(graph, name), cost_of(graph) - base_cost_});
+      table_[p].push_back({Bytes().add(graph, product).total(), cost_of(graph) - base_cost_});
       overhead_ = std::min(overhead_, size_(graph) - products_bytes(graph));
       tell(p * candidates_.size() + c + 1);
     }
@@ -61,9 +72,9 @@ void MixedPrecision::measure_layers(const std::function<void(int64_t, int64_t)>&
 }
 
 int64_t MixedPrecision::products_bytes(const nn::Graph& graph) const {
-  int64_t bytes = 0;
-  for (const Product& product : calibrated_.products()) bytes += tensor_bytes(graph, product.name);
-  return bytes;
+  Bytes bytes;
+  for (const Product& product : calibrated_.products()) bytes.add(graph, product);
+  return bytes.total();
 }
 
 double MixedPrecision::cost_of(nn::Graph& graph) const {
@@ -83,10 +94,10 @@ PrecisionChoice MixedPrecision::described(const Choice& choice) const {
   PrecisionChoice result;
   result.mapping = calibrated_.mapping();
   for (size_t p = 0; p < choice.size(); ++p) {
-    const std::string& name = calibrated_.products()[p].name;
+    const Product& product = calibrated_.products()[p];
     const QConfig config = config_of(p, choice[p]);
-    result.mapping.set_name(name, config);
-    result.layers.push_back({name, config.weight.bits, config.weight_observer});
+    product.configure(result.mapping, config);
+    result.layers.push_back({product.name, config.weight.bits, config.weight_observer});
   }
   return result;
 }

@@ -8,8 +8,10 @@ namespace thimble::quant {
 namespace {
 
 QConfigMapping mapping_for(const CalibratedGraph& calibrated, const Product& product, SensitivityMode mode) {
-  if (mode == SensitivityMode::one) return QConfigMapping().set_name(product.name, product.config);
-  return QConfigMapping(calibrated.mapping()).set_name(product.name, std::nullopt);
+  const bool one = mode == SensitivityMode::one;
+  QConfigMapping mapping = one ? QConfigMapping() : calibrated.mapping();
+  product.configure(mapping, one ? std::optional(product.config) : std::nullopt);
+  return mapping;
 }
 
 double sqnr_of(const std::vector<TensorError>& errors, const std::string& name) {

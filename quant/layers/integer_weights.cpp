@@ -4,6 +4,7 @@
 
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/kernels/weight_only/bit_packing.h>
+#include <thimble/core/platform/isa.h>
 #include <thimble/quant/layers/integer_weights.h>
 #include <thimble/quant/layers/packed_rows.h>
 
@@ -41,6 +42,22 @@ IntegerWeights::IntegerWeights(std::string type, const Shape& shape, const Forma
   values_ = has_packed_bits() ? NDArray::placeholder({shape[0], kernels::packed_bytes(k_, format.bits)}, DType::uint8)
                               : NDArray::placeholder(shape, DType::int8);
   scale_ = NDArray::placeholder(group == 0 ? Shape{shape[0]} : Shape{shape[0], groups()});
+}
+
+// What this layer has in common with itself alone: others that have the memory may see it otherwise, it may have had
+// other contents, and kernels may want it otherwise on another instruction set.
+nn::SharedWeights::Key IntegerWeights::key_of(uint64_t version, const nn::SharedWeights::Key& layout) const {
+  const NDArray& values = values_.data();
+  nn::SharedWeights::Key key{static_cast<int64_t>(version),
+                             reinterpret_cast<intptr_t>(values.address()),
+                             static_cast<int64_t>(active_isa()),
+                             format_.bits,
+                             format_.group_size,
+                             shape_.ndim()};
+  key.insert(key.end(), shape_.begin(), shape_.end());
+  key.insert(key.end(), values.strides().begin(), values.strides().end());
+  key.insert(key.end(), layout.begin(), layout.end());
+  return key;
 }
 
 NDArray IntegerWeights::unpacked() const {

@@ -51,11 +51,13 @@ class THIMBLE_API IntegerWeights {
   NDArray dequantized() const;
   /// What kernels multiply with: unpacked() * 2^shift(), int8 [out, ...].
   NDArray shifted() const;
-  /// pack(shifted()), a T, which all that use these weights share; `layout` is what it depends on besides.
+  /// pack(shifted()), a T, which all that use these weights share, layers whose weights are the same memory among them.
+  /// `layout` is what it depends on besides weights and format; no two types have the same.
   template <typename T, typename Pack>
-  std::shared_ptr<const T> packed(nn::SharedWeights::Key layout, Pack&& pack) const {
-    layout.insert(layout.begin(), static_cast<int64_t>(values_.version()));
-    return shared_->get<T>(layout, [&] { return pack(shifted()); });
+  std::shared_ptr<const T> packed(const nn::SharedWeights::Key& layout, Pack&& pack) const {
+    const std::shared_ptr<nn::SharedWeights> of_all = of_memory_->of(values_.data());
+    const uint64_t version = of_all ? values_.data().changed_at() : values_.version();
+    return (of_all ? *of_all : *own_).template get<T>(key_of(version, layout), [&] { return pack(shifted()); });
   }
   /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws
   /// ValueError for scales that are not positive and finite, or whose unit is below the smallest normal float.
@@ -74,13 +76,15 @@ class THIMBLE_API IntegerWeights {
  private:
   bool has_packed_bits() const { return format_.bits < 8; }
   NDArray with_packed_bits(const NDArray& weight) const;
+  nn::SharedWeights::Key key_of(uint64_t version, const nn::SharedWeights::Key& layout) const;
 
   std::string type_;
   Shape shape_;
   Format format_;
   int64_t k_;
   Tensor values_, scale_;
-  std::shared_ptr<nn::SharedWeights> shared_ = std::make_shared<nn::SharedWeights>();
+  std::shared_ptr<nn::WeightsOfMemory> of_memory_ = std::make_shared<nn::WeightsOfMemory>();
+  std::shared_ptr<nn::SharedWeights> own_ = std::make_shared<nn::SharedWeights>();  // where those cannot be
 };
 
 }  // namespace thimble::quant

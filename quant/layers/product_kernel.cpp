@@ -128,6 +128,15 @@ class Conv2dKernel final : public ProductKernelOf<Conv2dKernel> {
   int64_t weight_bytes_;
 };
 
+// What begins the keys of packed weights, each kind's being of one type.
+enum KeyKind : int64_t { kLinear, kLinearGroups, kConv2d };
+
+// All that a convolution's weights depend on but the batch.
+nn::SharedWeights::Key key_of(const kernels::Conv2dGeometry& g) {
+  return {kConv2d,        g.in_height,       g.in_width,       g.out_height, g.out_width, g.stride_height,
+          g.stride_width, g.dilation_height, g.dilation_width, g.pad_top,    g.pad_left,  g.groups};
+}
+
 }  // namespace
 
 std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x) {
@@ -136,21 +145,22 @@ std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, cons
   if (x.is_image() || (group_size != 0 && !x.flattened_image.empty())) return nullptr;
   if (group_size != 0)
     return std::make_unique<GroupLinearKernel>(
-        weights.packed<PackedGroups>({}, [&](const NDArray& w) { return PackedGroups(w, weights); }), weights, x.shape);
-  const Shape& order = x.flattened_image;
+        weights.packed<PackedGroups>({kLinearGroups}, [&](const NDArray& w) { return PackedGroups(w, weights); }),
+        weights, x.shape);
+  nn::SharedWeights::Key key{kLinear};
+  key.insert(key.end(), x.flattened_image.begin(), x.flattened_image.end());
   const auto pack = [&](const NDArray& w) {
     const NDArray weight = nn::weight_in_order(w, x);
     return kernels::PackedInt8Weights(weight.data<int8_t>(), weight.shape(0), weight.shape(1));
   };
-  return std::make_unique<LinearKernel>(weights.packed<kernels::PackedInt8Weights>({order.begin(), order.end()}, pack),
-                                        x.shape);
+  return std::make_unique<LinearKernel>(weights.packed<kernels::PackedInt8Weights>(key, pack), x.shape);
 }
 
 std::unique_ptr<ProductKernel> conv2d_kernel(const char* op, const IntegerWeights& weights, const nn::ValueInfo& x,
                                              const Conv2dOptions& options) {
   const kernels::Conv2dGeometry g = conv2d_geometry(op, x.shape, weights.shape(), options);
   const auto pack = [&](const NDArray& w) { return kernels::Int8Conv2d(g, w.data<int8_t>()); };
-  return std::make_unique<Conv2dKernel>(weights.packed<kernels::Int8Conv2d>({g.in_height, g.in_width}, pack), g);
+  return std::make_unique<Conv2dKernel>(weights.packed<kernels::Int8Conv2d>(key_of(g), pack), g);
 }
 
 void check_conv2d_weights(const char* type, const IntegerWeights& weights, const Conv2dOptions& options) {

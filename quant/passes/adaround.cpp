@@ -12,6 +12,7 @@
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/fake_quantize_op.h>
 
 namespace thimble::quant {
@@ -140,10 +141,11 @@ class AdaRound {
   Graph run(AdaRoundReport* report) {
     check_options(options_);
     check_batches(graph_, batches_, kAdaRound);
-    const std::vector<Node*> products = settled_products(graph_, kAdaRound);
+    const auto products = by_weight(graph_, settled_products(graph_, kAdaRound));
+    check_calls_agree(kAdaRound, graph_);
     total_ = options_.iterations * static_cast<int64_t>(products.size());
     AdaRoundReport layers;
-    for (size_t i = 0; i < products.size(); ++i) layers.push_back(round_weights(products[i], i));
+    for (size_t i = 0; i < products.size(); ++i) round_weights(products[i], i, layers);
     graph_.verify();
     if (report) *report = std::move(layers);
     return std::move(graph_);
@@ -156,20 +158,31 @@ class AdaRound {
     double beta;
   };
 
-  RoundedLayer round_weights(const Node* node, uint64_t number) {
-    const Tensor& weight = weight_of(graph_, node);
-    const QParams p = weight_quantization_of(node).qparams(weight.data());
-    const LayerProblem problem = no_grad([&] {
-      return LayerProblem(graph_, node, integer_inputs(graph_, node->name, batches_),
-                          values_at(float_, node->name, batches_));
-    });
-    SoftRounding rounding(weight.data(), p);
-    learn(problem, rounding, SampleOrder(problem.x.shape(0), Generator(options_.seed).split(number)));
+  // Of all calls that have these weights: they are rounded once, for all.
+  void round_weights(const std::vector<Node*>& calls, uint64_t number, AdaRoundReport& report) {
+    const NDArray weight = weight_of(graph_, calls[0]).data();
+    const QParams p = weight_quantization_of(calls[0]).qparams(weight);
+    std::vector<LayerProblem> problems;
+    std::vector<SampleOrder> orders;
+    for (const Node* node : calls) {
+      problems.push_back(no_grad([&] {
+        return LayerProblem(graph_, node, integer_inputs(graph_, node->name, batches_),
+                            values_at(float_, node->name, batches_));
+      }));
+      const Generator generator = Generator(options_.seed).split(number);
+      orders.emplace_back(problems.back().x.shape(0), orders.empty() ? generator : generator.split(orders.size()));
+    }
+    SoftRounding rounding(weight, p);
+    learn(problems, rounding, orders);
     const NoGrad guard;
-    const Tensor nearest = fake_quantize(weight.detach(), p), learned = rounding.decided();
-    const RoundedLayer result{node->name, problem.whole_error(nearest), problem.whole_error(learned)};
-    weight.set_data((result.error < result.nearest_error ? learned : nearest).data());
-    return result;
+    const Tensor nearest = fake_quantize(Tensor(weight), p), learned = rounding.decided();
+    double gain = 0;
+    for (size_t i = 0; i < calls.size(); ++i) {
+      report.push_back({calls[i]->name, problems[i].whole_error(nearest), problems[i].whole_error(learned)});
+      gain += report.back().nearest_error - report.back().error;
+    }
+    NDArray rounded = std::move((gain > 0 ? learned : nearest).mutable_data());
+    for (const Node* node : calls) weight_of(graph_, node).set_data(rounded.lazy_clone());
   }
 
   Moment moment(int64_t iteration) const {
@@ -179,11 +192,15 @@ class AdaRound {
     return {since >= 0, options_.beta_end + (options_.beta_start - options_.beta_end) * (1 - part)};
   }
 
-  void learn(const LayerProblem& problem, const SoftRounding& rounding, SampleOrder order) {
+  // From samples of one call after the other.
+  void learn(const std::vector<LayerProblem>& problems, const SoftRounding& rounding,
+             std::vector<SampleOrder>& orders) {
     const GradMode recording(true);
     optim::Adam adam({rounding.parameter()}, {.lr = options_.lr});
     for (int64_t i = 0; i < options_.iterations; ++i) {
-      const Tensor samples = order.next(options_.batch_size);
+      const size_t call = static_cast<size_t>(i) % problems.size();
+      const LayerProblem& problem = problems[call];
+      const Tensor samples = orders[call].next(options_.batch_size);
       const Tensor up = rounding.up();
       Tensor loss =
           problem.error(index_select(problem.x, 0, samples), index_select(problem.y, 0, samples), rounding.weight(up));

@@ -7,6 +7,7 @@
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/layer_like.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/fake_quantize_op.h>
 
 namespace thimble::quant {
@@ -25,7 +26,8 @@ class BiasCorrection {
 
   Graph run(const std::function<void(int64_t, int64_t)>& progress) {
     check_batches(graph_, batches_, kBiasCorrection);
-    const std::vector<Node*> products = settled_products(graph_, kBiasCorrection);
+    // Each call has a bias of its own from now on.
+    const std::vector<Node*> products = separate_calls(graph_, settled_products(graph_, kBiasCorrection));
     for (const Node* node : products) check_twin(node);
     const NoGrad guard;
     for (size_t i = 0; i < products.size(); ++i) {

@@ -13,6 +13,7 @@
 #include <thimble/quant/layers/quantized_values.h>
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/qat/fake_quantize.h>
 #include <thimble/quant/qat/qat_layers.h>
@@ -47,6 +48,7 @@ class Converter {
   Graph run() {
     for (Node* node : graph_.nodes())
       mark_if_it_picks_integers(graph_, node);  // in files of earlier versions it is not
+    separate_products();
     remove_observers();
     functions_ = ValueFunctions(graph_);
     sizes_ = nodes_of_sizes(graph_);
@@ -65,6 +67,13 @@ class Converter {
   }
 
  private:
+  // Each call of a product has parameters of its own.
+  void separate_products() {
+    std::vector<Node*> products = graph_.nodes();
+    std::erase_if(products, [&](const Node* node) { return !is_product(graph_, node) || !is_marked(node); });
+    separate_calls(graph_, products);
+  }
+
   // Keeps what they saw by the value they watched. An observer of a value that has parameters already stays: it is
   // where this value becomes one of other parameters.
   void remove_observers() {
@@ -187,17 +196,19 @@ class Converter {
     const bool integer_output = own != qparams_.end() && wanted_as_integer(node);
     const auto output = integer_output ? std::optional(own->second) : std::nullopt;
     const ProductWeights weights = weights_of(node);
+    const NDArray float_weight = weight_of(graph_, node).data();
     graph_.replace_layer(node, integer_layer(node, weights, input_qparams, output));
+    common_weights_.share(float_weight, graph_.layer(node));
     graph_.set_input(node, 0, input);
     node->attributes = {};
     if (output) integers_[node] = *output;
     bits_[node] = {weights.qparams.spec.bits, input_qparams.bits};
   }
 
-  ProductWeights weights_of(const Node* node) const {
+  ProductWeights weights_of(const Node* node) {
     if (const auto* trained = graph_.layer_as<QATLayer>(node)) return trained->product_weights();
     const Tensor& weight = weight_of(graph_, node);
-    return {weight, bias_of(graph_, node), weight_quantization_of(node).qparams(weight.data())};
+    return {weight, bias_of(graph_, node), common_weights_.qparams(weight_quantization_of(node), weight.data())};
   }
 
   std::shared_ptr<nn::Module> integer_layer(const Node* node, const ProductWeights& weights, const TensorQParams& input,
@@ -358,7 +369,6 @@ class Converter {
 
   std::string reason_of(const Node* node) const {
     const ValueFunction* function = functions_.around(node);
-    if (graph_.calls_of_layer(node) > 1) return "its layer is called more than once";
     if (is_product(graph_, node)) return "its configuration keeps it float";
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
     const Node* result = function ? function->result() : node;
@@ -387,6 +397,7 @@ class Converter {
   Graph graph_;
   ValueFunctions functions_;
   ConversionReport* report_;
+  CommonWeights common_weights_;
   std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_;
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
   std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers

@@ -1,6 +1,11 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/quant/passes/fuse.h>
@@ -72,7 +77,8 @@ std::string obstacle_of_batch_norm(const Graph& graph, const Node* first, const 
   const auto& bn = *graph.layer_as<nn::BatchNorm>(second);
   const Tensor weight = tensor_of(graph.layer(first), "weight");
   if (bn.training()) return str("'", second->name, "' is in training mode");
-  if (graph.calls_of_layer(second) > 1) return str("the layer of '", second->name, "' is called more than once");
+  if (graph.calls_of_layer(second) != graph.calls_of_layer(first))
+    return str("the layer of '", second->name, "' is called behind others, too");
   if (bn.num_features() != weight.shape(0))
     return str("'", second->name, "' normalizes ", bn.num_features(), " features, '", first->name, "' has ",
                weight.shape(0), " output channels");
@@ -86,8 +92,6 @@ std::string obstacle(const Graph& graph, const Node* first, const Node* second) 
   if (graph.is_output(first)) return str("'", first->name, "' is the graph's output");
   for (const Node* user : graph.users(first))
     if (user != second) return str("'", user->name, "' uses '", first->name, "', too");
-  if (first->kind == Node::Kind::layer && graph.calls_of_layer(first) > 1)
-    return str("the layer of '", first->name, "' is called more than once");
   return is_batch_norm(graph, second) ? obstacle_of_batch_norm(graph, first, second) : std::string();
 }
 
@@ -129,36 +133,102 @@ std::shared_ptr<nn::Module> with_relu(const nn::Module& layer) {
                     bias.defined() ? bias.data() : NDArray());
 }
 
-// The first node takes the second one's work and its users.
-void fuse(Graph& graph, Node* first, Node* second) {
-  Node* bias = added_bias(graph, second);
-  if (const auto* bn = graph.layer_as<nn::BatchNorm>(second))
-    graph.replace_layer(first, with_batch_norm(graph.layer(first), *bn));
-  else if (bias)
-    graph.replace_layer(first, with_bias(graph.layer(first), graph.tensor(bias)));
-  else if (first->kind == Node::Kind::layer)
-    graph.replace_layer(first, with_relu(graph.layer(first)));
-  else
-    graph.replace_op(first, "add_relu", {});
-  graph.replace_uses(second, first);
-  graph.erase(second);
-  if (bias && graph.num_users(bias) == 0) graph.erase(bias);
-}
+// What stands behind each call of a layer, which has one set of weights: it is fused with all of them or with none.
+struct Pairs {
+  std::vector<std::pair<Node*, Node*>> nodes;
+  std::string obstacle;  // empty if they can be fused
+};
+
+class Fuser {
+ public:
+  explicit Fuser(const Graph& graph) : graph_(graph.clone()) {
+    for (Node* node : graph_.nodes())
+      if (graph_.calls_of_layer(node) > 1) calls_[node->target].push_back(node);
+  }
+
+  Graph run(FusionReport& attempts) {
+    // In this order a pair's first node has become what it will be when the second one's turn comes.
+    for (Node* second : graph_.nodes()) {
+      if (gone_.contains(second)) continue;
+      Node* first = first_of(graph_, second);
+      if (!first || !is_pair(graph_, first, second)) continue;
+      const Pairs pairs = pairs_with(first, second);
+      if (pairs.obstacle.empty())
+        fuse(pairs.nodes, attempts);
+      else
+        attempts.push_back({first->name, second->name, false, pairs.obstacle});
+    }
+    graph_.verify();
+    return std::move(graph_);
+  }
+
+ private:
+  // A layer, what its calls are to be followed by, and by which constant.
+  using Following = std::tuple<std::string, Node::Kind, std::string, const Node*>;
+
+  std::vector<Node*> calls_like(Node* node) const {
+    const auto it = node->kind == Node::Kind::layer ? calls_.find(node->target) : calls_.end();
+    return it == calls_.end() ? std::vector<Node*>{node} : it->second;
+  }
+
+  // What is against it is the same for all calls of a layer.
+  Pairs pairs_with(Node* first, Node* second) {
+    const Following following{first->target, second->kind, second->target, added_bias(graph_, second)};
+    const std::vector<Node*> calls = calls_like(first);
+    if (const auto known = obstacles_.find(following); calls.size() > 1 && known != obstacles_.end())
+      return {{}, known->second};
+    Pairs pairs;
+    for (Node* call : calls) {
+      const std::vector<Node*> users = graph_.users(call);
+      Node* follower = call == first ? second : users.empty() ? nullptr : users[0];
+      pairs.obstacle = follower && does_the_same(follower, second)
+                           ? thimble::quant::obstacle(graph_, call, follower)
+                           : str("'", call->name, "', which calls the same layer, is not followed by the same");
+      if (!pairs.obstacle.empty()) break;
+      pairs.nodes.emplace_back(call, follower);
+    }
+    if (calls.size() > 1 && !pairs.obstacle.empty()) obstacles_.emplace(following, pairs.obstacle);
+    return pairs;
+  }
+
+  bool does_the_same(const Node* a, const Node* b) const {
+    return a->kind == b->kind && a->target == b->target && added_bias(graph_, a) == added_bias(graph_, b);
+  }
+
+  // The first nodes take the second ones' work and their users.
+  void fuse(const std::vector<std::pair<Node*, Node*>>& pairs, FusionReport& attempts) {
+    const auto& [first, second] = pairs[0];
+    Node* bias = added_bias(graph_, second);
+    if (const auto* bn = graph_.layer_as<nn::BatchNorm>(second))
+      graph_.replace_layer(first, with_batch_norm(graph_.layer(first), *bn));
+    else if (bias)
+      graph_.replace_layer(first, with_bias(graph_.layer(first), graph_.tensor(bias)));
+    else if (first->kind == Node::Kind::layer)
+      graph_.replace_layer(first, with_relu(graph_.layer(first)));
+    else
+      graph_.replace_op(first, "add_relu", {});
+    for (const auto& [call, follower] : pairs) {
+      attempts.push_back({call->name, follower->name, true, ""});
+      graph_.replace_uses(follower, call);
+      graph_.erase(follower);
+      gone_.insert(follower);
+    }
+    if (!bias || graph_.num_users(bias) > 0) return;
+    graph_.erase(bias);
+    gone_.insert(bias);
+  }
+
+  Graph graph_;
+  std::unordered_map<std::string, std::vector<Node*>> calls_;  // of layers that are called more than once
+  std::map<Following, std::string> obstacles_;                 // for them
+  std::unordered_set<const Node*> gone_;
+};
 
 }  // namespace
 
 nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
-  Graph fused = graph.clone();
   FusionReport attempts;
-  // In this order a pair's first node has become what it will be when the second one's turn comes.
-  for (Node* second : fused.nodes()) {
-    Node* first = first_of(fused, second);
-    if (!first || !is_pair(fused, first, second)) continue;
-    const std::string reason = obstacle(fused, first, second);
-    attempts.push_back({first->name, second->name, reason.empty(), reason});
-    if (reason.empty()) fuse(fused, first, second);
-  }
-  fused.verify();
+  Graph fused = Fuser(graph).run(attempts);
   if (report) *report = std::move(attempts);
   return fused;
 }

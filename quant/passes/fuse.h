@@ -28,8 +28,8 @@ struct THIMBLE_API FusionAttempt {
   std::string reason;  ///< why not; empty if they are fused
 };
 
-/// In the order of the graph. What follows a fused pair makes a pair with it: conv + bn + relu are two attempts,
-/// {conv, bn} and {conv, relu}.
+/// In the order of the graph, all calls of a layer together. What follows a fused pair makes a pair with it: conv + bn
+/// + relu are two attempts, {conv, bn} and {conv, relu}.
 using FusionReport = std::vector<FusionAttempt>;
 
 /// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, conv3d + batch norm -> Conv3d, linear + batch norm ->
@@ -38,9 +38,13 @@ using FusionReport = std::vector<FusionAttempt>;
 /// relu -> LinearReLU, add + relu -> add_relu; conv2d, conv_transpose2d or linear + the addition of a constant of the
 /// graph, [out, 1, 1] or [out], -> the same layer with a bias, as models from elsewhere spell it.
 ///
+/// A layer that is called more than once has one set of weights: what follows is fused into it if the same follows all
+/// its calls (relu, calls of one batch normalization, which are all that there are, or the same constant).
+///
 /// Two nodes are not fused if
 /// - the first one's value has a second user, or is the graph's output;
-/// - the layer of one of them is called more than once;
+/// - another call of the first one's layer is followed by something else, or cannot be fused for one of these reasons;
+/// - the batch normalization is called behind other layers, too;
 /// - batch normalization is in training mode, where the batch's own statistics count;
 /// - batch normalization has another number of features than the layer has output channels;
 /// - batch normalization follows a linear layer whose output is not known to be rows [n, features], for of [n,

@@ -154,8 +154,7 @@ bool has_own_parameters(const Graph& graph, const Node* value) {
 }
 
 bool is_wanted_product(const Graph& graph, const Node* node, const QConfigMapping& mapping) {
-  return is_product(graph, node) && graph.calls_of_layer(node) == 1 &&
-         mapping.find(node->name, types_of(graph, node)).has_value();
+  return is_product(graph, node) && mapping.find(node->name, types_of(graph, node)).has_value();
 }
 
 bool wants_products(const Graph& graph, const QConfigMapping& mapping) {
@@ -206,10 +205,7 @@ std::string nothing_to_quantize(const Graph& graph) {
                  "); give the float graph");
   const std::string names = names_of_products(graph);
   if (names.empty()) return "the graph has no linear or conv2d layer to quantize";
-  return str(
-      "the configuration quantizes no layer; give one to ", names,
-      " by set_global(), set_type() or set_name() (static quantization leaves layers that are called more than once "
-      "float)");
+  return str("the configuration quantizes no layer; give one to ", names, " by set_global(), set_type() or set_name()");
 }
 
 void mark(Node* node) { node->attributes.set(kMark, true); }

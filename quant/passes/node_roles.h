@@ -68,7 +68,7 @@ bool can_share(const nn::Graph& graph, const nn::Node* value);
 /// input. A clamp that is marked has its own if its source can share them.
 bool has_own_parameters(const nn::Graph& graph, const nn::Node* value);
 
-/// Whether the mapping makes an integer product of this node. A layer that is called more than once stays float.
+/// Whether the mapping makes an integer product of this node.
 bool is_wanted_product(const nn::Graph& graph, const nn::Node* node, const QConfigMapping& mapping);
 /// Whether it makes one of any.
 bool wants_products(const nn::Graph& graph, const QConfigMapping& mapping);

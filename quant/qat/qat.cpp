@@ -1,8 +1,10 @@
 #include <map>
 #include <string>
+#include <unordered_map>
 
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/qat/qat_layers.h>
 
@@ -50,11 +52,13 @@ class QATPreparer {
     original_.eval();  // in training mode batch normalization would not be fused
     fuse_and_prepare(mapping);
     if (leave_batch_norms_of_float_layers()) fuse_and_prepare(mapping);
+    check_calls_agree("prepare_qat", graph_);
   }
 
   Graph run() {
     for (Node* node : graph_.nodes())
-      if (is_product(graph_, node) && is_marked(node)) graph_.replace_layer(node, trained_form(node));
+      if (is_product(graph_, node) && is_marked(node) && !graph_.layer_as<QATLayer>(node))
+        graph_.replace_layer(node, trained_form(node));  // of all its calls
     graph_.train();
     graph_.verify();
     return std::move(graph_);
@@ -136,8 +140,14 @@ void freeze_bn_stats(nn::Graph& graph) {
 
 void disable_observer(nn::Graph& graph) {
   for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(false); });
-  for_each_qat_layer(graph,
-                     [&](QATLayer& layer, const Node* node) { layer.set_input_scale(input_scale(graph, node)); });
+  // A layer whose calls read values of several scales has several integer biases; that it is trained with is none.
+  std::unordered_map<QATLayer*, float> scales;
+  for_each_qat_layer(graph, [&](QATLayer& layer, const Node* node) {
+    const float scale = input_scale(graph, node);
+    const auto [known, is_new] = scales.try_emplace(&layer, scale);
+    if (!is_new && known->second != scale) known->second = 0;
+  });
+  for (const auto& [layer, scale] : scales) layer->set_input_scale(scale);
 }
 void enable_observer(nn::Graph& graph) {
   for_each_fake_quantize(graph, [](FakeQuantize& layer) { layer.set_observing(true); });

@@ -99,6 +99,18 @@ Exporter::Exporter(const nn::Graph& graph, const ExportOptions& options) : graph
   check<ValueError>(options.opset == 0 || (options.opset >= kLeastOpset && options.opset <= kMostOpset),
                     "export: opset ", options.opset, " is not one of ", kLeastOpset, " to ", kMostOpset);
   graph_.eval();
+  find_shared_weights();
+}
+
+// Calls of one layer that have become layers of their own still have one weight.
+void Exporter::find_shared_weights() {
+  std::unordered_map<const void*, std::string> first_of;
+  for (const auto& [path, layer] : graph_.children())
+    for (const auto& [name, tensor] : layer->state()) {
+      if (name != "weight") continue;
+      const std::string& first = first_of.try_emplace(tensor.data().address(), path).first->second;
+      if (first != path) weight_owners_[path] = first;
+    }
 }
 
 ::onnx::ModelProto Exporter::run() {
@@ -383,7 +395,9 @@ std::string Exporter::integers(const std::vector<int64_t>& values) {
 std::string Exporter::array_of(const Node& node, const std::string& part, ::onnx::TensorProto array) {
   const bool is_layer = node.kind == Node::Kind::layer;
   const std::string& owner = is_layer ? node.target : node.name;
-  std::vector<int>& known = arrays_[str(is_layer ? "layer " : "node ", owner, '.', part)];
+  const auto shared = is_layer ? weight_owners_.find(owner) : weight_owners_.end();
+  const std::string& known_by = shared == weight_owners_.end() ? owner : shared->second;
+  std::vector<int>& known = arrays_[str(is_layer ? "layer " : "node ", known_by, '.', part)];
   for (const int i : known)
     if (is_same_array(proto().initializer(i), array)) return proto().initializer(i).name();
   known.push_back(proto().initializer_size());

@@ -115,6 +115,7 @@ class Exporter {
   std::string value_of(const nn::Node& node);
   std::string unique_name(const std::string& wanted);
   std::string computed_attribute(const nn::Node& node, const std::string& key);
+  void find_shared_weights();
   std::string array_of(const nn::Node& node, const std::string& part, ::onnx::TensorProto array);
   void add_node(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
                 const Attributes& attributes);
@@ -130,8 +131,9 @@ class Exporter {
   std::unordered_map<const nn::Node*, std::string> conditions_;  // those that are of type bool
   std::set<const nn::Node*> numbers_;                            // of these, those that somebody reads as numbers
   std::unordered_map<const nn::Node*, quant::TensorQParams> qparams_;
-  std::map<std::string, Clamp> clamps_;             // by what they give
-  std::map<std::string, std::string> tensors_;      // names of small arrays, by contents
+  std::map<std::string, Clamp> clamps_;                         // by what they give
+  std::map<std::string, std::string> tensors_;                  // names of small arrays, by contents
+  std::unordered_map<std::string, std::string> weight_owners_;  // of layers, where another has the weight, too
   std::map<std::string, std::vector<int>> arrays_;  // initializers, by the layer's or node's name and the part's
   std::set<std::string> written_attributes_;        // of the node at hand, those that are computed
   std::vector<Refused> refused_;

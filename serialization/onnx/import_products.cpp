@@ -45,7 +45,7 @@ void gemm(Importer& importer, const OnnxNode& node) {
   const Value& b = importer.input(node, 1);
   const bool has_c = importer.has_input(node, 2) && beta != 0;
   if (is_weight(b) && alpha == 1 && !a.constant.defined()) {
-    const NDArray weight = trans_b ? b.constant : b.constant.transpose(0, 1).contiguous();
+    const NDArray weight = trans_b ? b.constant : importer.transposed(b.constant);
     const NDArray bias = has_c && beta == 1 ? bias_of(importer.input(node, 2).constant, weight) : NDArray();
     if (!has_c || bias.defined()) return importer.set(node, 0, linear(importer, node, a, weight, bias));
   }
@@ -58,7 +58,7 @@ void gemm(Importer& importer, const OnnxNode& node) {
 void matmul(Importer& importer, const OnnxNode& node) {
   const Value &a = importer.input(node, 0), &b = importer.input(node, 1);
   if (is_weight(b) && a.rank >= 2 && !a.constant.defined())
-    return importer.set(node, 0, linear(importer, node, a, b.constant.transpose(0, 1).contiguous(), {}));
+    return importer.set(node, 0, linear(importer, node, a, importer.transposed(b.constant), {}));
   const Value y = importer.apply(node, "matmul", {}, {a, b});
   if (a.rank < 0 || b.rank < 0 || y.constant.defined()) return importer.set(node, 0, y);
   Value known = y;

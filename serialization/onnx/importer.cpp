@@ -4,6 +4,7 @@
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/graph/passes.h>
+#include <thimble/serialization/onnx/equal_layers.h>
 #include <thimble/serialization/onnx/folding.h>
 #include <thimble/serialization/onnx/handlers.h>
 #include <thimble/serialization/onnx/importer.h>
@@ -72,6 +73,7 @@ nn::Graph Importer::run() {
     use_integer_layers(graph_, model_->quantized, model_->ranks, model_->options.report);
   graph_.eliminate_dead_nodes();
   recognize_patterns(graph_, model_->ranks);
+  merge_equal_layers(graph_);
   graph_.verify();
   graph_.eval();
   return std::move(graph_);
@@ -268,6 +270,16 @@ Value Importer::call(const OnnxNode& node, const std::string& type, const Attrib
   std::shared_ptr<nn::Module> layer = nn::make_layer(type, attributes);
   layer->load_state(tensors);
   return call(node, std::move(layer), operands, rank);
+}
+
+NDArray Importer::transposed(const NDArray& matrix) {
+  if (!matrix.is_contiguous()) return matrix.transpose(0, 1).contiguous();
+  auto& [kept, turned] = model_->transposed[{matrix.address(), matrix.shape()[0], matrix.shape()[1]}];
+  if (!turned.defined()) {
+    kept = matrix;
+    turned = matrix.transpose(0, 1).contiguous();
+  }
+  return turned;
 }
 
 Value Importer::call(const OnnxNode& node, std::shared_ptr<nn::Module> layer, const std::vector<Value>& operands,

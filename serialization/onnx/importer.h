@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -74,6 +75,8 @@ class Importer {
   Value apply_with(const OnnxNode& node, const std::string& op, Attributes attributes,
                    const std::vector<Value>& operands,
                    const std::vector<std::pair<std::string, Value>>& attribute_values, int rank);
+  /// A known matrix transposed, contiguous: one array for all nodes that read the same.
+  NDArray transposed(const NDArray& matrix);
   /// Calls a new layer.
   Value call(const OnnxNode& node, const std::string& type, const Attributes& attributes, const NamedArrays& tensors,
              const std::vector<Value>& operands, int rank);
@@ -128,6 +131,8 @@ class Importer {
     QuantizedModel quantized;
     /// By the memory of arrays, which are kept so that it is not others'.
     std::unordered_map<const void*, std::pair<NDArray, std::shared_ptr<const DequantizedConstant>>> dequantized;
+    /// By memory and sizes: a contiguous matrix, kept likewise, and its transposed form.
+    std::map<std::tuple<const void*, int64_t, int64_t>, std::pair<NDArray, NDArray>> transposed;
     int64_t expanded_nodes = 0;  ///< of functions
   };
   enum class Into { own_graph, outer_graph };

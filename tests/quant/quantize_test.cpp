@@ -558,22 +558,6 @@ TEST_F(QuantizeTest, OpsThatMoveElementsPassIntegersOn) {
   expect_deterministic(result.graph);
 }
 
-TEST_F(QuantizeTest, ALayerCalledTwiceStaysFloat) {
-  struct Net : nn::Module {
-    nn::Submodule<nn::Linear> shared{this, "shared", 8, 8}, fc{this, "fc", 8, 3};
-    Tensor forward(const Tensor& x) override { return fc(relu(shared(relu(shared(x))))); }
-  } model;
-  const Graph graph = traced(model);
-  Converted result = quantized(graph);
-  EXPECT_EQ(result.count("Linear"), 2);
-  EXPECT_EQ(result.count("QuantizedLinear"), 1);
-  for (const char* name : {"shared", "shared_1"}) {
-    EXPECT_TRUE(result.layer(name).kept_float);
-    EXPECT_EQ(result.layer(name).reason, "its layer is called more than once");
-  }
-  EXPECT_GT(sqnr(graph, result), 30);
-}
-
 TEST_F(QuantizeTest, TheConfigurationKeepsLayersFloatByNameAndByType) {
   nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 9), nn::ReLU(), nn::Linear(9, 3));
   const Graph graph = traced(model);

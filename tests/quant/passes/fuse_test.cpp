@@ -370,7 +370,7 @@ TEST(Fuse, BatchNormInTrainingModeStays) {
   EXPECT_TRUE(in_training.training());
 }
 
-TEST(Fuse, WhatIsCalledTwiceIsNotFused) {
+TEST(Fuse, WhatIsCalledTwiceIsFusedOnlyWithAllItsCalls) {
   struct Net : nn::Module {
     nn::Submodule<nn::Conv2d> shared{this, "shared", 3, 3, 1}, a{this, "a", 3, 3, 1}, b{this, "b", 3, 3, 1};
     nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 3}, shared_bn{this, "shared_bn", 3};
@@ -384,9 +384,47 @@ TEST(Fuse, WhatIsCalledTwiceIsNotFused) {
   const Graph graph = traced(model.eval(), kImages), result = fused(graph, &report, kImages);
   EXPECT_EQ(result.table(), graph.table());
   ASSERT_EQ(report.size(), 3u);
-  EXPECT_EQ(reason(report, "shared_1"), "the layer of 'shared_1' is called more than once");
-  EXPECT_EQ(reason(report, "a"), "the layer of 'shared_bn' is called more than once");
-  EXPECT_EQ(reason(report, "b"), "the layer of 'shared_bn_1' is called more than once");
+  EXPECT_EQ(reason(report, "shared_1"), "'shared', which calls the same layer, is not followed by the same");
+  EXPECT_EQ(reason(report, "a"), "the layer of 'shared_bn' is called behind others, too");
+  EXPECT_EQ(reason(report, "b"), "the layer of 'shared_bn_1' is called behind others, too");
+}
+
+// Two towers that are one.
+struct Towers : nn::Module {
+  nn::Submodule<nn::ConvBNReLU> block{this, "block", 3, 4, 3};
+  nn::Submodule<nn::Conv2d> conv{this, "conv", 4, 3, 1};
+  bool relu_behind_both = true;
+  Tensor forward(const Tensor& x) override {
+    const Tensor a = relu(conv(block(x))), b = conv(block(-x));
+    return abs(a - (relu_behind_both ? relu(b) : b));
+  }
+};
+
+TEST(Fuse, CallsOfALayerAreFusedTogether) {
+  Towers model;
+  randomize_batch_norms(model);
+  FusionReport report;
+  const Graph result = fused(traced(model.eval(), kImages), &report, kImages);
+  EXPECT_EQ(count(result, "Conv2dReLU"), 4) << result.table();
+  EXPECT_EQ(count(result, "BatchNorm2d") + count(result, "relu"), 0) << result.table();
+  EXPECT_EQ(result.children().size(), 2u);
+  ASSERT_EQ(report.size(), 6u);
+  EXPECT_TRUE(std::ranges::all_of(report, &FusionAttempt::fused));
+  EXPECT_EQ(report[0].node, "block.conv");
+  EXPECT_EQ(report[1].node, "block.conv_1");
+  EXPECT_EQ(report[1].with, "block.bn_1");
+}
+
+TEST(Fuse, AReluBehindOneCallAloneStays) {
+  Towers model;
+  model.relu_behind_both = false;
+  randomize_batch_norms(model);
+  FusionReport report;
+  const Graph result = fused(traced(model.eval(), kImages), &report, kImages);
+  EXPECT_EQ(count(result, "Conv2dReLU"), 2) << result.table();
+  EXPECT_EQ(count(result, "Conv2d"), 2);
+  EXPECT_EQ(count(result, "relu"), 1);
+  EXPECT_EQ(reason(report, "conv"), "'conv_1', which calls the same layer, is not followed by the same");
 }
 
 TEST(Fuse, WhatSomebodyElseNeedsIsNotFused) {
@@ -498,15 +536,24 @@ bool could_be_fused(const std::string& first, const std::string& second) {
 }
 
 // Whether this node may give its work to the one before it, judged by the graph's values on an input.
-bool may_be_fused(const Graph& graph, const Node* first, const Node* second,
+bool may_be_fused(const Graph& graph, const Node* given, const Node* second,
                   const std::map<const Node*, Shape>& shapes) {
-  int uses = 0;
-  for (const Node* node : graph.nodes()) uses += static_cast<int>(std::ranges::count(node->inputs, first));
-  if (uses != 1 || first == graph.output()) return false;
-  if (first->kind == Node::Kind::layer && graph.calls_of_layer(first) != 1) return false;
+  int calls = 0;
+  for (const Node* first : graph.nodes()) {
+    const bool is_call = first->kind == Node::Kind::layer && first->kind == given->kind;
+    if (first != given && !(is_call && first->target == given->target)) continue;
+    ++calls;
+    std::vector<const Node*> uses;
+    for (const Node* node : graph.nodes())
+      for (const Node* input : node->inputs)
+        if (input == first) uses.push_back(node);
+    if (uses.size() != 1 || first == graph.output()) return false;
+    if (uses[0]->kind != second->kind || uses[0]->target != second->target) return false;
+    if (second->kind == Node::Kind::layer && graph.is_layer(first, "Linear") && shapes.at(first).ndim() == 3)
+      return false;
+  }
   if (second->kind == Node::Kind::op) return true;
-  return graph.calls_of_layer(second) == 1 && !graph.layer(second).training() &&
-         !(graph.is_layer(first, "Linear") && shapes.at(first).ndim() == 3);
+  return graph.calls_of_layer(second) == calls && !graph.layer(second).training();
 }
 
 std::map<const Node*, Shape> shapes_of(const Graph& graph, const Tensor& x) {
