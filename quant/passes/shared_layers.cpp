@@ -68,9 +68,11 @@ void CommonWeights::share(const NDArray& origin, const nn::Module& layer) {
 
 std::vector<std::vector<Node*>> by_weight(const Graph& graph, const std::vector<Node*>& products) {
   std::vector<std::vector<Node*>> groups;
-  std::unordered_map<const void*, size_t> index_of;
+  std::map<std::pair<const void*, std::string>, size_t> index_of;
   for (Node* product : products) {
-    const auto [known, is_new] = index_of.try_emplace(weight_of(graph, product).data().address(), groups.size());
+    const std::pair key(weight_of(graph, product).data().address(),
+                        str(weight_quantization_of(product).to_attributes()));
+    const auto [known, is_new] = index_of.try_emplace(key, groups.size());
     if (is_new) groups.emplace_back();
     groups[known->second].push_back(product);
   }

@@ -1,5 +1,5 @@
 // Layers that are called more than once. To integers each call is a layer of its own, for its activations have
-// parameters of their own; all of them have the same weights, once. Internal to quant.
+// parameters of their own; all of them have the same weights, once. Internal to quant and the importer of ONNX.
 #pragma once
 
 #include <map>
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/layers/product_weights.h>
 
@@ -19,7 +20,7 @@ namespace thimble::quant {
 std::vector<nn::Node*> separate_calls(nn::Graph& graph, const std::vector<nn::Node*>& nodes);
 
 /// Where integer weights were made of the same float weights, one array for all.
-class CommonWeights {
+class THIMBLE_API CommonWeights {
  public:
   /// quantization.qparams(origin), which may be a long search: once for the same memory.
   QParams qparams(const WeightQuantization& quantization, const NDArray& origin);
@@ -36,7 +37,7 @@ class CommonWeights {
   std::map<std::pair<const void*, std::string>, std::pair<NDArray, QParams>> qparams_;
 };
 
-/// Groups of nodes, in order, that call products whose weights are the same memory.
+/// Groups of nodes, in order, that call products whose weights are the same memory and quantized alike.
 std::vector<std::vector<nn::Node*>> by_weight(const nn::Graph& graph, const std::vector<nn::Node*>& products);
 
 /// Throws ValueError, with the name of the pass in front, if calls of one product differ in whether they are marked, or

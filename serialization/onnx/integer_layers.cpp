@@ -9,6 +9,7 @@
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>
 #include <thimble/quant/passes/integer_forms.h>
+#include <thimble/quant/passes/shared_layers.h>
 #include <thimble/serialization/onnx/integer_layers.h>
 #include <thimble/serialization/onnx/integer_tables.h>
 #include <thimble/serialization/onnx/quantized_nodes.h>
@@ -212,6 +213,7 @@ class IntegerLayers {
     if (made.doubled_axis)
       input = graph_.add_op(node->name + ".twice", "concat", {{"axis", *made.doubled_axis}}, {input, input}, input);
     graph_.replace_layer(node, made.layer);
+    common_weights_.share(operands.weight->values, *made.layer);
     graph_.set_input(node, 0, input);
     if (output) integers_[node] = {node, *output};
   }
@@ -424,6 +426,7 @@ class IntegerLayers {
   }
 
   Graph& graph_;
+  quant::CommonWeights common_weights_;
   QuantizedNodes nodes_;
   const QuantizedModel& model_;
   Ranks ranks_;

@@ -82,6 +82,12 @@ struct Norms : nn::Module {
   Tensor forward(const Tensor& x) override { return mean(dropout(layer(group(conv(x)))), {1}); }
 };
 
+// One layer, called twice.
+struct Twice : nn::Module {
+  nn::Submodule<nn::Linear> fc{this, "fc", 4, 4};
+  Tensor forward(const Tensor& x) override { return fc(relu(fc(x))); }
+};
+
 struct Words : nn::Module {
   nn::Submodule<nn::Embedding> embedding{this, "embedding", 5, 3};
   Tensor forward(const Tensor& x) override { return sum(embedding(x), {1}); }
@@ -125,6 +131,8 @@ void write_models(const fs::path& folder) {
   models.write_quantized("mlp", mlp, Tensor(random({2, 4})));
   Residual residual;
   models.write_quantized("cnn", residual, Tensor(random({2, 1, 4, 4})));
+  Twice twice;
+  models.write_quantized("twice", twice, Tensor(random({2, 4})));
   Ops ops;
   models.write("ops", nn::trace(ops.eval(), Tensor(random({2, 2, 3}))));
   Norms norms;

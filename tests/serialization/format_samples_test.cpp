@@ -1,7 +1,7 @@
 // Files that every later version must load: tests/data/format/VERSION/NAME.safetensors, each beside NAME.json with an
 // input and what the program that wrote them made of it. When the format's version grows, run once
 //
-//   THIMBLE_WRITE_SAMPLES=tests/data/format/1.3 build/release/tests/serialization_tests
+//   THIMBLE_WRITE_SAMPLES=tests/data/format/1.5 build/release/tests/serialization_tests
 //   --gtest_filter='FormatSamples.*'
 //
 // and commit the folder. The folders of older versions never change.
@@ -38,7 +38,8 @@ using nlohmann::json;
 
 const fs::path kSamples = THIMBLE_TEST_DATA "/format";
 constexpr const char* kTrainingState = "training_state";
-constexpr const char* kFrozen = "frozen_mlp";  // its first parameter is
+constexpr const char* kFrozen = "frozen_mlp";   // its first parameter is
+constexpr const char* kShared = "shared_int8";  // one layer that is called three times
 
 nn::Graph sample_mlp() {
   manual_seed(1);
@@ -80,6 +81,19 @@ nn::Graph sample_attention() {
   return nn::trace(model.eval(), Tensor(random_input({2, 5, 6})));
 }
 
+nn::Graph sample_of_calls() {
+  manual_seed(3);
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> shared{this, "shared", 8, 8}, fc{this, "fc", 8, 3};
+    Tensor forward(const Tensor& x) override {
+      Tensor h = x;
+      for (int i = 0; i < 3; ++i) h = relu(shared(h));
+      return fc(h);
+    }
+  } model;
+  return nn::trace(model.eval(), Tensor(random_input({2, 8})));
+}
+
 struct Sample {
   std::string name;
   nn::Graph graph;
@@ -107,6 +121,7 @@ std::vector<Sample> make_samples() {
        {4, 8},
        true});
   samples.push_back({"dynamic_int8", quant::quantize_dynamic(sample_mlp()), {4, 8}, true});
+  samples.push_back({kShared, int8(sample_of_calls(), {16, 8}), {4, 8}, true});
   return samples;
 }
 
@@ -155,6 +170,8 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
   for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
   all.insert(kFrozen);
   EXPECT_EQ(found["1.2"], all);
+  all.insert(kShared);
+  EXPECT_EQ(found["1.4"], all);
 }
 
 Attributes sample_progress() {
@@ -179,7 +196,7 @@ void write_training_state(const fs::path& to) {
 
 TEST(FormatSamples, TrainingStatesOfEveryVersionLoadAndGoOnAsTheyDid) {
   if (const char* folder = std::getenv("THIMBLE_WRITE_SAMPLES")) write_training_state(folder);
-  for (const char* version : {"1.1", "1.2"}) {
+  for (const char* version : {"1.1", "1.2", "1.4"}) {
     const fs::path path = kSamples / version / (std::string(kTrainingState) + ".safetensors");
     SCOPED_TRACE(path);
     const TrainingState state = load_training_state(path);

@@ -41,6 +41,33 @@ TEST(SharedWeights, AreMadeOnceWhileSomebodyHoldsThem) {
   EXPECT_EQ(*get({2}), 2);
 }
 
+// What layers have the same memory for their weights have the same packed weights.
+TEST(SharedWeights, OfOneMemoryAreOne) {
+  const NDArray weight = NDArray::ones({3, 4});
+  WeightsOfMemory first, second, third;
+  EXPECT_NE(first.of(weight), nullptr);
+  EXPECT_EQ(first.of(weight), first.of(weight));
+  EXPECT_EQ(second.of(weight.lazy_clone()), first.of(weight));
+  EXPECT_NE(second.of(NDArray::ones({3, 4})), first.of(weight));
+  // Who holds it besides and is not known to copy first could write to it.
+  const NDArray held = NDArray::ones({3, 4}), handle = held;
+  EXPECT_EQ(third.of(held), nullptr);
+  EXPECT_EQ(third.of(weight.slice(1, 0, 2)), nullptr);
+}
+
+// Memory stays as long as what is known by its address.
+TEST(SharedWeights, OfMemoryThatIsGoneAreGone) {
+  WeightsOfMemory layer, other;
+  int made = 0;
+  std::shared_ptr<const int> packed;
+  for (int round = 0; round < 4; ++round) {
+    const NDArray weight = NDArray::ones({64, 64});  // where that of the round before was, perhaps
+    packed = layer.of(weight)->get<int>({1}, [&] { return ++made; });
+    EXPECT_EQ(*packed, round + 1);
+    EXPECT_EQ(other.of(weight)->get<int>({1}, [&] { return ++made; }), packed);
+  }
+}
+
 // 17 MB of weights. A copy for each shape would be 270 MB.
 TEST(SharedWeights, OneMoreShapeTakesNoMoreOfThem) {
   manual_seed(1);
