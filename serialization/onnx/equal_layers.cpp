@@ -13,15 +13,21 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-// Type and configuration as text, and for each tensor where it lies and how.
+// Type and configuration as text, and for each tensor where it lies and how. Counters, which each layer has, by value.
 using LayerKey = std::pair<std::string, std::vector<std::pair<const void*, std::string>>>;
 
 LayerKey key_of(const nn::Module& layer) {
   LayerKey key{str(layer.type(), ' ', layer.training(), ' ', layer.attributes()), {}};
-  for (const auto& [name, tensor] : layer.state()) {
+  const auto add = [&](const std::string& name, const Tensor& tensor, bool by_value) {
     const NDArray& array = tensor.data();
-    key.second.emplace_back(array.address(), str(name, describe(array), array.strides(), tensor.requires_grad()));
-  }
+    const std::string what = str(name, describe(array), array.strides(), tensor.requires_grad());
+    if (by_value)
+      key.second.emplace_back(nullptr, str(what, array));
+    else
+      key.second.emplace_back(array.address(), what);
+  };
+  for (const auto& [name, tensor] : layer.named_parameters()) add(name, tensor, false);
+  for (const auto& [name, tensor] : layer.named_buffers()) add(name, tensor, tensor.numel() == 1);
   return key;
 }
 
