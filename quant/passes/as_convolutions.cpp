@@ -105,8 +105,12 @@ void replace(Graph& graph, Node* node, const std::shared_ptr<nn::Module>& layer)
   graph.replace_layer(node, layer);
 }
 
+bool is_norm_in_evaluation(const Graph& graph, const Node* node) {
+  return graph.is_layer(node, "BatchNorm2d") && !graph.layer(node).training();
+}
+
 bool is_settled_norm(const Graph& graph, const Node* node) {
-  return node && graph.is_layer(node, "BatchNorm2d") && is_called_once(graph, node) && !graph.layer(node).training();
+  return node && is_norm_in_evaluation(graph, node) && is_called_once(graph, node);
 }
 
 // What works on each channel by itself stays in front of the pixel_shuffle: fusion will find it there.
@@ -159,9 +163,7 @@ void replace_norm(Graph& graph, Node* node) {
                                        like(original, NDArray::from_vector(shift)), Conv2dOptions{.groups = channels}));
 }
 
-// A row of pixels, [n, c, 1, length].
-void replace_conv1d(Graph& graph, Node* node) {
-  const auto& layer = *graph.layer_as<nn::Conv1d>(node);
+std::shared_ptr<nn::Module> as_conv2d(const nn::Conv1d& layer) {
   const Attributes a = layer.attributes();
   const auto option = [&](const char* name) { return a.get<int64_t>(name); };
   const Shape& w = layer.weight.shape();
@@ -169,9 +171,13 @@ void replace_conv1d(Graph& graph, Node* node) {
                               .padding = {0, option("padding")},
                               .dilation = {1, option("dilation")},
                               .groups = option("groups")};
-  replace(graph, node,
-          std::make_shared<nn::Conv2d>(like(layer.weight, layer.weight.data().reshape({w[0], w[1], 1, w[2]})),
-                                       layer.bias, options));
+  return std::make_shared<nn::Conv2d>(like(layer.weight, layer.weight.data().reshape({w[0], w[1], 1, w[2]})),
+                                      layer.bias, options);
+}
+
+// A row of pixels, [n, c, 1, length]. Another call of the layer may have replaced it already.
+void replace_conv1d(Graph& graph, Node* node) {
+  if (const auto* layer = graph.layer_as<nn::Conv1d>(node)) replace(graph, node, as_conv2d(*layer));
   Node* x = node->inputs[0];
   graph.set_input(node, 0, graph.add_op(node->name + ".unsqueeze", "unsqueeze", {{"axis", int64_t{2}}}, {x}, x));
   put_behind(graph, node, "squeeze", {{"axis", int64_t{2}}});
@@ -181,16 +187,16 @@ void replace_conv1d(Graph& graph, Node* node) {
 
 Graph as_convolutions(const Graph& graph) {
   Graph result = fuse_conv_bn_relu(fold_sizes(graph));
+  std::vector<Node*> transposed, lines;  // first: other nodes may go with them
   for (Node* node : result.nodes()) {
-    if (node->kind != Node::Kind::layer || !is_called_once(result, node)) continue;
-    if (result.is_layer(node, "ConvTranspose2d"))
-      replace_transposed(result, node);
-    else if (result.is_layer(node, "Conv1d"))
-      replace_conv1d(result, node);
+    if (result.is_layer(node, "ConvTranspose2d") && is_called_once(result, node)) transposed.push_back(node);
+    if (result.is_layer(node, "Conv1d")) lines.push_back(node);
   }
+  for (Node* node : transposed) replace_transposed(result, node);
+  for (Node* node : lines) replace_conv1d(result, node);
   result = fuse_conv_bn_relu(result);
   for (Node* node : result.nodes())
-    if (is_settled_norm(result, node) && node->inputs[0]->kind != Node::Kind::input) replace_norm(result, node);
+    if (is_norm_in_evaluation(result, node) && node->inputs[0]->kind != Node::Kind::input) replace_norm(result, node);
   return fuse_conv_bn_relu(result);
 }
 

@@ -16,6 +16,8 @@ namespace thimble::quant {
 /// - Conv1d: a Conv2d of images of one row.
 /// - What follows from sizes alone: constants (fold_sizes.h).
 ///
+/// The calls of a layer become those of one layer; a ConvTranspose2d that is called more than once stays.
+///
 /// The layers keep their nodes' names. Results differ by rounding errors. For inference: who trains goes on with
 /// fuse_conv_bn_relu(). The input graph stays as it is.
 THIMBLE_API nn::Graph as_convolutions(const nn::Graph& graph);

@@ -213,7 +213,7 @@ class Fuser {
       graph_.erase(follower);
       gone_.insert(follower);
     }
-    if (!bias || graph_.num_users(bias) > 0) return;
+    if (!bias || graph_.num_users(bias) > 0 || graph_.is_output(bias)) return;
     graph_.erase(bias);
     gone_.insert(bias);
   }

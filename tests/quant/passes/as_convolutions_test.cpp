@@ -48,6 +48,31 @@ class AsConvolutions : public QuantizeTest {
   }
 };
 
+TEST_F(AsConvolutions, LayersThatAreCalledTwiceStayOne) {
+  struct Lines : nn::Module {
+    nn::Submodule<nn::Conv1d> conv{this, "conv", 3, 3, 3, nn::Conv1d::Options{.padding = 1}};
+    Tensor forward(const Tensor& x) override { return conv(relu(conv(x))); }
+  } lines;
+  const Graph of_lines = checked(lines, {4, 3, 9});
+  EXPECT_EQ(count(of_lines, "Conv2d"), 2) << of_lines.table();
+  EXPECT_EQ(of_lines.children().size(), 1u);
+  Converted int8 = quantized(traced(lines, {4, 3, 9}));
+  EXPECT_EQ(int8.count("QuantizedConv2d"), 2) << int8.graph.table();
+  expect_deterministic(int8.graph);
+
+  struct Dense : nn::Module {
+    nn::Submodule<nn::Conv2d> first{this, "first", 2, 3, 1}, last{this, "last", 3, 3, 1};
+    nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 3};
+    Tensor forward(const Tensor& x) override {
+      const Tensor h = max_pool2d(first(x), 2);
+      return last(relu(bn(last(relu(bn(h))))));
+    }
+  } dense;
+  const Graph of_norms = checked(dense, {4, 2, 6, 6});
+  EXPECT_EQ(count(of_norms, "BatchNorm2d"), 0) << of_norms.table();
+  EXPECT_EQ(of_norms.children().size(), 3u);
+}
+
 TEST_F(AsConvolutions, TransposedConvolutionsOfAllShapes) {
   int checked_ones = 0;
   for (const int64_t kernel : {1, 2, 3, 4, 5})
