@@ -137,8 +137,9 @@ class Pipeline {
   [[gnu::always_inline]] static int64_t finish(const Epilogue<VnniVector, Out, P>& epilogue, const Block& block,
                                                int64_t begin, int64_t end) {
     if (end > block.count) end = block.count;
-    for (; begin < end; ++begin) epilogue.finish(block.row + begin, block.sums + begin * P * kPanel);
-    return begin;
+    if (begin >= end) return begin;
+    epilogue.finish(block.row + begin, end - begin, block.sums + begin * P * kPanel);
+    return end;
   }
 
   const Int8GemmTask& t_;

@@ -10,6 +10,7 @@ namespace thimble::kernels {
 namespace {
 
 struct Avx2Vector {
+  static constexpr int kAtOnce = 2;
   struct Sums {
     __m256i half[2];
   };
@@ -19,6 +20,8 @@ struct Avx2Vector {
   static void store(int32_t* out, const Sums& sums) {
     for (int h = 0; h < 2; ++h) _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8 * h), sums.half[h]);
   }
+
+  static Sums load_sums(const int32_t* p) { return {{load(p), load(p + 8)}}; }
 
   struct Scale {
     __m256i bias[2];
@@ -33,9 +36,13 @@ struct Avx2Vector {
   };
   struct Limits {
     __m256 low, high;
-    __m256i zero_point;
+    __m256i zero_point, zero_points, lowest;  // as words, and the lowest result as bytes
     explicit Limits(const Int8GemmTask& t)
-        : low(_mm256_set1_ps(t.low)), high(_mm256_set1_ps(t.high)), zero_point(_mm256_set1_epi32(t.zero_point)) {}
+        : low(_mm256_set1_ps(t.low)),
+          high(_mm256_set1_ps(t.high)),
+          zero_point(_mm256_set1_epi32(t.zero_point)),
+          zero_points(_mm256_set1_epi16(static_cast<int16_t>(t.zero_point))),
+          lowest(_mm256_set1_epi8(t.float_out ? 0 : static_cast<char>(static_cast<int32_t>(t.low) + t.zero_point))) {}
   };
   static __m256 scaled(const int32_t* sums, const Scale& s, const Limits& l, int half) {
     const __m256i sum = _mm256_add_epi32(load(sums + 8 * half), s.bias[half]);
@@ -68,6 +75,29 @@ struct Avx2Vector {
     const __m128i bytes = _mm_packus_epi16(quantized(sums, s, l, 0), quantized(sums, s, l, 1));
     _mm_store_si128(reinterpret_cast<__m128i*>(results), bytes);
     store_first(s.count, results, out);
+  }
+
+  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is.
+  static __m256i rounded(const Sums& sums, const Scale& s, const Limits& l, int half) {
+    const __m256i sum = _mm256_add_epi32(sums.half[half], s.bias[half]);
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), s.multiplier[half]), l.high));
+  }
+  // Narrowing saturates, which is half of the clamp; it takes the lanes of both operands in turn.
+  template <int kBeside, typename SumsOf, typename ScaleOf, typename OutOf>
+  [[gnu::always_inline]] static void finish_several(SumsOf&& sums_of, ScaleOf&& scale_of, const Limits& l,
+                                                    OutOf&& out_of) {
+    const auto words = [&](auto j) __attribute__((always_inline)) {
+      const Sums own = sums_of(j);
+      const Scale& s = scale_of(j);
+      return _mm256_adds_epi16(_mm256_packs_epi32(rounded(own, s, l, 0), rounded(own, s, l, 1)), l.zero_points);
+    };
+    const __m256i bytes = _mm256_max_epu8(
+        _mm256_packus_epi16(words(std::integral_constant<int, 0>()), words(std::integral_constant<int, 1>())),
+        l.lowest);
+    const __m256i in_order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    alignas(32) uint8_t results[2 * kPanel];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(results), in_order);
+    for (int j = 0; j < 2; ++j) store_first(scale_of(j).count, results + j * kPanel, out_of(j));
   }
 };
 

@@ -5,19 +5,24 @@
 //   kRows, kPanels         size of the register tile
 //   kFewRows, kManyPanels  the same when there are at most kFewRows rows
 //   Sums, Weights, Activations
-//   zero(), store(int32_t*, Sums)
+//   zero(), store(int32_t*, Sums), load(const int32_t*)
 //   weights(const int8_t*)                    64 bytes: [16 channels][4]
 //   activations(uint32_t)                     4 bytes, for all channels
 //   add_products(Sums, Activations, Weights)  sums[c] + sum over i of activations[i] * weights[c][i]
 //   Scale(bias, multiplier, offset, count)    the constants of a panel, of which count channels exist
 //   Limits(task)                              the clamp and the zero point
 //   finish(const int32_t* sums, Scale, Limits, uint8_t* or float* out)  writes count results
+//   kAtOnce                panels whose uint8 results fill a register, 1 if there is nothing to gain
+//   finish_several<kBeside>(sums_of, scale_of, Limits, out_of)  the same for kAtOnce panels at once: sums_of(j) with
+//   the
+//                          constants scale_of(j) go to out_of(j), kBeside in a row side by side
 //   finish_row(const int32_t* sums, Scale, Limits, zero_point, scale, float* out)  the same for a row's own parameters
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include <thimble/core/kernels/int8/int8_gemm_task.h>
 
@@ -26,6 +31,15 @@ namespace {
 
 constexpr int kPanel = 16;
 constexpr float kNoOffset[kPanel] = {};
+
+// f(i) for i from 0 to N - 1 as compile time constants: what is indexed with them stays in registers.
+template <int N, typename F>
+[[gnu::always_inline]] inline void repeat(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, i>()), ...);
+  }
+  (std::make_integer_sequence<int, N>());
+}
 
 // For vectors without masked stores: the first count of 16 results.
 template <typename Out>
@@ -52,8 +66,47 @@ class Epilogue {
     for (int p = 0; p < P; ++p) scales_[p] = scale_of(t, panel + p);
   }
 
-  // Sends sums[P][16] of one row on its way.
-  [[gnu::always_inline]] void finish(int64_t row, const int32_t* sums) const {
+  // So many rows have whole registers of uint8 results.
+  static constexpr int kStep = P % V::kAtOnce == 0 ? 1 : P % 2 == 0 ? V::kAtOnce / 2 : V::kAtOnce;
+  static constexpr bool kHasSteps = std::is_same_v<Out, uint8_t> && V::kAtOnce > 1;
+
+  // Sends sums[count][P][16] of rows from `row` on on their way.
+  [[gnu::always_inline]] void finish(int64_t row, int64_t count, const int32_t* sums) const {
+    int64_t r = 0;
+    if constexpr (kHasSteps)
+      for (; r + kStep <= count; r += kStep, sums += kStep * P * kPanel)
+        finish_step(
+            out_ + (row + r) * ldc_, [&](int i)
+                                         __attribute__((always_inline)) { return V::load_sums(sums + i * kPanel); });
+    for (; r < count; ++r, sums += P * kPanel) finish_one(row + r, sums);
+  }
+
+  // The same from registers, for R rows that are whole steps.
+  template <int R>
+  [[gnu::always_inline]] void finish_tile(int64_t row, const typename V::Sums (&sums)[R][P]) const {
+    Out* out = out_ + row * ldc_;
+    repeat<R / kStep>([&](auto step) __attribute__((always_inline)) {
+      finish_step(
+          out, [&](auto i) __attribute__((always_inline)) { return sums[step * kStep + i / P][i % P]; });
+      out += kStep * ldc_;
+    });
+  }
+
+ private:
+  template <typename SumsOf>
+  [[gnu::always_inline]] void finish_step(Out* out, SumsOf&& sums_of) const {
+    constexpr int kBeside = P < V::kAtOnce ? P : P % V::kAtOnce == 0 ? V::kAtOnce : 1;
+    repeat<kStep * P / V::kAtOnce>([&](auto part) __attribute__((always_inline)) {
+      constexpr int kFirst = part * V::kAtOnce;
+      V::template finish_several<kBeside>(
+          [&](auto j) __attribute__((always_inline)) { return sums_of(std::integral_constant<int, kFirst + j>()); },
+          [&](int j) __attribute__((always_inline))->const auto& { return scales_[(kFirst + j) % P]; }, limits_,
+          [&](int j)
+              __attribute__((always_inline)) { return out + (kFirst + j) / P * ldc_ + (kFirst + j) % P * kPanel; });
+    });
+  }
+
+  [[gnu::always_inline]] void finish_one(int64_t row, const int32_t* sums) const {
     Out* out = out_ + row * ldc_;
     if constexpr (std::is_same_v<Out, float>) {
       if (row_scales_) {
@@ -72,7 +125,6 @@ class Epilogue {
     finish_sums(sums, out);
   }
 
- private:
   // The last panel may be partly filled: its constants are copied, to have 16 to read.
   static typename V::Scale scale_of(const Int8GemmTask& t, int64_t panel) {
     const int64_t first = panel * kPanel, count = first < t.n ? t.n - first : 0;
@@ -141,11 +193,21 @@ template <typename V, int R, int P, typename Load>
   return t.a + (t.rows ? t.rows[row] : row * t.lda);
 }
 
-// out[R][P][16] = sums over all input features. Rows come as pointers, so they may lie anywhere.
+// Where R rows begin, which all exist.
+template <int R>
+[[gnu::always_inline]] inline void point_to_rows(const Int8GemmTask& t, int64_t row, const uint8_t* (&rows)[R]) {
+  if (t.rows) {
+    repeat<R>([&](auto r) __attribute__((always_inline)) { rows[r] = t.a + t.rows[row + r]; });
+  } else {
+    repeat<R>([&](auto r) __attribute__((always_inline)) { rows[r] = t.a + (row + r) * t.lda; });
+  }
+}
+
+// The sums over all input features. Rows come as pointers, so they may lie anywhere.
 template <typename V, int R, int P>
-void multiply(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights, int32_t* out) {
+[[gnu::always_inline]] inline void sum_tile(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights,
+                                            typename V::Sums (&sums)[R][P]) {
   const int64_t k = t.k, stride = t.panel_stride;
-  typename V::Sums sums[R][P];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -163,6 +225,13 @@ void multiply(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* w
       weights += 64;
     }
   }
+}
+
+// out[R][P][16] = sums over all input features.
+template <typename V, int R, int P>
+void multiply(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights, int32_t* out) {
+  typename V::Sums sums[R][P];
+  sum_tile<V>(t, rows, weights, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -186,10 +255,19 @@ void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64
   for (int64_t row = row_begin; row < row_end; row += R) {
     const int64_t count = row_end - row < R ? row_end - row : R;
     const uint8_t* rows[R];
+    if constexpr (Epilogue<V, Out, P>::kHasSteps && R % Epilogue<V, Out, P>::kStep == 0) {
+      if (count == R) {
+        point_to_rows(t, row, rows);
+        typename V::Sums sums[R][P];
+        sum_tile<V>(t, rows, weights, sums);
+        epilogue.template finish_tile<R>(row, sums);
+        continue;
+      }
+    }
     for (int64_t r = 0; r < count; ++r) rows[r] = row_of(t, row + r);
     alignas(64) int32_t sums[R * P * kPanel];
     multiply_rows<V, R, P>(t, count, rows, weights, sums);
-    for (int64_t r = 0; r < count; ++r) epilogue.finish(row + r, sums + r * P * kPanel);
+    epilogue.finish(row, count, sums);
   }
 }
 

@@ -5,7 +5,7 @@ namespace thimble::kernels {
 namespace {
 
 struct Vector {
-  static constexpr int kRows = 2, kPanels = 1, kFewRows = 1, kManyPanels = 1;
+  static constexpr int kRows = 2, kPanels = 1, kFewRows = 1, kManyPanels = 1, kAtOnce = 1;
   struct Sums {
     int32_t of[kPanel];
   };
