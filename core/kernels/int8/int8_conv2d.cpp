@@ -162,19 +162,27 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
   std::array<int64_t, kTilePixels> rows;
   TileEpilogue<Epilogue> tile(of_images);
   const int64_t step = frames_->pixel_step();
+  const bool strided = frames_->images_merge() && frames_->segments().size() == 1;
   for (int64_t i = 0; i < count;) {
     const int64_t column = (first + i) % g_.out_width, row = (first + i) / g_.out_width;
     const int64_t n = std::min(g_.out_width - column, count - i), image = row / g_.out_height;
     const int64_t start = image * frames_->image_step() + row % g_.out_height * frames_->row_step() + column * step;
-    for (int64_t j = 0; j < n; ++j) rows[static_cast<size_t>(i + j)] = start + j * step;
+    if (!strided)
+      for (int64_t j = 0; j < n; ++j) rows[static_cast<size_t>(i + j)] = start + j * step;
     tile.set(i, n, image);
     i += n;
   }
   const std::span<const int64_t> used(rows.data(), static_cast<size_t>(count));
-  Out* out = y + first * g_.out_channels;
-  for (int64_t group = 0; group < g_.groups; ++group)
-    int8_gemm_serial({frames + group * g_.group_in(), used, frames_->segments()}, packed_[static_cast<size_t>(group)],
-                     tile.from_channel(group * g_.group_out()), out + group * g_.group_out(), g_.out_channels);
+  for (int64_t group = 0; group < g_.groups; ++group) {
+    const uint8_t* x = frames + group * g_.group_in();
+    const PackedInt8Weights& w = packed_[static_cast<size_t>(group)];
+    const auto own = tile.from_channel(group * g_.group_out());
+    Out* out = y + first * g_.out_channels + group * g_.group_out();
+    if (strided)
+      int8_gemm_serial(x + first * step, step, count, w, own, out, g_.out_channels);
+    else
+      int8_gemm_serial({x, used, frames_->segments()}, w, own, out, g_.out_channels);
+  }
 }
 
 template <typename ZeroPoint>

@@ -136,6 +136,16 @@ void multiply(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights&
 }
 
 template <typename Epilogue, typename Out>
+void multiply_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w, const Epilogue& epilogue,
+                     Out* out, int64_t ldc) {
+  Int8GemmTask task = task_of(a, epilogue);
+  task.lda = lda;
+  set_weights(task, w);
+  set_output(task, epilogue, out, ldc);
+  best_kernel<kKernels>().run(task, {0, m, 0, w.panels()});
+}
+
+template <typename Epilogue, typename Out>
 void multiply_gathered(const GatheredRows& a, const PackedInt8Weights& w, const Epilogue& epilogue, Out* out,
                        int64_t ldc) {
   Int8GemmTask task = task_of(a.data, epilogue);
@@ -258,6 +268,21 @@ void int8_group_gemm(const uint8_t* a, int64_t lda, int64_t m, std::span<const P
 
 void int8_gemm_serial(const Int8GemmTask& task, const Int8GemmRange& range) {
   best_kernel<kKernels>().run(task, range);
+}
+
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc) {
+  multiply_serial(a, lda, m, w, epilogue, out, ldc);
+}
+
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8Epilogue& epilogue, float* out, int64_t ldc) {
+  multiply_serial(a, lda, m, w, epilogue, out, ldc);
+}
+
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8RowEpilogue& epilogue, float* out, int64_t ldc) {
+  multiply_serial(a, lda, m, w, epilogue, out, ldc);
 }
 
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,

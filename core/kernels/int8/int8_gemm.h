@@ -113,7 +113,15 @@ struct GatheredRows {
   std::span<const int64_t> rows, segments;
 };
 
-/// int8_gemm() of gathered rows, on the calling thread.
+/// int8_gemm() on the calling thread.
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8Epilogue& epilogue, uint8_t* out, int64_t ldc);
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8Epilogue& epilogue, float* out, int64_t ldc);
+void int8_gemm_serial(const uint8_t* a, int64_t lda, int64_t m, const PackedInt8Weights& w,
+                      const Int8RowEpilogue& epilogue, float* out, int64_t ldc);
+
+/// The same of gathered rows.
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, uint8_t* out,
                       int64_t ldc);
 void int8_gemm_serial(const GatheredRows& a, const PackedInt8Weights& w, const Int8Epilogue& epilogue, float* out,

@@ -21,8 +21,6 @@ struct Avx2Vector {
     for (int h = 0; h < 2; ++h) _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8 * h), sums.half[h]);
   }
 
-  static Sums load_sums(const int32_t* p) { return {{load(p), load(p + 8)}}; }
-
   struct Scale {
     __m256i bias[2];
     __m256 multiplier[2], offset[2];
@@ -34,6 +32,10 @@ struct Avx2Vector {
           offset{_mm256_loadu_ps(o), _mm256_loadu_ps(o + 8)},
           count(count_) {}
   };
+  static Sums bias(const Scale& s) { return {{s.bias[0], s.bias[1]}}; }
+  static Sums load_sums(const int32_t* p, const Scale& s) {
+    return {{_mm256_add_epi32(load(p), s.bias[0]), _mm256_add_epi32(load(p + 8), s.bias[1])}};
+  }
   struct Limits {
     __m256 low, high;
     __m256i zero_point, zero_points, lowest;  // as words, and the lowest result as bytes
@@ -79,8 +81,8 @@ struct Avx2Vector {
 
   // Rounded, not below INT32_MIN, which is what the conversion makes of all that is.
   static __m256i rounded(const Sums& sums, const Scale& s, const Limits& l, int half) {
-    const __m256i sum = _mm256_add_epi32(sums.half[half], s.bias[half]);
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), s.multiplier[half]), l.high));
+    const __m256 sum = _mm256_cvtepi32_ps(sums.half[half]);
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(sum, s.multiplier[half]), l.high));
   }
   // Narrowing saturates, which is half of the clamp; it takes the lanes of both operands in turn.
   template <int kBeside, typename SumsOf, typename ScaleOf, typename OutOf>

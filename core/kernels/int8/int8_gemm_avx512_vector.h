@@ -14,7 +14,6 @@ struct Avx512Vector {
   using Sums = __m512i;
   static Sums zero() { return _mm512_setzero_si512(); }
   static void store(int32_t* out, Sums sums) { _mm512_store_si512(out, sums); }
-  static Sums load_sums(const int32_t* p) { return _mm512_load_si512(p); }
 
   struct Scale {
     __m512i bias;
@@ -27,6 +26,8 @@ struct Avx512Vector {
           offset(_mm512_loadu_ps(o)),
           existing(static_cast<__mmask16>((1u << count) - 1)) {}
   };
+  static Sums bias(const Scale& s) { return s.bias; }
+  static Sums load_sums(const int32_t* p, const Scale& s) { return _mm512_add_epi32(_mm512_load_si512(p), s.bias); }
   struct Limits {
     __m512 low, high;
     __m512i zero_point, zero_points, lowest;  // as words, and the lowest result as bytes
@@ -59,8 +60,7 @@ struct Avx512Vector {
 
   // Rounded, not below INT32_MIN, which is what the conversion makes of all that is.
   static __m512i rounded(Sums sums, const Scale& s, const Limits& l) {
-    const __m512i sum = _mm512_add_epi32(sums, s.bias);
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), s.multiplier), l.high));
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), s.multiplier), l.high));
   }
   // Narrowing saturates, which is half of the clamp; it takes the lanes of both operands in turn.
   template <int kBeside, typename SumsOf, typename ScaleOf, typename OutOf>

@@ -76,12 +76,15 @@ class Epilogue {
     if constexpr (kHasSteps)
       for (; r + kStep <= count; r += kStep, sums += kStep * P * kPanel)
         finish_step(
-            out_ + (row + r) * ldc_, [&](int i)
-                                         __attribute__((always_inline)) { return V::load_sums(sums + i * kPanel); });
+            out_ + (row + r) * ldc_, [&](int i) __attribute__((always_inline)) {
+              return V::load_sums(sums + i * kPanel, scales_[i % P]);
+            });
     for (; r < count; ++r, sums += P * kPanel) finish_one(row + r, sums);
   }
 
-  // The same from registers, for R rows that are whole steps.
+  // What the sums of a panel begin with that go to finish_tile().
+  [[gnu::always_inline]] typename V::Sums bias(int p) const { return V::bias(scales_[p]); }
+  // The same from registers, for R rows that are whole steps. The sums hold the bias.
   template <int R>
   [[gnu::always_inline]] void finish_tile(int64_t row, const typename V::Sums (&sums)[R][P]) const {
     Out* out = out_ + row * ldc_;
@@ -193,26 +196,28 @@ template <typename V, int R, int P, typename Load>
   return t.a + (t.rows ? t.rows[row] : row * t.lda);
 }
 
-// Where R rows begin, which all exist.
+// Where R rows begin.
 template <int R>
 [[gnu::always_inline]] inline void point_to_rows(const Int8GemmTask& t, int64_t row, const uint8_t* (&rows)[R]) {
-  if (t.rows) {
-    repeat<R>([&](auto r) __attribute__((always_inline)) { rows[r] = t.a + t.rows[row + r]; });
-  } else {
-    repeat<R>([&](auto r) __attribute__((always_inline)) { rows[r] = t.a + (row + r) * t.lda; });
+  repeat<R>([&](auto r) __attribute__((always_inline)) { rows[r] = t.a + t.rows[row + r]; });
+}
+
+// Sums begin with start(p), the same for all rows.
+template <typename V, int R, int P, typename Start>
+[[gnu::always_inline]] inline void begin_sums(typename V::Sums (&sums)[R][P], Start&& start) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) sums[r][p] = start(p);
   }
 }
 
 // The sums over all input features. Rows come as pointers, so they may lie anywhere.
-template <typename V, int R, int P>
+template <typename V, int R, int P, typename Start>
 [[gnu::always_inline]] inline void sum_tile(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights,
-                                            typename V::Sums (&sums)[R][P]) {
+                                            Start&& start, typename V::Sums (&sums)[R][P]) {
   const int64_t k = t.k, stride = t.panel_stride;
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) sums[r][p] = V::zero();
-  }
+  begin_sums<V>(sums, start);
   for (int64_t s = 0; s < t.segment_count; ++s) {
     const uint8_t* row[R];
 #pragma GCC unroll 16
@@ -227,11 +232,37 @@ template <typename V, int R, int P>
   }
 }
 
+// The same for rows of one segment that lie lda apart, of which every third has a pointer: the others are an address
+// of the form pointer + 1 or 2 * lda away, and all that is needed stays in registers.
+template <typename V, int R, int P, typename Start>
+[[gnu::always_inline]] inline void sum_strided_tile(const Int8GemmTask& t, int64_t row, const int8_t* weights,
+                                                    Start&& start, typename V::Sums (&sums)[R][P]) {
+  constexpr int kPointers = (R + 2) / 3;
+  const int64_t k = t.k, stride = t.panel_stride, lda = t.lda;
+  const uint8_t* third[kPointers];
+#pragma GCC unroll 16
+  for (int q = 0; q < kPointers; ++q) third[q] = t.a + (row + 3 * q) * lda;
+  begin_sums<V>(sums, start);
+  const auto add = [&](int64_t count) __attribute__((always_inline)) {
+    add_group<V>(sums, weights, stride,
+                 [&](int r) { return V::activations(load_bytes(third[r / 3] + r % 3 * lda, count)); });
+    weights += 64;
+  };
+  int64_t i = 0;
+  for (; i + 4 <= k; i += 4) {
+    add(4);
+#pragma GCC unroll 16
+    for (int q = 0; q < kPointers; ++q) third[q] += 4;
+  }
+  if (i < k) add(k - i);
+}
+
 // out[R][P][16] = sums over all input features.
 template <typename V, int R, int P>
 void multiply(const Int8GemmTask& t, const uint8_t* const* rows, const int8_t* weights, int32_t* out) {
   typename V::Sums sums[R][P];
-  sum_tile<V>(t, rows, weights, sums);
+  sum_tile<V>(
+      t, rows, weights, [](int) { return V::zero(); }, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -257,9 +288,14 @@ void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64
     const uint8_t* rows[R];
     if constexpr (Epilogue<V, Out, P>::kHasSteps && R % Epilogue<V, Out, P>::kStep == 0) {
       if (count == R) {
-        point_to_rows(t, row, rows);
         typename V::Sums sums[R][P];
-        sum_tile<V>(t, rows, weights, sums);
+        const auto bias = [&](int p) __attribute__((always_inline)) { return epilogue.bias(p); };
+        if (t.rows) {
+          point_to_rows(t, row, rows);
+          sum_tile<V>(t, rows, weights, bias, sums);
+        } else {
+          sum_strided_tile<V>(t, row, weights, bias, sums);
+        }
         epilogue.template finish_tile<R>(row, sums);
         continue;
       }
