@@ -17,21 +17,27 @@ struct Avx2Bytes {
   };
 
   static Floats broadcast(float v) { return _mm256_set1_ps(v); }
-  static Floats load_floats(const uint8_t* p) {
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+  // Each half of a register gives a half to each of the four: packing puts them back.
+  static void load_bytes(const uint8_t* p, Floats* f) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i zero = _mm256_setzero_si256(), of_byte = _mm256_set1_epi16(0x4b00);  // the upper half of 2^23
+    const __m256i low = _mm256_unpacklo_epi8(bytes, zero), high = _mm256_unpackhi_epi8(bytes, zero);
+    f[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, of_byte));
+    f[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, of_byte));
+    f[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(high, of_byte));
+    f[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(high, of_byte));
   }
-  static Floats clamp(Floats v, Floats low, Floats high) { return _mm256_min_ps(_mm256_max_ps(v, low), high); }
-  static void store_bytes(const Floats* f, int32_t zero_point, uint8_t* p) {
-    const __m256i zero = _mm256_set1_epi32(zero_point);
-    const auto rounded = [=](int i) __attribute__((always_inline)) {
-      return _mm256_add_epi32(_mm256_cvtps_epi32(f[i]), zero);
+  template <typename Range>
+  static void store_bytes(const Floats* f, const Range& range, uint8_t* p) {
+    const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(range.zero_point));
+    const auto words = [=](int i) __attribute__((always_inline)) {
+      const __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(f[i]), _mm256_cvtps_epi32(f[i + 1]));
+      return _mm256_adds_epi16(both, zero);
     };
-    const __m256i words[] = {_mm256_packs_epi32(rounded(0), rounded(1)), _mm256_packs_epi32(rounded(2), rounded(3))};
-    // Packing goes by halves of registers.
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words[0], words[1]), order);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+    const __m256i bytes = _mm256_packus_epi16(words(0), words(2));
+    const __m256i above = _mm256_max_epu8(bytes, _mm256_set1_epi8(static_cast<int8_t>(range.low)));
+    const __m256i kept = _mm256_min_epu8(above, _mm256_set1_epi8(static_cast<int8_t>(range.high)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), kept);
   }
 
   static Words add_bytes(Words words, const uint8_t* p) {

@@ -16,20 +16,27 @@ struct Avx512Bytes {
   };
 
   static Floats broadcast(float v) { return _mm512_set1_ps(v); }
-  static Floats load_floats(const uint8_t* p) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+  // Each quarter of a register gives a quarter to each of the four: packing puts them back.
+  static void load_bytes(const uint8_t* p, Floats* f) {
+    const __m512i bytes = _mm512_loadu_si512(p);
+    const __m512i zero = _mm512_setzero_si512(), of_byte = _mm512_set1_epi16(0x4b00);  // the upper half of 2^23
+    const __m512i low = _mm512_unpacklo_epi8(bytes, zero), high = _mm512_unpackhi_epi8(bytes, zero);
+    f[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, of_byte));
+    f[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, of_byte));
+    f[2] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(high, of_byte));
+    f[3] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(high, of_byte));
   }
-  static Floats clamp(Floats v, Floats low, Floats high) { return _mm512_min_ps(_mm512_max_ps(v, low), high); }
-  static void store_bytes(const Floats* f, int32_t zero_point, uint8_t* p) {
-    const __m512i zero = _mm512_set1_epi32(zero_point);
-    const auto rounded = [=](int i) __attribute__((always_inline)) {
-      return _mm512_add_epi32(_mm512_cvtps_epi32(f[i]), zero);
+  template <typename Range>
+  static void store_bytes(const Floats* f, const Range& range, uint8_t* p) {
+    const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(range.zero_point));
+    const auto words = [=](int i) __attribute__((always_inline)) {
+      const __m512i both = _mm512_packs_epi32(_mm512_cvtps_epi32(f[i]), _mm512_cvtps_epi32(f[i + 1]));
+      return _mm512_adds_epi16(both, zero);
     };
-    const __m512i words[] = {_mm512_packs_epi32(rounded(0), rounded(1)), _mm512_packs_epi32(rounded(2), rounded(3))};
-    // Packing goes by quarters of registers.
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words[0], words[1])));
+    const __m512i bytes = _mm512_packus_epi16(words(0), words(2));
+    const __m512i above = _mm512_max_epu8(bytes, _mm512_set1_epi8(static_cast<int8_t>(range.low)));
+    const __m512i kept = _mm512_min_epu8(above, _mm512_set1_epi8(static_cast<int8_t>(range.high)));
+    _mm512_storeu_si512(p, kept);
   }
 
   static Words add_bytes(Words words, const uint8_t* p) {

@@ -4,6 +4,14 @@
 
 #include <thimble/core/kernels/int8/uint8_kernels.h>
 
+// For the loop that follows: an element that is written has been read, and is not read again. So the output may lie
+// where an input does, and still there are vectors.
+#if defined(__clang__)
+#define THIMBLE_EACH_BY_ITSELF _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define THIMBLE_EACH_BY_ITSELF _Pragma("GCC ivdep")
+#endif
+
 namespace thimble::kernels {
 namespace {
 
@@ -27,9 +35,8 @@ namespace {
   for (int64_t i = 0; i < n; ++i) out[i] = table[x[i]];
 }
 
-// Each element is written after it is read, and not read again.
 void clamp_each(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t* out) {
-#pragma GCC ivdep
+  THIMBLE_EACH_BY_ITSELF
   for (int64_t i = 0; i < n; ++i) {
     const uint8_t above = x[i] > low ? x[i] : low;
     out[i] = above < high ? above : high;
@@ -39,7 +46,7 @@ void clamp_each(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t*
 // Two products and a sum of floats in this order on every instruction set: nothing is contracted.
 void add_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& constants, uint8_t* out) {
   const QuantizedAddConstants c = constants;
-#pragma GCC ivdep
+  THIMBLE_EACH_BY_ITSELF
   for (int64_t i = 0; i < n; ++i) {
     const float sum = centered(a[i], c.a_zero_point) * c.a_scale + centered(b[i], c.b_zero_point) * c.b_scale;
     out[i] = rounded_plus(kept_within(sum, c.low, c.high), c.zero_point);
@@ -49,7 +56,7 @@ void add_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddC
 // The product of integers is exact.
 void mul_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulConstants& constants, uint8_t* out) {
   const QuantizedMulConstants c = constants;
-#pragma GCC ivdep
+  THIMBLE_EACH_BY_ITSELF
   for (int64_t i = 0; i < n; ++i) {
     const float product = centered(a[i], c.a_zero_point) * centered(b[i], c.b_zero_point) * c.scale;
     out[i] = rounded_plus(kept_within(product, c.low, c.high), c.zero_point);

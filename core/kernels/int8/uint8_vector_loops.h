@@ -3,9 +3,9 @@
 //   V::kFloats                       elements in a register of floats
 //   V::Floats                        such a register, with the operators + - * /
 //   V::broadcast(float)
-//   V::load_floats(p)                kFloats bytes as floats
-//   V::clamp(v, low, high)           NaN becomes low
-//   V::store_bytes(f, zero_point, p) four registers f[i], rounded half to even, plus an int32, to 4 * kFloats bytes
+//   V::load_bytes(p, f)              4 * kFloats bytes, plus 2^23, to four registers f[i], in an order of V's
+//   V::store_bytes(f, to, p)         four such registers, rounded half to even, plus to.zero_point, within to.low and
+//                                    to.high, to bytes at p. Their magnitudes are below 2^31.
 //   V::Words                         sums of 2 * kFloats bytes in 16 bits each
 //   V::add_bytes(words, p)           words + 2 * kFloats bytes
 //   V::Totals                        sums in 32 bits
@@ -19,45 +19,63 @@
 namespace thimble::kernels {
 namespace {
 
-// Calls f(four registers to fill, i) for 4 * kFloats elements at a time, and stores what they hold. Returns how many
+// Bytes are the lowest of floats' digits: plus 2^23 they are floats without a conversion.
+constexpr float kOfByte = 8388608.0f;
+
+// What results are brought to, as bytes.
+struct ByteRange {
+  int32_t zero_point;
+  uint8_t low, high;
+
+  template <typename Constants>
+  static ByteRange of(const Constants& c) {
+    const auto byte = [&](float v) { return static_cast<uint8_t>(static_cast<int32_t>(v) + c.zero_point); };
+    return {c.zero_point, byte(c.low), byte(c.high)};
+  }
+};
+
+// Calls f(x, y) for registers of a's and b's bytes, each plus 2^23, and stores what it returns. Returns how many
 // elements it has done.
 template <typename V, typename F>
-[[gnu::always_inline]] inline int64_t for_each_four(int64_t n, int32_t zero_point, uint8_t* out, F&& f) {
+[[gnu::always_inline]] inline int64_t for_each_four(const uint8_t* a, const uint8_t* b, int64_t n,
+                                                    const ByteRange& range, uint8_t* out, F&& f) {
   int64_t i = 0;
   for (; i + 4 * V::kFloats <= n; i += 4 * V::kFloats) {
-    typename V::Floats four[4];
+    typename V::Floats x[4], y[4];
+    V::load_bytes(a + i, x);
+    V::load_bytes(b + i, y);
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) four[k] = f(i + k * V::kFloats);
-    V::store_bytes(four, zero_point, out + i);
+    for (int k = 0; k < 4; ++k) x[k] = f(x[k], y[k]);
+    V::store_bytes(x, range, out + i);
   }
   return i;
 }
 
+// Larger ones, which only senseless scales give, are for the plain loops.
+constexpr float kMostMagnitude = 1073741824.0f;
+
 template <typename V>
 void add_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  if (!(255 * (c.a_scale + c.b_scale) < kMostMagnitude)) return add_each(a, b, n, c, out);
   const auto a_scale = V::broadcast(c.a_scale), b_scale = V::broadcast(c.b_scale);
-  const auto a_zero = V::broadcast(static_cast<float>(c.a_zero_point)),
-             b_zero = V::broadcast(static_cast<float>(c.b_zero_point));
-  const auto low = V::broadcast(c.low), high = V::broadcast(c.high);
+  const auto a_zero = V::broadcast(kOfByte + static_cast<float>(c.a_zero_point)),
+             b_zero = V::broadcast(kOfByte + static_cast<float>(c.b_zero_point));
   const int64_t done = for_each_four<V>(
-      n, c.zero_point, out, [&](int64_t i) __attribute__((always_inline)) {
-        const typename V::Floats x = (V::load_floats(a + i) - a_zero) * a_scale;
-        const typename V::Floats y = (V::load_floats(b + i) - b_zero) * b_scale;
-        return V::clamp(x + y, low, high);
+      a, b, n, ByteRange::of(c), out, [&](typename V::Floats x, typename V::Floats y) __attribute__((always_inline)) {
+        return (x - a_zero) * a_scale + (y - b_zero) * b_scale;
       });
   add_each(a + done, b + done, n - done, c, out + done);
 }
 
 template <typename V>
 void mul_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulConstants& c, uint8_t* out) {
+  if (!(255 * 255 * c.scale < kMostMagnitude)) return mul_each(a, b, n, c, out);
   const auto scale = V::broadcast(c.scale);
-  const auto a_zero = V::broadcast(static_cast<float>(c.a_zero_point)),
-             b_zero = V::broadcast(static_cast<float>(c.b_zero_point));
-  const auto low = V::broadcast(c.low), high = V::broadcast(c.high);
+  const auto a_zero = V::broadcast(kOfByte + static_cast<float>(c.a_zero_point)),
+             b_zero = V::broadcast(kOfByte + static_cast<float>(c.b_zero_point));
   const int64_t done = for_each_four<V>(
-      n, c.zero_point, out, [&](int64_t i) __attribute__((always_inline)) {
-        const typename V::Floats product = (V::load_floats(a + i) - a_zero) * (V::load_floats(b + i) - b_zero);
-        return V::clamp(product * scale, low, high);
+      a, b, n, ByteRange::of(c), out, [&](typename V::Floats x, typename V::Floats y) __attribute__((always_inline)) {
+        return (x - a_zero) * (y - b_zero) * scale;
       });
   mul_each(a + done, b + done, n - done, c, out + done);
 }
