@@ -143,7 +143,7 @@ class Fuser {
  public:
   explicit Fuser(const Graph& graph) : graph_(graph.clone()) {
     for (Node* node : graph_.nodes())
-      if (graph_.calls_of_layer(node) > 1) calls_[node->target].push_back(node);
+      if (node->kind == Node::Kind::layer && graph_.calls_of_layer(node) > 1) calls_[node->target].push_back(node);
   }
 
   Graph run(FusionReport& attempts) {
