@@ -115,7 +115,7 @@ class AtOwnRanges {
   // That few different numbers are all rounded by little is luck, which other ranges, a few percent wider, do not have.
   void expect_as_good(const Node* node, const NDArray& integers) {
     constexpr double kMost = 2;  // 3 dB
-    constexpr int kTries = 100;
+    constexpr int kTries = 400;
     const auto exact = floats_.at(node).to_vector<double>();
     const double found = noise(exact, integers), step = own_qparams(node).scale[0];
     double expected = std::max(noise(exact, rounded(node)), step * step / 12);

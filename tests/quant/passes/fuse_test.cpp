@@ -539,6 +539,7 @@ bool could_be_fused(const std::string& first, const std::string& second) {
 bool may_be_fused(const Graph& graph, const Node* given, const Node* second,
                   const std::map<const Node*, Shape>& shapes) {
   int calls = 0;
+  const bool is_direct = std::ranges::count(second->inputs, given) > 0;  // else behind what was fused before
   for (const Node* first : graph.nodes()) {
     const bool is_call = first->kind == Node::Kind::layer && first->kind == given->kind;
     if (first != given && !(is_call && first->target == given->target)) continue;
@@ -548,7 +549,7 @@ bool may_be_fused(const Graph& graph, const Node* given, const Node* second,
       for (const Node* input : node->inputs)
         if (input == first) uses.push_back(node);
     if (uses.size() != 1 || first == graph.output()) return false;
-    if (uses[0]->kind != second->kind || uses[0]->target != second->target) return false;
+    if (is_direct && (uses[0]->kind != second->kind || uses[0]->target != second->target)) return false;
     if (second->kind == Node::Kind::layer && graph.is_layer(first, "Linear") && shapes.at(first).ndim() == 3)
       return false;
   }
