@@ -25,9 +25,12 @@ void write_quantized_matmul(Exporter& e, const Node& node) {
   write_integers(e, node, e.step(node, "MatMul", {a, b}));
 }
 
+// ONNX Runtime's softmax of integers is wrong for outputs of finer scales than 1/256 (1.30: what exceeds the largest
+// integer wraps around): that one is computed in floats.
 void write_quantized_softmax(Exporter& e, const Node& node) {
   const auto axis = e.graph().layer(&node).attributes().get<int64_t>("axis");
-  write_integers(e, node, e.step(node, "Softmax", {float_input(e, node)}, {{"axis", axis}}));
+  const std::string y = e.step(node, "Softmax", {float_input(e, node)}, {{"axis", axis}});
+  write_integers(e, node, qparams_in(e, node, "output_").scale < 1.0f / 256 ? kept_float(e, node, y) : y);
 }
 
 void write_quantized_layer_norm(Exporter& e, const Node& node) {

@@ -1,6 +1,5 @@
 // Layers of static quantization.
 #include <algorithm>
-#include <limits>
 #include <unordered_set>
 
 #include <thimble/quant/layers/quantized_conv.h>
@@ -36,12 +35,7 @@ bool multiplies_floats(const nn::Graph& graph, const Node* value) {
 }
 
 // ONNX Runtime quantizes float weights of a product between DequantizeLinear and QuantizeLinear, also where it can
-// merge what else is between them into the product, or move the QuantizeLinear in front of it. A maximum with the
-// smallest number, which changes nothing, keeps them as they are.
-std::string kept_float(Exporter& e, const Node& node, const std::string& x) {
-  return e.step(node, "Max", {x, e.number(double{std::numeric_limits<float>::lowest()})});
-}
-
+// merge what else is between them into the product, or move the QuantizeLinear in front of it.
 void write_quantize(Exporter& e, const Node& node) {
   const TensorQParams p = qparams_in(e, node, "");
   const std::string x = e.without_clamps(e.input(node, 0), p);

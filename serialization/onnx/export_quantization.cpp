@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <thimble/serialization/onnx/export_quantization.h>
 
@@ -28,6 +29,10 @@ NDArray halved(const NDArray& values) {
 }
 
 }  // namespace
+
+std::string kept_float(Exporter& e, const nn::Node& node, const std::string& x) {
+  return e.step(node, "Max", {x, e.number(double{std::numeric_limits<float>::lowest()})});
+}
 
 quant::TensorQParams qparams_in(const Exporter& e, const nn::Node& node, const std::string& prefix) {
   return quant::TensorQParams::from_attributes(e.graph().layer(&node).attributes(), prefix);

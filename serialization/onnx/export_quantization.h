@@ -32,6 +32,10 @@ std::string dequantized(Exporter& exporter, const nn::Node& node, const std::str
 std::string quantized(Exporter& exporter, const nn::Node& node, const std::string& x,
                       const quant::TensorQParams& qparams, IntegerBounds bounds);
 
+/// A step that changes nothing, a maximum with the smallest number: what stands in front of it is not made integer by
+/// ONNX Runtime for a QuantizeLinear behind it.
+std::string kept_float(Exporter& exporter, const nn::Node& node, const std::string& x);
+
 /// The same as the node's value: integers of so many bits, of at least `low`.
 void write_quantized(Exporter& exporter, const nn::Node& node, const std::string& x,
                      const quant::TensorQParams& qparams, int32_t low = 0);

@@ -47,13 +47,13 @@ nn::LayerNorm random_layer_norm(const Shape& shape, double eps, std::mt19937& rn
 
 TEST(QuantizedLayerNorm, IsExactOnEveryMachine) {
   std::mt19937 rng(1);
-  struct Case {
+  struct NormCase {
     Shape x, normalized;
   };
-  const Case cases[] = {{{5, 7}, {7}},       {{3, 4, 192}, {192}},   {{2, 33, 20}, {33, 20}},
-                        {{2, 3, 4, 5}, {5}}, {{2, 3, 4, 5}, {4, 5}}, {{70000}, {70000}},
-                        {{4, 1}, {1}},       {{0, 6}, {6}},          {{3, 0}, {0}}};
-  for (const Case& c : cases)
+  const NormCase cases[] = {{{5, 7}, {7}},       {{3, 4, 192}, {192}},   {{2, 33, 20}, {33, 20}},
+                            {{2, 3, 4, 5}, {5}}, {{2, 3, 4, 5}, {4, 5}}, {{70000}, {70000}},
+                            {{4, 1}, {1}},       {{0, 6}, {6}},          {{3, 0}, {0}}};
+  for (const NormCase& c : cases)
     for (int trial = 0; trial < 3; ++trial) {
       const TensorQParams from{trial == 1 ? 1e-4f : 0.04f, 91, 8};
       const TensorQParams to = trial == 2 ? TensorQParams{0.4f, 8, 4} : TensorQParams{0.02f, 120, 8};

@@ -11,26 +11,26 @@ namespace {
 TEST(QuantizedMean, IsTheRoundedMeanOnEveryMachine) {
   std::mt19937 rng(1);
   const TensorQParams from{0.04f, 50, 8}, to{0.004f, 100, 8};
-  struct Case {
+  struct MeanCase {
     Shape x, axes;
   };
-  const Case cases[] = {{{3, 64, 20}, {1}},
-                        {{3, 64, 20}, {-1}},
-                        {{3, 5, 7}, {0}},
-                        {{3, 5, 7}, {1, 2}},
-                        {{3, 5, 7}, {}},
-                        {{2, 3, 4, 5}, {2, 3}},
-                        {{2, 3, 4, 5}, {3, 2}},
-                        {{2, 3, 4, 5}, {1}},
-                        {{2, 3, 4, 5}, {0, 2}},
-                        {{2, 3, 4, 5, 2}, {1, 3}},
-                        {{2, 3, 4, 5, 2}, {2}},
-                        {{9}, {0}},
-                        {{}, {}},
-                        {{0, 3, 4}, {1}},
-                        {{2, 3, 0}, {1}},
-                        {{1, 300, 5000}, {1}}};
-  for (const Case& c : cases)
+  const MeanCase cases[] = {{{3, 64, 20}, {1}},
+                            {{3, 64, 20}, {-1}},
+                            {{3, 5, 7}, {0}},
+                            {{3, 5, 7}, {1, 2}},
+                            {{3, 5, 7}, {}},
+                            {{2, 3, 4, 5}, {2, 3}},
+                            {{2, 3, 4, 5}, {3, 2}},
+                            {{2, 3, 4, 5}, {1}},
+                            {{2, 3, 4, 5}, {0, 2}},
+                            {{2, 3, 4, 5, 2}, {1, 3}},
+                            {{2, 3, 4, 5, 2}, {2}},
+                            {{9}, {0}},
+                            {{}, {}},
+                            {{0, 3, 4}, {1}},
+                            {{2, 3, 0}, {1}},
+                            {{1, 300, 5000}, {1}}};
+  for (const MeanCase& c : cases)
     for (const bool keepdim : {false, true}) {
       QuantizedMean layer(c.axes, keepdim, from, to);
       const NDArray x = random_bytes(c.x, rng);

@@ -18,9 +18,9 @@ namespace {
 using quant::TensorQParams;
 
 // Of [n, 6, 8], through all of them.
-nn::Graph attention_of_integers(const nn::LayerNorm& norm) {
+nn::Graph attention_of_integers(const nn::LayerNorm& norm, float weight_scale) {
   const TensorQParams in{0.03f, 120, 8}, normal{0.02f, 128, 8}, score{0.3f, 100, 8}, scaled{0.15f, 100, 8};
-  const TensorQParams weight{1 / 255.0f, 0, 8}, mixed{0.01f, 128, 8}, out{0.005f, 90, 8};
+  const TensorQParams weight{weight_scale, 0, 8}, mixed{0.01f, 128, 8}, out{0.005f, 90, 8};
   nn::Graph graph;
   nn::Node* x = graph.add_input("x");
   x->attributes = nn::sample_attributes(Tensor(NDArray::zeros({1, 6, 8})));
@@ -51,9 +51,9 @@ TEST(OnnxExportRows, AttentionOfIntegersIsThatAgain) {
   const auto normals_of = [&](const Shape& shape) { return Tensor(randn(shape, generator)); };
   const nn::LayerNorm plain(Shape{8}, nn::LayerNorm::Options{.eps = 1e-3, .elementwise_affine = false}),
       affine(Shape{8}, 1e-5, normals_of({8}), normals_of({8}));
-  for (const nn::LayerNorm* norm : {&plain, &affine})
+  for (const auto& [norm, scale] : {std::pair(&plain, 1 / 255.0f), std::pair(&affine, 0.001f)})
     for (const int64_t opset : {17, 18, 21}) {
-      nn::Graph graph = attention_of_integers(*norm);
+      nn::Graph graph = attention_of_integers(*norm, scale);
       nn::Graph again = Importer(Exporter(graph, {.opset = opset}).run(), ".").run();
       for (const char* type : {"QuantizedLayerNorm", "QuantizedSoftmax", "QuantizedMean"})
         EXPECT_EQ(layers_of_type(again, type), 1) << type << again.table();
