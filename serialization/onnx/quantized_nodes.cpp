@@ -88,7 +88,7 @@ bool QuantizedNodes::pads_exactly(const Node* node) const {
 }
 
 bool QuantizedNodes::clamps(const Node* node) const {
-  return graph_.is_op(node, "relu") || graph_.is_op(node, "relu6") || graph_.is_op(node, "clamp");
+  return graph_.is_op(node, "relu") || graph_.is_op(node, "relu6") || bounds_of(node, 1);
 }
 
 std::optional<std::pair<double, double>> QuantizedNodes::bounds_of(const Node* node, size_t other) const {
