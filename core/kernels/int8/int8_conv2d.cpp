@@ -69,14 +69,37 @@ Int8Depthwise::Steps steps_of(const ConvFrames& frames) {
           .tap_column = g.kernel_width > 1 ? taps[1] : g.in_channels};
 }
 
-Int8DepthwiseShape shape_of(const ConvFrames& frames) {
-  const Conv2dGeometry& g = frames.geometry();
-  const bool adjacent = steps_of(frames).tap_column == g.in_channels;
+// And in the image, whatever the padding.
+Int8Depthwise::Steps steps_of(const Conv2dGeometry& g) {
+  const int64_t row = g.in_width * g.in_channels;
+  return {.row = g.stride_height * row,
+          .pixel = g.stride_width * g.in_channels,
+          .tap_row = g.dilation_height * row,
+          .tap_column = g.dilation_width * g.in_channels};
+}
+
+Int8DepthwiseShape shape_of(const Conv2dGeometry& g, const Int8Depthwise::Steps& steps) {
   return {.channels = g.out_channels,
           .rows = g.kernel_height,
           .columns = g.kernel_width,
-          .stride = adjacent ? frames.pixel_step() / g.in_channels : 0,
+          .stride = steps.tap_column == g.in_channels ? steps.pixel / g.in_channels : 0,
           .width = g.out_width};
+}
+
+// Whether windows that see what is outside of the image are so few that looking after them one by one takes less than a
+// padded copy of the image.
+bool has_few_edges(const Conv2dGeometry& g) {
+  constexpr int64_t kPixelsPerEdge = 10;
+  const auto inside = [](int64_t windows, int64_t stride, int64_t reach, int64_t padding, int64_t size) {
+    const int64_t first = padding > 0 ? (padding + stride - 1) / stride : 0;
+    const int64_t end = size + padding >= reach ? (size + padding - reach) / stride + 1 : 0;
+    return std::max<int64_t>(0, std::min(end, windows) - first);
+  };
+  const int64_t rows =
+      inside(g.out_height, g.stride_height, (g.kernel_height - 1) * g.dilation_height + 1, g.pad_top, g.in_height);
+  const int64_t columns =
+      inside(g.out_width, g.stride_width, (g.kernel_width - 1) * g.dilation_width + 1, g.pad_left, g.in_width);
+  return (g.out_height * g.out_width - rows * columns) * kPixelsPerEdge <= g.in_height * g.in_width;
 }
 
 // That of one image.
@@ -141,7 +164,9 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
   frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
   if (g_.depthwise()) {
     const std::vector<int8_t> own = depthwise_weight(g_, taps);
-    depthwise_.emplace(shape_of(*frames_), own.data());
+    in_image_ = !over_reads && has_few_edges(g_);
+    steps_ = in_image_ ? steps_of(g_) : steps_of(*frames_);
+    depthwise_.emplace(shape_of(g_, steps_), own.data());
     for (int64_t c = 0; c < g_.out_channels; ++c)
       sums_.push_back(std::accumulate(own.begin() + c * g_.taps(), own.begin() + (c + 1) * g_.taps(), int32_t{0}));
   } else {
@@ -153,6 +178,7 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
 }
 
 int64_t Int8Conv2d::scratch_bytes(int64_t batch) const {
+  if (in_image_) return batch * g_.in_channels;
   return frames_->in_place() ? 0 : batch * frames_->elements(g_.out_height) + kSlack;
 }
 
@@ -187,6 +213,10 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
 
 template <typename ZeroPoint>
 const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const {
+  if (in_image_) {
+    for (int64_t i = 0; i < batch; ++i) std::fill_n(scratch + i * g_.in_channels, g_.in_channels, zero_point(i));
+    return x;
+  }
   if (frames_->in_place()) return x;
   const int64_t image = g_.in_height * g_.in_width * g_.in_channels, frame = frames_->elements(g_.out_height);
   parallel_for(batch, std::max<int64_t>(1, kFrameGrain / frame), [&](int64_t begin, int64_t end) {
@@ -197,18 +227,31 @@ const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& z
   return scratch;
 }
 
+Int8Depthwise::Input Int8Conv2d::depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,
+                                                 const uint8_t* outside) const {
+  if (!in_image_) return {.x = frames + image * frames_->image_step() + first_row * steps_.row};
+  const Int8DepthwiseAxis rows{first_row * g_.stride_height - g_.pad_top, g_.stride_height, g_.dilation_height,
+                               g_.in_height};
+  const Int8DepthwiseAxis columns{-g_.pad_left, g_.stride_width, g_.dilation_width, g_.in_width};
+  return {.x = frames + image * g_.in_height * g_.in_width * g_.in_channels,
+          .first = (rows.first * g_.in_width + columns.first) * g_.in_channels,
+          .outside = outside + image * g_.in_channels,
+          .rows = rows,
+          .columns = columns};
+}
+
 template <typename Epilogue, typename Out>
-void Int8Conv2d::run_depthwise(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const {
-  const Int8Depthwise::Steps steps = steps_of(*frames_);
+void Int8Conv2d::run_depthwise(const uint8_t* frames, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
+                               Out* y) const {
   const int64_t row_outputs = g_.out_width * g_.out_channels;
   // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
-  const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps.row + row_outputs));
+  const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps_.row + row_outputs));
   parallel_for(batch * g_.out_height, std::max<int64_t>(1, kGrain / (row_outputs * g_.taps())),
                [&](int64_t begin, int64_t end) {
                  for (int64_t row = begin; row < end;) {
                    const int64_t image = row / g_.out_height, first = row % g_.out_height;
                    const int64_t count = std::min({g_.out_height - first, end - row, most});
-                   depthwise_->run(frames + image * frames_->image_step() + first * steps.row, steps, count,
+                   depthwise_->run(depthwise_input(frames, image, first, outside), steps_, count,
                                    of_image(epilogue, image), y + row * row_outputs);
                    row += count;
                  }
@@ -216,8 +259,9 @@ void Int8Conv2d::run_depthwise(const uint8_t* frames, int64_t batch, const Epilo
 }
 
 template <typename Epilogue, typename Out>
-void Int8Conv2d::run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const {
-  if (depthwise_) return run_depthwise(frames, batch, epilogue, y);
+void Int8Conv2d::run_tiles(const uint8_t* frames, const uint8_t* scratch, int64_t batch, const Epilogue& epilogue,
+                           Out* y) const {
+  if (depthwise_) return run_depthwise(frames, scratch, batch, epilogue, y);
   const int64_t pixels = batch * g_.out_height * g_.out_width;
   const int64_t grain = std::max<int64_t>(1, kGrain / (g_.columns() * g_.out_channels));
   parallel_for(pixels, grain, [&](int64_t begin, int64_t end) {
@@ -231,13 +275,13 @@ void Int8Conv2d::run(const uint8_t* x, int64_t batch, uint8_t zero_point, const 
                      uint8_t* scratch) const {
   run_tiles(framed(
                 x, batch, [zero_point](int64_t) { return zero_point; }, scratch),
-            batch, epilogue, y);
+            scratch, batch, epilogue, y);
 }
 
 void Int8Conv2d::run(const uint8_t* x, int64_t batch, const Int8RowEpilogue& epilogue, float* y,
                      uint8_t* scratch) const {
   const auto zero_point = [&](int64_t i) { return static_cast<uint8_t>(epilogue.zero_point[i]); };
-  run_tiles(framed(x, batch, zero_point, scratch), batch, epilogue, y);
+  run_tiles(framed(x, batch, zero_point, scratch), scratch, batch, epilogue, y);
 }
 
 template void Int8Conv2d::run(const uint8_t*, int64_t, uint8_t, const Int8Epilogue&, uint8_t*, uint8_t*) const;

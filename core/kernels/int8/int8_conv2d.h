@@ -35,13 +35,17 @@ class Int8Conv2d {
   const std::vector<int32_t>& channel_sums() const { return sums_; }
 
  private:
-  /// x, or where it must be padded, its copy in scratch; zero_point(i) is that of image i.
+  /// x, or where it must be padded, its copy in scratch; zero_point(i) is that of image i. If depthwise sums read x,
+  /// and what is outside of it by themselves: x, with a pixel for the outside of each image in scratch.
   template <typename ZeroPoint>
   const uint8_t* framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const;
   template <typename Epilogue, typename Out>
-  void run_tiles(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const;
+  void run_tiles(const uint8_t* frames, const uint8_t* scratch, int64_t batch, const Epilogue& epilogue, Out* y) const;
+  Int8Depthwise::Input depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,
+                                       const uint8_t* outside) const;
   template <typename Epilogue, typename Out>
-  void run_depthwise(const uint8_t* frames, int64_t batch, const Epilogue& epilogue, Out* y) const;
+  void run_depthwise(const uint8_t* frames, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
+                     Out* y) const;
   template <typename Epilogue, typename Out>
   void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& epilogue, Out* y) const;
 
@@ -49,6 +53,8 @@ class Int8Conv2d {
   std::optional<ConvFrames> frames_;
   std::vector<PackedInt8Weights> packed_;   // of each group
   std::optional<Int8Depthwise> depthwise_;  // or of all
+  Int8Depthwise::Steps steps_ = {};         // of its windows
+  bool in_image_ = false;                   // where they lie: in no frame
   std::vector<int32_t> sums_;
 };
 

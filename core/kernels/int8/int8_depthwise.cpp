@@ -27,11 +27,15 @@ Int8Depthwise::Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weig
   table_->pack(shape_, weight, packed_.get());
 }
 
-Int8DepthwiseTask Int8Depthwise::task_of(const uint8_t* x, const Steps& steps, int64_t rows) const {
+Int8DepthwiseTask Int8Depthwise::task_of(const Input& input, const Steps& steps, int64_t rows) const {
   Int8DepthwiseTask task{};
   task.shape = shape_;
   task.height = rows;
-  task.x = x;
+  task.x = input.x;
+  task.outside = input.outside;
+  task.image_rows = input.rows;
+  task.image_columns = input.columns;
+  task.first = input.first;
   task.x_row = steps.row;
   task.x_pixel = steps.pixel;
   task.tap_row = steps.tap_row;
@@ -40,9 +44,9 @@ Int8DepthwiseTask Int8Depthwise::task_of(const uint8_t* x, const Steps& steps, i
   return task;
 }
 
-void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
+void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
                         uint8_t* y) const {
-  Int8DepthwiseTask task = task_of(x, steps, rows);
+  Int8DepthwiseTask task = task_of(input, steps, rows);
   task.bias = epilogue.bias;
   task.multiplier = epilogue.multiplier;
   task.zero_point = epilogue.zero_point;
@@ -52,18 +56,18 @@ void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, cons
   table_->run(task);
 }
 
-void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
+void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
                         float* y) const {
-  Int8DepthwiseTask task = task_of(x, steps, rows);
+  Int8DepthwiseTask task = task_of(input, steps, rows);
   task.bias = epilogue.bias;
   task.multiplier = epilogue.multiplier;
   set_float_output(task, epilogue.relu, y);
   table_->run(task);
 }
 
-void Int8Depthwise::run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue,
+void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue,
                         float* y) const {
-  Int8DepthwiseTask task = task_of(x, steps, rows);
+  Int8DepthwiseTask task = task_of(input, steps, rows);
   task.bias = epilogue.sums;
   task.multiplier = epilogue.step;
   task.own_parameters = true;

@@ -21,15 +21,22 @@ class Int8Depthwise {
   struct Steps {
     int64_t row, pixel, tap_row, tap_column;
   };
-  /// `rows` rows of outputs [width, channels] side by side; x is the first one's first tap. 16 channels are read where
-  /// fewer are left. The epilogue's arrays are [channels]; of an Int8RowEpilogue's zero points and scales the first are
-  /// used. On the calling thread.
-  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
-  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
-  void run(const uint8_t* x, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;
+  /// What the windows see. In a frame, nothing is outside. In an image at x, the first window begins at (rows.first,
+  /// columns.first), and sees the pixel `outside` where there is no image.
+  struct Input {
+    const uint8_t* x;
+    int64_t first = 0;  ///< from x to the first window's first tap, in bytes
+    const uint8_t* outside = nullptr;
+    Int8DepthwiseAxis rows = {}, columns = {};
+  };
+  /// `rows` rows of outputs [width, channels] side by side. 16 channels are read where fewer are left. The epilogue's
+  /// arrays are [channels]; of an Int8RowEpilogue's zero points and scales the first are used. On the calling thread.
+  void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
+  void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
+  void run(const Input& input, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;
 
  private:
-  Int8DepthwiseTask task_of(const uint8_t* x, const Steps& steps, int64_t rows) const;
+  Int8DepthwiseTask task_of(const Input& input, const Steps& steps, int64_t rows) const;
 
   Int8DepthwiseShape shape_;
   const Int8DepthwiseTable* table_;

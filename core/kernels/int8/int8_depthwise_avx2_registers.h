@@ -19,19 +19,21 @@ struct Avx2Registers256 {
   static Ints load(const uint8_t* p, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const Ints*>(p)); }
   static void store(void* p, Ints v) { _mm256_store_si256(static_cast<Ints*>(p), v); }
   static void store(uint8_t* p, Ints v, int64_t) { _mm256_storeu_si256(reinterpret_cast<Ints*>(p), v); }
-  static Ints zero() { return _mm256_setzero_si256(); }
   static Ints low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
   static Ints low_pairs(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
   static Ints high_pairs(Ints a, Ints b) { return _mm256_unpackhi_epi16(a, b); }
-  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
-    const __m256 scaled =
-        _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, load(bias))), _mm256_load_ps(multiplier));
-    const __m256 clamped = _mm256_min_ps(_mm256_max_ps(scaled, _mm256_set1_ps(l.low)), _mm256_set1_ps(l.high));
-    return _mm256_add_epi32(_mm256_cvtps_epi32(clamped), _mm256_set1_epi32(l.zero_point));
+  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is: narrowing is the other half of the
+  // clamp.
+  static Ints rounded(Ints sums, const float* multiplier, const DepthwiseLimits& l) {
+    const auto scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_load_ps(multiplier));
+    return _mm256_cvtps_epi32(_mm256_min_ps(scaled, _mm256_set1_ps(l.high)));
   }
-  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
-    return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm256_adds_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(static_cast<int16_t>(l.zero_point)));
+  }
+  static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm256_max_epu8(_mm256_packus_epi16(a, b), _mm256_set1_epi8(static_cast<char>(l.lowest)));
   }
 };
 
@@ -49,18 +51,21 @@ struct Avx2Registers128 {
     store(bytes, v);
     for (int64_t i = 0; i < count; ++i) p[i] = bytes[i];
   }
-  static Ints zero() { return _mm_setzero_si128(); }
   static Ints low_bytes(Ints a, Ints b) { return _mm_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm_unpackhi_epi8(a, b); }
   static Ints low_pairs(Ints a, Ints b) { return _mm_unpacklo_epi16(a, b); }
   static Ints high_pairs(Ints a, Ints b) { return _mm_unpackhi_epi16(a, b); }
-  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
-    const __m128 scaled = _mm_mul_ps(_mm_cvtepi32_ps(_mm_add_epi32(sums, load(bias))), _mm_load_ps(multiplier));
-    const __m128 clamped = _mm_min_ps(_mm_max_ps(scaled, _mm_set1_ps(l.low)), _mm_set1_ps(l.high));
-    return _mm_add_epi32(_mm_cvtps_epi32(clamped), _mm_set1_epi32(l.zero_point));
+  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is: narrowing is the other half of the
+  // clamp.
+  static Ints rounded(Ints sums, const float* multiplier, const DepthwiseLimits& l) {
+    const auto scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_load_ps(multiplier));
+    return _mm_cvtps_epi32(_mm_min_ps(scaled, _mm_set1_ps(l.high)));
   }
-  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
-    return _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+  static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16(static_cast<int16_t>(l.zero_point)));
+  }
+  static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm_max_epu8(_mm_packus_epi16(a, b), _mm_set1_epi8(static_cast<char>(l.lowest)));
   }
 };
 

@@ -11,9 +11,9 @@ struct Madd512 : Avx512Registers512 {
   static Ints add_word_products(Ints sums, Ints taps, const int16_t* weights) {
     return _mm512_add_epi32(sums, _mm512_madd_epi16(taps, load(weights)));
   }
-  static Ints words_of(Ints a, Ints b) { return _mm512_packs_epi32(a, b); }
-  static void store_words(uint8_t* p, Ints v, int64_t) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi16_epi8(v));
+  static void store_words(uint8_t* p, Ints v, const DepthwiseLimits& l, int64_t count) {
+    const __m256i bytes = _mm512_cvtusepi16_epi8(_mm512_max_epi16(v, _mm512_setzero_si512()));
+    Avx2Registers256::store(p, _mm256_max_epu8(bytes, _mm256_set1_epi8(static_cast<char>(l.lowest))), count);
   }
 };
 

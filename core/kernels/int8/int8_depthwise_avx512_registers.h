@@ -17,19 +17,21 @@ struct Avx512Registers512 {
   static Ints load(const uint8_t* p, int64_t) { return _mm512_loadu_si512(p); }
   static void store(void* p, Ints v) { _mm512_store_si512(p, v); }
   static void store(uint8_t* p, Ints v, int64_t) { _mm512_storeu_si512(p, v); }
-  static Ints zero() { return _mm512_setzero_si512(); }
   static Ints low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
   static Ints low_pairs(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }
   static Ints high_pairs(Ints a, Ints b) { return _mm512_unpackhi_epi16(a, b); }
-  static Ints rounded(Ints sums, const int32_t* bias, const float* multiplier, const DepthwiseLimits& l) {
-    const __m512 scaled =
-        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sums, load(bias))), _mm512_load_ps(multiplier));
-    const __m512 clamped = _mm512_min_ps(_mm512_max_ps(scaled, _mm512_set1_ps(l.low)), _mm512_set1_ps(l.high));
-    return _mm512_add_epi32(_mm512_cvtps_epi32(clamped), _mm512_set1_epi32(l.zero_point));
+  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is: narrowing is the other half of the
+  // clamp.
+  static Ints rounded(Ints sums, const float* multiplier, const DepthwiseLimits& l) {
+    const auto scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_load_ps(multiplier));
+    return _mm512_cvtps_epi32(_mm512_min_ps(scaled, _mm512_set1_ps(l.high)));
   }
-  static Ints bytes_of(Ints a, Ints b, Ints c, Ints d) {
-    return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm512_adds_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(static_cast<int16_t>(l.zero_point)));
+  }
+  static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
+    return _mm512_max_epu8(_mm512_packus_epi16(a, b), _mm512_set1_epi8(static_cast<char>(l.lowest)));
   }
 };
 

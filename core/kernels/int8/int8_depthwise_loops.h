@@ -9,7 +9,8 @@
 //   Weight                                 int8_t or int16_t
 //   channel_of(i)                          of the i-th sum; four in a row belong to neighbours
 //   Sums, Taps
-//   zero(), add_products(Sums, Taps, const Weight*)     weights are [kChannels][kTaps], in the order of the sums
+//   begin(const int32_t*)                  kChannels numbers, aligned to 64 bytes
+//   add_products(Sums, Taps, const Weight*)     weights are [kChannels][kTaps], in the order of the sums
 //   taps(f, count)                         of kTaps pixels, f(i) the address of the i-th; only `count` channels exist
 //   store(int32_t*, Sums)
 //   finish(Sums, const DepthwiseConstants&, uint8_t* out, count)
@@ -26,14 +27,98 @@ namespace {
 struct DepthwiseLimits {
   float low, high;
   int32_t zero_point;
+  int32_t lowest;  // result
+
+  explicit DepthwiseLimits(const Int8DepthwiseTask& t)
+      : low(t.low),
+        high(t.high),
+        zero_point(t.zero_point),
+        lowest(t.float_out ? 0 : static_cast<int32_t>(low) + zero_point) {}
 };
 
 // A panel's parameters, in the order of the sums.
 template <int kChannels>
 struct DepthwiseConstants {
   alignas(64) int32_t bias[kChannels];
+  alignas(64) int32_t start[kChannels];  // what sums begin with: the bias if results are uint8
   alignas(64) float multiplier[kChannels];
   DepthwiseLimits limits;
+};
+
+// Fills the numbers of a panel, of which `count` exist; four in a row belong to neighbours.
+template <typename V, typename T>
+void reorder_channels(const T* from, int64_t count, T (&to)[V::kChannels]) {
+  for (int i = 0; i < V::kChannels; i += 4) {
+    const int64_t channel = V::channel_of(i);
+    if (channel + 4 <= count)
+      std::memcpy(to + i, from + channel, 4 * sizeof(T));
+    else
+      for (int j = 0; j < 4; ++j) to[i + j] = channel + j < count ? from[channel + j] : T{0};
+  }
+}
+
+// Where a row of taps of neighbouring windows lies: those in [begin, end) tap_column apart, the others outside.
+struct InsideRow {
+  const uint8_t* x;
+  int64_t tap_column;
+  [[gnu::always_inline]] const uint8_t* operator[](int64_t tap) const { return x + tap * tap_column; }
+};
+
+struct EdgeRow {
+  const uint8_t *x, *outside;  // x is the first tap there is
+  int64_t tap_column, begin, end;
+  [[gnu::always_inline]] const uint8_t* operator[](int64_t tap) const {
+    return tap >= begin && tap < end ? x + (tap - begin) * tap_column : outside;
+  }
+};
+
+// Windows all of whose taps are in the image.
+struct InsideWindows {
+  const uint8_t* x;  // the first tap
+  int64_t tap_row, tap_column;
+
+  [[gnu::always_inline]] InsideRow next_row() {
+    const InsideRow row{x, tap_column};
+    x += tap_row;
+    return row;
+  }
+};
+
+// The taps [begin, end) of a window from `first` on that are in the image.
+struct DepthwiseRange {
+  int64_t begin, end;
+
+  // Divisions by 1, most of them, take long all the same.
+  static int64_t divide(int64_t a, int64_t b) { return b == 1 ? a : a / b; }
+  DepthwiseRange(const Int8DepthwiseAxis& axis, int64_t first) {
+    begin = first < 0 ? divide(axis.dilation - 1 - first, axis.dilation) : 0;
+    end = first < axis.size ? divide(axis.size - 1 - first, axis.dilation) + 1 : 0;
+  }
+};
+
+// Windows at the image's edges.
+struct EdgeWindows {
+  const uint8_t *x, *outside;  // x is the first tap in the image
+  int64_t tap_row, tap_column;
+  DepthwiseRange rows, columns;
+  int64_t row = 0;
+
+  EdgeWindows(const Int8DepthwiseTask& t, int64_t row_of_outputs, int64_t pixel, int64_t first_channel)
+      : outside(t.outside + first_channel),
+        tap_row(t.tap_row),
+        tap_column(t.tap_column),
+        rows(t.image_rows, t.image_rows.first + row_of_outputs * t.image_rows.stride),
+        columns(t.image_columns, t.image_columns.first + pixel * t.image_columns.stride) {
+    x = t.x + (t.first + row_of_outputs * t.x_row + pixel * t.x_pixel + rows.begin * tap_row +
+               columns.begin * tap_column + first_channel);
+  }
+  [[gnu::always_inline]] EdgeRow next_row() {
+    const bool inside = row >= rows.begin && row < rows.end;
+    const EdgeRow taps{x, outside, tap_column, columns.begin, inside ? columns.end : 0};
+    if (inside) x += tap_row;
+    ++row;
+    return taps;
+  }
 };
 
 // What a step of kOutputs pixels side by side computes: kColumns taps each, their windows kStride taps apart.
@@ -90,17 +175,19 @@ struct KnownTaps {
         }
   }
 
-  [[gnu::always_inline]] static void sum(const Int8DepthwiseTask& t, const uint8_t* x, const Weight* weights,
-                                         int64_t count, typename V::Sums (&sums)[kOutputs]) {
+  template <typename Window>
+  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape& s, Window window, const Weight* weights,
+                                         int64_t count, const int32_t* start, typename V::Sums (&sums)[kOutputs]) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kOutputs; ++p) sums[p] = V::zero();
-    for (int64_t row = 0; row < t.shape.rows; ++row, x += t.tap_row) {
+    for (int p = 0; p < kOutputs; ++p) sums[p] = V::begin(start);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const auto at = window.next_row();
 #pragma GCC unroll 8
       for (int g = 0; g < S::kGroups; ++g) {
         constexpr int kLast = S::kPixels - 1;
         // What lies behind the last pixel is not read: its weights are 0.
-        const typename V::Taps taps = V::taps(
-            [&](int i) { return x + (g * V::kTaps + i < kLast ? g * V::kTaps + i : kLast) * t.tap_column; }, count);
+        const typename V::Taps taps =
+            V::taps([&](int i) { return at[g * V::kTaps + i < kLast ? g * V::kTaps + i : kLast]; }, count);
 #pragma GCC unroll 8
         for (int p = 0; p < kOutputs; ++p) {
           if (!S::sees(p, g)) continue;
@@ -129,15 +216,17 @@ struct AnyTaps {
             [&](int64_t c, int64_t tap) { return weight[(c * s.rows + row) * s.columns + tap]; }, packed);
   }
 
-  [[gnu::always_inline]] static void sum(const Int8DepthwiseTask& t, const uint8_t* x, const Weight* weights,
-                                         int64_t count, typename V::Sums (&sums)[1]) {
-    const int64_t last = t.shape.columns - 1;
-    sums[0] = V::zero();
-    for (int64_t row = 0; row < t.shape.rows; ++row, x += t.tap_row)
+  template <typename Window>
+  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape& s, Window window, const Weight* weights,
+                                         int64_t count, const int32_t* start, typename V::Sums (&sums)[1]) {
+    const int64_t last = s.columns - 1;
+    sums[0] = V::begin(start);
+    for (int64_t row = 0; row < s.rows; ++row) {
+      const auto at = window.next_row();
       for (int64_t first = 0; first <= last; first += V::kTaps, weights += kGroupElements<V>)
         sums[0] = V::add_products(
-            sums[0], V::taps([&](int i) { return x + (first + i < last ? first + i : last) * t.tap_column; }, count),
-            weights);
+            sums[0], V::taps([&](int i) { return at[first + i < last ? first + i : last]; }, count), weights);
+    }
   }
 };
 
@@ -149,17 +238,15 @@ struct DepthwisePanel {
   DepthwiseConstants<V::kChannels> constants;
 
   DepthwisePanel(const Int8DepthwiseTask& task, int64_t first_channel, int64_t channels)
-      : t(task), first(first_channel), count(channels) {
-    constants.limits = {t.low, t.high, t.zero_point};
-    for (int i = 0; i < V::kChannels; ++i) {
-      const int64_t channel = V::channel_of(i);
-      constants.bias[i] = channel < count ? t.bias[first + channel] : 0;
-      constants.multiplier[i] = channel < count ? t.multiplier[first + channel] : 0;
-    }
+      : t(task), first(first_channel), count(channels), constants{{}, {}, {}, DepthwiseLimits(task)} {
+    reorder_channels<V>(t.bias + first, count, constants.bias);
+    reorder_channels<V>(t.multiplier + first, count, constants.multiplier);
+    if (!t.float_out) std::memcpy(constants.start, constants.bias, sizeof constants.start);
   }
 
-  // One pixel's float results: few are wanted, of the last layers of parts that are quantized.
-  void finish_floats(const typename V::Sums& sums, float* out) const {
+  // One pixel's float results: few are wanted, of the last layers of parts that are quantized. Sums by value: those
+  // that something points to are kept in memory.
+  [[gnu::always_inline]] void finish_floats(typename V::Sums sums, float* out) const {
     alignas(64) int32_t in_order[V::kChannels];
     V::store(in_order, sums);
     for (int i = 0; i < V::kChannels; ++i) {
@@ -186,24 +273,57 @@ struct DepthwisePanel {
       V::finish(sums, constants, static_cast<uint8_t*>(t.y) + at, count);
   }
 
+  template <typename Taps, typename Window>
+  [[gnu::always_inline]] void run_step(const Window& window, const typename V::Weight* weights, int64_t y) const {
+    typename V::Sums sums[Taps::kAtOnce];
+    Taps::sum(t.shape, window, weights, count, constants.start, sums);
+#pragma GCC unroll 8
+    for (int p = 0; p < Taps::kAtOnce; ++p) finish(sums[p], y + p * t.shape.channels);
+  }
+
   template <typename Taps>
-  void run_row(const uint8_t* x, const typename V::Weight* weights, int64_t y) const {
+  [[gnu::noinline]] void run_edge(int64_t row, int64_t pixel, const typename V::Weight* weights, int64_t y) const {
+    run_step<Taps>(EdgeWindows(t, row, pixel, first), weights, y);
+  }
+
+  // Windows [begin, end) along an axis see nothing outside of the image.
+  static void find_inside(const Int8DepthwiseAxis& axis, int64_t windows, int64_t taps, int64_t& begin, int64_t& end) {
+    const int64_t last = axis.first + (taps - 1) * axis.dilation;  // of the first window
+    begin = axis.first < 0 ? (-axis.first + axis.stride - 1) / axis.stride : 0;
+    end = last < axis.size ? (axis.size - 1 - last) / axis.stride + 1 : 0;
+    if (end > windows) end = windows;
+  }
+
+  template <typename Taps>
+  [[gnu::always_inline]] void run_row(int64_t row, int64_t begin, int64_t end, const DepthwisePanel& edges,
+                                      const typename V::Weight* weights, int64_t y) const {
     constexpr int kAtOnce = Taps::kAtOnce;
-    for (int64_t pixel = 0; pixel < t.shape.width;) {
+    const int64_t x = t.first + row * t.x_row + first;
+    for (int64_t pixel = 0; pixel < t.shape.width; pixel += kAtOnce) {
       // The last step goes over some pixels again.
       if (pixel + kAtOnce > t.shape.width) pixel = t.shape.width - kAtOnce;
-      typename V::Sums sums[kAtOnce];
-      Taps::sum(t, x + pixel * t.x_pixel, weights, count, sums);
-#pragma GCC unroll 8
-      for (int p = 0; p < kAtOnce; ++p) finish(sums[p], y + (pixel + p) * t.shape.channels);
-      pixel += kAtOnce;
+      const int64_t at = y + pixel * t.shape.channels;
+      if (pixel >= begin && pixel + kAtOnce <= end)
+        run_step<Taps>(InsideWindows{t.x + (x + pixel * t.x_pixel), t.tap_row, t.tap_column}, weights, at);
+      else
+        edges.template run_edge<Taps>(row, pixel, weights, at);
     }
   }
 
   template <typename Taps>
-  void run(const typename V::Weight* weights) const {
-    for (int64_t row = 0; row < t.height; ++row)
-      run_row<Taps>(t.x + row * t.x_row + first, weights, row * t.shape.width * t.shape.channels + first);
+  [[gnu::always_inline]] void run(const typename V::Weight* weights) const {
+    // Of a copy that no function is given the constants can be in registers: loads are what limits this.
+    const DepthwisePanel own(*this);
+    int64_t top = 0, bottom = t.height, left = 0, right = t.shape.width;
+    if (t.outside) {
+      find_inside(t.image_rows, t.height, t.shape.rows, top, bottom);
+      find_inside(t.image_columns, t.shape.width, t.shape.columns, left, right);
+    }
+    for (int64_t row = 0; row < t.height; ++row) {
+      const bool inside = row >= top && row < bottom;
+      own.template run_row<Taps>(row, inside ? left : t.shape.width, right, *this, weights,
+                                 row * t.shape.width * t.shape.channels + first);
+    }
   }
 };
 

@@ -14,10 +14,9 @@ struct Madd256 : Avx2Registers256 {
   static Ints add_word_products(Ints sums, Ints taps, const int16_t* weights) {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(taps, load(weights)));
   }
-  static Ints words_of(Ints a, Ints b) { return _mm256_packs_epi32(a, b); }
-  static void store_words(uint8_t* p, Ints v, int64_t count) {
-    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    Avx2Registers128::store(p, bytes, count);
+  static void store_words(uint8_t* p, Ints v, const DepthwiseLimits& l, int64_t count) {
+    const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+    Avx2Registers128::store(p, Avx2Registers128::bytes_of(low, high, l), count);
   }
 };
 

@@ -24,7 +24,9 @@ struct DepthwiseMaddVector {
     return 8 * lane + 4 * half + i % 4;
   }
 
-  [[gnu::always_inline]] static Sums zero() { return {{R::zero(), R::zero()}}; }
+  [[gnu::always_inline]] static Sums begin(const int32_t* start) {
+    return {{R::load(start), R::load(start + 4 * R::kLanes)}};
+  }
 
   template <typename At>
   [[gnu::always_inline]] static Taps taps(At&& at, int64_t) {
@@ -47,9 +49,9 @@ struct DepthwiseMaddVector {
                                             int64_t count) {
     constexpr int kHalf = 4 * R::kLanes;
     R::store_words(out,
-                   R::words_of(R::rounded(sums.half[0], k.bias, k.multiplier, k.limits),
-                               R::rounded(sums.half[1], k.bias + kHalf, k.multiplier + kHalf, k.limits)),
-                   count);
+                   R::words_of(R::rounded(sums.half[0], k.multiplier, k.limits),
+                               R::rounded(sums.half[1], k.multiplier + kHalf, k.limits), k.limits),
+                   k.limits, count);
   }
 };
 

@@ -15,13 +15,23 @@ struct Int8DepthwiseShape {
   int64_t width;  ///< outputs in a row
 };
 
-/// Rows of outputs, whose windows lie in a frame: nothing they see is outside. Distances are in bytes.
+/// Along one axis of an image, in pixels: where the first window begins, how far the next and the next tap are, and
+/// where the image ends. The image begins at 0.
+struct Int8DepthwiseAxis {
+  int64_t first, stride, dilation, size;
+};
+
+/// Rows of outputs. Distances are in bytes.
 struct Int8DepthwiseTask {
   Int8DepthwiseShape shape;
-  int64_t height;          ///< rows of outputs
-  const uint8_t* x;        ///< the first one's first tap
+  int64_t height;  ///< rows of outputs
+  const uint8_t* x;
+  int64_t first;           ///< from x to the first window's first tap
   int64_t x_row, x_pixel;  ///< from a window to the one below, and to the one beside it
   int64_t tap_row, tap_column;
+  /// A pixel to be read where windows see what is outside of the image; null: they see nothing but the image, or frame.
+  const uint8_t* outside;
+  Int8DepthwiseAxis image_rows, image_columns;
   const void* weights;  ///< as pack() has laid them out
   const int32_t* bias;  ///< [channels], as the next
   const float* multiplier;

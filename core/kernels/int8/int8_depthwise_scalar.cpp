@@ -12,7 +12,11 @@ struct DepthwiseScalarVector {
   using Taps = const uint8_t*;
 
   static constexpr int64_t channel_of(int i) { return i; }
-  static Sums zero() { return {}; }
+  static Sums begin(const int32_t* start) {
+    Sums sums;
+    std::memcpy(sums.of, start, sizeof sums.of);
+    return sums;
+  }
   template <typename At>
   static Taps taps(At&& at, int64_t) {
     return at(0);
@@ -24,9 +28,7 @@ struct DepthwiseScalarVector {
   static void store(int32_t* out, const Sums& sums) { std::memcpy(out, sums.of, sizeof sums.of); }
   static void finish(const Sums& sums, const DepthwiseConstants<kChannels>& k, uint8_t* out, int64_t count) {
     for (int64_t c = 0; c < count; ++c) {
-      // The sum wraps around like the vector instructions do.
-      const auto sum = static_cast<int32_t>(static_cast<uint32_t>(sums.of[c]) + static_cast<uint32_t>(k.bias[c]));
-      const float scaled = static_cast<float>(sum) * k.multiplier[c];
+      const float scaled = static_cast<float>(sums.of[c]) * k.multiplier[c];
       const float low = scaled > k.limits.low ? scaled : k.limits.low,
                   clamped = low < k.limits.high ? low : k.limits.high;
       // Adding and subtracting 1.5 * 2^23 rounds half to even, as long as the magnitude is below 2^22: it is clamped.

@@ -24,7 +24,10 @@ struct DepthwiseVnniVector {
     return 16 * lane + 4 * quarter + i % 4;
   }
 
-  [[gnu::always_inline]] static Sums zero() { return {{R::zero(), R::zero(), R::zero(), R::zero()}}; }
+  [[gnu::always_inline]] static Sums begin(const int32_t* start) {
+    constexpr int kQuarter = 4 * R::kLanes;
+    return {{R::load(start), R::load(start + kQuarter), R::load(start + 2 * kQuarter), R::load(start + 3 * kQuarter)}};
+  }
 
   template <typename At>
   [[gnu::always_inline]] static Taps taps(At&& at, int64_t count) {
@@ -51,9 +54,11 @@ struct DepthwiseVnniVector {
                                             int64_t count) {
     const auto rounded = [&](int q) __attribute__((always_inline)) {
       const int at = q * 4 * R::kLanes;
-      return R::rounded(sums.quarter[q], k.bias + at, k.multiplier + at, k.limits);
+      return R::rounded(sums.quarter[q], k.multiplier + at, k.limits);
     };
-    R::store(out, R::bytes_of(rounded(0), rounded(1), rounded(2), rounded(3)), count);
+    const Ints low = R::words_of(rounded(0), rounded(1), k.limits),
+               high = R::words_of(rounded(2), rounded(3), k.limits);
+    R::store(out, R::bytes_of(low, high, k.limits), count);
   }
 };
 
