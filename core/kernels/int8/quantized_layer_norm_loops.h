@@ -25,13 +25,12 @@ SumsOfRow sums_of_row(const uint8_t* x, int64_t n) {
   return sums;
 }
 
-// In place, perhaps: each element is read before it is written.
-void affine_of_row(const uint8_t* x, int64_t n, const QuantizedAffine& affine, uint8_t* out) {
+void affine_of_row(const uint8_t* __restrict x, int64_t n, const QuantizedAffine& affine, uint8_t* __restrict out) {
   const QuantizedAffine a = affine;
-#pragma GCC ivdep
+  const float* __restrict weight = a.weight, * __restrict bias = a.bias;
   for (int64_t i = 0; i < n; ++i) {
     const float normalized = static_cast<float>(x[i]) * a.factor + a.offset;
-    out[i] = to_integer<uint8_t>(clamped(normalized * a.weight[i] + a.bias[i], a.least, a.most), a.zero_point);
+    out[i] = to_integer<uint8_t>(clamped(normalized * weight[i] + bias[i], a.least, a.most), a.zero_point);
   }
 }
 
