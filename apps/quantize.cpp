@@ -27,15 +27,15 @@ struct QuantizeArguments {
   QuantizeOptions quantize;
 };
 
-// The part of one sample's time that each node of the quantized graph takes; empty if the file leaves sizes free.
+// The part of one sample's time that each node of the quantized graph takes; empty if the file leaves
+// sizes free, or the graph runs node by node.
 std::map<std::string, double> shares_of_time(const LoadedModel& model, const nn::Graph& quantized) {
-  std::vector<ModelInput> inputs;
+  std::vector<LayerTime> times;
   try {
-    inputs = ShapeOption().inputs_of(model);
-  } catch (const Error&) {
+    times = layer_times(quantized, ShapeOption().inputs_of(model), 1);
+  } catch (const Error&) {  // nothing that the model would be worse for
     return {};
   }
-  const std::vector<LayerTime> times = layer_times(quantized, inputs, 1);
   double all = 0;
   for (const LayerTime& time : times) all += time.us;
   std::map<std::string, double> shares;

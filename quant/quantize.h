@@ -1,6 +1,6 @@
 // Post-training static quantization of a graph: prepare, calibrate, convert.
 //
-//   nn::Graph prepared = quant::prepare(quant::fuse_conv_bn_relu(graph), quant::QConfigMapping::static_int8());
+//   nn::Graph prepared = quant::prepare(quant::as_convolutions(graph), quant::QConfigMapping::static_int8());
 //   for (auto& [images, labels] : calibration) prepared(images);
 //   nn::Graph int8 = quant::convert(prepared);
 #pragma once
@@ -43,8 +43,8 @@ THIMBLE_API nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapp
 /// Throws ValueError for a graph that was not prepared, or if an observer has seen nothing.
 THIMBLE_API nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
 
-/// All of it: fuses, prepares, calls `calibrate` with the prepared graph (to run it on data), converts. Throws what
-/// these throw.
+/// All of it: as_convolutions(), which fuses, prepare(), calls `calibrate` with the prepared graph (to run it on data),
+/// converts. Throws what these throw.
 THIMBLE_API nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
                                      const QConfigMapping& mapping = QConfigMapping::static_int8(),
                                      ConversionReport* report = nullptr);

@@ -244,7 +244,8 @@ class StepListBuilder {
   size_t add_step(Pending&& pending) {
     InferenceStep& step = *pending.step;
     step.prepare(*pending.weights);
-    const size_t value = add_value(step.output(), step.is_view() ? Source::view : Source::step);
+    const size_t value =
+        step.is_view() ? add_value(step.output(), Source::view) : add_value(unknown(step.output()), Source::step);
     list_.per_sample = list_.per_sample && step.is_per_sample() && has_batch_first(step.output());
     for (size_t input : pending.inputs) {
       const ValueInfo& info = list_.values[input].info;
@@ -258,6 +259,13 @@ class StepListBuilder {
     else
       list_.steps.push_back({std::move(pending.step), std::move(pending.inputs), value, std::move(pending.node)});
     return value;
+  }
+
+  // Of what a step computes nothing is known before it runs, even if its output is described as a constant input is.
+  static ValueInfo unknown(ValueInfo info) {
+    info.value = {};
+    info.is_constant = false;
+    return info;
   }
 
   size_t in_usual_order(size_t value) {

@@ -49,7 +49,11 @@ std::optional<TensorQParams> qparams_of(const Graph& graph, const Node* node) {
     if (a.contains("output_scale")) return TensorQParams::from_attributes(a, "output_");
     if (graph.is_layer(node, "Quantize")) return TensorQParams::from_attributes(a, "");
   }
-  return node->inputs.empty() ? std::nullopt : qparams_of(graph, node->inputs[0]);
+  if (node->inputs.empty()) return std::nullopt;
+  std::optional<TensorQParams> p = qparams_of(graph, node->inputs[0]);
+  if (p && graph.is_layer(node, "QuantizedScale"))
+    p->scale = static_cast<float>(double{p->scale} * graph.layer(node).attributes().get<double>("factor"));
+  return p;
 }
 
 QParams as_qparams(const TensorQParams& p) { return {QuantizationSpec::activation(p.bits), {p.scale}, {p.zero_point}}; }

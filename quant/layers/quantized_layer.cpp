@@ -168,15 +168,18 @@ void IntegerProduct::state_changed() {
   }
 }
 
+float checked_multiplier(const std::string& type, double multiplier) {
+  check<ValueError>(multiplier <= std::numeric_limits<float>::max(), type, ": scales of inputs and output multiply to ",
+                    multiplier, ", which float32 cannot hold");
+  return static_cast<float>(multiplier);
+}
+
 std::vector<float> IntegerProduct::multiplier() const {
   check<ValueError>(loaded_, type_, ": it has no weights yet");
   std::vector<float> multiplier = weights_.steps();
   for (float& m : multiplier) {
     const double output_scale = quantization_.output ? double{quantization_.output->scale} : 1.0;
-    const double product = double{quantization_.input.scale} * double{m} / output_scale;
-    check<ValueError>(product <= std::numeric_limits<float>::max(), type_,
-                      ": scales of input, weight and output multiply to ", product, ", which float32 cannot hold");
-    m = static_cast<float>(product);
+    m = checked_multiplier(type_, double{quantization_.input.scale} * double{m} / output_scale);
   }
   return multiplier;
 }

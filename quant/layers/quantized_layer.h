@@ -43,6 +43,10 @@ struct THIMBLE_API TensorQParams {
   friend bool operator==(const TensorQParams&, const TensorQParams&) = default;
 };
 
+/// `multiplier` as the float that a kernel multiplies by. Throws ValueError that begins with `type` if float32 cannot
+/// hold it.
+THIMBLE_API float checked_multiplier(const std::string& type, double multiplier);
+
 /// A layer that is its inference step: forward() runs a program of this step alone, which it keeps for the next call.
 /// Derived classes check the input in check_inputs() and make the step.
 class THIMBLE_API IntegerLayer : public nn::Module {

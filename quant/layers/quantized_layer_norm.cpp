@@ -51,8 +51,15 @@ class QuantizedLayerNormStep : public RowStep {
   std::vector<float> weight_, bias_;
 };
 
+// Sizes may be a file's: their product is taken as long as it is small.
 bool is_sound_shape(const Shape& normalized_shape) {
-  return !normalized_shape.empty() && normalized_shape.numel() <= kMostElements;
+  int64_t elements = 1;
+  for (const int64_t size : normalized_shape) {
+    if (size < 0 || size > kMostElements) return false;
+    elements *= size;
+    if (elements > kMostElements) return false;
+  }
+  return !normalized_shape.empty();
 }
 
 bool is_sound_eps(double eps) { return std::isfinite(eps) && eps > 0; }

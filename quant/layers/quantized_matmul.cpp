@@ -158,6 +158,7 @@ QuantizedMatMul::QuantizedMatMul(const TensorQParams& a, const TensorQParams& b,
   a.check("QuantizedMatMul: first input");
   b.check("QuantizedMatMul: second input");
   output.check("QuantizedMatMul: output");
+  checked_multiplier("QuantizedMatMul", double{a.scale} * double{b.scale} / double{output.scale});
 }
 
 void QuantizedMatMul::check_inputs(std::span<const nn::ValueInfo> inputs) const {

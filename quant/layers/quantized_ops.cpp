@@ -293,6 +293,7 @@ QuantizedAdd::QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const
   a.check("QuantizedAdd: first input");
   b.check("QuantizedAdd: second input");
   output.check("QuantizedAdd: output");
+  for (const TensorQParams& x : {a, b}) checked_multiplier("QuantizedAdd", double{x.scale} / double{output.scale});
 }
 
 void QuantizedAdd::check_inputs(std::span<const nn::ValueInfo> inputs) const {
@@ -324,6 +325,7 @@ QuantizedMul::QuantizedMul(const TensorQParams& a, const TensorQParams& b, const
   a.check("QuantizedMul: first input");
   b.check("QuantizedMul: second input");
   output.check("QuantizedMul: output");
+  checked_multiplier("QuantizedMul", double{a.scale} * double{b.scale} / double{output.scale});
 }
 
 void QuantizedMul::check_inputs(std::span<const nn::ValueInfo> inputs) const {

@@ -7,6 +7,7 @@
 #include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/fold_sizes.h>
 #include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/node_roles.h>
 
 namespace thimble::quant {
 
@@ -36,9 +37,17 @@ Node* only_user(const Graph& graph, const Node* value) {
   return users.size() == 1 && !graph.is_output(value) ? users[0] : nullptr;
 }
 
-// Puts an op between the node and those who use it.
-Node* put_behind(Graph& graph, Node* node, const std::string& op, Attributes attributes) {
-  Node* added = graph.add_op(node->name + "." + op, op, std::move(attributes), {node}, node);
+void rename_aside(Graph& graph, Node* node, const std::string& suffix) {
+  std::string name = node->name + suffix;
+  while (graph.find(name)) name += '_';
+  graph.rename(node, name);
+}
+
+// Puts an op between the node and those who use it, and under its name.
+Node* put_behind(Graph& graph, Node* node, const std::string& suffix, const std::string& op, Attributes attributes) {
+  const std::string name = node->name;
+  rename_aside(graph, node, suffix);
+  Node* added = graph.add_op(name, op, std::move(attributes), {node}, node);
   graph.replace_uses(node, added);
   return added;
 }
@@ -49,11 +58,16 @@ struct TransposedAxis {
   int64_t kernel, stride, before, after, output_padding;
   // Of the convolution: how many inputs an output sees.
   int64_t taps() const { return (kernel + stride - 1) / stride; }
+  // How many times the weights it has: where the stride does not divide the kernel, some are 0.
+  double growth() const { return static_cast<double>(taps() * stride) / static_cast<double>(kernel); }
   // What is too much at the end of the outputs.
   int64_t surplus() const { return taps() * stride - kernel + after - output_padding; }
 };
 
 struct Transposed {
+  static constexpr int64_t kMostStride = 16;
+  static constexpr double kMostGrowth = 9;  // beyond, most products would be with zeros
+
   explicit Transposed(const nn::ConvTranspose2d& layer) {
     const Attributes a = layer.attributes();
     const Conv2dOptions o = Conv2dOptions::from_attributes(a);
@@ -63,8 +77,9 @@ struct Transposed {
     out = w[1];
     rows = {w[2], o.stride.height, o.padding.top, o.padding.bottom, extra.height};
     columns = {w[3], o.stride.width, o.padding.left, o.padding.right, extra.width};
-    is_plain = o.groups == 1 && o.dilation == Pair(1) && rows.stride == columns.stride && rows.surplus() >= 0 &&
-               columns.surplus() >= 0 && rows.before >= 0 && columns.before >= 0;
+    const bool is_square = rows.stride == columns.stride && rows.stride >= 1 && rows.stride <= kMostStride;
+    is_plain = o.groups == 1 && o.dilation == Pair(1) && is_square && rows.growth() * columns.growth() <= kMostGrowth &&
+               rows.surplus() >= 0 && columns.surplus() >= 0 && rows.before >= 0 && columns.before >= 0;
   }
   int64_t in, out;
   TransposedAxis rows, columns;
@@ -101,6 +116,7 @@ std::shared_ptr<nn::Module> repeated_norm(const nn::BatchNorm& bn, int64_t times
 
 // The layer's mode stays.
 void replace(Graph& graph, Node* node, const std::shared_ptr<nn::Module>& layer) {
+  note_type(node, graph.layer(node).type());
   layer->train(graph.layer(node).training());
   graph.replace_layer(node, layer);
 }
@@ -135,12 +151,13 @@ void replace_transposed(Graph& graph, Node* node) {
   const Conv2dOptions options{.padding = {t.rows.taps() - 1, t.columns.taps() - 1}};
   replace(graph, node, std::make_shared<nn::Conv2d>(weight, bias, options));
   Node* last = behind_norm_and_relu(graph, node, s * s);
-  if (s > 1) last = put_behind(graph, last, "pixel_shuffle", {{"upscale_factor", s}, {"depth_first", true}});
+  if (last != node && s > 1) rename_aside(graph, node, ".conv");  // its value is another now
+  if (s > 1) last = put_behind(graph, last, ".conv", "pixel_shuffle", {{"upscale_factor", s}, {"depth_first", true}});
   for (const int64_t axis : {2, 3}) {
     const TransposedAxis& side = axis == 2 ? t.rows : t.columns;
     if (side.before == 0 && side.surplus() == 0) continue;
     const int64_t stop = side.surplus() > 0 ? -side.surplus() : std::numeric_limits<int64_t>::max();
-    last = put_behind(graph, last, "slice",
+    last = put_behind(graph, last, ".whole", "slice",
                       {{"axis", axis}, {"start", side.before}, {"stop", stop}, {"step", int64_t{1}}});
   }
 }
@@ -180,12 +197,12 @@ void replace_conv1d(Graph& graph, Node* node) {
   if (const auto* layer = graph.layer_as<nn::Conv1d>(node)) replace(graph, node, as_conv2d(*layer));
   Node* x = node->inputs[0];
   graph.set_input(node, 0, graph.add_op(node->name + ".unsqueeze", "unsqueeze", {{"axis", int64_t{2}}}, {x}, x));
-  put_behind(graph, node, "squeeze", {{"axis", int64_t{2}}});
+  put_behind(graph, node, ".conv", "squeeze", {{"axis", int64_t{2}}});
 }
 
 }  // namespace
 
-Graph as_convolutions(const Graph& graph) {
+Graph as_convolutions(const Graph& graph, bool with_norms) {
   Graph result = fuse_conv_bn_relu(fold_sizes(graph));
   std::vector<Node*> transposed, lines;  // first: other nodes may go with them
   for (Node* node : result.nodes()) {
@@ -196,7 +213,8 @@ Graph as_convolutions(const Graph& graph) {
   for (Node* node : lines) replace_conv1d(result, node);
   result = fuse_conv_bn_relu(result);
   for (Node* node : result.nodes())
-    if (is_norm_in_evaluation(result, node) && node->inputs[0]->kind != Node::Kind::input) replace_norm(result, node);
+    if (with_norms && is_norm_in_evaluation(result, node) && node->inputs[0]->kind != Node::Kind::input)
+      replace_norm(result, node);
   return fuse_conv_bn_relu(result);
 }
 

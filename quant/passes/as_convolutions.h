@@ -12,14 +12,15 @@ namespace thimble::quant {
 ///   which each gives one of the s^2 pixels that an input pixel becomes, then pixel_shuffle, then slices where there is
 ///   padding. Batch normalization and relu that follow stand before the pixel_shuffle.
 /// - BatchNorm2d in evaluation mode that follows no convolution, as in a DenseNet: a 1x1 Conv2d of as many groups as
-///   channels.
+///   channels. Only `with_norms`: it pays where integers come in.
 /// - Conv1d: a Conv2d of images of one row.
 /// - What follows from sizes alone: constants (fold_sizes.h).
 ///
 /// The calls of a layer become those of one layer; a ConvTranspose2d that is called more than once stays.
 ///
-/// The layers keep their nodes' names. Results differ by rounding errors. For inference: who trains goes on with
-/// fuse_conv_bn_relu(). The input graph stays as it is.
-THIMBLE_API nn::Graph as_convolutions(const nn::Graph& graph);
+/// A value keeps its node's name, under which its convolution is NAME.conv where another op gives the value now.
+/// Results differ by rounding errors. For inference: who trains goes on with fuse_conv_bn_relu(). The input graph stays
+/// as it is.
+THIMBLE_API nn::Graph as_convolutions(const nn::Graph& graph, bool with_norms = true);
 
 }  // namespace thimble::quant

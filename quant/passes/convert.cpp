@@ -373,7 +373,7 @@ class Converter {
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
     const Node* result = function ? function->result() : node;
     if (!is_marked(result))
-      for (Node* input : nn::operands_of(function ? *function->nodes.front() : *node))
+      for (Node* input : nn::operands_of(function ? *function->reader : *node))
         if (!come_from_marked(graph_, std::span(&input, 1)) && input->kind != Node::Kind::tensor)
           return str("its input '", input->name, "' is float");
     if (!wanted_as_integer(result)) return "no integer layer reads its result";

@@ -141,7 +141,7 @@ struct Pairs {
 
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph) : graph_(graph.clone()) {
+  Fuser(const Graph& graph, bool with_biases) : graph_(graph.clone()), with_biases_(with_biases) {
     for (Node* node : graph_.nodes())
       if (node->kind == Node::Kind::layer && graph_.calls_of_layer(node) > 1) calls_[node->target].push_back(node);
   }
@@ -151,6 +151,7 @@ class Fuser {
     for (Node* second : graph_.nodes()) {
       if (gone_.contains(second)) continue;
       Node* first = first_of(graph_, second);
+      if (!with_biases_ && added_bias(graph_, second)) continue;
       if (!first || !is_pair(graph_, first, second)) continue;
       const Pairs pairs = pairs_with(first, second);
       if (pairs.obstacle.empty())
@@ -219,6 +220,7 @@ class Fuser {
   }
 
   Graph graph_;
+  bool with_biases_;
   std::unordered_map<std::string, std::vector<Node*>> calls_;  // of layers that are called more than once
   std::map<Following, std::string> obstacles_;                 // for them
   std::unordered_set<const Node*> gone_;
@@ -228,7 +230,14 @@ class Fuser {
 
 nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
   FusionReport attempts;
-  Graph fused = Fuser(graph).run(attempts);
+  Graph fused = Fuser(graph, /*with_biases=*/true).run(attempts);
+  if (report) *report = std::move(attempts);
+  return fused;
+}
+
+nn::Graph fuse_for_training(const nn::Graph& graph, FusionReport* report) {
+  FusionReport attempts;
+  Graph fused = Fuser(graph, /*with_biases=*/false).run(attempts);
   if (report) *report = std::move(attempts);
   return fused;
 }

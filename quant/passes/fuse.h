@@ -53,5 +53,7 @@ using FusionReport = std::vector<FusionAttempt>;
 ///
 /// `report`, if given, is overwritten.
 THIMBLE_API nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report = nullptr);
+/// The same without constants in biases, for training, which goes on with the layers as they were.
+nn::Graph fuse_for_training(const nn::Graph& graph, FusionReport* report = nullptr);
 
 }  // namespace thimble::quant

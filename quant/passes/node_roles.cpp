@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include <thimble/core/op.h>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr const char* kMark = "quantize";
 constexpr const char* kFunction = "quantize_function";
+constexpr const char* kMadeOf = "made_of";
 constexpr const char* kNodeWeight = "quantize_weight_";
 
 // The mean of integers is one, with the same parameters, as long as no padding counts as elements.
@@ -71,11 +73,23 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
   return effect == Effect::moves || (effect != Effect::none && is_marked(node));
 }
 
+namespace {
+
+// Not what masks out: minus infinity, or -1e9 as some write it, would leave nothing of what it is added to.
+bool can_be_integers(const Tensor& constant) {
+  constexpr float kLargest = 1000;
+  if (constant.dtype() != DType::float32) return false;
+  const std::vector<float> values = constant.data().to_vector<float>();
+  return std::ranges::all_of(values, [](float v) { return std::abs(v) <= kLargest; });
+}
+
+}  // namespace
+
 bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
   const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };
   return !std::ranges::all_of(values, is_constant) && std::ranges::all_of(values, [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
-    return is_constant(value) || is_marked(value);
+    return is_constant(value) ? can_be_integers(graph.tensor(value)) : is_marked(value);
   });
 }
 
@@ -99,11 +113,14 @@ std::string type_of(const Graph& graph, const Node* node) {
 }
 
 std::vector<std::string> types_of(const Graph& graph, const Node* node) {
-  const std::string type = type_of(graph, node);
-  if (type == "LinearReLU" || type == "QATLinear") return {type, "Linear"};
-  if (type == "Conv2dReLU" || type == "QATConv2d") return {type, "Conv2d"};
-  if (type == "add_relu") return {type, "add"};
-  return {type};
+  std::vector<std::string> types{type_of(graph, node)};
+  const std::string& type = types[0];
+  const auto was = node->attributes.get<std::string>(kMadeOf, "");
+  if (!was.empty()) types.push_back(was);
+  if (type == "LinearReLU" || type == "QATLinear") types.emplace_back("Linear");
+  if (type == "Conv2dReLU" || type == "QATConv2d") types.emplace_back("Conv2d");
+  if (type == "add_relu") types.emplace_back("add");
+  return types;
 }
 
 const Tensor& weight_of(const Graph& graph, const Node* product) {
@@ -219,6 +236,8 @@ void mark_function(Node* result) {
   mark(result);
   result->attributes.set(kFunction, true);
 }
+
+void note_type(Node* node, const std::string& type) { node->attributes.set(kMadeOf, type); }
 
 bool is_marked(const Node* node) { return node->attributes.contains(kMark); }
 

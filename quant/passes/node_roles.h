@@ -32,6 +32,8 @@ std::string type_of(const nn::Graph& graph, const nn::Node* node);
 /// The names that the type counts under, the most particular first. What a fused layer was made of counts, too: who
 /// keeps Linear float means Linear with ReLU as well.
 std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);
+/// Notes on a layer's node what it was before a pass replaced it, which goes on counting among its types.
+void note_type(nn::Node* node, const std::string& type);
 /// A product's float weight, [out, ...], and its bias, which may be undefined.
 const Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
 const Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);

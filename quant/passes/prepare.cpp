@@ -153,7 +153,10 @@ class Preparer {
     }
   }
 
-  const QConfig& finest_of(const std::vector<Reading>& readings) const {
+  // A table is one of any integers: where others read the value, too, it takes theirs.
+  const QConfig& finest_of(std::vector<Reading> readings) const {
+    const auto is_function = [&](const Reading& reading) { return functions_.of(reading.reader) != nullptr; };
+    if (!std::ranges::all_of(readings, is_function)) std::erase_if(readings, is_function);
     const Node* finest = readings[0].reader;
     for (const Reading& other : readings)
       if (!can_make(configs_.at(finest), configs_.at(other.reader))) finest = other.reader;

@@ -66,7 +66,8 @@ class LayerConfigs {
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
                            ConversionReport* report) {
   check_is_float(graph, replacement.pass);
-  nn::Graph result = replacement.keeps_activations ? fuse_conv_bn_relu(graph) : as_convolutions(graph);
+  nn::Graph result =
+      replacement.keeps_activations ? fuse_conv_bn_relu(graph) : as_convolutions(graph, /*with_norms=*/false);
   result.eval();
   check_names(replacement.pass, result, mapping);
   ConversionReport entries;

@@ -26,15 +26,28 @@ bool is_pointwise(const Node* node) {
          std::ranges::count(kOps, node->target) > 0;
 }
 
-// The value's dimensions, or fewer: as many as are known without running the graph.
-int least_rank(const Graph& graph, const Node* value) {
-  while (is_pointwise(value)) {
-    const auto is_value = [](const Node* input) { return input->kind != Node::Kind::tensor; };
-    const auto input = std::ranges::find_if(value->inputs, is_value);
-    if (input == value->inputs.end()) break;
-    value = *input;
+// What is known of each node without running the graph.
+struct KnownNode {
+  size_t place = 0;  // in the graph's order
+  bool is_pointwise = false;
+  int least_rank = 1;  // dimensions that its value has at least
+};
+using KnownNodes = std::unordered_map<const Node*, KnownNode>;
+
+KnownNodes known_nodes(const Graph& graph) {
+  KnownNodes known;
+  for (const Node* node : graph.nodes()) {
+    KnownNode entry{.place = known.size(), .is_pointwise = is_pointwise(node)};
+    if (entry.is_pointwise) {
+      for (const Node* input : node->inputs)
+        if (input->kind != Node::Kind::tensor)
+          entry.least_rank = std::max(entry.least_rank, known.at(input).least_rank);
+    } else if (type_of(graph, node).find("2d") != std::string::npos) {
+      entry.least_rank = 4;  // convolutions, pools, normalizations of images
+    }
+    known.emplace(node, entry);
   }
-  return type_of(graph, value).find("2d") == std::string::npos ? 1 : 4;  // convolutions, pools, norms of images
+  return known;
 }
 
 // A number, which does not give the result more dimensions than the source has.
@@ -47,8 +60,7 @@ bool is_number(const Graph& graph, const Node* node, int rank) {
 // Looks for the largest function that ends at a node, from its result backward.
 class FunctionSearch {
  public:
-  FunctionSearch(const Graph& graph, const std::unordered_map<const Node*, size_t>& order, Node* result)
-      : graph_(graph), order_(order) {
+  FunctionSearch(const Graph& graph, const KnownNodes& known, Node* result) : graph_(graph), known_(known) {
     take(result);
   }
 
@@ -62,35 +74,38 @@ class FunctionSearch {
         best = taken_;
         source = open_[0];
       }
-      const auto last = std::ranges::max_element(open_, {}, [&](const Node* node) { return order_.at(node); });
+      const auto last = std::ranges::max_element(open_, {}, [&](const Node* node) { return known_.at(node).place; });
       if (last == open_.end() || !can_take(*last)) break;
       Node* node = *last;
       open_.erase(last);
       take(node);
     }
     if (best.empty()) return {};
-    std::ranges::sort(best, {}, [&](const Node* node) { return order_.at(node); });
-    const std::vector<Node*>& inputs = best.front()->inputs;
-    return {best, static_cast<size_t>(std::ranges::find(inputs, source) - inputs.begin())};
+    std::ranges::sort(best, {}, [&](const Node* node) { return known_.at(node).place; });
+    const auto reads = [&](const Node* node) { return std::ranges::count(node->inputs, source) > 0; };
+    Node* reader = *std::ranges::find_if(best, reads);  // ops of constants alone may stand in front
+    const auto input = std::ranges::find(reader->inputs, source) - reader->inputs.begin();
+    return {std::move(best), reader, static_cast<size_t>(input)};
   }
 
  private:
   void take(Node* node) {
     taken_.push_back(node);
-    const int rank = least_rank(graph_, node);
+    const int rank = known_.at(node).least_rank;
     for (Node* input : node->inputs)
       if (!is_number(graph_, input, rank) && !std::ranges::count(open_, input)) open_.push_back(input);
   }
 
   bool can_take(const Node* node) const {
-    if (!is_pointwise(node) || is_marked(node) || graph_.is_output(node) || taken_.size() >= kMostOps) return false;
+    if (!known_.at(node).is_pointwise || is_marked(node) || graph_.is_output(node) || taken_.size() >= kMostOps)
+      return false;
     return std::ranges::all_of(graph_.users(node), [&](const Node* user) { return std::ranges::count(taken_, user); });
   }
 
   static constexpr size_t kMostOps = 64;  // spelled-out functions have ten; so that a long chain takes no time
 
   const Graph& graph_;
-  const std::unordered_map<const Node*, size_t>& order_;
+  const KnownNodes& known_;
   std::vector<Node*> taken_, open_;
 };
 
@@ -98,13 +113,12 @@ class FunctionSearch {
 
 ValueFunctions::ValueFunctions(const Graph& graph) {
   const std::vector<Node*> nodes = graph.nodes();
-  std::unordered_map<const Node*, size_t> order;
-  for (size_t i = 0; i < nodes.size(); ++i) order[nodes[i]] = i;
+  const KnownNodes known = known_nodes(graph);
   for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
-    if (!is_pointwise(*node) || index_.contains(*node)) continue;
-    ValueFunction function = FunctionSearch(graph, order, *node).largest();
+    if (!known.at(*node).is_pointwise || index_.contains(*node)) continue;
+    ValueFunction function = FunctionSearch(graph, known, *node).largest();
     const auto bounds = [&](const Node* part) { return is_clamp(graph, part); };
-    if (std::ranges::all_of(function.nodes, bounds)) continue;
+    if (!function.reader || std::ranges::all_of(function.nodes, bounds)) continue;
     for (const Node* part : function.nodes) index_[part] = functions_.size();
     functions_.push_back(std::move(function));
   }

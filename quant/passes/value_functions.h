@@ -13,10 +13,11 @@
 namespace thimble::quant {
 
 struct ValueFunction {
-  std::vector<nn::Node*> nodes;  ///< the ops, each after its inputs; the first reads the source, the last is the result
-  size_t input = 0;              ///< which of the first one's inputs is the source
+  std::vector<nn::Node*> nodes;  ///< the ops, each after its inputs; the last one gives the result
+  nn::Node* reader = nullptr;    ///< one of them that reads the source
+  size_t input = 0;              ///< as this input
   /// The value that it is a function of: the node that now stands there, if passes have replaced it.
-  nn::Node* source() const { return nodes.front()->inputs[input]; }
+  nn::Node* source() const { return reader->inputs[input]; }
   nn::Node* result() const { return nodes.back(); }
 };
 

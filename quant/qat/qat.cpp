@@ -67,7 +67,7 @@ class QATPreparer {
  private:
   void fuse_and_prepare(const QConfigMapping& mapping) {
     FusionReport report;
-    const Graph fused = fuse_conv_bn_relu(original_, &report);
+    const Graph fused = fuse_for_training(original_, &report);
     batch_norms_ = batch_norms_of(original_, report);
     graph_ = prepare(fused, mapping, [&](const QConfig& config) { return fake_quantize_for(config, options_); });
   }

@@ -54,7 +54,12 @@ void write_quantized_mean(Exporter& e, const Node& node) {
 }
 
 // Integers are what they were; layers that read them say what they stand for.
-void write_quantized_scale(Exporter& e, const Node& node) { e.result_is(node, e.input(node, 0)); }
+void write_quantized_scale(Exporter& e, const Node& node) {
+  e.result_is(node, e.input(node, 0));
+  quant::TensorQParams scaled = e.qparams_of(*node.inputs[0]);
+  scaled.scale = static_cast<float>(double{scaled.scale} * e.graph().layer(&node).attributes().get<double>("factor"));
+  e.set_qparams(node, scaled);
+}
 
 }  // namespace
 

@@ -74,7 +74,7 @@ class Epilogue {
   [[gnu::always_inline]] void finish(int64_t row, int64_t count, const int32_t* sums) const {
     int64_t r = 0;
     if constexpr (kHasSteps)
-      for (; r + kStep <= count; r += kStep, sums += kStep * P * kPanel)
+      for (; !row_sums_ && r + kStep <= count; r += kStep, sums += kStep * P * kPanel)
         finish_step(
             out_ + (row + r) * ldc_, [&](int i) __attribute__((always_inline)) {
               return V::load_sums(sums + i * kPanel, scales_[i % P]);
@@ -287,7 +287,7 @@ void run_panels(const Int8GemmTask& t, int64_t row_begin, int64_t row_end, int64
     const int64_t count = row_end - row < R ? row_end - row : R;
     const uint8_t* rows[R];
     if constexpr (Epilogue<V, Out, P>::kHasSteps && R % Epilogue<V, Out, P>::kStep == 0) {
-      if (count == R) {
+      if (count == R && !t.row_sums) {
         typename V::Sums sums[R][P];
         const auto bias = [&](int p) __attribute__((always_inline)) { return epilogue.bias(p); };
         if (t.rows) {

@@ -36,7 +36,8 @@ void quantized_layer_norm(const uint8_t* x, int64_t rows, int64_t n, const Quant
       const double variance = static_cast<double>(spread) / (count * count);
       const double factor = scale / std::sqrt(variance * scale * scale + args.eps);
       affine.factor = static_cast<float>(factor);
-      affine.offset = static_cast<float>(-(static_cast<double>(sums.values) / count * factor));
+      // With the factor as it multiplies: a row of equal integers is 0, whatever eps.
+      affine.offset = static_cast<float>(-(static_cast<double>(sums.values) / count * double{affine.factor}));
       kernel.results(x + r * n, n, affine, out + r * n);
     }
   });

@@ -28,7 +28,7 @@ std::vector<uint8_t> reference_layer_norm(const std::vector<uint8_t>& x, const n
     const double variance = static_cast<double>(n * squares - sum * sum) / (count * count);
     const double factor = scale / std::sqrt(variance * scale * scale + eps);
     const auto r = static_cast<float>(factor),
-               offset = static_cast<float>(-(static_cast<double>(sum) / count * factor));
+               offset = static_cast<float>(-(static_cast<double>(sum) / count * double{r}));
     for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
       const float product = static_cast<float>(x[row + i]) * r, normalized = product + offset;
       const float scaled = normalized * static_cast<float>(weight[i] / double{to.scale});
