@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include <thimble/core/kernels/int8/int8_conv2d.h>
+#include <thimble/core/kernels/int8/int8_depthwise_windows.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 
@@ -86,20 +87,23 @@ Int8DepthwiseShape shape_of(const Conv2dGeometry& g, const Int8Depthwise::Steps&
           .width = g.out_width};
 }
 
+// How the windows of rows of outputs from `first_row` on lie in the image, and those of columns.
+Int8DepthwiseAxis rows_of(const Conv2dGeometry& g, int64_t first_row) {
+  return {first_row * g.stride_height - g.pad_top, g.stride_height, g.dilation_height, g.in_height};
+}
+Int8DepthwiseAxis columns_of(const Conv2dGeometry& g) {
+  return {-g.pad_left, g.stride_width, g.dilation_width, g.in_width};
+}
+
 // Whether windows that see what is outside of the image are so few that looking after them one by one takes less than a
 // padded copy of the image.
 bool has_few_edges(const Conv2dGeometry& g) {
   constexpr int64_t kPixelsPerEdge = 10;
-  const auto inside = [](int64_t windows, int64_t stride, int64_t reach, int64_t padding, int64_t size) {
-    const int64_t first = padding > 0 ? (padding + stride - 1) / stride : 0;
-    const int64_t end = size + padding >= reach ? (size + padding - reach) / stride + 1 : 0;
-    return std::max<int64_t>(0, std::min(end, windows) - first);
-  };
-  const int64_t rows =
-      inside(g.out_height, g.stride_height, (g.kernel_height - 1) * g.dilation_height + 1, g.pad_top, g.in_height);
-  const int64_t columns =
-      inside(g.out_width, g.stride_width, (g.kernel_width - 1) * g.dilation_width + 1, g.pad_left, g.in_width);
-  return (g.out_height * g.out_width - rows * columns) * kPixelsPerEdge <= g.in_height * g.in_width;
+  int64_t top, bottom, left, right;
+  find_inside(rows_of(g, 0), g.out_height, g.kernel_height, top, bottom);
+  find_inside(columns_of(g), g.out_width, g.kernel_width, left, right);
+  const int64_t inside = std::max<int64_t>(0, bottom - top) * std::max<int64_t>(0, right - left);
+  return (g.out_height * g.out_width - inside) * kPixelsPerEdge <= g.in_height * g.in_width;
 }
 
 // That of one image.
@@ -230,9 +234,7 @@ const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& z
 Int8Depthwise::Input Int8Conv2d::depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,
                                                  const uint8_t* outside) const {
   if (!in_image_) return {.x = frames + image * frames_->image_step() + first_row * steps_.row};
-  const Int8DepthwiseAxis rows{first_row * g_.stride_height - g_.pad_top, g_.stride_height, g_.dilation_height,
-                               g_.in_height};
-  const Int8DepthwiseAxis columns{-g_.pad_left, g_.stride_width, g_.dilation_width, g_.in_width};
+  const Int8DepthwiseAxis rows = rows_of(g_, first_row), columns = columns_of(g_);
   return {.x = frames + image * g_.in_height * g_.in_width * g_.in_channels,
           .first = (rows.first * g_.in_width + columns.first) * g_.in_channels,
           .outside = outside + image * g_.in_channels,

@@ -5,18 +5,18 @@
 //   kRows, kPanels         size of the register tile
 //   kFewRows, kManyPanels  the same when there are at most kFewRows rows
 //   Sums, Weights, Activations
-//   zero(), store(int32_t*, Sums), load(const int32_t*)
+//   zero(), store(int32_t*, Sums)
 //   weights(const int8_t*)                    64 bytes: [16 channels][4]
 //   activations(uint32_t)                     4 bytes, for all channels
 //   add_products(Sums, Activations, Weights)  sums[c] + sum over i of activations[i] * weights[c][i]
 //   Scale(bias, multiplier, offset, count)    the constants of a panel, of which count channels exist
 //   Limits(task)                              the clamp and the zero point
 //   finish(const int32_t* sums, Scale, Limits, uint8_t* or float* out)  writes count results
-//   kAtOnce                panels whose uint8 results fill a register, 1 if there is nothing to gain
-//   finish_several<kBeside>(sums_of, scale_of, Limits, out_of)  the same for kAtOnce panels at once: sums_of(j) with
-//   the
-//                          constants scale_of(j) go to out_of(j), kBeside in a row side by side
 //   finish_row(const int32_t* sums, Scale, Limits, zero_point, scale, float* out)  the same for a row's own parameters
+//   kAtOnce  panels whose uint8 results fill a register, 1 if there is nothing to gain; if there is, too,
+//   bias(Scale), load_sums(const int32_t*, Scale)  Sums, those in memory with the bias added
+//   finish_several<kBeside>(sums_of, scale_of, Limits, out_of)  kAtOnce panels: sums_of(j), which hold the bias, go to
+//                                             out_of(j), with constants scale_of(j); kBeside are a row's, side by side
 #pragma once
 
 #include <cstdint>
@@ -74,11 +74,12 @@ class Epilogue {
   [[gnu::always_inline]] void finish(int64_t row, int64_t count, const int32_t* sums) const {
     int64_t r = 0;
     if constexpr (kHasSteps)
-      for (; !row_sums_ && r + kStep <= count; r += kStep, sums += kStep * P * kPanel)
-        finish_step(
-            out_ + (row + r) * ldc_, [&](int i) __attribute__((always_inline)) {
-              return V::load_sums(sums + i * kPanel, scales_[i % P]);
-            });
+      for (; !row_sums_ && r + kStep <= count; r += kStep, sums += kStep * P * kPanel) {
+        const auto loaded = [&](int i) __attribute__((always_inline)) {
+          return V::load_sums(sums + i * kPanel, scales_[i % P]);
+        };
+        finish_step(out_ + (row + r) * ldc_, loaded);
+      }
     for (; r < count; ++r, sums += P * kPanel) finish_one(row + r, sums);
   }
 
@@ -89,23 +90,27 @@ class Epilogue {
   [[gnu::always_inline]] void finish_tile(int64_t row, const typename V::Sums (&sums)[R][P]) const {
     Out* out = out_ + row * ldc_;
     repeat<R / kStep>([&](auto step) __attribute__((always_inline)) {
-      finish_step(
-          out, [&](auto i) __attribute__((always_inline)) { return sums[step * kStep + i / P][i % P]; });
+      const auto own = [&](auto i) __attribute__((always_inline)) { return sums[step * kStep + i / P][i % P]; };
+      finish_step(out, own);
       out += kStep * ldc_;
     });
   }
 
  private:
+  // kStep rows, sums_of(i) being those of their i-th panel.
   template <typename SumsOf>
   [[gnu::always_inline]] void finish_step(Out* out, SumsOf&& sums_of) const {
     constexpr int kBeside = P < V::kAtOnce ? P : P % V::kAtOnce == 0 ? V::kAtOnce : 1;
     repeat<kStep * P / V::kAtOnce>([&](auto part) __attribute__((always_inline)) {
       constexpr int kFirst = part * V::kAtOnce;
-      V::template finish_several<kBeside>(
-          [&](auto j) __attribute__((always_inline)) { return sums_of(std::integral_constant<int, kFirst + j>()); },
-          [&](int j) __attribute__((always_inline))->const auto& { return scales_[(kFirst + j) % P]; }, limits_,
-          [&](int j)
-              __attribute__((always_inline)) { return out + (kFirst + j) / P * ldc_ + (kFirst + j) % P * kPanel; });
+      const auto sums = [&](auto j) __attribute__((always_inline)) {
+        return sums_of(std::integral_constant<int, kFirst + j>());
+      };
+      const auto scale = [&](int j) __attribute__((always_inline))->const auto& { return scales_[(kFirst + j) % P]; };
+      const auto to = [&](int j) __attribute__((always_inline)) {
+        return out + (kFirst + j) / P * ldc_ + (kFirst + j) % P * kPanel;
+      };
+      V::template finish_several<kBeside>(sums, scale, limits_, to);
     });
   }
 

@@ -124,6 +124,25 @@ Conv2dGeometry random_geometry(std::mt19937& rng) {
   return g;
 }
 
+Conv2dGeometry square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t kernel, int64_t stride,
+                      int64_t groups = 1) {
+  const int64_t pad = kernel / 2, after = (size + 2 * pad - kernel) / stride + 1;
+  return Conv2dGeometry{.batch = batch,
+                        .in_height = size,
+                        .in_width = size,
+                        .in_channels = in,
+                        .out_height = after,
+                        .out_width = after,
+                        .out_channels = out,
+                        .kernel_height = kernel,
+                        .kernel_width = kernel,
+                        .stride_height = stride,
+                        .stride_width = stride,
+                        .pad_top = pad,
+                        .pad_left = pad,
+                        .groups = groups};
+}
+
 class Int8Conv2dTest : public testing::Test {
  protected:
   ~Int8Conv2dTest() override {
@@ -159,24 +178,6 @@ TEST_F(Int8Conv2dTest, IsExactForRandomSizesOnEveryInstructionSet) {
 }
 
 TEST_F(Int8Conv2dTest, IsExactForTheSizesOfRealNetworks) {
-  auto square = [](int64_t batch, int64_t size, int64_t in, int64_t out, int64_t kernel, int64_t stride,
-                   int64_t groups = 1) {
-    const int64_t pad = kernel / 2, after = (size + 2 * pad - kernel) / stride + 1;
-    return Conv2dGeometry{.batch = batch,
-                          .in_height = size,
-                          .in_width = size,
-                          .in_channels = in,
-                          .out_height = after,
-                          .out_width = after,
-                          .out_channels = out,
-                          .kernel_height = kernel,
-                          .kernel_width = kernel,
-                          .stride_height = stride,
-                          .stride_width = stride,
-                          .pad_top = pad,
-                          .pad_left = pad,
-                          .groups = groups};
-  };
   for (const Conv2dGeometry& g :
        {square(2, 28, 1, 16, 3, 1), square(3, 14, 16, 32, 3, 1), square(3, 7, 32, 64, 3, 1), square(3, 32, 3, 16, 7, 4),
         square(4, 1, 128, 128, 3, 1), square(5, 2, 64, 128, 3, 2), square(2, 9, 64, 48, 1, 1),
@@ -186,6 +187,31 @@ TEST_F(Int8Conv2dTest, IsExactForTheSizesOfRealNetworks) {
       set_num_threads(threads);
       expect_exact(Int8ConvProblem(g, rng));
     }
+}
+
+// Large enough that depthwise sums read images where they are.
+TEST_F(Int8Conv2dTest, EdgesOfLargeImagesAreExactOnEveryInstructionSet) {
+  Conv2dGeometry dilated = square(2, 40, 96, 96, 4, 1, 96);
+  dilated.dilation_height = dilated.dilation_width = 2;
+  dilated.pad_top = 1;
+  dilated.pad_left = 2;
+  dilated.out_height = 36;
+  dilated.out_width = 37;
+  for (const Conv2dGeometry& g : {square(2, 48, 16, 16, 3, 1, 16), square(1, 45, 112, 112, 3, 1, 112),
+                                  square(2, 37, 80, 80, 3, 2, 80), square(1, 56, 48, 48, 5, 2, 48), dilated})
+    for (int threads : {1, 3}) {
+      set_num_threads(threads);
+      expect_exact(Int8ConvProblem(g, rng));
+    }
+}
+
+// Beyond what int32 holds, too, which conversions of floats make the smallest number of.
+TEST_F(Int8Conv2dTest, ResultsFarOutsideAreClampedOnEveryInstructionSet) {
+  for (const Conv2dGeometry& g : {square(1, 13, 24, 40, 1, 1), square(1, 9, 112, 112, 3, 1, 112)}) {
+    Int8ConvProblem p(g, rng);
+    for (float& m : p.multiplier) m *= rng() % 2 == 0 ? 1e12f : 100.0f;
+    expect_exact(p);
+  }
 }
 
 TEST_F(Int8Conv2dTest, ImagesComputedSeparatelyGiveTheSameBits) {
