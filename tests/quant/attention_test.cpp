@@ -1,4 +1,6 @@
 // Transformers as integers.
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -88,8 +90,32 @@ TEST_F(QuantizeAttention, WhatHasNoIntegerFormStaysFloat) {
   EXPECT_GT(sqnr(graph, result), 25);
 }
 
-// x * (features of x)^-0.5, as models from elsewhere spell it.
-Graph scaled_by_its_size(const Attributes& sample) {
+// A mask of minus infinity has no range, and one of -1e9 would leave none for the scores.
+TEST_F(QuantizeAttention, MasksStayFloat) {
+  for (const float out : {-std::numeric_limits<float>::infinity(), -1e9f}) {
+    struct Net : nn::Module {
+      explicit Net(float below) {
+        for (int64_t row = 0; row < kTokens; ++row)
+          for (int64_t column = row + 1; column < kTokens; ++column)
+            mask.mutable_data().data<float>()[row * kTokens + column] = below;
+      }
+      nn::Submodule<nn::Linear> query{this, "query", 6, 8}, key{this, "key", 6, 8}, value{this, "value", 6, 8},
+          head{this, "head", 8, 4};
+      Tensor mask = register_buffer("mask", NDArray::zeros({kTokens, kTokens}));
+      Tensor forward(const Tensor& x) override {
+        const Tensor scores = matmul(query(x), transpose(key(x), 1, 2));
+        return head(matmul(softmax(scores + mask, -1), value(x)));
+      }
+    } model(out);
+    const Graph graph = traced(model, {9, kTokens, 6});
+    Converted result = quantized(graph);
+    EXPECT_TRUE(result.layer("add").kept_float) << out;
+    EXPECT_GT(sqnr(graph, result), 20) << out;
+  }
+}
+
+// fc(x) * (features of x)^-0.5, as models from elsewhere spell it; without fc, x may have any number of features.
+Graph scaled_by_its_size(const Attributes& sample, bool with_fc = true) {
   Graph graph;
   Node* x = graph.add_input("x");
   x->attributes = sample;
@@ -99,7 +125,9 @@ Graph scaled_by_its_size(const Attributes& sample) {
                    {{"axis", int64_t{0}}, {"start", int64_t{1}}, {"stop", int64_t{2}}, {"step", int64_t{1}}}, {sizes});
   Node* number = graph.add_op("number", "cast", {{"dtype", std::string("float32")}}, {last});
   Node* factor = graph.add_op("factor", "pow", {{"exponent", -0.5}}, {number});
-  graph.set_output(graph.add_op("y", "mul", {}, {x, factor}));
+  Node* scaled = with_fc ? graph.add_layer("fc", std::make_shared<nn::Linear>(16, 16), {x}) : x;
+  graph.set_output(graph.add_op("y", "mul", {}, {scaled, factor}));
+  graph.eval();
   return graph;
 }
 
@@ -108,9 +136,17 @@ TEST(FoldSizes, NumbersThatFollowFromSizesBecomeConstants) {
   Graph graph = scaled_by_its_size(nn::sample_attributes(example)), folded = fold_sizes(graph);
   ASSERT_NE(folded.find("factor"), nullptr);
   EXPECT_EQ(folded.find("factor")->kind, Node::Kind::tensor);
-  EXPECT_EQ(folded.nodes().size(), 3u) << folded.table();
+  EXPECT_EQ(folded.nodes().size(), 4u) << folded.table();
   EXPECT_EQ(folded(example).data().to_vector<float>(), graph(example).data().to_vector<float>());
   EXPECT_EQ(fold_sizes(folded).table(), folded.table());
+}
+
+TEST(FoldSizes, WhatFollowsFromASizeThatIsFreeStays) {
+  Graph free = scaled_by_its_size(nn::sample_attributes(Tensor(NDArray::ones({2, 16}))), /*with_fc=*/false);
+  Graph folded = fold_sizes(free);
+  EXPECT_EQ(folded.table(), free.table());
+  const Tensor wide(NDArray::ones({2, 64}));
+  EXPECT_EQ(folded(wide).data().to_vector<float>(), std::vector<float>(128, 0.125f));
 }
 
 TEST(FoldSizes, WhatDependsOnTheBatchOrIsNotKnownStays) {

@@ -461,6 +461,20 @@ TEST_F(QuantizeTest, FunctionsOfOneValueAreTables) {
   }
 }
 
+// An op of constants alone stands in front of the one that reads the value.
+TEST_F(QuantizeTest, AFunctionMayComputeItsConstants) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> first{this, "first", 8, 16}, last{this, "last", 16, 4};
+    Tensor log_scale = register_parameter("log_scale", NDArray::full({1}, -1));
+    Tensor forward(const Tensor& x) override { return last(tanh(first(x) * exp(log_scale))); }
+  } model;
+  const Graph graph = traced(model);
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedTable"), 1) << result.graph.table();
+  EXPECT_GT(sqnr(graph, result), 30);
+  expect_integers(result.graph);
+}
+
 TEST_F(QuantizeTest, WhatIsReadWithinAFunctionIsNotPartOfIt) {
   struct Net : nn::Module {
     nn::Submodule<nn::Linear> first{this, "first", 8, 16}, last{this, "last", 16, 4}, other{this, "other", 16, 4};

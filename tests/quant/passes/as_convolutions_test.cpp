@@ -111,6 +111,31 @@ TEST_F(AsConvolutions, WhatFollowsATransposedOneIsFused) {
   EXPECT_EQ(count(graph, "pixel_shuffle"), 1);
 }
 
+TEST_F(AsConvolutions, AValueKeepsItsName) {
+  nn::Sequential model(nn::ConvTranspose2d(2, 3, 2, nn::ConvTranspose2d::Options{.stride = 2}), nn::Conv2d(3, 2, 1));
+  const Graph graph = checked(model, {2, 2, 3, 4});
+  Graph original = nn::trace(model, Tensor(data)), copy = graph.clone();
+  const auto shape_of_value = [&](Graph& g, const char* name) {
+    Graph part = g.clone();
+    part.set_output(part.find(name));
+    return part(Tensor(data)).shape();
+  };
+  EXPECT_EQ(shape_of_value(copy, "0"), shape_of_value(original, "0"));
+  EXPECT_TRUE(graph.is_layer(graph.find("0.conv"), "Conv2d")) << graph.table();
+  auto mapping = QConfigMapping::static_int8();
+  mapping.set_type("ConvTranspose2d", std::nullopt);
+  Converted result = quantized(original, mapping);
+  EXPECT_TRUE(result.layer("0.conv").kept_float) << "its type goes on counting";
+}
+
+// Which files may ask for: most products would be with zeros, of a weight as large as they like.
+TEST_F(AsConvolutions, LeavesStridesFarBeyondTheKernel) {
+  nn::Sequential model(nn::ConvTranspose2d(1, 1, 1, nn::ConvTranspose2d::Options{.stride = 100000}));
+  Graph graph;
+  graph.set_output(graph.add_layer("up", model.children().front().second, {graph.add_input("x")}));
+  EXPECT_EQ(count(as_convolutions(graph), "ConvTranspose2d"), 1);
+}
+
 TEST_F(AsConvolutions, LeavesWhatItCannotDo) {
   nn::Sequential dilated(nn::ConvTranspose2d(2, 2, 3, nn::ConvTranspose2d::Options{.stride = 2, .dilation = 2})),
       grouped(nn::ConvTranspose2d(2, 2, 3, nn::ConvTranspose2d::Options{.stride = 2, .groups = 2})),

@@ -8,6 +8,7 @@
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/quantize.h>
 
@@ -17,6 +18,19 @@ namespace {
 // Layers whose weights keep values as they are.
 std::shared_ptr<nn::Linear> identity() {
   return std::make_shared<nn::Linear>(Tensor(NDArray::from_vector<float>({1, 0, 0, 1}, {2, 2})), Tensor());
+}
+
+// Each may be part of a function, and none of them is.
+TEST(LongGraphs, OfClampsAndSumsAreSearchedForFunctionsOnce) {
+  constexpr int kOps = kSanitized ? 3000 : 30000;
+  nn::Graph graph;
+  nn::Node* x = graph.add_layer("fc", identity(), {graph.add_input("x")});
+  nn::Node* last = x;
+  for (int i = 0; i < kOps; ++i) last = graph.add_op("relu", "relu", {}, {last});
+  for (int i = 0; i < kOps; ++i) last = graph.add_op("add", "add", {}, {last, x});
+  graph.set_output(graph.add_layer("head", identity(), {last}));
+  const ValueFunctions functions(graph);
+  EXPECT_EQ(functions.around(graph.find("relu")), nullptr);
 }
 
 TEST(LongGraphs, OfThousandsOfLayersAreFusedAndQuantized) {

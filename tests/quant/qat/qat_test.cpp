@@ -126,6 +126,27 @@ TEST_F(QATTest, WithoutRoundingItIsTheFloatNetwork) {
   }
 }
 
+// Constants that inference takes into biases stay ops here, which learn by themselves.
+TEST_F(QATTest, WhatIsAddedToLayersStays) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 1, 3, 3};
+    nn::Submodule<nn::BatchNorm2d> bn{this, "bn", 3};
+    nn::Submodule<nn::Linear> fc{this, "fc", 3, 4};
+    Tensor shift = register_parameter("shift", NDArray::from_vector<float>({1, -2, 3}, {1, 3, 1, 1}));
+    Tensor offset = register_buffer("offset", NDArray::from_vector<float>({4, -3, 2, 1}));
+    Tensor forward(const Tensor& x) override {
+      return fc(flatten(global_avg_pool2d(relu(bn(conv(x) + shift))), 1)) + offset;
+    }
+  } net;
+  const Tensor x = batch(16).first;
+  Graph graph = nn::trace(net.eval(), x);
+  Graph prepared = prepare_qat(graph, bits(8, 8));
+  disable_fake_quant(prepared);
+  prepared.eval();
+  const auto expected = graph(x).data().to_vector<float>(), got = prepared(x).data().to_vector<float>();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-3f * (1 + std::abs(expected[i])));
+}
+
 TEST_F(QATTest, ConvertedGraphAgreesWithTheFakeQuantizedOne) {
   const Graph graph = trained();
   for (const bool learned : {false, true})
