@@ -13,10 +13,11 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kPanel = PackedInt8Weights::kPanel;
-constexpr int64_t kTilePixels = 384;    // handed to the product at a time
-constexpr int64_t kSlack = 64;          // the kernels may read a little past the last segment
-constexpr int64_t kGrain = 400'000;     // multiply-adds worth another thread
-constexpr int64_t kFrameGrain = 65536;  // bytes
+constexpr int64_t kTilePixels = 384;          // handed to the product at a time
+constexpr int64_t kSlack = 64;                // the kernels may read a little past the last segment
+constexpr int64_t kGrain = 400'000;           // multiply-adds worth another thread
+constexpr int64_t kDepthwiseGrain = 150'000;  // the same of depthwise sums, which are slower
+constexpr int64_t kFrameGrain = 65536;        // bytes
 constexpr int64_t kDepthwiseBytes = 256 * 1024;
 
 // The weights of the remaining taps of one output channel, in the order of its segments.
@@ -98,7 +99,7 @@ Int8DepthwiseAxis columns_of(const Conv2dGeometry& g) {
 // Whether windows that see what is outside of the image are so few that looking after them one by one takes less than a
 // padded copy of the image.
 bool has_few_edges(const Conv2dGeometry& g) {
-  constexpr int64_t kPixelsPerEdge = 10;
+  constexpr int64_t kPixelsPerEdge = 3;
   int64_t top, bottom, left, right;
   find_inside(rows_of(g, 0), g.out_height, g.kernel_height, top, bottom);
   find_inside(columns_of(g), g.out_width, g.kernel_width, left, right);
@@ -248,7 +249,7 @@ void Int8Conv2d::run_depthwise(const uint8_t* frames, const uint8_t* outside, in
   const int64_t row_outputs = g_.out_width * g_.out_channels;
   // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
   const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps_.row + row_outputs));
-  parallel_for(batch * g_.out_height, std::max<int64_t>(1, kGrain / (row_outputs * g_.taps())),
+  parallel_for(batch * g_.out_height, std::max<int64_t>(1, kDepthwiseGrain / (row_outputs * g_.taps())),
                [&](int64_t begin, int64_t end) {
                  for (int64_t row = begin; row < end;) {
                    const int64_t image = row / g_.out_height, first = row % g_.out_height;
