@@ -99,7 +99,7 @@ Int8DepthwiseAxis columns_of(const Conv2dGeometry& g) {
 // Whether windows that see what is outside of the image are so few that looking after them one by one takes less than a
 // padded copy of the image.
 bool has_few_edges(const Conv2dGeometry& g) {
-  constexpr int64_t kPixelsPerEdge = 3;
+  constexpr int64_t kPixelsPerEdge = 10;
   int64_t top, bottom, left, right;
   find_inside(rows_of(g, 0), g.out_height, g.kernel_height, top, bottom);
   find_inside(columns_of(g), g.out_width, g.kernel_width, left, right);

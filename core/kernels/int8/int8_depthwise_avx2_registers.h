@@ -30,10 +30,10 @@ struct Avx2Registers256 {
     return _mm256_cvtps_epi32(_mm256_min_ps(scaled, _mm256_set1_ps(l.high)));
   }
   static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm256_adds_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(static_cast<int16_t>(l.zero_point)));
+    return _mm256_adds_epi16(_mm256_packs_epi32(a, b), load(l.zero_points));
   }
   static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm256_max_epu8(_mm256_packus_epi16(a, b), _mm256_set1_epi8(static_cast<char>(l.lowest)));
+    return _mm256_max_epu8(_mm256_packus_epi16(a, b), load(static_cast<const void*>(l.lowest_results)));
   }
 };
 
@@ -62,10 +62,10 @@ struct Avx2Registers128 {
     return _mm_cvtps_epi32(_mm_min_ps(scaled, _mm_set1_ps(l.high)));
   }
   static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm_adds_epi16(_mm_packs_epi32(a, b), _mm_set1_epi16(static_cast<int16_t>(l.zero_point)));
+    return _mm_adds_epi16(_mm_packs_epi32(a, b), load(l.zero_points));
   }
   static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm_max_epu8(_mm_packus_epi16(a, b), _mm_set1_epi8(static_cast<char>(l.lowest)));
+    return _mm_max_epu8(_mm_packus_epi16(a, b), load(static_cast<const void*>(l.lowest_results)));
   }
 };
 

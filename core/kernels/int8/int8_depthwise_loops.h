@@ -29,12 +29,18 @@ struct DepthwiseLimits {
   float low, high;
   int32_t zero_point;
   int32_t lowest;  // result
+  // The same for a register of 256 bits: those who have few of them read it from here.
+  alignas(32) int16_t zero_points[16];
+  alignas(32) uint8_t lowest_results[32];
 
   explicit DepthwiseLimits(const Int8DepthwiseTask& t)
       : low(t.low),
         high(t.high),
         zero_point(t.zero_point),
-        lowest(t.float_out ? 0 : static_cast<int32_t>(low) + zero_point) {}
+        lowest(t.float_out ? 0 : static_cast<int32_t>(low) + zero_point) {
+    for (int16_t& z : zero_points) z = static_cast<int16_t>(zero_point);
+    for (uint8_t& l : lowest_results) l = static_cast<uint8_t>(lowest);
+  }
 };
 
 // A panel's parameters, in the order of the sums.
