@@ -113,8 +113,8 @@ std::string type_of(const Graph& graph, const Node* node) {
 }
 
 std::vector<std::string> types_of(const Graph& graph, const Node* node) {
-  std::vector<std::string> types{type_of(graph, node)};
-  const std::string& type = types[0];
+  const std::string type = type_of(graph, node);
+  std::vector<std::string> types{type};
   const auto was = node->attributes.get<std::string>(kMadeOf, "");
   if (!was.empty()) types.push_back(was);
   if (type == "LinearReLU" || type == "QATLinear") types.emplace_back("Linear");
