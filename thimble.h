@@ -20,6 +20,7 @@
 #include <thimble/nn/graph/sample.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/inference/inference.h>
+#include <thimble/nn/inference/profile.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/batch_norm.h>

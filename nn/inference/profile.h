@@ -11,6 +11,7 @@
 
 namespace thimble::nn {
 
+/// One step of a graph's program.
 struct StepTime {
   std::string node;    ///< whose work it is, with that of the nodes that it has absorbed; empty: see below
   double seconds = 0;  ///< the median of all runs

@@ -1,4 +1,4 @@
-// Internal.
+// Layers whose inputs may be views.
 #pragma once
 
 #include <thimble/core/api.h>

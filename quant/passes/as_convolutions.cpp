@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <unordered_set>
 
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/conv.h>
@@ -8,6 +9,7 @@
 #include <thimble/quant/passes/fold_sizes.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/value_functions.h>
 
 namespace thimble::quant {
 
@@ -200,6 +202,21 @@ void replace_conv1d(Graph& graph, Node* node) {
   put_behind(graph, node, ".conv", "squeeze", {{"axis", int64_t{2}}});
 }
 
+// The nodes whose values integer layers may give: products, and what follows them alone.
+std::unordered_set<const Node*> nodes_behind_products(const Graph& graph) {
+  std::unordered_set<const Node*> found;
+  for (const Node* node : graph.nodes()) {
+    const bool follows = follows_inputs(graph, node) || effect_of(graph, node) != Effect::none ||
+                         is_norm_in_evaluation(graph, node) || ValueFunctions::may_be_part(node);
+    const auto is_behind = [&](const Node* input) {
+      return input->kind == Node::Kind::tensor || found.contains(input);
+    };
+    if (is_product(graph, node) || (follows && !node->inputs.empty() && std::ranges::all_of(node->inputs, is_behind)))
+      found.insert(node);
+  }
+  return found;
+}
+
 }  // namespace
 
 Graph as_convolutions(const Graph& graph, bool with_norms) {
@@ -212,9 +229,10 @@ Graph as_convolutions(const Graph& graph, bool with_norms) {
   for (Node* node : transposed) replace_transposed(result, node);
   for (Node* node : lines) replace_conv1d(result, node);
   result = fuse_conv_bn_relu(result);
+  if (!with_norms) return result;
+  const std::unordered_set<const Node*> behind_products = nodes_behind_products(result);
   for (Node* node : result.nodes())
-    if (with_norms && is_norm_in_evaluation(result, node) && node->inputs[0]->kind != Node::Kind::input)
-      replace_norm(result, node);
+    if (is_norm_in_evaluation(result, node) && behind_products.contains(node)) replace_norm(result, node);
   return fuse_conv_bn_relu(result);
 }
 

@@ -12,7 +12,7 @@ namespace thimble::quant {
 ///   which each gives one of the s^2 pixels that an input pixel becomes, then pixel_shuffle, then slices where there is
 ///   padding. Batch normalization and relu that follow stand before the pixel_shuffle.
 /// - BatchNorm2d in evaluation mode that follows no convolution, as in a DenseNet: a 1x1 Conv2d of as many groups as
-///   channels. Only `with_norms`: it pays where integers come in.
+///   channels. Only `with_norms`, and behind products: it pays where integers come in.
 /// - Conv1d: a Conv2d of images of one row.
 /// - What follows from sizes alone: constants (fold_sizes.h).
 ///

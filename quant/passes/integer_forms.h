@@ -15,6 +15,7 @@
 
 namespace thimble::quant {
 
+/// What a float op or layer becomes.
 struct IntegerForm {
   std::string_view type;  ///< an op's name, or a layer's type
   size_t inputs;          ///< how many there must be

@@ -124,6 +124,8 @@ ValueFunctions::ValueFunctions(const Graph& graph) {
   }
 }
 
+bool ValueFunctions::may_be_part(const Node* node) { return is_pointwise(node); }
+
 const ValueFunction* ValueFunctions::of(const Node* result) const {
   const ValueFunction* function = around(result);
   return function && function->result() == result ? function : nullptr;

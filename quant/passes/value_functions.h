@@ -29,6 +29,9 @@ class ValueFunctions {
   /// Marked nodes are results only.
   explicit ValueFunctions(const nn::Graph& graph);
 
+  /// Whether the op is one that functions are made of.
+  static bool may_be_part(const nn::Node* node);
+
   /// The function whose result this is; null if it is none's.
   const ValueFunction* of(const nn::Node* result) const;
   /// The function that the node is a part of, its result or not; null if it is of none.

@@ -1,17 +1,17 @@
 // Loops over uint8 in vectors, written with a class V of an instruction set's registers:
 //
-//   V::kFloats                       elements in a register of floats
-//   V::Floats                        such a register, with the operators + - * /
-//   V::broadcast(float)
-//   V::load_bytes(p, f)              4 * kFloats bytes, plus 2^23, to four registers f[i], in an order of V's
-//   V::store_bytes(f, to, p)         four such registers, rounded half to even, plus to.zero_point, within to.low and
-//                                    to.high, to bytes at p. Their magnitudes are below 2^31.
-//   V::Words                         sums of 2 * kFloats bytes in 16 bits each
-//   V::add_bytes(words, p)           words + 2 * kFloats bytes
-//   V::Totals                        sums in 32 bits
-//   V::add_words(totals, words)
-//   V::store(totals, uint32_t*)
-//   V::store_means(totals, count, p) totals / count, rounded half to even, to bytes
+// - V::kFloats                       elements in a register of floats
+// - V::Floats                        such a register, with the operators + - * /
+// - V::broadcast(float)
+// - V::load_bytes(p, f)              4 * kFloats bytes, plus 2^23, to four registers f[i], in an order of V's
+// - V::store_bytes(f, to, p)         four such registers, rounded half to even, plus to.zero_point, within to.low and
+//   to.high, to bytes at p. Their magnitudes are below 2^31.
+// - V::Words                         sums of 2 * kFloats bytes in 16 bits each
+// - V::add_bytes(words, p)           words + 2 * kFloats bytes
+// - V::Totals                        sums in 32 bits
+// - V::add_words(totals, words)
+// - V::store(totals, uint32_t*)
+// - V::store_means(totals, count, p) totals / count, rounded half to even, to bytes
 #pragma once
 
 #include <thimble/core/kernels/int8/uint8_loops.h>
