@@ -168,7 +168,7 @@ NDArray NDArray::view(const Shape& shape, const Shape& strides, int64_t offset) 
   NDArray out = *this;
   out.shape_ = shape;
   out.strides_ = strides;
-  out.data_ = static_cast<char*>(data_) + offset * static_cast<int64_t>(itemsize(dtype_));
+  if (data_) out.data_ = static_cast<char*>(data_) + offset * static_cast<int64_t>(itemsize(dtype_));  // no placeholder
   return out;
 }
 
