@@ -15,18 +15,6 @@ const nn::LayerRegistration quantized_mean_registration{
                                              TensorQParams::from_attributes(a, "output_"));
     }};
 
-// All axes, in order, if none is given. Throws ShapeError.
-Shape sorted_axes(const Shape& axes, int ndim) {
-  Shape all;
-  for (int d = 0; d < ndim; ++d) all.push_back(d);
-  if (axes.empty()) return all;
-  const Shape given = normalize_axes(axes, ndim, "QuantizedMean");
-  Shape sorted;
-  for (const int64_t d : all)
-    if (std::ranges::count(given, d) > 0) sorted.push_back(d);
-  return sorted;
-}
-
 bool has(const Shape& axes, int64_t d) { return std::ranges::count(axes, d) > 0; }
 
 int64_t elements_of_mean(const Shape& x, const Shape& axes) {
@@ -108,7 +96,7 @@ void QuantizedMean::check_inputs(std::span<const nn::ValueInfo> inputs) const {
   constexpr int64_t kMost = kernels::QuantizedMeanArgs::kMaxN;
   check_one_uint8(inputs);
   const Shape& x = inputs[0].shape;
-  const int64_t count = elements_of_mean(x, sorted_axes(axes_, x.ndim()));
+  const int64_t count = elements_of_mean(x, normalize_axes(axes_, x.ndim(), "QuantizedMean"));
   check<ShapeError>(count >= 1 && count <= kMost, "QuantizedMean: expects means of 1 to ", kMost, " elements, got ", x);
 }
 
@@ -120,7 +108,8 @@ std::unique_ptr<nn::InferenceStep> QuantizedMean::inference_step(std::span<const
                                         .output_scale = output_.scale,
                                         .zero_point = output_.zero_point,
                                         .high = output_.qmax()};
-  return std::make_unique<MeanStep>(inputs[0], sorted_axes(axes_, inputs[0].shape.ndim()), keepdim_, args);
+  return std::make_unique<MeanStep>(inputs[0], normalize_axes(axes_, inputs[0].shape.ndim(), "QuantizedMean"), keepdim_,
+                                    args);
 }
 
 Attributes QuantizedMean::attributes() const {

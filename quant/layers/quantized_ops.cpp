@@ -202,30 +202,21 @@ void check_two_uint8(const char* op, std::span<const nn::ValueInfo> inputs) {
   broadcast_shapes(inputs[0].shape, inputs[1].shape, op);
 }
 
-class RequantizeStep : public nn::InferenceStep {
- public:
-  RequantizeStep(const nn::ValueInfo& x, const TensorQParams& from, const TensorQParams& to) : InferenceStep(x) {
-    const double scale = double{from.scale} / double{to.scale};
-    for (int q = 0; q < 256; ++q) {
-      const double rescaled = std::nearbyint((q - from.zero_point) * scale) + to.zero_point;
-      table_[static_cast<size_t>(q)] = static_cast<uint8_t>(std::clamp<double>(rescaled, 0, to.qmax()));
-    }
-  }
-  bool is_pointwise() const override { return true; }
-  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
-                     static_cast<uint8_t*>(out));
-  }
+using Table = std::array<uint8_t, 256>;
 
- private:
-  std::array<uint8_t, 256> table_;
-};
+Table requantizing_table(const TensorQParams& from, const TensorQParams& to) {
+  const double scale = double{from.scale} / double{to.scale};
+  Table table;
+  for (int q = 0; q < 256; ++q) {
+    const double rescaled = std::nearbyint((q - from.zero_point) * scale) + to.zero_point;
+    table[static_cast<size_t>(q)] = static_cast<uint8_t>(std::clamp<double>(rescaled, 0, to.qmax()));
+  }
+  return table;
+}
 
 class TableStep : public nn::InferenceStep {
  public:
-  TableStep(const nn::ValueInfo& x, const NDArray& table) : InferenceStep(x) {
-    std::copy_n(table.data<uint8_t>(), table_.size(), table_.begin());
-  }
+  TableStep(const nn::ValueInfo& x, const Table& table) : InferenceStep(x), table_(table) {}
   bool is_pointwise() const override { return true; }
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
     kernels::look_up(static_cast<const uint8_t*>(inputs[0]), output().shape.numel(), table_.data(),
@@ -233,7 +224,7 @@ class TableStep : public nn::InferenceStep {
   }
 
  private:
-  std::array<uint8_t, 256> table_;
+  Table table_;
 };
 
 class ClampStep : public nn::InferenceStep {
@@ -359,7 +350,7 @@ Requantize::Requantize(const TensorQParams& input, const TensorQParams& output) 
 
 std::unique_ptr<nn::InferenceStep> Requantize::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
-  return std::make_unique<RequantizeStep>(inputs[0], input_, output_);
+  return std::make_unique<TableStep>(inputs[0], requantizing_table(input_, output_));
 }
 
 Attributes Requantize::attributes() const {
@@ -400,7 +391,9 @@ Attributes QuantizedTable::attributes() const {
 
 std::unique_ptr<nn::InferenceStep> QuantizedTable::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
-  return std::make_unique<TableStep>(inputs[0], table_.data().contiguous());
+  Table table;
+  std::copy_n(std::as_const(table_).data().contiguous().data<uint8_t>(), table.size(), table.begin());
+  return std::make_unique<TableStep>(inputs[0], table);
 }
 
 QuantizedClamp::QuantizedClamp(int64_t low, int64_t high) : low_(low), high_(high) {

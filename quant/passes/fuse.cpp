@@ -226,20 +226,21 @@ class Fuser {
   std::unordered_set<const Node*> gone_;
 };
 
+Graph fused(const Graph& graph, bool with_biases, FusionReport* report) {
+  FusionReport attempts;
+  Graph result = Fuser(graph, with_biases).run(attempts);
+  if (report) *report = std::move(attempts);
+  return result;
+}
+
 }  // namespace
 
 nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
-  FusionReport attempts;
-  Graph fused = Fuser(graph, /*with_biases=*/true).run(attempts);
-  if (report) *report = std::move(attempts);
-  return fused;
+  return fused(graph, /*with_biases=*/true, report);
 }
 
 nn::Graph fuse_for_training(const nn::Graph& graph, FusionReport* report) {
-  FusionReport attempts;
-  Graph fused = Fuser(graph, /*with_biases=*/false).run(attempts);
-  if (report) *report = std::move(attempts);
-  return fused;
+  return fused(graph, /*with_biases=*/false, report);
 }
 
 }  // namespace thimble::quant
