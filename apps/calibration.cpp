@@ -1,6 +1,5 @@
 #include "apps/calibration.h"
 
-#include "apps/progress_bar.h"
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/training/evaluate.h>
 
@@ -19,17 +18,6 @@ std::vector<Tensor> calibration_batches(const data::Dataset& train, int64_t imag
   data::DataLoader loader = calibration_loader(train, images);
   for (auto& [batch, labels] : loader) batches.push_back(batch);
   return batches;
-}
-
-void calibrate(nn::Graph& graph, const data::Dataset& train, int64_t images) {
-  const NoGrad guard;
-  data::DataLoader loader = calibration_loader(train, images);
-  ProgressBar bar("calibrating", loader.size());
-  int64_t done = 0;
-  for (auto& [batch, labels] : loader) {
-    graph(batch);
-    bar.update(++done, "");
-  }
 }
 
 void run_on(nn::Graph& graph, const std::vector<Tensor>& batches) {

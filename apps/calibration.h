@@ -11,9 +11,6 @@ namespace thimble::apps {
 /// The images that calibration sees, in batches, kept in memory for what looks at them many times.
 std::vector<Tensor> calibration_batches(const data::Dataset& train, int64_t images);
 
-/// Runs the graph on the same images, one batch after the other, with progress on the terminal.
-void calibrate(nn::Graph& graph, const data::Dataset& train, int64_t images);
-
 /// Runs the graph on each batch.
 void run_on(nn::Graph& graph, const std::vector<Tensor>& batches);
 

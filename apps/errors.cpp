@@ -8,6 +8,7 @@
 #include "apps/calibration.h"
 #include "apps/command.h"
 #include "apps/images.h"
+#include "apps/input_arrays.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -24,6 +25,7 @@ using quant::TensorError;
 struct ErrorsArguments {
   Common common;
   std::string model, quantized;
+  std::string calibration;  // a file of arrays to compare on, instead of images
   DataOptions data;
   int64_t images = 512;
 };
@@ -68,17 +70,28 @@ void check_same_model(const ErrorsArguments& o, const Notes& a, const Notes& b) 
         differs ? differs : "", "; give a model and its quantized form");
 }
 
+// Images of the dataset both models' notes name, or the user's arrays.
+std::vector<Tensor> batches_for(const LoadedModel& loaded, const LoadedModel& other, const ErrorsArguments& o) {
+  if (!o.calibration.empty()) return sample_batches(loaded, o.calibration, o.images);
+  check<FormatError>(loaded.notes.has_value(), detail::quote_path(loaded.path),
+                     " names no images to compare on: give --calibration FILE.npy (", loaded.no_notes, ")");
+  check_same_model(o, loaded.need_notes(), other.need_notes());
+  return calibration_batches(*Images(loaded, o.data).open(data::Split::train), o.images);
+}
+
 void run(const ErrorsArguments& o) {
-  o.common.apply({o.model, o.quantized});
+  std::vector<std::string> inputs{o.model, o.quantized};
+  if (!o.calibration.empty()) inputs.push_back(o.calibration);
+  o.common.apply(inputs);
   const LoadedModel loaded = load(o.model), other = load(o.quantized);
   check(method_of(loaded) == "baseline", detail::quote_path(o.model), " is quantized; give the float model first");
   check(method_of(other) != "baseline", detail::quote_path(o.quantized),
         " is not quantized; give a quantized model second");
-  check_same_model(o, loaded.need_notes(), other.need_notes());
-  const auto train = Images(loaded, o.data).open(data::Split::train);
-  const std::vector<Tensor> batches = calibration_batches(*train, o.images);
+  const std::vector<Tensor> batches = batches_for(loaded, other, o);
   nn::Graph fused = quant::as_convolutions(loaded.graph);
-  if (other.notes->equalized) fused = quant::cross_layer_equalization(fused);  // which computes the same
+  // Equalized graphs compute the same.
+  if (other.notes && other.notes->equalized) fused = quant::cross_layer_equalization(fused);
+  fused = quant::equalize(fused, equalized_pairs_in(other.attributes));
   const auto values = quant::quantization_error(fused, other.graph, batches);
   check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),
         " have no layer in common; give a model and its quantized form");
@@ -97,11 +110,18 @@ void add_errors(CLI::App& app) {
       "--method qat, also what training changed");
   command->footer(
       "Examples:\n"
-      "  thimble errors mlp.safetensors mlp.int8.safetensors");
+      "  thimble errors mlp.safetensors mlp.int8.safetensors\n"
+      "  thimble errors net.onnx net.int8.safetensors --calibration samples.npy");
   o->common.add_to(*command);
   command->add_option("model", o->model, "Float checkpoint")->required()->type_name("FLOAT");
   command->add_option("quantized", o->quantized, "What was made of it")->required()->type_name("QUANTIZED");
-  command->add_option("--images", o->images, "Training images to compare on")
+  command
+      ->add_option(
+          "--calibration", o->calibration,
+          "Compare on this array instead of images, whose first dimension counts the samples; .npz: on the one "
+          "that is named as the input")
+      ->type_name("FILE.npy|FILE.npz");
+  command->add_option("--images", o->images, "Training images, or samples of --calibration, to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000000));
   o->data.add_to(*command);

@@ -10,6 +10,7 @@ namespace thimble::apps {
 namespace {
 
 constexpr const char* kPreprocessing = "preprocessing.";
+constexpr const char* kEqualizedPair = "equalized_pair.";
 
 // Names are printed.
 std::string name_in(const Attributes& a, const std::string& key) {
@@ -22,6 +23,25 @@ std::string name_in(const Attributes& a, const std::string& key) {
 }
 
 }  // namespace
+
+Attributes notes_of(const quant::EqualizationReport& equalized_pairs) {
+  Attributes a;
+  for (size_t i = 0; i < equalized_pairs.size(); ++i) {
+    const quant::EqualizedPair& pair = equalized_pairs[i];
+    a.set_all(str(kEqualizedPair, i, "."), {{"first", pair.first}, {"second", pair.second}, {"factors", pair.factors}});
+  }
+  return a;
+}
+
+quant::EqualizationReport equalized_pairs_in(const Attributes& a) {
+  quant::EqualizationReport pairs;
+  for (;;) {
+    const Attributes pair = a.part(str(kEqualizedPair, pairs.size(), "."));
+    if (pair.empty()) return pairs;
+    pairs.push_back(
+        {pair.get<std::string>("first"), pair.get<std::string>("second"), pair.get<std::vector<double>>("factors")});
+  }
+}
 
 Attributes Notes::to_attributes() const {
   Attributes a{{"method", method}, {"equalized", equalized}, {"parameters", parameters}};

@@ -6,6 +6,7 @@
 
 #include <thimble/core/attributes.h>
 #include <thimble/nn/data/preprocessing.h>
+#include <thimble/quant/passes/equalization.h>
 
 namespace thimble::apps {
 
@@ -35,5 +36,10 @@ struct Notes {
   /// default in place of what is missing, accuracies would be wrong without a word.
   static Notes from_attributes(const Attributes& attributes);
 };
+
+/// What depthwise_equalization() did, which a file's notes say so that its values can be compared with the float
+/// model's. Throws FormatError for what is of a wrong type.
+Attributes notes_of(const quant::EqualizationReport& equalized_pairs);
+quant::EqualizationReport equalized_pairs_in(const Attributes& notes);
 
 }  // namespace thimble::apps

@@ -67,8 +67,10 @@ void check_method(const CLI::App& command, const std::string& method) {
   const std::pair<const char*, std::string> method_of[] = {{"--weight-scheme", "weight-only"},
                                                            {"--dynamic-range", "dynamic"},
                                                            {"--equalize", "static"},
+                                                           {"--no-equalize", "static"},
                                                            {"--adaround", "static"},
                                                            {"--bias-correction", "static"},
+                                                           {"--no-bias-correction", "static"},
                                                            {"--calibration", "static"},
                                                            {"--budget", "static"},
                                                            {"--target-accuracy", "static"},
@@ -108,6 +110,28 @@ nlohmann::json json_of(const quant::ConversionReport& report) {
   return layers;
 }
 
+Attributes notes_for(const LoadedModel& loaded, const QuantizedModel& quantized, const QuantizeOptions& o) {
+  Attributes notes = quantized_notes(loaded, o.method, o.equalize.value_or(false));
+  if (quantized.corrected) notes.set_all("", notes_of(quantized.corrected->equalized));
+  return notes;
+}
+
+void print_corrections(std::ostream& out, const quant::Corrected& c) {
+  if (!c.equalized.empty())
+    out << "values in front of " << c.equalized.size() << " depthwise layers equalized (--no-equalize: not)\n";
+  if (c.bias_trial)
+    out << "biases " << (c.biases_corrected ? "" : "not ") << "corrected: signal to noise of answers in a trial "
+        << fixed(c.bias_trial->sqnr_without, 1) << " dB without, " << fixed(c.bias_trial->sqnr_with, 1)
+        << " dB with it (--bias-correction, --no-bias-correction: without a trial)\n";
+}
+
+nlohmann::json json_of(const quant::Corrected& c) {
+  nlohmann::json json{{"equalized_pairs", c.equalized.size()}, {"biases_corrected", c.biases_corrected}};
+  if (c.bias_trial)
+    json["bias_trial"] = {{"sqnr_db_without", c.bias_trial->sqnr_without}, {"sqnr_db_with", c.bias_trial->sqnr_with}};
+  return json;
+}
+
 void run(const QuantizeArguments& o) {
   std::vector<std::string> inputs{o.model};
   if (!o.quantize.calibration.empty()) inputs.push_back(o.quantize.calibration);
@@ -115,12 +139,12 @@ void run(const QuantizeArguments& o) {
   const LoadedModel loaded = load(o.model);
   check_is_float(loaded);
   const QuantizedModel quantized = quantized_model(loaded, Images(loaded, o.data), o.quantize, o.common.out());
-  save_trained(quantized.graph, o.out, quantized_notes(loaded, o.quantize.method, o.quantize.equalize),
-               quantized.advice);
+  save_trained(quantized.graph, o.out, notes_for(loaded, quantized, o.quantize), quantized.advice);
 
   const auto float_size = std::filesystem::file_size(o.model), size = std::filesystem::file_size(o.out);
   if (quantized.within) print_frontier(o.common.out(), *quantized.within);
   if (quantized.accuracy) o.common.out() << "accuracy " << fixed(100 * *quantized.accuracy, 2) << " %\n";
+  if (quantized.corrected) print_corrections(o.common.out(), *quantized.corrected);
   print_layers(o.common.out(), quantized.report, shares_of_time(loaded, quantized.graph));
   o.common.out() << "saved " << detail::printable(o.out) << ": " << with_commas(static_cast<int64_t>(size))
                  << " bytes, " << fixed(static_cast<double>(size) / static_cast<double>(float_size), 3) << " of "
@@ -129,6 +153,7 @@ void run(const QuantizeArguments& o) {
       {"method", o.quantize.method}, {"layers", json_of(quantized.report)}, {"out", o.out}, {"size_bytes", size}};
   if (quantized.within) result["frontier"] = frontier_json(*quantized.within);
   if (quantized.accuracy) result["accuracy"] = *quantized.accuracy;
+  if (quantized.corrected) result["corrections"] = json_of(*quantized.corrected);
   if (quantized.agreement) result["agreement"] = *quantized.agreement;
   o.common.write_json(result);
 }
@@ -180,6 +205,12 @@ void add_method_options(CLI::App& command, QuantizeOptions& q) {
       ->check(CLI::IsMember({"minmax", "mse"}));
 }
 
+// A flag and its contrary; neither leaves the choice to the program.
+void add_choice(CLI::App& command, const std::string& flags, std::optional<bool>& choice, const std::string& help) {
+  command.add_flag_function(
+      flags, [&choice](int64_t given) { choice = given > 0; }, help);
+}
+
 void add_static_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--calibration-images", q.calibration_images, "static: training images to calibrate on")
       ->capture_default_str()
@@ -189,14 +220,17 @@ void add_static_options(CLI::App& command, QuantizeOptions& q) {
                   "static: calibrate on this array instead, whose first dimension counts the samples; .npz: on the one "
                   "that is named as the input. --calibration-images: on the first so many [all]")
       ->type_name("FILE.npy|FILE.npz");
-  command.add_flag("--equalize", q.equalize, "static: even the ranges of weights across layers first (CLE)");
+  add_choice(command, "--equalize,!--no-equalize", q.equalize,
+             "static: even the ranges of weights across layers first (CLE); --no-equalize: not even those of "
+             "values in front of depthwise layers");
   CLI::Option* adaround = command.add_flag("--adaround", q.adaround, "static: learn which way each weight is rounded");
   command.add_option("--adaround-iterations", q.adaround_iterations, "static: steps of --adaround for each layer")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000))
       ->needs(adaround);
-  command.add_flag("--bias-correction", q.bias_correction,
-                   "static: let biases take back what rounded weights shift layers' means by");
+  add_choice(command, "--bias-correction,!--no-bias-correction", q.bias_correction,
+             "static: let biases take back what rounding shifts layers' means by; by default this is tried, on "
+             "models with depthwise layers, and kept if answers are better");
   q.budget.add_to(command);
 }
 

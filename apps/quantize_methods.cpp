@@ -140,7 +140,8 @@ WithinBudget within_budget(const LoadedModel& loaded, const nn::Graph& fused, co
                            const data::Dataset& test, const QuantizeOptions& o) {
   BudgetSearch search{mapping_for(o), {"minmax", "mse"}, o.calibration_images};
   if (!o.weight_observer.empty()) search.weight_observers = {o.weight_observer};
-  return choose_within(o.budget, fused, search, quantized_notes(loaded, o.method, o.equalize), train, test);
+  return choose_within(o.budget, fused, search, quantized_notes(loaded, o.method, o.equalize.value_or(false)), train,
+                       test);
 }
 
 // Of the model as it will be saved: other passes may have changed what the search has measured.
@@ -161,30 +162,39 @@ std::unique_ptr<data::MNIST> calibration_images(const LoadedModel& loaded, const
   return sets.open(data::Split::train);
 }
 
+// With a search for bits or roundings, which takes long, no trial.
+quant::Corrected prepared_with_search(const nn::Graph& fused, const quant::QConfigMapping& mapping,
+                                      const std::vector<Tensor>& images, const QuantizeOptions& o) {
+  quant::Corrected result = quant::calibrate_with_corrections(
+      fused, mapping, images,
+      {.equalization = o.equalize.value_or(true), .bias_correction = false, .progress = progress("calibrating")});
+  if (o.adaround)
+    result.prepared = quant::adaround(
+        result.prepared, images,
+        {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
+  result.biases_corrected = o.bias_correction.value_or(false);
+  if (result.biases_corrected)
+    result.prepared = quant::bias_correction(result.prepared, result.fused, images, progress("correcting biases"));
+  return result;
+}
+
 QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
   const auto train = calibration_images(loaded, sets, o);
+  const std::vector<Tensor> images = train ? calibration_batches(*train, o.calibration_images)
+                                           : sample_batches(loaded, o.calibration, o.calibration_images);
   nn::Graph fused = quant::as_convolutions(loaded.graph);
-  if (o.equalize) fused = quant::cross_layer_equalization(fused);
+  if (o.equalize.value_or(false)) fused = quant::cross_layer_equalization(fused);
   QuantizedModel quantized;
   const auto test = o.budget.given() ? sets.open(data::Split::test) : nullptr;
   if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
-  nn::Graph prepared =
-      quant::prepare(fused, quantized.within ? quantized.within->chosen.choice.mapping : mapping_for(o));
-  std::vector<Tensor> images;
-  if (!train)
-    images = sample_batches(loaded, o.calibration, o.calibration_images);
-  else if (o.adaround || o.bias_correction)
-    images = calibration_batches(*train, o.calibration_images);
-  if (train)
-    calibrate(prepared, *train, o.calibration_images);
-  else
-    run_on(prepared, images);
-  if (o.adaround)
-    prepared = quant::adaround(
-        prepared, images,
-        {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
-  if (o.bias_correction) prepared = quant::bias_correction(prepared, fused, images, progress("correcting biases"));
-  quantized.graph = quant::convert(prepared, &quantized.report);
+  const quant::QConfigMapping mapping = test ? quantized.within->chosen.choice.mapping : mapping_for(o);
+  quantized.corrected = o.adaround || test
+                            ? prepared_with_search(fused, mapping, images, o)
+                            : quant::calibrate_with_corrections(fused, mapping, images,
+                                                                {.equalization = o.equalize.value_or(true),
+                                                                 .bias_correction = o.bias_correction,
+                                                                 .progress = progress("calibrating")});
+  quantized.graph = quant::convert(quantized.corrected->prepared, &quantized.report);
   if (test) quantized.accuracy = accuracy_within(quantized.graph, *test, o);
   return quantized;
 }

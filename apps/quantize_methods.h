@@ -10,6 +10,7 @@
 #include "apps/layer_choices.h"
 #include "apps/state_keeper.h"
 #include <thimble/quant/passes/adaround.h>
+#include <thimble/quant/passes/corrections.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::apps {
@@ -23,8 +24,9 @@ struct QuantizeOptions {
   LayerChoices layers;
   // static
   int64_t calibration_images = 512;
-  std::string calibration;  ///< a file of arrays to calibrate on, instead of images; empty: none
-  bool equalize = false, adaround = false, bias_correction = false;
+  std::string calibration;                        ///< a file of arrays to calibrate on, instead of images; empty: none
+  std::optional<bool> equalize, bias_correction;  ///< none: where depthwise layers are better for it
+  bool adaround = false;
   int64_t adaround_iterations = quant::AdaRoundOptions().iterations;
   Budget budget;
   // qat
@@ -38,10 +40,11 @@ struct QuantizeOptions {
 struct QuantizedModel {
   nn::Graph graph;
   quant::ConversionReport report;
-  std::optional<WithinBudget> within = {};  ///< if there was a budget
-  std::optional<double> accuracy = {};      ///< with a budget: on the test images, of the graph as it is
-  std::optional<double> agreement = {};     ///< of qat: share of test images of which integers say what training saw
-  std::string advice = {};                  ///< of qat: how to go on if the model cannot be saved, see StateKeeper
+  std::optional<WithinBudget> within = {};         ///< if there was a budget
+  std::optional<double> accuracy = {};             ///< with a budget: on the test images, of the graph as it is
+  std::optional<quant::Corrected> corrected = {};  ///< of static, unless there was a search, without graphs
+  std::optional<double> agreement = {};  ///< of qat: share of test images of which integers say what training saw
+  std::string advice = {};               ///< of qat: how to go on if the model cannot be saved, see StateKeeper
 };
 
 /// Quantizes a float model as the options say, opening datasets where the method needs them, with progress on the

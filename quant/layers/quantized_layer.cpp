@@ -153,6 +153,20 @@ void IntegerProduct::load_float(const ProductWeights& float_weights) {
   load_state({{"weight", state.values}, {"weight_scale", state.scale}, {"bias", NDArray::from_vector(bias.value)}});
 }
 
+void IntegerProduct::add_to_bias(std::span<const double> shift) {
+  const std::vector<float> steps = weights_.steps();  // the first group's come first
+  std::vector<int32_t> bias = bias_.data().to_vector<int32_t>();
+  check<ValueError>(shift.size() == bias.size(), type_, ": ", shift.size(), " shifts for ", bias.size(), " outputs");
+  const auto limit = static_cast<double>(integer_bias_limit(weights_.k()));
+  for (size_t c = 0; c < bias.size(); ++c) {
+    const double shifted = bias[c] + shift[c] / (double{quantization_.input.scale} * double{steps[c]});
+    check<ValueError>(std::isfinite(shifted), type_, ": a bias cannot be shifted by ", shift[c]);
+    bias[c] = static_cast<int32_t>(std::clamp(std::nearbyint(shifted), -limit, limit));
+  }
+  bias_.set_data(NDArray::from_vector(bias));
+  state_changed();
+}
+
 void IntegerProduct::state_changed() {
   IntegerLayer::state_changed();
   const int64_t limit = integer_bias_limit(weights_.k());

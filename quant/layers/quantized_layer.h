@@ -96,6 +96,9 @@ class THIMBLE_API IntegerProduct : public IntegerLayer {
   /// What sums are multiplied by on their way out: scale_x * scale_w / 2^shift / scale_y, [groups][out].
   /// Throws ValueError if there are no weights yet.
   std::vector<float> multiplier() const;
+  /// Adds to the bias of each output, rounded to what it counts in, as far as sums stay within int32. Throws ValueError
+  /// unless there is a finite number for each output.
+  void add_to_bias(std::span<const double> shift);
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
   /// Throws FormatError.
   static Quantization quantization_from(const Attributes& attributes);

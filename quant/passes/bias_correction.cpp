@@ -1,14 +1,18 @@
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/reduce.h>
+#include <thimble/quant/layers/quantized_layer.h>
+#include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/layer_like.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/fake_quantize_op.h>
+#include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
 
@@ -30,10 +34,21 @@ class BiasCorrection {
     const std::vector<Node*> products = separate_calls(graph_, settled_products(graph_, kBiasCorrection));
     for (const Node* node : products) check_twin(node);
     const NoGrad guard;
-    for (size_t i = 0; i < products.size(); ++i) {
-      add_to_bias(products[i], mean_shift(products[i]));
-      if (progress) progress(static_cast<int64_t>(i + 1), static_cast<int64_t>(products.size()));
-    }
+    const auto expected = float_means(products);
+    Graph integers = convert(graph_);
+    int64_t done = 0;
+    run_layer_by_layer(integers, batches_, [&](const Node* integer, const std::vector<Tensor>& x) {
+      const auto means = expected.find(integer->name);
+      if (means == expected.end()) return;
+      Node* node = graph_.find(integer->name);
+      auto* layer = integers.layer_as<IntegerProduct>(integer);
+      std::vector<double> shift = means->second;
+      const std::vector<double> given = integer_means(node, layer->quantization().input, x);
+      for (size_t c = 0; c < shift.size(); ++c) shift[c] -= given[c];
+      add_to_bias(node, shift);
+      layer->add_to_bias(shift);
+      if (progress) progress(++done, static_cast<int64_t>(expected.size()));
+    });
     graph_.verify();
     return std::move(graph_);
   }
@@ -46,31 +61,45 @@ class BiasCorrection {
                       kBiasCorrection, ": the float graph has no layer like '", node->name, "'");
   }
 
-  // The mean over samples and pixels of what the float layer gives and the integer one lacks, for each output channel.
-  std::vector<double> mean_shift(const Node* node) const {
-    const Node* twin = float_.find(node->name);
-    const std::vector<Tensor> x = values_at(float_, twin->inputs[0]->name, batches_);
-    const std::vector<Tensor> quantized = integer_inputs(graph_, node->name, batches_);
+  // What each product of the float graph gives for each output channel, on average over samples and pixels.
+  std::map<std::string, std::vector<double>> float_means(const std::vector<Node*>& products) const {
+    std::map<std::string, std::vector<double>> means;
+    for (const Node* node : products) means[node->name];
+    run_layer_by_layer(float_, batches_, [&](const Node* twin, const std::vector<Tensor>& x) {
+      if (const auto wanted = means.find(twin->name); wanted != means.end())
+        wanted->second = channel_means(twin, x, weight_of(float_, twin), bias_of(float_, twin));
+    });
+    return means;
+  }
+
+  // The same of a product of integers, whose arithmetic is that of floats on values and weights that were rounded.
+  std::vector<double> integer_means(const Node* node, const TensorQParams& input, const std::vector<Tensor>& x) const {
+    Dequantize dequantize(input);
+    std::vector<Tensor> values;
+    for (const Tensor& batch : x) values.push_back(dequantize(batch));
     const QParams p = weight_quantization_of(node).qparams(weight_of(graph_, node).data());
-    const Tensor weight = fake_quantize(weight_of(graph_, node).detach(), p);
+    return channel_means(node, values, fake_quantize(weight_of(graph_, node).detach(), p), bias_of(graph_, node));
+  }
+
+  std::vector<double> channel_means(const Node* product, const std::vector<Tensor>& x, const Tensor& weight,
+                                    const Tensor& bias) const {
     std::vector<double> total(static_cast<size_t>(weight.shape(0)));
     int64_t count = 0;
-    for (size_t b = 0; b < x.size(); ++b) {
-      const Tensor difference = apply_product(float_, twin, x[b], weight_of(float_, twin), bias_of(float_, twin)) -
-                                apply_product(graph_, node, quantized[b], weight, bias_of(graph_, node));
-      const auto sums = sum(difference, all_but_channels(node, difference.ndim())).data().to_vector<double>();
+    for (const Tensor& batch : x) {
+      const Tensor y = apply_product(graph_, graph_.find(product->name), batch, weight, bias);
+      const int channel = weight.ndim() == 4 ? 1 : y.ndim() - 1;
+      const auto sums = sum(y, all_but(channel, y.ndim())).data().to_vector<double>();
       for (size_t c = 0; c < total.size(); ++c) total[c] += sums[c];
-      count += difference.numel() / weight.shape(0);
+      count += y.numel() / weight.shape(0);
     }
-    for (double& shift : total) shift /= static_cast<double>(count);
+    for (double& mean : total) mean /= static_cast<double>(count);
     return total;
   }
 
-  Shape all_but_channels(const Node* node, int ndim) const {
-    const int channel = weight_of(graph_, node).ndim() == 4 ? 1 : ndim - 1;
+  static Shape all_but(int axis, int ndim) {
     Shape axes;
     for (int i = 0; i < ndim; ++i)
-      if (i != channel) axes.push_back(i);
+      if (i != axis) axes.push_back(i);
     return axes;
   }
 

@@ -4,6 +4,7 @@
 //   nn::Graph prepared = quant::prepare(equalized, mapping);
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,8 @@ namespace thimble::quant {
 /// Two layers that were equalized.
 struct THIMBLE_API EqualizedPair {
   std::string first, second;
-  int64_t channels = 0;  ///< between them
   /// What the first one's output channels were divided by, and the second one's input channels multiplied by.
-  double smallest_factor = 1, largest_factor = 1;
+  std::vector<double> factors = {};
 };
 
 /// In the order of the graph.
@@ -30,13 +30,27 @@ using EqualizationReport = std::vector<EqualizedPair>;
 /// equal. Rounds over all pairs are repeated until nothing changes by more than a thousandth. Worth it for weights
 /// quantized per tensor, and for networks whose channels' ranges differ much.
 ///
-/// Between the two may stand what works on each channel by itself and lets positive factors through: relu, max_pool2d,
-/// avg_pool2d, adaptive_avg_pool2d, dropout in evaluation mode, and flatten behind a convolution, which makes of a
-/// channel as many features as it has pixels. Each value on the way has one reader, and each of the two layers one
-/// call. Channels whose weights are all 0 on one side stay as they are.
+/// Between the two may stand what works on each channel by itself and lets positive factors through: relu, leaky_relu,
+/// max_pool2d, avg_pool2d, adaptive_avg_pool2d, dropout in evaluation mode, and flatten behind a convolution, which
+/// makes of a channel as many features as it has pixels. Each value on the way has one reader, and each of the two
+/// layers one call. Channels whose weights are all 0 on one side stay as they are.
 ///
 /// The input graph stays as it is. Throws ValueError for weights or biases that are not finite. `report`, if given, is
 /// overwritten.
 THIMBLE_API nn::Graph cross_layer_equalization(const nn::Graph& fused, EqualizationReport* report = nullptr);
+
+/// The same where the second layer is a depthwise convolution, by the ranges of the values between the two, which the
+/// batches show: each channel's comes half way nearer to that of all channels, in decibels. Where weights have a scale
+/// for each channel this costs nothing, for their integers stay what they are, and channels of small values use more of
+/// the values' integers; half of the distance is left for values that the batches do not show. Weights, which other
+/// equalizations look at, say nothing there.
+///
+/// The input graph stays as it is. Throws ValueError for weights, biases or values that are not finite, and if there is
+/// something to equalize and no batch.
+THIMBLE_API nn::Graph depthwise_equalization(const nn::Graph& fused, std::span<const Tensor> batches,
+                                             EqualizationReport* report = nullptr);
+/// Does to the graph what a report says. Throws ValueError if it has no such pairs, and for weights, biases or factors
+/// that are not finite.
+THIMBLE_API nn::Graph equalize(const nn::Graph& fused, const EqualizationReport& report);
 
 }  // namespace thimble::quant

@@ -1,7 +1,9 @@
 #include <memory>
+#include <unordered_map>
 #include <utility>
 
 #include <thimble/core/ops/matmul.h>
+#include <thimble/nn/graph/node_call.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/layers/quantized_layer.h>
@@ -84,6 +86,31 @@ Graph without_observers(const Graph& prepared) {
 std::vector<Tensor> values_at(const Graph& graph, const std::string& node, std::span<const Tensor> batches) {
   Graph part = graph.clone();
   return outputs(part, part.find(node), batches);
+}
+
+void run_layer_by_layer(const Graph& graph, std::span<const Tensor> batches,
+                        const std::function<void(const Node*, const std::vector<Tensor>&)>& before) {
+  const std::vector<Node*> nodes = graph.nodes();
+  std::unordered_map<const Node*, const Node*> last_user;
+  for (const Node* node : nodes)
+    for (const Node* input : node->inputs) last_user[input] = node;
+  const NoGrad guard;
+  std::unordered_map<const Node*, std::vector<Tensor>> values;
+  for (const Node* node : nodes) {
+    std::vector<Tensor>& value = values[node];
+    if (node->kind == Node::Kind::tensor) value.assign(batches.size(), graph.tensor(node));
+    if (node->kind == Node::Kind::input) value.assign(batches.begin(), batches.end());
+    if (node->kind != Node::Kind::layer && node->kind != Node::Kind::op) continue;
+    if (node->kind == Node::Kind::layer && !node->inputs.empty()) before(node, values.at(node->inputs[0]));
+    const nn::NodeCall call(graph, *node);
+    for (size_t b = 0; b < batches.size(); ++b) {
+      std::vector<Tensor> inputs;
+      for (const Node* input : node->inputs) inputs.push_back(values.at(input)[b]);
+      value.push_back(call(inputs));
+    }
+    for (const Node* input : node->inputs)
+      if (last_user.at(input) == node) values.at(input).clear();
+  }
 }
 
 std::vector<Tensor> integer_inputs(const Graph& prepared, const std::string& product, std::span<const Tensor> batches) {

@@ -2,6 +2,7 @@
 // it give. Internal to quant.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,12 @@ nn::Graph without_observers(const nn::Graph& prepared);
 
 /// The value of the node of this name, one tensor for each batch.
 std::vector<Tensor> values_at(const nn::Graph& graph, const std::string& node, std::span<const Tensor> batches);
+
+/// Runs the graph on all batches, one node after the other, forgetting values that nobody needs any more. Calls
+/// `before` with each layer's node, which it may change then, and what the node reads first, one tensor for each batch.
+void run_layer_by_layer(
+    const nn::Graph& graph, std::span<const Tensor> batches,
+    const std::function<void(const nn::Node* layer, const std::vector<Tensor>& first_inputs)>& before);
 
 /// What a product reads in convert(prepared), as floats, one tensor for each batch.
 std::vector<Tensor> integer_inputs(const nn::Graph& prepared, const std::string& product,

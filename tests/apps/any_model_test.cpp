@@ -10,6 +10,7 @@
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/embedding.h>
+#include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
@@ -250,6 +251,29 @@ TEST_F(AnyModelTest, CalibratesOnTheUsersArrays) {
   expect_failure(with({"x.npy", "--method", "qat"}), 2, "--calibration");
   expect_failure(with({"x.npy", "--budget", "5KB"}), 2, "--budget");
   expect_failure({"quantize", "net.st", "--calibration", "x.npy", "--out", "x.npy"}, 2, "would replace the input");
+}
+
+// Values in front of the depthwise layer are other ones in the integer model, which says what they were divided by.
+TEST_F(AnyModelTest, ErrorsAreToldOnArraysWhereChannelsWereEqualized) {
+  nn::Sequential net(nn::Conv2d(2, 4, 3), nn::ReLU(), nn::Conv2d(4, 4, 3, {.groups = 4}), nn::ReLU(), nn::Flatten(),
+                     nn::Linear(4 * 16, kOut));
+  auto& first = dynamic_cast<nn::Conv2d&>(*net.children().front().second);
+  first.weight.mutable_data().slice(0, 0, 1).fill(20);
+  Generator generator(2);
+  const Tensor images(randn({12, 2, 8, 8}, generator));
+  save_model(nn::trace(net.eval(), images), folder / "net.st");
+  save_npy(folder / "images.npy", images.data());
+  const json quantized = json_of({"quantize", "net.st", "--calibration", "images.npy", "--out", "q.st"});
+  EXPECT_EQ(quantized.at("corrections").at("equalized_pairs"), 1);
+  const json errors = json_of({"errors", "net.st", "q.st", "--calibration", "images.npy"});
+  ASSERT_GE(errors.at("layers").size(), 3u);
+  for (const char* part : {"layers", "weights"})
+    for (const json& layer : errors.at(part)) EXPECT_GT(layer.at("sqnr_db"), 25.0) << layer;
+
+  const json plain = json_of(
+      {"quantize", "net.st", "--calibration", "images.npy", "--no-equalize", "--no-bias-correction", "--out", "p.st"});
+  EXPECT_EQ(plain.at("corrections"), json({{"equalized_pairs", 0}, {"biases_corrected", false}}));
+  expect_failure({"errors", "net.st", "q.st"}, 1, "--calibration");
 }
 
 TEST_F(AnyModelTest, NotesOfOtherProgramsMayHoldAnythingAndStay) {
