@@ -1,6 +1,6 @@
 // AdaRound: whether each weight is rounded up or down is learned, layer by layer, on calibration data.
 //
-//   nn::Graph prepared = quant::prepare(quant::fuse_conv_bn_relu(graph), mapping);
+//   nn::Graph prepared = quant::prepare(quant::as_convolutions(graph), mapping);
 //   for (const Tensor& batch : batches) prepared(batch);
 //   nn::Graph int4 = quant::convert(quant::adaround(prepared, batches));
 #pragma once

@@ -1,6 +1,6 @@
 // Bias correction: rounded weights shift the means of a layer's outputs; its bias takes the shift back.
 //
-//   nn::Graph fused = quant::fuse_conv_bn_relu(graph);
+//   nn::Graph fused = quant::as_convolutions(graph);
 //   nn::Graph prepared = quant::prepare(fused, mapping);
 //   for (const Tensor& batch : batches) prepared(batch);
 //   nn::Graph int4 = quant::convert(quant::bias_correction(prepared, fused, batches));

@@ -1,6 +1,6 @@
 // Cross-layer equalization: a network whose weights are easier to quantize, and which computes the same.
 //
-//   nn::Graph equalized = quant::cross_layer_equalization(quant::fuse_conv_bn_relu(graph));
+//   nn::Graph equalized = quant::cross_layer_equalization(quant::as_convolutions(graph));
 //   nn::Graph prepared = quant::prepare(equalized, mapping);
 #pragma once
 
