@@ -3,9 +3,12 @@
 //   nn::Graph prepared = quant::prepare(quant::as_convolutions(graph), quant::QConfigMapping::static_int8());
 //   for (auto& [images, labels] : calibration) prepared(images);
 //   nn::Graph int8 = quant::convert(prepared);
+//
+// or, with a std::vector<Tensor> of batches, nn::Graph int8 = quant::quantize_model(graph, batches).
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,6 +49,10 @@ THIMBLE_API nn::Graph convert(const nn::Graph& prepared, ConversionReport* repor
 /// All of it: as_convolutions(), which fuses, prepare(), calls `calibrate` with the prepared graph (to run it on data),
 /// converts. Throws what these throw.
 THIMBLE_API nn::Graph quantize_model(const nn::Graph& graph, const std::function<void(nn::Graph&)>& calibrate,
+                                     const QConfigMapping& mapping = QConfigMapping::static_int8(),
+                                     ConversionReport* report = nullptr);
+/// The same on these batches of samples, with the corrections of calibrate_with_corrections() for depthwise layers.
+THIMBLE_API nn::Graph quantize_model(const nn::Graph& graph, std::span<const Tensor> batches,
                                      const QConfigMapping& mapping = QConfigMapping::static_int8(),
                                      ConversionReport* report = nullptr);
 

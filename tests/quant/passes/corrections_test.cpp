@@ -63,6 +63,13 @@ TEST_F(Corrections, NothingIsTriedWithoutDepthwiseLayersOrWithOneSample) {
   EXPECT_TRUE(result.equalized.empty());
 }
 
+TEST_F(Corrections, QuantizeModelMakesThem) {
+  ConversionReport report;
+  const Graph integers = quantize_model(fused, batches, bits(3), &report);
+  EXPECT_EQ(report.size(), 5u);
+  expect_same(integers, convert(calibrate_with_corrections(fused, bits(3), batches).prepared));
+}
+
 TEST_F(Corrections, TellHowManyBatchesAreDone) {
   std::vector<std::pair<int64_t, int64_t>> calls;
   const CorrectionOptions options{.progress = [&](int64_t done, int64_t total) { calls.emplace_back(done, total); }};
