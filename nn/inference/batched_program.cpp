@@ -80,7 +80,8 @@ NDArray BatchedProgram::output_array(const ValueInfo& of_part) const {
 
 void BatchedProgram::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, WorkMemory& memory) const {
   SmallArray<NDArray> given(inputs.size()), made(outputs.size());
-  std::ranges::transform(inputs, given.begin(), [](const Tensor& x) { return in_step_order(x.data()); });
+  std::ranges::transform(inputs, program_->inputs(), given.begin(),
+                         [](const Tensor& x, const NamedValue& input) { return in_step_order(x.data(), input.info); });
   std::ranges::transform(program_->outputs(), made.begin(), [&](const NamedValue& y) { return output_array(y.info); });
   // Bytes from one part of an array to the next.
   const auto stride_of = [&](const NDArray& x) { return parts_ > 1 ? x.nbytes() / x.shape(0) * part_ : 0; };

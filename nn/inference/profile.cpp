@@ -31,11 +31,13 @@ std::vector<StepTime> profile(const Graph& graph, const std::vector<Tensor>& inp
   for (const Tensor& input : inputs) {
     infos.push_back(info_of(input));
     if (by_value.at(infos.size() - 1)) infos.back().value = input.data().clone();
-    arrays.push_back(in_step_order(input.data()));
-    arguments.push_back(std::as_const(arrays.back()).raw());
   }
   SharedState shared;
   const Program program(make_steps(graph, infos, shared));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    arrays.push_back(in_step_order(inputs[i].data(), program.inputs()[i].info));
+    arguments.push_back(std::as_const(arrays.back()).raw());
+  }
   std::vector<NDArray> made;
   std::vector<void*> results;
   for (const NamedValue& output : program.outputs()) {

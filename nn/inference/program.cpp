@@ -52,7 +52,9 @@ bool Program::is_part_of(const Program& whole) const {
     if (!part.empty() && !all.empty()) part[0] = all[0];
     return part == all;
   };
-  return list_.per_sample && std::ranges::equal(list_.node_shapes, whole.list_.node_shapes, alike) &&
+  const auto strides = [](const NamedValue& input) { return input.info.strides; };
+  return list_.per_sample && std::ranges::equal(inputs_, whole.inputs_, {}, strides, strides) &&
+         std::ranges::equal(list_.node_shapes, whole.list_.node_shapes, alike) &&
          std::ranges::equal(list_.attributes_of_sizes, whole.list_.attributes_of_sizes, give_same_attribute);
 }
 

@@ -30,8 +30,8 @@ class Program {
   /// batch's. What follows from sizes, the shape of a reshape say, may tell the batches apart.
   bool is_part_of(const Program& whole) const;
 
-  /// Runs all steps. Arguments and results are those of inputs() and outputs(), in step order, dense, and no result's
-  /// memory is another's. May run on several threads at once.
+  /// Runs all steps. Arguments and results are those of inputs() and outputs(), in step order (see in_step_order),
+  /// dense, and no result's memory is another's. May run on several threads at once.
   void run(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const;
 
   const std::vector<StepList::Step>& steps() const { return list_.steps; }

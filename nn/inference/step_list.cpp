@@ -6,6 +6,7 @@
 #include <thimble/nn/inference/following.h>
 #include <thimble/nn/inference/reads_views.h>
 #include <thimble/nn/inference/step_list.h>
+#include <thimble/nn/inference/view_steps.h>
 
 namespace thimble::nn {
 
@@ -67,12 +68,29 @@ class StepListBuilder {
   bool is_needed(const Node* node) const { return is_computed(node) || sizes_of_.contains(node); }
 
   void add_input(const Node* node) {
-    const ValueInfo& info = inputs_[list_.inputs.size()];
+    const ValueInfo info = as_read(node, inputs_[list_.inputs.size()]);
     value_of_[node] = add_value(info, Source::argument);
     note_sizes(node, info);
     list_.inputs.push_back({node->name, value_of_[node]});
     // One that no node uses is divided with the others, too.
     list_.per_sample = list_.per_sample && has_batch_first(info) && !info.value.defined();
+  }
+
+  // An image in row-major order, if all that is done to it, until it is a view that lies as usual, can be done so: what
+  // others call channels-last images, [n, h, w, c], are permuted first of all.
+  ValueInfo as_read(const Node* node, const ValueInfo& info) const {
+    if (!info.is_image() || info.value.defined()) return info;
+    const ValueInfo in_order = row_major(info.shape, info.dtype);
+    for (ValueInfo x = in_order; !x.lies_as_usual();) {
+      const auto readers = readers_.find(node);
+      if (graph_.is_output(node) || readers == readers_.end() || readers->second.size() != 1) return info;
+      node = readers->second[0];
+      if (node->inputs.size() != 1) return info;
+      const std::unique_ptr<InferenceStep> step = make_step(NodeCall(graph_, *node), {x});
+      if (!step || (!step->is_view() && step->output().strides != x.strides)) return info;
+      x = step->output();
+    }
+    return in_order;
   }
 
   void add_output(const GraphOutput& output) {
@@ -270,7 +288,8 @@ class StepListBuilder {
 
   size_t in_usual_order(size_t value) {
     if (list_.values[value].info.lies_as_usual()) return value;
-    return add_step({usual_order_step(list_.values[value].info), {value}, &no_layers_});
+    if (const auto it = in_usual_order_.find(value); it != in_usual_order_.end()) return it->second;
+    return in_usual_order_[value] = add_step({usual_order_step(list_.values[value].info), {value}, &no_layers_});
   }
 
   SharedWeights* weights_of(const Node& node) {
@@ -316,11 +335,16 @@ class StepListBuilder {
   std::unordered_set<const Node*> of_sizes_;             // what is known from sizes, not from constants alone
   std::unordered_map<const Node*, size_t> value_of_;
   std::unordered_map<const Node*, Pending> pending_;
+  std::unordered_map<size_t, size_t> in_usual_order_;  // copies of values that lie otherwise
 };
 
 }  // namespace
 
 NDArray in_step_order(const NDArray& x) { return x.ndim() == 4 ? to_channels_last(x) : x.contiguous(); }
+
+NDArray in_step_order(const NDArray& x, const ValueInfo& info) {
+  return info.strides.empty() ? in_step_order(x) : x.contiguous();
+}
 
 StepList single_step(std::unique_ptr<InferenceStep> step, std::span<const ValueInfo> inputs) {
   check(!step->is_view() && step->output().lies_as_usual(), "a step by itself must compute what it gives");

@@ -56,6 +56,8 @@ struct StepList {
 
 /// As steps want an array: dense, and images channels-last.
 NDArray in_step_order(const NDArray& x);
+/// As a program's input, which `info` describes: images in row-major order where it has strides.
+NDArray in_step_order(const NDArray& x, const ValueInfo& info);
 
 /// One layer's step alone, from inputs like these to its output.
 StepList single_step(std::unique_ptr<InferenceStep> step, std::span<const ValueInfo> inputs);

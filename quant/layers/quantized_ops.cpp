@@ -6,6 +6,7 @@
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/kernels/int8/uint8_maps.h>
 #include <thimble/core/parallel.h>
+#include <thimble/nn/inference/view_steps.h>
 #include <thimble/quant/layers/quantized_ops.h>
 
 namespace thimble::quant {
@@ -50,17 +51,28 @@ nn::ValueInfo with_dtype(nn::ValueInfo info, DType dtype) {
   return info;
 }
 
+nn::ValueInfo integers_of(const nn::ValueInfo& x) {
+  return x.strides.empty() ? with_dtype(x, DType::uint8) : nn::lying_as(x.shape, DType::uint8, x.strides);
+}
+
+// Views without gaps, too, whose integers lie as they do.
 class QuantizeStep : public nn::InferenceStep {
  public:
-  QuantizeStep(const nn::ValueInfo& x, const TensorQParams& p) : InferenceStep(with_dtype(x, DType::uint8)), p_(p) {}
+  QuantizeStep(const nn::ValueInfo& x, const TensorQParams& p)
+      : InferenceStep(integers_of(x)), offset_(x.offset), p_(p) {}
   void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
-    kernels::quantize(static_cast<const float*>(inputs[0]), output().shape.numel(),
+    kernels::quantize(static_cast<const float*>(inputs[0]) + offset_, output().shape.numel(),
                       {p_.scale, p_.zero_point, 0, p_.qmax()}, static_cast<uint8_t*>(out));
   }
 
  private:
+  int64_t offset_;
   TensorQParams p_;
 };
+
+bool has_gaps(const nn::ValueInfo& x) {
+  return !x.strides.empty() && !NDArray::placeholder({}).view(x.shape, x.strides, 0).is_dense();
+}
 
 class DequantizeStep : public nn::InferenceStep {
  public:
@@ -252,6 +264,7 @@ void Quantize::check_inputs(std::span<const nn::ValueInfo> inputs) const {
 
 std::unique_ptr<nn::InferenceStep> Quantize::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
+  if (has_gaps(inputs[0])) return nullptr;
   return std::make_unique<QuantizeStep>(inputs[0], qparams_);
 }
 

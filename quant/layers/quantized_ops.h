@@ -7,12 +7,13 @@
 #include <vector>
 
 #include <thimble/core/api.h>
+#include <thimble/nn/inference/reads_views.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
 namespace thimble::quant {
 
 /// float32 -> uint8, of any shape.
-class THIMBLE_API Quantize : public IntegerLayer {
+class THIMBLE_API Quantize : public IntegerLayer, public nn::ReadsViews {
  public:
   explicit Quantize(const TensorQParams& qparams);
   std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;

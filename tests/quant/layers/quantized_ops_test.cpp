@@ -3,6 +3,8 @@
 
 #include "tests/quant/reference.h"
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/nn/graph/graph.h>
+#include <thimble/nn/inference/step_list.h>
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>
 
@@ -172,6 +174,35 @@ TEST(QuantizedTable, GivesEachIntegerItsEntry) {
     EXPECT_EQ((*layer)(Tensor(x)).data().to_vector<uint8_t>(), expected);
   }
   EXPECT_THROW(QuantizedTable(std::vector<uint8_t>(255)), ValueError);
+}
+
+// A permuted image, a part of a batch, one without gaps, and every second row, of which it takes a copy.
+TEST(Quantize, ReadsViewsWhereTheyLie) {
+  std::mt19937 rng(6);
+  const struct {
+    const char* op;
+    Attributes attributes;
+    size_t steps;
+  } views[] = {
+      {"permute", {{"axes", std::vector<int64_t>{0, 3, 1, 2}}}, 1},
+      {"permute", {{"axes", std::vector<int64_t>{0, 2, 1, 3}}}, 2},
+      {"slice", {{"axis", 0}, {"start", 1}, {"stop", 3}, {"step", 1}}, 1},
+      {"slice", {{"axis", 2}, {"start", 0}, {"stop", 6}, {"step", 2}}, 2},
+  };
+  for (const auto& view : views) {
+    SCOPED_TRACE(view.op);
+    nn::Graph graph;
+    nn::Node* moved = graph.add_op("view", view.op, view.attributes, {graph.add_input("x")});
+    const auto layer = std::make_shared<Quantize>(TensorQParams{0.02f, 100, 8});
+    graph.set_output(graph.add_layer("q", layer, {moved}));
+    graph.eval();
+    const Tensor x = random_normal({4, 6, 6, 5}, rng);
+    nn::SharedState shared;
+    EXPECT_EQ(make_steps(graph, {nn::ValueInfo{x.shape()}}, shared).steps.size(), view.steps);
+    const NoGrad guard;
+    const Tensor expected = (*layer)(op_factory(view.op)(view.attributes)->compute(std::vector{x.data()}));
+    EXPECT_EQ(graph(x).data().to_vector<int>(), expected.data().to_vector<int>());
+  }
 }
 
 TEST(QuantizedAdd, RefusesWrongInputs) {
