@@ -29,8 +29,9 @@ class Int8Depthwise {
     const uint8_t* outside = nullptr;
     Int8DepthwiseAxis rows = {}, columns = {};
   };
-  /// `rows` rows of outputs [width, channels] side by side. 16 channels are read where fewer are left. The epilogue's
-  /// arrays are [channels]; of an Int8RowEpilogue's zero points and scales the first are used. On the calling thread.
+  /// `rows` rows of outputs [width, channels] side by side. Where channels are no multiple of 16, those up to the next
+  /// multiple of 64 are read. The epilogue's arrays are [channels]; of an Int8RowEpilogue's zero points and scales the
+  /// first are used. On the calling thread.
   void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
   void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
   void run(const Input& input, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;

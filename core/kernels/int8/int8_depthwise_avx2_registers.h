@@ -11,6 +11,22 @@
 namespace thimble::kernels {
 namespace {
 
+// The first `count` bytes, of 1 to 15.
+[[gnu::always_inline]] inline void store_few(uint8_t* p, __m128i v, int64_t count) {
+  const auto store_part = [&]<int kBytes>() __attribute__((always_inline)) {
+    if (!(count & kBytes)) return;
+    const int64_t bytes = _mm_cvtsi128_si64(v);
+    std::memcpy(p, &bytes, kBytes);
+    p += kBytes;
+    v = _mm_srli_si128(v, kBytes);
+  };
+  store_part.template operator()<8>();
+  store_part.template operator()<4>();
+  store_part.template operator()<2>();
+  store_part.template operator()<1>();
+}
+
+// Of its 32 channels there may be fewer, more than 16. It reads all the same.
 struct Avx2Registers256 {
   using Ints = __m256i;
   static constexpr int kLanes = 2;
@@ -18,7 +34,11 @@ struct Avx2Registers256 {
   static Ints load(const void* p) { return _mm256_load_si256(static_cast<const Ints*>(p)); }
   static Ints load(const uint8_t* p, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const Ints*>(p)); }
   static void store(void* p, Ints v) { _mm256_store_si256(static_cast<Ints*>(p), v); }
-  static void store(uint8_t* p, Ints v, int64_t) { _mm256_storeu_si256(reinterpret_cast<Ints*>(p), v); }
+  static void store(uint8_t* p, Ints v, int64_t count) {
+    if (count >= 32) return _mm256_storeu_si256(reinterpret_cast<Ints*>(p), v);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
+    store_few(p + 16, _mm256_extracti128_si256(v, 1), count - 16);
+  }
   static Ints low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
   static Ints low_pairs(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
@@ -47,9 +67,7 @@ struct Avx2Registers128 {
   static void store(void* p, Ints v) { _mm_store_si128(static_cast<Ints*>(p), v); }
   static void store(uint8_t* p, Ints v, int64_t count) {
     if (count >= 16) return _mm_storeu_si128(reinterpret_cast<Ints*>(p), v);
-    alignas(16) uint8_t bytes[16];
-    store(bytes, v);
-    for (int64_t i = 0; i < count; ++i) p[i] = bytes[i];
+    store_few(p, v, count);
   }
   static Ints low_bytes(Ints a, Ints b) { return _mm_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm_unpackhi_epi8(a, b); }

@@ -16,7 +16,10 @@ struct Avx512Registers512 {
   static Ints load(const void* p) { return _mm512_load_si512(p); }
   static Ints load(const uint8_t* p, int64_t) { return _mm512_loadu_si512(p); }
   static void store(void* p, Ints v) { _mm512_store_si512(p, v); }
-  static void store(uint8_t* p, Ints v, int64_t) { _mm512_storeu_si512(p, v); }
+  static void store(uint8_t* p, Ints v, int64_t count) {
+    if (count >= 64) return _mm512_storeu_si512(p, v);
+    _mm512_mask_storeu_epi8(p, (uint64_t{1} << count) - 1, v);
+  }
   static Ints low_bytes(Ints a, Ints b) { return _mm512_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm512_unpackhi_epi8(a, b); }
   static Ints low_pairs(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }

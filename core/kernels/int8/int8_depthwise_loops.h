@@ -276,17 +276,24 @@ auto with_taps_of(const Int8DepthwiseShape& s, F&& f) {
 }
 
 // f.operator()<V>(first, count) for panels of the widest vectors that the channels fill, the last perhaps in part.
+// Where channels are no multiple of 16, so that images are in frames, which may be read beyond their end, a wider
+// vector than they fill takes what would be two panels of narrower ones.
 template <typename... Vs>
 struct Panels;
 
 template <typename V, typename... Narrower>
 struct Panels<V, Narrower...> {
+  static constexpr int64_t kWidest = V::kChannels;
+
   template <typename F>
   static void for_each(int64_t first, int64_t channels, F&& f) {
     for (; channels - first >= V::kChannels; first += V::kChannels)
       f.template operator()<V>(first, int64_t{V::kChannels});
     if constexpr (sizeof...(Narrower) > 0) {
-      Panels<Narrower...>::for_each(first, channels, f);
+      if (channels % 16 != 0 && channels - first > Panels<Narrower...>::kWidest)
+        f.template operator()<V>(first, channels - first);
+      else
+        Panels<Narrower...>::for_each(first, channels, f);
     } else if (first < channels) {
       f.template operator()<V>(first, channels - first);
     }
