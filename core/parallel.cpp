@@ -27,6 +27,7 @@ inline void pause() {
 }
 
 thread_local bool inside_parallel = false;  // on the pool: nested loops run their pieces here
+thread_local bool alone = false;
 thread_local int loops_running = 0;
 
 auto nothing = [](int64_t, int64_t) {};  // what a pool that has not run does
@@ -49,7 +50,9 @@ struct Job {
 // busy with another program) is taken by the caller.
 //
 // Workers wait for the next generation by spinning for a while, since the next loop of a forward or backward pass comes
-// within microseconds, and then by sleeping, so that an idle program costs nothing.
+// within microseconds, then by offering their core to others for about a millisecond, in which small layers may need no
+// other thread, and then by sleeping, so that an idle program costs nothing. To wake one takes the caller ten times as
+// long as the loop of a small layer (30 to 80 us in a virtual machine; a worker that is awake costs 0.8 us).
 class Pool {
  public:
   ~Pool() { stop(); }
@@ -99,7 +102,7 @@ class Pool {
   }
 
  private:
-  static constexpr int kSpins = 4000, kSpinsForAwake = 20;
+  static constexpr int kSpins = 4000, kSpinsForAwake = 20, kYields = 1000, kSpinsOfYield = 40;
 
   struct alignas(64) Worker {
     int piece;
@@ -146,6 +149,13 @@ class Pool {
     for (int spins = 0; spins < kSpins; ++spins) {
       if (const uint64_t g = generation_.load(std::memory_order_acquire); g != seen) return g;
       pause();
+    }
+    for (int yields = 0; yields < kYields; ++yields) {
+      sched_yield();
+      for (int spins = 0; spins < kSpinsOfYield; ++spins) {
+        if (const uint64_t g = generation_.load(std::memory_order_acquire); g != seen) return g;
+        pause();
+      }
     }
     std::unique_lock lock(mutex_);
     sleeping_.fetch_add(1, std::memory_order_seq_cst);
@@ -221,10 +231,13 @@ void set_num_threads(int n) {
   thread_count().store(n, std::memory_order_relaxed);
 }
 
+OnThisThread::OnThisThread() : before_(std::exchange(alone, true)) {}
+OnThisThread::~OnThisThread() { alone = before_; }
+
 void parallel_for(int64_t n, int64_t grain, detail::RangeBody body) {
   if (n <= 0) return;
   const int64_t most = n / std::max<int64_t>(grain, 1);
-  const Job job{body, n, static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
+  const Job job{body, n, alone ? 1 : static_cast<int>(std::clamp<int64_t>(most, 1, num_threads()))};
   struct Running {
     Running() { ++loops_running; }
     ~Running() { --loops_running; }

@@ -36,11 +36,23 @@ class RangeBody {
 };
 }  // namespace detail
 
+/// While it lives, this thread's loops run on it alone, in one piece each.
+class THIMBLE_API OnThisThread {
+ public:
+  OnThisThread();
+  ~OnThisThread();
+  OnThisThread(const OnThisThread&) = delete;
+  OnThisThread& operator=(const OnThisThread&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Calls body(begin, end) on consecutive pieces that together cover [0, n), as many as threads at most, none shorter
 /// than `grain` (except that a short range is one piece). Pieces depend on n, grain and num_threads() alone, so that a
-/// result does not depend on timing. Nested calls, and calls while another thread uses the pool, run their pieces one
-/// after the other. An exception thrown by body is rethrown here when no other
-/// piece runs any more.
+/// result does not depend on timing (but see OnThisThread). Nested calls, and calls while another thread uses the pool,
+/// run their pieces one after the other. An exception thrown by body is rethrown here when no other piece runs any
+/// more.
 THIMBLE_API void parallel_for(int64_t n, int64_t grain, detail::RangeBody body);
 
 }  // namespace thimble

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include <thimble/core/autocast.h>
 #include <thimble/core/kernels/rounding.h>
@@ -78,6 +79,17 @@ NDArray BatchedProgram::output_array(const ValueInfo& of_part) const {
   return info.is_image() ? channels_last_array(info.shape, info.dtype) : NDArray(info.shape, info.dtype);
 }
 
+void BatchedProgram::run_whole(std::span<const void* const> arguments, std::span<void* const> results,
+                               WorkMemory& memory) const {
+  if (num_threads() == 1) return program_->run(arguments, results, memory);
+  const ThreadChoice::Call call = choice_.next();
+  std::optional<OnThisThread> alone;
+  if (call.alone) alone.emplace();
+  const ThreadChoice::Clock::time_point start = ThreadChoice::Clock::now();
+  program_->run(arguments, results, memory);
+  choice_.note(call, ThreadChoice::Clock::now() - start);
+}
+
 void BatchedProgram::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, WorkMemory& memory) const {
   SmallArray<NDArray> given(inputs.size()), made(outputs.size());
   std::ranges::transform(inputs, program_->inputs(), given.begin(),
@@ -96,6 +108,7 @@ void BatchedProgram::run(std::span<const Tensor> inputs, std::span<Tensor> outpu
       for (size_t i = 0; i < given.size(); ++i)
         arguments[i] = static_cast<const char*>(std::as_const(given[i]).raw()) + p * stride_of(given[i]);
       for (size_t i = 0; i < made.size(); ++i) results[i] = static_cast<char*>(made[i].raw()) + p * stride_of(made[i]);
+      if (parts_ == 1) return run_whole(arguments, results, memory);
       const Program& program = p + 1 == parts_ ? *last_ : *program_;
       program.run(arguments, results, memory);
     }

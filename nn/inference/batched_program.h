@@ -8,6 +8,7 @@
 
 #include <thimble/core/tensor.h>
 #include <thimble/nn/inference/program.h>
+#include <thimble/nn/inference/thread_choice.h>
 
 namespace thimble::nn {
 
@@ -32,11 +33,13 @@ class BatchedProgram {
  private:
   int64_t batch() const { return inputs_[0].shape.ndim() > 0 ? inputs_[0].shape[0] : 1; }
   std::shared_ptr<const Program> part_of_whole(const Make& make, int64_t samples) const;
+  void run_whole(std::span<const void* const> arguments, std::span<void* const> results, WorkMemory& memory) const;
   NDArray output_array(const ValueInfo& of_part) const;
 
   std::vector<ValueInfo> inputs_;
   int64_t part_ = 0, parts_ = 1;
   std::shared_ptr<const Program> program_, last_;
+  mutable ThreadChoice choice_;  // of calls that are not divided
 };
 
 /// What a program knows of a tensor.

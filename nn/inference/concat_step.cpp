@@ -13,7 +13,7 @@ namespace thimble::nn {
 
 namespace {
 
-constexpr int64_t kGrainBytes = 128 * 1024;  // worth another thread
+constexpr int64_t kGrainBytes = 8 * 1024;  // worth another thread
 
 class ConcatStep : public InferenceStep {
  public:

@@ -166,7 +166,7 @@ class ChannelStep : public nn::InferenceStep {
   }
 
  private:
-  static constexpr int64_t kGrain = 65536, kPiece = 4096;  // bytes: worth another thread; that stay in the cache
+  static constexpr int64_t kGrain = 8192, kPiece = 4096;  // bytes: worth another thread; that stay in the cache
 
   // A whole number of pixels, at least one.
   int64_t piece() const {

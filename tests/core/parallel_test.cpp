@@ -43,6 +43,26 @@ TEST_F(Parallel, NestedLoopsRunAllTheirWork) {
   EXPECT_EQ(count, 80);
 }
 
+TEST_F(Parallel, OnThisThreadLoopsAreOnePiece) {
+  set_num_threads(3);
+  const auto pieces = [] {
+    std::atomic<int> count{0};
+    parallel_for(9, 1, [&](int64_t begin, int64_t end) { count += begin == 0 && end == 9 ? 100 : 1; });
+    return count.load();
+  };
+  EXPECT_EQ(pieces(), 3);
+  {
+    const OnThisThread outer;
+    EXPECT_EQ(pieces(), 100);
+    { const OnThisThread inner; }
+    EXPECT_EQ(pieces(), 100);
+    int elsewhere = 0;
+    std::thread([&] { elsewhere = pieces(); }).join();
+    EXPECT_EQ(elsewhere, 3);
+  }
+  EXPECT_EQ(pieces(), 3);
+}
+
 TEST_F(Parallel, RethrowsAndGoesOn) {
   set_num_threads(3);
   for (int64_t bad : {0, 1, 2}) {

@@ -31,14 +31,23 @@ ConvFrames::ConvFrames(const Conv2dGeometry& g, Layout layout)
 template <typename T>
 void ConvFrames::fill(const T* image, T padding, int64_t first, int64_t last, T* frame) const {
   const int64_t size = rows_.size(last - first);
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t y = rows_.source(first * rows_.stride + i);
-    T* row = frame + place(i) * row_elements();
-    if (y < 0 || y >= g_.in_height)
-      std::fill_n(row, row_elements(), padding);
-    else
-      fill_row(image + y * g_.in_width * g_.in_channels, padding, row);
-  }
+  for (int64_t i = 0; i < size; ++i) fill_row_of(image, padding, first * rows_.stride + i, i, frame);
+}
+
+template <typename T>
+void ConvFrames::fill_part(const T* image, T padding, int64_t first, int64_t last, T* frame) const {
+  const int64_t end = last == g_.out_height ? rows_.size(last) : last * rows_.stride;
+  for (int64_t i = first * rows_.stride; i < end; ++i) fill_row_of(image, padding, i, i, frame);
+}
+
+template <typename T>
+void ConvFrames::fill_row_of(const T* image, T padding, int64_t at, int64_t i, T* frame) const {
+  const int64_t y = rows_.source(at);
+  T* row = frame + place(i) * row_elements();
+  if (y < 0 || y >= g_.in_height)
+    std::fill_n(row, row_elements(), padding);
+  else
+    fill_row(image + y * g_.in_width * g_.in_channels, padding, row);
 }
 
 template <typename T>
@@ -63,6 +72,7 @@ void ConvFrames::fill_row(const T* row, T padding, T* frame) const {
 }
 
 template void ConvFrames::fill(const uint8_t*, uint8_t, int64_t, int64_t, uint8_t*) const;
+template void ConvFrames::fill_part(const uint8_t*, uint8_t, int64_t, int64_t, uint8_t*) const;
 template void ConvFrames::fill(const float*, float, int64_t, int64_t, float*) const;
 template void ConvFrames::fill(const double*, double, int64_t, int64_t, double*) const;
 

@@ -51,6 +51,10 @@ class ConvFrames {
   /// Makes the frame of rows [first, last) of an image's outputs, `padding` where there is no image.
   template <typename T>
   void fill(const T* image, T padding, int64_t first, int64_t last, T* frame) const;
+  /// Of the whole image's frame, the part of rows [first, last) of outputs: parts of all rows are the frame. Neighbours
+  /// see some of each other's.
+  template <typename T>
+  void fill_part(const T* image, T padding, int64_t first, int64_t last, T* frame) const;
 
  private:
   // How the windows lie along one axis of a frame. Either as in the padded image, or each with its taps side by side
@@ -71,6 +75,9 @@ class ConvFrames {
 
   template <typename T>
   void fill_row(const T* row, T padding, T* frame) const;
+  // Row i of a frame, which is row `at` of the whole image's.
+  template <typename T>
+  void fill_row_of(const T* image, T padding, int64_t at, int64_t i, T* frame) const;
 
   int64_t row_elements() const { return width_ * g_.in_channels; }
   // Of a plane of the frame of `rows` rows of outputs.

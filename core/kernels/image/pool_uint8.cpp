@@ -10,7 +10,7 @@ namespace thimble::kernels {
 
 namespace {
 
-constexpr int64_t kGrain = 65536;  // bytes read that are worth another thread
+constexpr int64_t kGrain = 16384;  // bytes read that are worth another thread
 
 int64_t grain_rows(int64_t row_bytes) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, row_bytes)); }
 

@@ -7,18 +7,24 @@
 #include <thimble/core/kernels/int8/int8_depthwise_windows.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/platform/isa.h>
 
 namespace thimble::kernels {
 
 namespace {
 
 constexpr int kPanel = PackedInt8Weights::kPanel;
-constexpr int64_t kTilePixels = 384;          // handed to the product at a time
-constexpr int64_t kSlack = 64;                // the kernels may read a little past the last segment
-constexpr int64_t kGrain = 400'000;           // multiply-adds worth another thread
-constexpr int64_t kDepthwiseGrain = 150'000;  // the same of depthwise sums, which are slower
-constexpr int64_t kFrameGrain = 65536;        // bytes
+constexpr int64_t kTilePixels = 384;         // handed to the product at a time
+constexpr int64_t kSlack = 64;               // the kernels may read a little past the last segment
+constexpr int64_t kDepthwiseGrain = 60'000;  // multiply-adds worth another thread, of depthwise sums
 constexpr int64_t kDepthwiseBytes = 256 * 1024;
+
+// Multiply-adds worth another thread, of others: a few microseconds of them.
+int64_t product_grain() {
+  const CpuFeatures features = features_of(active_isa());
+  const bool multiplies_bytes = has_all(features, CpuFeatures::avx_vnni) || has_all(features, CpuFeatures::avx512_vnni);
+  return multiplies_bytes ? 400'000 : 100'000;
+}
 
 // The weights of the remaining taps of one output channel, in the order of its segments.
 class Taps {
@@ -182,6 +188,12 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
   }
 }
 
+// Rows of outputs that are worth another thread.
+int64_t Int8Conv2d::grain_rows() const {
+  const int64_t products = g_.out_width * g_.out_channels * (depthwise_ ? g_.taps() : g_.columns());
+  return std::max<int64_t>(1, (depthwise_ ? kDepthwiseGrain : product_grain()) / products);
+}
+
 int64_t Int8Conv2d::scratch_bytes(int64_t batch) const {
   if (in_image_) return batch * g_.in_channels;
   return frames_->in_place() ? 0 : batch * frames_->elements(g_.out_height) + kSlack;
@@ -224,9 +236,14 @@ const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& z
   }
   if (frames_->in_place()) return x;
   const int64_t image = g_.in_height * g_.in_width * g_.in_channels, frame = frames_->elements(g_.out_height);
-  parallel_for(batch, std::max<int64_t>(1, kFrameGrain / frame), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      frames_->fill(x + i * image, zero_point(i), 0, g_.out_height, scratch + i * frame);
+  // By those who will read it, and have made the image: from another core's cache it takes many times as long.
+  parallel_for(batch * g_.out_height, grain_rows(), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end;) {
+      const int64_t i = row / g_.out_height, first = row % g_.out_height;
+      const int64_t last = std::min(g_.out_height, first + end - row);
+      frames_->fill_part(x + i * image, zero_point(i), first, last, scratch + i * frame);
+      row += last - first;
+    }
   });
   std::memset(scratch + batch * frame, 0, kSlack);
   return scratch;
@@ -249,16 +266,15 @@ void Int8Conv2d::run_depthwise(const uint8_t* frames, const uint8_t* outside, in
   const int64_t row_outputs = g_.out_width * g_.out_channels;
   // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
   const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps_.row + row_outputs));
-  parallel_for(batch * g_.out_height, std::max<int64_t>(1, kDepthwiseGrain / (row_outputs * g_.taps())),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t row = begin; row < end;) {
-                   const int64_t image = row / g_.out_height, first = row % g_.out_height;
-                   const int64_t count = std::min({g_.out_height - first, end - row, most});
-                   depthwise_->run(depthwise_input(frames, image, first, outside), steps_, count,
-                                   of_image(epilogue, image), y + row * row_outputs);
-                   row += count;
-                 }
-               });
+  parallel_for(batch * g_.out_height, grain_rows(), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end;) {
+      const int64_t image = row / g_.out_height, first = row % g_.out_height;
+      const int64_t count = std::min({g_.out_height - first, end - row, most});
+      depthwise_->run(depthwise_input(frames, image, first, outside), steps_, count, of_image(epilogue, image),
+                      y + row * row_outputs);
+      row += count;
+    }
+  });
 }
 
 template <typename Epilogue, typename Out>
@@ -266,7 +282,7 @@ void Int8Conv2d::run_tiles(const uint8_t* frames, const uint8_t* scratch, int64_
                            Out* y) const {
   if (depthwise_) return run_depthwise(frames, scratch, batch, epilogue, y);
   const int64_t pixels = batch * g_.out_height * g_.out_width;
-  const int64_t grain = std::max<int64_t>(1, kGrain / (g_.columns() * g_.out_channels));
+  const int64_t grain = std::max<int64_t>(1, product_grain() / (g_.columns() * g_.out_channels));
   parallel_for(pixels, grain, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += kTilePixels)
       run_tile(frames, first, std::min(kTilePixels, end - first), epilogue, y);

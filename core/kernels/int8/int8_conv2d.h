@@ -39,6 +39,7 @@ class Int8Conv2d {
   /// and what is outside of it by themselves: x, with a pixel for the outside of each image in scratch.
   template <typename ZeroPoint>
   const uint8_t* framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const;
+  int64_t grain_rows() const;
   template <typename Epilogue, typename Out>
   void run_tiles(const uint8_t* frames, const uint8_t* scratch, int64_t batch, const Epilogue& epilogue, Out* y) const;
   Int8Depthwise::Input depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,

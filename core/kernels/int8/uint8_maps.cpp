@@ -7,7 +7,8 @@ namespace thimble::kernels {
 
 namespace {
 
-constexpr int64_t kGrain = 65536;  // elements that are worth another thread
+// Elements that are worth another thread: it has those in its cache which it has made, and will read these.
+constexpr int64_t kGrain = 8192;
 
 constexpr KernelOf<const Uint8Kernels*> kKernels[] = {
     THIMBLE_X86_KERNELS({Isa::avx512, &uint8_avx512}, {Isa::avx2, &uint8_avx2}){Isa::scalar, &uint8_scalar}};
