@@ -1,4 +1,4 @@
-// Whether the calls of a small program are faster on the calling thread alone. Internal.
+// Whether the calls of a small program are faster on the calling thread alone.
 //
 // What threads gain is a part of the time of layers of a few microseconds; what they cost, to meet and to fetch values
 // from each other's caches, is a matter of the machine, and no less. So the first calls are measured, some of each kind

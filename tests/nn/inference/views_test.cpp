@@ -371,24 +371,9 @@ TEST(Views, PaddedRepeatedAndNormalizedValues) {
          return pad(slice(x, 3, 1, 4), {1, 1, 1, 1});
        },
        true},
-      {"pixel_shuffle, depth first",
-       {8, 4, 5},
-       [](const Tensor& x) {
-         return pixel_shuffle(x, 2, true);
-       },
-       true},
-      {"pixel_shuffle to one channel",
-       {9, 4, 5},
-       [](const Tensor& x) {
-         return pixel_shuffle(x, 3);
-       },
-       true},
-      {"pixel_shuffle",
-       {12, 4, 5},
-       [](const Tensor& x) {
-         return pixel_shuffle(x, 2);
-       },
-       true},
+      {"pixel_shuffle, depth first", {8, 4, 5}, [](const Tensor& x) { return pixel_shuffle(x, 2, true); }, true},
+      {"pixel_shuffle to one channel", {9, 4, 5}, [](const Tensor& x) { return pixel_shuffle(x, 3); }, true},
+      {"pixel_shuffle", {12, 4, 5}, [](const Tensor& x) { return pixel_shuffle(x, 2); }, true},
       {"upsample_nearest2d",
        {3, 4, 5},
        [](const Tensor& x) {
