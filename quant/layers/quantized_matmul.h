@@ -23,7 +23,7 @@ class THIMBLE_API QuantizedMatMul : public IntegerLayer, public nn::ReadsViews {
   bool is_per_sample() const override { return false; }
 
  private:
-  /// Operands of at least 1 dimension, k of at most 33025, so that sums fit int32.
+  /// Operands of at least 1 dimension.
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
   TensorQParams a_, b_, output_;
 };

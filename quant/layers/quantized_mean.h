@@ -21,7 +21,7 @@ class THIMBLE_API QuantizedMean : public IntegerLayer {
   bool is_per_sample() const override { return false; }
 
  private:
-  /// Means of 1 to 2^24 elements.
+  /// Means of at least one element.
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
 
   Shape axes_;

@@ -19,7 +19,7 @@ class THIMBLE_API QuantizedGlobalAvgPool2d : public IntegerLayer {
   Attributes attributes() const override;
 
  private:
-  /// Images of at least one pixel and at most 2^24.
+  /// Images of at least one pixel.
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
   TensorQParams input_, output_;
 };

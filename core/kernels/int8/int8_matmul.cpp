@@ -3,12 +3,15 @@
 //   sum of (a - za)(b - zb) = sum of a b' - z' * (sum of a's row) - za * (sum of b's column) + k za z'
 //
 // where the second term is one for each row, the last two are one for each column.
+//
+// Sums that could leave int32 are those of blocks of k, each of which a float holds, added up in int64.
 #include <algorithm>
 #include <limits>
 
 #include <thimble/core/kernels/int8/int8_gemm_task.h>
 #include <thimble/core/kernels/int8/int8_matmul.h>
 #include <thimble/core/kernels/int8/int8_panels.h>
+#include <thimble/core/kernels/int8/quantize_loops.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/kernels/vectors.h>
@@ -102,17 +105,23 @@ Int8GemmTask task_of(const Int8Matmul& p, const Arrays& arrays) {
           .float_out = false};
 }
 
+// The sums of a b', as floats that hold them.
+void sum_products(Int8GemmTask task, const Arrays& arrays, int64_t m, float* sums) {
+  std::fill_n(arrays.bias, task.n, 0);
+  std::fill_n(arrays.multiplier, task.n, 1.0f);
+  task.low = -std::numeric_limits<float>::infinity();
+  task.out = sums;
+  task.ldc = task.n;
+  task.float_out = true;
+  int8_gemm_serial(task, {0, m, 0, arrays.panels.count()});
+}
+
 // The sums of b's columns: the product with a row of ones, which float32 holds.
 void sum_columns(Int8GemmTask task, const Arrays& arrays, int64_t k) {
   auto* ones = thread_scratch(ScratchUse::left, k);
   std::fill_n(ones, k, uint8_t{1});
-  std::fill_n(arrays.bias, task.n, 0);
-  std::fill_n(arrays.multiplier, task.n, 1.0f);
   task.a = ones;
-  task.low = -std::numeric_limits<float>::infinity();
-  task.out = arrays.column_sums;
-  task.float_out = true;
-  int8_gemm_serial(task, {0, 1, 0, arrays.panels.count()});
+  sum_products(task, arrays, 1, arrays.column_sums);
 }
 
 void copy_rows(const Int8Matmul& p, uint8_t* copy) {
@@ -120,10 +129,48 @@ void copy_rows(const Int8Matmul& p, uint8_t* copy) {
     for (int64_t j = 0; j < p.k; ++j) copy[i * p.k + j] = p.a[i * p.a_row + j * p.a_column];
 }
 
+// Adds the products of all rows with those of b to sums [m, n], which int64 holds.
+void add_block(const Int8Matmul& p, float* products, int64_t* sums) {
+  const Arrays arrays(p);
+  pack_int8_panels(p.b, p.b_row, p.b_column, arrays.panels, arrays.packed);
+  if (p.a_column != 1) copy_rows(p, arrays.copy);
+  const Int8GemmTask task = task_of(p, arrays);
+  sum_products(task, arrays, p.m, products);
+  sum_columns(task, arrays, p.k);
+  const int64_t b_zero_point = p.b_zero_point - 128;
+  for (int64_t i = 0; i < p.m; ++i) {
+    const int64_t of_row = b_zero_point * (p.k * p.a_zero_point - sum_of(task.a + i * task.lda, p.k));
+    for (int64_t j = 0; j < p.n; ++j)
+      sums[i * p.n + j] += static_cast<int64_t>(products[i * p.n + j]) + of_row -
+                           p.a_zero_point * static_cast<int64_t>(arrays.column_sums[j]);
+  }
+}
+
+void long_matmul(const Int8Matmul& p) {
+  constexpr int64_t kBlock = 512;  // 512 * 255 * 128 < 2^24
+  auto* sums = thread_scratch_of<int64_t>(ScratchUse::sums, p.m * p.n);
+  auto* products = thread_scratch_of<float>(ScratchUse::product, p.m * p.n);
+  std::fill_n(sums, p.m * p.n, 0);
+  for (int64_t begin = 0; begin < p.k; begin += kBlock) {
+    Int8Matmul block = p;
+    block.a += begin * p.a_column;
+    block.b += begin * p.b_row;
+    block.k = std::min(kBlock, p.k - begin);
+    add_block(block, products, sums);
+  }
+  const auto low = static_cast<float>(-p.zero_point), high = static_cast<float>(p.high - p.zero_point);
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t j = 0; j < p.n; ++j) {
+      const float v = static_cast<float>(sums[i * p.n + j]) * p.multiplier;
+      p.out[i * p.out_row + j] = to_integer<uint8_t>(clamped(v, low, high), p.zero_point);
+    }
+}
+
 }  // namespace
 
 void int8_matmul(const Int8Matmul& p) {
   if (p.m == 0 || p.n == 0) return;
+  if (p.k > Int8Matmul::kMostInInt32) return long_matmul(p);
   const Arrays arrays(p);
   pack_int8_panels(p.b, p.b_row, p.b_column, arrays.panels, arrays.packed);
   if (p.a_column != 1) copy_rows(p, arrays.copy);

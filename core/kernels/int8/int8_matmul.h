@@ -8,8 +8,8 @@ namespace thimble::kernels {
 /// out[m, n] = clamp(round_half_even(float(sum over k of (a - a_zero_point) * (b - b_zero_point)) * multiplier) +
 /// zero_point, 0, high). Element (i, j) of an operand lies at i * row + j * column.
 struct Int8Matmul {
-  /// The longest sum that cannot leave int32: 33025 * 255 * 255 < 2^31.
-  static constexpr int64_t kMaxK = 33025;
+  /// The longest sum that cannot leave int32: 33025 * 255 * 255 < 2^31. Longer ones take several times as long each.
+  static constexpr int64_t kMostInInt32 = 33025;
 
   int64_t m = 0, n = 0, k = 0;
   const uint8_t* a = nullptr;
@@ -24,8 +24,7 @@ struct Int8Matmul {
 };
 
 /// On the calling thread, in its scratch memory. Sums are exact, and every instruction set and split of m gives the
-/// same bits. Fastest where the rows of a, and the rows or columns of b, are dense. Arguments are not checked; k is at
-/// most kMaxK.
+/// same bits. Fastest where the rows of a, and the rows or columns of b, are dense. Arguments are not checked.
 void int8_matmul(const Int8Matmul& product);
 
 }  // namespace thimble::kernels

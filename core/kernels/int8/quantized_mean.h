@@ -6,9 +6,6 @@
 namespace thimble::kernels {
 
 struct QuantizedMeanArgs {
-  /// The most integers whose sum fits uint32.
-  static constexpr int64_t kMaxN = int64_t{1} << 24;
-
   float scale = 1;  ///< of x
   int32_t x_zero_point = 0;
   float output_scale = 1;
@@ -17,8 +14,8 @@ struct QuantizedMeanArgs {
 
 /// x [outer, n, inner] -> out [outer, inner]: clamp(round_half_even(float(sum of (x - x_zero_point)) * float(scale /
 /// (output_scale * n))) + zero_point, 0, high). Sums are exact; every instruction set and thread count gives the same
-/// bits. scratch has outer * inner elements. Arguments are not checked; n is 1 to kMaxN.
+/// bits. Arguments are not checked; n is at least 1.
 void quantized_mean(const uint8_t* x, int64_t outer, int64_t n, int64_t inner, const QuantizedMeanArgs& args,
-                    uint32_t* scratch, uint8_t* out);
+                    uint8_t* out);
 
 }  // namespace thimble::kernels

@@ -92,22 +92,19 @@ TEST(QuantizedMatMul, IsTheProductOfTheIntegersOnEveryMachine) {
     }
 }
 
-// The largest sums that there are.
-TEST(QuantizedMatMul, KeepsSumsThatJustFit) {
-  const int64_t k = 33025;
-  const NDArray a = NDArray::full({2, k}, 255, DType::uint8), b = NDArray::full({k, 17}, 255, DType::uint8);
-  const NDArray zeros = NDArray::zeros({k, 17}, DType::uint8);
-  const TensorQParams low{1, 0, 8}, high{1, 255, 8}, out{2.0e7f, 120, 8};
-  on_every_machine([&] {
-    const auto up = QuantizedMatMul(low, low, out)(Tensor(a), Tensor(b)).data().to_vector<int>();
-    const auto down = QuantizedMatMul(low, high, out)(Tensor(a), Tensor(zeros)).data().to_vector<int>();
-    EXPECT_EQ(up, std::vector<int>(34, 120 + 107));
-    EXPECT_EQ(down, std::vector<int>(34, 120 - 107));
-  });
-  QuantizedMatMul layer(low, low, out);
-  EXPECT_THROW(
-      layer(Tensor(NDArray::zeros({1, k + 1}, DType::uint8)), Tensor(NDArray::zeros({k + 1, 1}, DType::uint8))),
-      ShapeError);
+// The largest sums that fit 32 bits, and larger ones.
+TEST(QuantizedMatMul, HasSumsOfAnyLength) {
+  for (const int64_t k : {33025, 33026, 70000}) {
+    const NDArray a = NDArray::full({2, k}, 255, DType::uint8), b = NDArray::full({k, 17}, 255, DType::uint8);
+    const NDArray zeros = NDArray::zeros({k, 17}, DType::uint8);
+    const TensorQParams low{1, 0, 8}, high{1, 255, 8}, out{600.0f * static_cast<float>(k), 120, 8};
+    on_every_machine([&] {
+      const auto up = QuantizedMatMul(low, low, out)(Tensor(a), Tensor(b)).data().to_vector<int>();
+      const auto down = QuantizedMatMul(low, high, out)(Tensor(a), Tensor(zeros)).data().to_vector<int>();
+      EXPECT_EQ(up, std::vector<int>(34, 120 + 108));
+      EXPECT_EQ(down, std::vector<int>(34, 120 - 108));
+    });
+  }
 }
 
 // Attention's products, between the layer that makes all three operands and the one that merges the heads: of views,

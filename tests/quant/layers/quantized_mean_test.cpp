@@ -56,7 +56,6 @@ TEST(QuantizedMean, RefusesWhatItCannotTake) {
   QuantizedMean layer({1}, false, p, p);
   EXPECT_THROW(layer(Tensor(NDArray::zeros({2}, DType::uint8))), ShapeError);
   EXPECT_THROW(layer(Tensor(NDArray::zeros({2, 0}, DType::uint8))), ShapeError);
-  EXPECT_THROW(layer(Tensor(NDArray::placeholder({1, (int64_t{1} << 24) + 1}, DType::uint8))), ShapeError);
   EXPECT_THROW(layer(Tensor(NDArray::zeros({2, 2}))), DTypeError);
   EXPECT_THROW(QuantizedMean({1, 1}, false, p, p)(Tensor(NDArray::zeros({2, 2}, DType::uint8))), ShapeError);
 }
