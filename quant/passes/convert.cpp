@@ -369,7 +369,10 @@ class Converter {
 
   std::string reason_of(const Node* node) const {
     const ValueFunction* function = functions_.around(node);
-    if (is_product(graph_, node)) return "its configuration keeps it float";
+    if (is_product(graph_, node)) {
+      const std::string obstacle = obstacle_of(graph_.layer(node));
+      return obstacle.empty() ? "its configuration keeps it float" : obstacle;
+    }
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
     const Node* result = function ? function->result() : node;
     if (!is_marked(result))

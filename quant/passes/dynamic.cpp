@@ -1,5 +1,6 @@
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/passes/dynamic.h>
+#include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
 
 namespace thimble::quant {
@@ -22,8 +23,7 @@ std::shared_ptr<nn::Module> dynamic_layer(const nn::Module& layer, const QConfig
 }  // namespace
 
 nn::Graph quantize_dynamic(const nn::Graph& graph, const QConfigMapping& mapping, ConversionReport* report) {
-  const auto no_obstacle = [](const nn::Module&) { return std::string(); };
-  return replace_products(graph, mapping, {.pass = "quantize_dynamic", .obstacle = no_obstacle, .make = dynamic_layer},
+  return replace_products(graph, mapping, {.pass = "quantize_dynamic", .obstacle = obstacle_of, .make = dynamic_layer},
                           report);
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <string_view>
 
+#include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/op.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/attribute_inputs.h>
@@ -133,6 +134,16 @@ const Tensor& bias_of(const Graph& graph, const Node* product) {
   return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
 }
 
+std::string obstacle_of(const nn::Module& product) {
+  constexpr int64_t kMost = kernels::PackedInt8Weights::kMaxK;
+  const auto* conv = dynamic_cast<const nn::Conv2d*>(&product);
+  const auto* linear = dynamic_cast<const nn::Linear*>(&product);
+  if (!conv && !linear) return "";
+  const Shape& weight = (conv ? conv->weight : linear->weight).shape();
+  const int64_t products = weight.numel() / std::max<int64_t>(1, weight[0]);
+  return products <= kMost ? "" : str("it adds ", products, " products up, and integers hold ", kMost);
+}
+
 bool has_relu(const Graph& graph, const Node* product) { return graph.layer(product).type().ends_with("ReLU"); }
 
 Observer* observer_of(const Graph& graph, const Node* node) { return graph.layer_as<Observer>(node); }
@@ -171,7 +182,8 @@ bool has_own_parameters(const Graph& graph, const Node* value) {
 }
 
 bool is_wanted_product(const Graph& graph, const Node* node, const QConfigMapping& mapping) {
-  return is_product(graph, node) && mapping.find(node->name, types_of(graph, node)).has_value();
+  return is_product(graph, node) && obstacle_of(graph.layer(node)).empty() &&
+         mapping.find(node->name, types_of(graph, node)).has_value();
 }
 
 bool wants_products(const Graph& graph, const QConfigMapping& mapping) {
@@ -222,6 +234,9 @@ std::string nothing_to_quantize(const Graph& graph) {
                  "); give the float graph");
   const std::string names = names_of_products(graph);
   if (names.empty()) return "the graph has no linear or conv2d layer to quantize";
+  for (const Node* node : graph.nodes())
+    if (const std::string obstacle = is_product(graph, node) ? obstacle_of(graph.layer(node)) : ""; !obstacle.empty())
+      return str("it would quantize no layer: '", node->name, "' stays float, since ", obstacle);
   return str("the configuration quantizes no layer; give one to ", names, " by set_global(), set_type() or set_name()");
 }
 

@@ -37,6 +37,8 @@ void note_type(nn::Node* node, const std::string& type);
 /// A product's float weight, [out, ...], and its bias, which may be undefined.
 const Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
 const Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
+/// Why a product stays float whatever its configuration; empty if it need not.
+std::string obstacle_of(const nn::Module& product);
 /// Whether relu is fused into the product.
 bool has_relu(const nn::Graph& graph, const nn::Node* product);
 /// Null for other layers.

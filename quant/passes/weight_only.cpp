@@ -1,4 +1,5 @@
 #include <thimble/quant/layers/weight_only_linear.h>
+#include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
 #include <thimble/quant/passes/weight_only.h>
 
@@ -6,7 +7,7 @@ namespace thimble::quant {
 
 nn::Graph quantize_weight_only(const nn::Graph& graph, const QConfigMapping& mapping, ConversionReport* report) {
   const auto obstacle = [](const nn::Module& layer) -> std::string {
-    return dynamic_cast<const nn::Linear*>(&layer) ? "" : "weight-only products are of linear layers";
+    return dynamic_cast<const nn::Linear*>(&layer) ? obstacle_of(layer) : "weight-only products are of linear layers";
   };
   const auto make = [](const nn::Module& layer, const QConfig& config) {
     return WeightOnlyLinear::from_float(dynamic_cast<const nn::Linear&>(layer), config.weight,

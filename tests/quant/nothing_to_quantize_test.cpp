@@ -52,6 +52,15 @@ TEST_P(NothingToQuantize, IsAnErrorThatSaysWhatToDo) {
   EXPECT_THAT(error(traced(tanh)), HasSubstr("has no linear or conv2d layer"));
 }
 
+// Sums of more products than integers hold.
+constexpr int64_t kTooMany = 65537;
+
+TEST_P(NothingToQuantize, AProductOfTooManyInputsIsAnErrorThatSaysSo) {
+  nn::Sequential model(nn::Linear(kTooMany, 2));
+  EXPECT_THAT(error(traced(model, {2, kTooMany})),
+              HasSubstr("would quantize no layer: '0' stays float, since it adds 65537 products up"));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Methods, NothingToQuantize,
     testing::Values(Method{"prepare", [](const Graph& g, const QConfigMapping& m) { prepare(g, m); }},
@@ -67,6 +76,20 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& method) { return method.param.name; });
 
 class Preparation : public QuantizeTest {};
+
+TEST_F(Preparation, AProductOfTooManyInputsStaysFloat) {
+  nn::Sequential model(nn::Linear(kTooMany, 3), nn::ReLU(), nn::Linear(3, 2));
+  const Graph graph = traced(model, {3, kTooMany});
+  Converted result = quantized(graph), dynamic, weight_only;
+  dynamic.graph = quantize_dynamic(graph, QConfigMapping::static_int8(), &dynamic.report);
+  weight_only.graph = quantize_weight_only(graph, QConfigMapping::static_int8(), &weight_only.report);
+  for (const Converted* each : {&result, &dynamic, &weight_only}) {
+    EXPECT_TRUE(each->layer("0").kept_float);
+    EXPECT_THAT(each->layer("0").reason, HasSubstr("it adds 65537 products up"));
+    EXPECT_FALSE(each->layer("2").kept_float);
+  }
+  EXPECT_GT(sqnr(graph, result), 20);
+}
 
 TEST_F(Preparation, AGraphThatWasNotPreparedIsNotConverted) {
   nn::Sequential model(nn::Linear(8, 9), nn::ReLU(), nn::Linear(9, 3));
