@@ -2,21 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
 #include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
-#include <thimble/core/ops.h>
-#include <thimble/core/random.h>
+#include "tests/nn/random_blocks.h"
 #include <thimble/nn/layers/activation.h>
-#include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
-#include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
-#include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
 
 namespace thimble::nn {
@@ -24,34 +17,21 @@ namespace thimble::nn {
 /// A program of random steps: layers, containers and plain ops over the values before them, the last one most often.
 /// Images, sequences [n, channels, length] or rows; convolutions of all kinds, batch normalization with random
 /// statistics and some in training mode, activations as functions and as modules, pools, sums, concatenations, also
-/// with clamps right behind them, shared layers, parameters used by ops, values that are used twice or not at all. In
-/// evaluation mode but for those normalizations.
-class RandomModel : public Module {
+/// with clamps right behind them, shared layers, parameters used by ops, values that are used twice or not at all, and
+/// what random_blocks.h has. In evaluation mode but for those normalizations.
+class RandomModel : public RandomBlocks {
  public:
   /// Starts this thread's default generator anew, from which layers are initialized.
-  explicit RandomModel(uint64_t seed) : rng_(seed) {
+  explicit RandomModel(uint64_t seed) : RandomBlocks(seed) {
     manual_seed(seed);
     const NoGrad guard;
-    const int64_t batch = 1 + below(3);
-    const uint64_t form = below(10);
-    if (form < 7)
-      example_ = randn({batch, 1 + below(4), 5 + below(6), 5 + below(6)}, rng_);
-    else if (form < 9)
-      example_ = randn({batch, 1 + below(8)}, rng_);
-    else
-      example_ = randn({batch, 1 + below(4), 4 + below(5)}, rng_);
     eval();
-    values_ = {example_};
+    example_ = random_input(1 + below(3));
+    begin(example_);
     for (int64_t n = 4 + below(12); n > 0; --n) add_some();
-    output_ = chance(10) ? 1 + static_cast<size_t>(below(values_.size() - 1)) : values_.size() - 1;
-    values_.clear();
+    if (chance(60)) add_pointwise(last(), 1 + below(4));  // as a head: what is before it may become integer
+    end();
     for (BatchNorm* bn : in_training_) bn->train();
-  }
-
-  Tensor forward(const Tensor& x) override {
-    std::vector<Tensor> values{x};
-    for (const Step& step : steps_) values.push_back(step(values));
-    return values[output_];
   }
 
   const Tensor& example() const { return example_; }
@@ -63,53 +43,28 @@ class RandomModel : public Module {
   }
 
  private:
-  using Step = std::function<Tensor(const std::vector<Tensor>&)>;
-  using Function = std::function<Tensor(const Tensor&)>;
-  struct Shareable {
-    Module* layer;
-    int ndim;
-    int64_t channels;  // of the input
-  };
-
-  int64_t below(uint64_t n) { return static_cast<int64_t>(rng_.below(n)); }
-  bool chance(uint64_t percent) { return rng_.below(100) < percent; }
-  const Shape& shape_of(size_t value) const { return values_[value].shape(); }
-
-  // The last value, or some other.
-  size_t some_value() {
-    const size_t n = values_.size();
-    return chance(80) ? n - 1 : static_cast<size_t>(below(n));
-  }
-
-  void add(Step step) {
-    values_.push_back(step(values_));
-    steps_.push_back(std::move(step));
-  }
-  void apply(size_t value, Function f) {
-    add([value, f = std::move(f)](const std::vector<Tensor>& values) { return f(values[value]); });
-  }
-
-  template <typename T>
-  T* own(const std::string& kind, std::shared_ptr<T> module) {
-    T* raw = module.get();
-    register_module(kind + std::to_string(children().size()), std::move(module));
-    raw->eval();
-    return raw;
-  }
-  template <typename T>
-  void call(size_t value, const std::string& kind, std::shared_ptr<T> module) {
-    apply(value, [raw = own(kind, std::move(module))](const Tensor& x) { return (*raw)(x); });
+  // Compilers choose the order of a call's arguments: where several are random, each has a statement of its own.
+  Tensor random_input(int64_t batch) {
+    const int64_t form = below(10), channels = 1 + below(4), first = below(6), second = below(6);
+    if (form < 6) return normal({batch, channels, 5 + first, 5 + second});
+    if (form < 7) return normal({batch, 1 + 2 * first});
+    return normal({batch, channels + first, 4 + second});
   }
 
   void add_some() {
     const size_t value = some_value();
     const int ndim = shape_of(value).ndim();
-    if (chance(12)) return add_activation(value);
+    if (chance(10)) return add_activation(value);
+    if (chance(10)) return add_function(value);
     if (chance(12)) return add_sum(value);
     if (chance(8)) return add_concat(value);
     if (chance(8) && add_fork(value)) return;
     if (chance(6)) return add_parameter(value);
-    if (chance(15) && add_shared_call(value)) return;
+    if (chance(4)) return add_constant(value);
+    if (chance(4)) return add_mul(value);
+    if (chance(3)) return add_softmax(value);
+    if (chance(4)) return add_layer_norm(value);
+    if (chance(15) && call_again(value)) return;
     if (ndim == 4)
       add_image_step(value);
     else if (ndim == 3)
@@ -138,7 +93,7 @@ class RandomModel : public Module {
     if (s.ndim() == 4)
       call(value, "conv", std::make_shared<Conv2d>(s[1], channels, 1));
     else
-      call(value, "fc", std::make_shared<Linear>(s[1], channels));
+      call(value, "fc", std::make_shared<Linear>(s.back(), channels));
   }
 
   void add_clamp(size_t value) {
@@ -156,25 +111,38 @@ class RandomModel : public Module {
     const Shape s = shape_of(value);
     if (chance(8)) return apply(value, [](const Tensor& x) { return flatten(x, 1); });
     if (chance(5)) return apply(value, [](const Tensor& x) { return flatten(global_avg_pool2d(x), 1); });
-    if (chance(15) && s[2] > 3 && s[3] > 3) return add_pool(value);
+    if (chance(20) && s[2] > 3 && s[3] > 3) return add_pool(value);
     if (chance(10)) return add_block(value);
     if (chance(10)) return add_batch_norm(value);
-    add_conv2d(value);
+    if (chance(12)) return add_gate(value);
+    if (chance(22)) return add_move(value);
+    if (chance(4)) return add_mean(value);
+    if (chance(4) && s[2] * s[3] <= 64) return add_tokens(value);
+    if (chance(4)) return add_matmul(value);
+    if (chance(12) && elements_of_sample(value) * 6 <= kMostElements)
+      add_conv_transpose2d(value);
+    else
+      add_conv2d(value);
     if (chance(70)) add_batch_norm(last());
     if (chance(60)) add_activation(last());
   }
 
   void add_sequence_step(size_t value) {
     const Shape s = shape_of(value);
-    if (chance(10)) return apply(value, [](const Tensor& x) { return flatten(x, 1); });
+    if (chance(8)) return apply(value, [](const Tensor& x) { return flatten(x, 1); });
+    if (chance(8)) return add_mean(value);
+    if (chance(30)) return add_attention(value);
+    if (chance(10)) return add_matmul(value);
     if (chance(40)) {
       const int64_t kernel = 1 + below(static_cast<uint64_t>(std::min<int64_t>(3, s[2]))), groups = groups_of(s[1]);
       const Conv1d::Options options{.stride = 1 + below(2), .padding = below(2), .groups = groups, .bias = chance(50)};
-      call(value, "conv", std::make_shared<Conv1d>(s[1], groups * (1 + below(3)), kernel, options));
+      const auto layer = std::make_shared<Conv1d>(s[1], groups * (1 + below(3)), kernel, options);
+      call_shared(value, "conv", layer, 1);
     } else {
       // As many features as channels: batch normalization behind it must not be taken for one of features.
       const int64_t features = chance(70) ? s[1] : 1 + below(8);
-      call(value, "fc", std::make_shared<Linear>(s[2], features, Linear::Options{.bias = chance(50)}));
+      const auto layer = std::make_shared<Linear>(s[2], features, Linear::Options{.bias = chance(50)});
+      call_shared(value, "fc", layer, 2);
     }
     if (chance(70)) add_batch_norm(last());
     if (chance(50)) add_activation(last());
@@ -184,17 +152,13 @@ class RandomModel : public Module {
     const int64_t in = shape_of(value)[1];
     const Linear::Options options{.bias = chance(70)};
     const auto layer = std::make_shared<Linear>(in, 1 + below(8), options);
-    call(value, "fc", layer);
-    shareable_.push_back({layer.get(), 2, in});
+    call_shared(value, "fc", layer, 1);
     if (chance(50)) add_batch_norm(last());
     if (chance(50)) add_activation(last());
   }
 
-  size_t last() const { return values_.size() - 1; }
-
   int64_t groups_of(int64_t channels) { return chance(25) ? channels : channels % 2 == 0 && chance(25) ? 2 : 1; }
 
-  // Compilers choose the order of a call's arguments: where two are random, each has a statement of its own.
   Pair small_stride() {
     const int64_t width = 1 + below(2), height = 1 + below(2);
     return {height, width};
@@ -220,8 +184,16 @@ class RandomModel : public Module {
     // Of as many channels as it takes now and then, so that it may be called once more and summed with its input.
     const int64_t out = chance(40) ? s[1] : options.groups * (1 + below(4));
     const auto layer = std::make_shared<Conv2d>(s[1], out, kernel_for(s), options);
-    call(value, "conv", layer);
-    shareable_.push_back({layer.get(), 4, s[1]});
+    call_shared(value, "conv", layer, 1);
+  }
+
+  void add_conv_transpose2d(size_t value) {
+    const int64_t channels = shape_of(value)[1], out = 1 + below(4), stride = 1 + below(2), kernel = stride + below(3);
+    const Pair extra = stride > 1 && chance(30) ? Pair(1) : Pair(0);
+    const Padding padding = kernel > 2 && chance(40) ? Padding(1) : Padding(0);
+    const ConvTranspose2d::Options options{
+        .stride = stride, .padding = padding, .output_padding = extra, .bias = chance(50)};
+    call_shared(value, "up", std::make_shared<ConvTranspose2d>(channels, out, kernel, options), 1);
   }
 
   void add_block(size_t value) {
@@ -253,20 +225,6 @@ class RandomModel : public Module {
     }
   }
 
-  void randomize(BatchNorm& bn) {
-    const auto uniform = [&](double low, double high) {
-      NDArray x(bn.running_mean.shape());
-      for (int64_t i = 0; i < x.numel(); ++i)
-        x.data<float>()[i] = static_cast<float>(low + (high - low) * rng_.uniform());
-      return x;
-    };
-    bn.running_mean.set_data(uniform(-1, 1));
-    bn.running_var.set_data(uniform(0.05, 2));
-    if (!bn.weight.defined()) return;
-    bn.weight.set_data(uniform(-1, 1.5));
-    bn.bias.set_data(uniform(-0.5, 0.5));
-  }
-
   void add_batch_norm(size_t value) {
     const Shape s = shape_of(value);
     const BatchNorm::Options options{.eps = chance(20) ? 0.1 : 1e-5, .affine = chance(80)};
@@ -276,8 +234,7 @@ class RandomModel : public Module {
     else
       bn = std::make_shared<BatchNorm1d>(s[1], options);
     randomize(*bn);
-    call(value, "bn", bn);
-    shareable_.push_back({bn.get(), s.ndim(), s[1]});
+    call_shared(value, "bn", bn, 1);
     if (chance(10)) in_training_.push_back(bn.get());
   }
 
@@ -300,10 +257,8 @@ class RandomModel : public Module {
   }
 
   void add_sum(size_t value) {
-    std::vector<size_t> others;
-    for (size_t i = 0; i < values_.size(); ++i)
-      if (shape_of(i) == shape_of(value)) others.push_back(i);
-    const size_t other = others[static_cast<size_t>(below(others.size()))];
+    const Shape s = shape_of(value);
+    const size_t other = some_value_that([&](const Shape& shape) { return shape == s; }, value);
     if (chance(15))
       apply(value, [](const Tensor& x) { return x + 0.25; });
     else
@@ -312,14 +267,12 @@ class RandomModel : public Module {
   }
 
   void add_concat(size_t value) {
-    std::vector<size_t> others;
-    for (size_t i = 0; i < values_.size(); ++i) {
-      Shape a = shape_of(i), b = shape_of(value);
-      if (a.ndim() != b.ndim()) continue;
-      a[1] = b[1] = 0;
-      if (a == b) others.push_back(i);
-    }
-    const size_t other = others[static_cast<size_t>(below(others.size()))];
+    const auto without_channels = [](Shape s) {
+      s[1] = 0;
+      return s;
+    };
+    const Shape wanted = without_channels(shape_of(value));
+    const size_t other = some_value_that([&](const Shape& shape) { return without_channels(shape) == wanted; }, value);
     add([value, other](const std::vector<Tensor>& values) { return concat({values[value], values[other]}, 1); });
     if (chance(40)) add_clamp(last());
   }
@@ -328,34 +281,14 @@ class RandomModel : public Module {
   void add_parameter(size_t value) {
     Shape shape{shape_of(value)[1]};
     for (int d = 2; d < shape_of(value).ndim(); ++d) shape.push_back(1);
-    const Tensor p = register_parameter("p" + std::to_string(steps_.size()), randn(shape, rng_));
+    const Tensor p = own_parameter(shape);
     if (chance(50))
       apply(value, [p](const Tensor& x) { return x * tanh(p); });
     else
       apply(value, [p](const Tensor& x) { return x + p; });
   }
 
-  bool add_shared_call(size_t value) {
-    std::vector<Module*> fitting;
-    const Shape s = shape_of(value);
-    for (const Shareable& layer : shareable_)
-      if (layer.ndim == s.ndim() && layer.channels == s[1]) fitting.push_back(layer.layer);
-    if (fitting.empty()) return false;
-    Module* layer = fitting[static_cast<size_t>(below(fitting.size()))];
-    try {
-      apply(value, [layer](const Tensor& x) { return (*layer)(x); });
-    } catch (const ShapeError&) {
-      return false;  // a kernel larger than this image
-    }
-    return true;
-  }
-
-  Generator rng_;
   Tensor example_;
-  std::vector<Step> steps_;
-  size_t output_ = 0;
-  std::vector<Tensor> values_;  // of the example, while the program is made
-  std::vector<Shareable> shareable_;
   std::vector<BatchNorm*> in_training_;
 };
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -48,42 +49,78 @@ void expect_integers_between(const Graph& graph) {
   }
 }
 
-// The part of the graph in which all is integer, from the inputs on, with this node as output.
-Graph up_to(const Graph& graph, const Node* node) {
+// The part of the graph in which nothing is computed in floats, from the inputs on; none if there is no such part.
+std::optional<Graph> part_of_integers(const Graph& graph, const Reading& reading) {
+  std::set<const Node*> pure, read;
+  for (const Node* node : graph.nodes()) {
+    const bool begins = node->kind == Node::Kind::input || node->kind == Node::Kind::tensor;
+    const bool integer = reading.is_integer(node) || graph.layer_as<IntegerProduct>(node);
+    const auto is_pure = [&](const Node* input) { return pure.contains(input); };
+    if (!begins && !(integer && std::ranges::all_of(node->inputs, is_pure))) continue;
+    pure.insert(node);
+    read.insert(node->inputs.begin(), node->inputs.end());
+  }
   Graph part = graph.clone();
-  part.set_output(part.find(node->name));
+  std::vector<nn::GraphOutput> outputs;
+  for (const Node* node : graph.nodes())
+    if (pure.contains(node) && !read.contains(node) && !node->inputs.empty() && !graph.is_layer(node, "Quantize"))
+      outputs.push_back({node->name, part.find(node->name)});
+  if (outputs.empty()) return std::nullopt;
+  part.set_outputs(outputs);
   part.eliminate_dead_nodes();
   return part;
 }
 
-// The last of the nodes for which nothing is computed in floats.
-const Node* last_of_integers(const Graph& graph, const Reading& reading) {
-  const Node* last = nullptr;
-  std::set<const Node*> pure;
-  for (const Node* node : graph.nodes()) {
-    const bool begins = node->kind == Node::Kind::input;
-    const bool integer = reading.is_integer(node) || graph.layer_as<IntegerProduct>(node);
-    const bool goes_on = !node->inputs.empty() &&
-                         std::ranges::all_of(node->inputs, [&](const Node* input) { return pure.contains(input); });
-    if (!begins && !(integer && goes_on)) continue;
-    pure.insert(node);
-    if (!begins && !graph.is_layer(node, "Quantize")) last = node;
-  }
-  return last;
+using Answers = std::vector<std::vector<float>>;  // of each output
+
+Answers answers_of(std::span<const Tensor> outputs) {
+  Answers answers;
+  for (const Tensor& output : outputs) answers.push_back(output.data().to_vector<float>());
+  return answers;
+}
+
+Answers answers_of(Graph& graph, const Tensor& x) { return answers_of(graph.forward_outputs(std::span(&x, 1))); }
+
+Answers answers_node_by_node(Graph& graph, const Tensor& x) {
+  const std::vector<Tensor> values = graph.run_all(std::span(&x, 1));
+  const std::vector<Node*> nodes = graph.nodes();
+  std::vector<Tensor> outputs;
+  for (const nn::GraphOutput& output : graph.outputs())
+    outputs.push_back(values[static_cast<size_t>(std::ranges::find(nodes, output.node) - nodes.begin())]);
+  return answers_of(outputs);
 }
 
 void expect_same_bits_everywhere(Graph& graph, const NDArray& data) {
-  const auto expected = graph(Tensor(data)).data().to_vector<float>();
-  EXPECT_EQ(graph.run_all(std::vector<Tensor>{data}).back().data().to_vector<float>(), expected) << "node by node";
+  const Answers expected = answers_of(graph, data);
+  EXPECT_EQ(answers_node_by_node(graph, data), expected) << "node by node";
   const NoGrad guard;
   on_every_machine([&] {
-    EXPECT_EQ(graph(Tensor(data)).data().to_vector<float>(), expected);
+    EXPECT_EQ(answers_of(graph, data), expected);
     for (const int64_t split : {1, 3}) {
-      std::vector<float> pieces;
-      for (int64_t at = 0; at < data.shape(0); at += split)
-        for (const float v : graph(Tensor(data.slice(0, at, at + split))).data().to_vector<float>())
-          pieces.push_back(v);
-      EXPECT_EQ(pieces, expected) << "batches of " << split;
+      Answers all(expected.size());
+      for (int64_t at = 0; at < data.shape(0); at += split) {
+        const Answers piece = answers_of(graph, data.slice(0, at, at + split));
+        for (size_t i = 0; i < piece.size(); ++i) all[i].insert(all[i].end(), piece[i].begin(), piece[i].end());
+      }
+      EXPECT_EQ(all, expected) << "batches of " << split;
+    }
+  });
+}
+
+// Those whose inputs follow from floats, too, which differ in their last digits.
+void expect_same_bits_of_each_layer(Graph& graph, const NDArray& data) {
+  const NoGrad guard;
+  const std::vector<Tensor> values = graph.run_all(std::vector<Tensor>{data});
+  const std::vector<Node*> nodes = graph.nodes();
+  std::unordered_map<const Node*, Tensor> value_of;
+  for (size_t i = 0; i < nodes.size(); ++i) value_of[nodes[i]] = values[i];
+  on_every_machine([&] {
+    for (const Node* node : nodes) {
+      if (!is_integer_layer(graph, node)) continue;
+      std::vector<Tensor> inputs;
+      for (const Node* input : node->inputs) inputs.push_back(value_of.at(input));
+      EXPECT_EQ(graph.layer(node).call(inputs).data().to_vector<float>(), value_of.at(node).data().to_vector<float>())
+          << node->name;
     }
   });
 }
@@ -112,14 +149,16 @@ class AtOwnRanges {
   }
 
  private:
-  // That few different numbers are all rounded by little is luck, which other ranges, a few percent wider, do not have.
+  // That few different numbers are all rounded by little is luck, which other ranges, a few percent wider, do not have:
+  // a test of ranks. Were the noise found one that ranges of its own make, it would be the largest of kDraws such
+  // noises once in kDraws times, and kMost times as large far less often.
   void expect_as_good(const Node* node, const NDArray& integers) {
     constexpr double kMost = 2;  // 3 dB
-    constexpr int kTries = 400;
+    constexpr int kDraws = 400;
     const auto exact = floats_.at(node).to_vector<double>();
     const double found = noise(exact, integers), step = own_qparams(node).scale[0];
     double expected = std::max(noise(exact, rounded(node)), step * step / 12);
-    for (int i = 0; i < kTries && found > kMost * expected; ++i) {
+    for (int i = 0; i < kDraws && found > kMost * expected; ++i) {
       compute();
       expected = std::max(expected, noise(exact, rounded(node)));
     }
@@ -239,7 +278,7 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
   const TempFolder folder;
   std::map<std::string, int> seen;
   std::vector<double> signals;  // above the noise, in dB
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < count(); ++seed) {
     nn::RandomModel model(seed);
     const Graph graph = nn::trace(model, model.example());
     SCOPED_TRACE(str("seed ", seed, "\n", graph.table()));
@@ -260,27 +299,41 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
     // -infinity: the model gives nothing but zeros.
     if (const double signal = sqnr(graph, result); std::isfinite(signal)) signals.push_back(signal);
 
-    if (const Node* last = last_of_integers(result.graph, reading)) {
-      Graph integers = up_to(result.graph, last);
-      expect_same_bits_everywhere(integers, data);
+    if (std::optional<Graph> integers = part_of_integers(result.graph, reading)) {
+      expect_same_bits_everywhere(*integers, data);
       ++seen["pure"];
     }
+    expect_same_bits_of_each_layer(result.graph, data);
     Graph loaded = reloaded(result.graph, folder);
     EXPECT_EQ(loaded.table(), result.graph.table());
     EXPECT_EQ(loaded(Tensor(data)).data().to_vector<float>(), result.graph(Tensor(data)).data().to_vector<float>());
     if (HasFailure()) break;
   }
-  EXPECT_GT(*std::ranges::min_element(signals), 15);
+  // Sums that cancel, rows of equal numbers that are normalized: a few models make the noise loud.
+  std::ranges::sort(signals);
+  EXPECT_GT(signals[signals.size() / 50], 20);
   EXPECT_GT(std::accumulate(signals.begin(), signals.end(), 0.0) / static_cast<double>(signals.size()), 45);
   const std::pair<const char*, int> enough[] = {{"QuantizedConv2d", 300},
                                                 {"QuantizedLinear", 300},
-                                                {"QuantizedAdd", 15},
-                                                {"QuantizedClamp", 5},
-                                                {"Requantize", 1},
-                                                {"concat", 5},
+                                                {"QuantizedAdd", 50},
+                                                {"QuantizedMul", 8},
+                                                {"QuantizedTable", 100},
+                                                {"QuantizedScale", 40},
+                                                {"QuantizedMatMul", 80},
+                                                {"QuantizedSoftmax", 40},
+                                                {"QuantizedLayerNorm", 10},
+                                                {"QuantizedMean", 8},
+                                                {"QuantizedClamp", 10},
+                                                {"Requantize", 40},
+                                                {"concat", 40},
+                                                {"slice", 60},
+                                                {"permute", 100},
+                                                {"flatten", 20},
+                                                {"pad", 3},
+                                                {"pixel_shuffle", 3},
+                                                {"upsample_nearest2d", 2},
                                                 {"max_pool2d", 3},
                                                 {"avg_pool2d", 3},
-                                                {"flatten", 20},
                                                 {"Dequantize", 10},
                                                 {"pure", 100}};
   for (const auto& [kind, count] : enough) EXPECT_GE(seen[kind], count) << kind;

@@ -127,13 +127,13 @@ inline std::vector<float> reference_conv2d(const QuantizedConv2d& layer, const N
   return out;
 }
 
-/// Calls check() under every instruction set that this CPU has, with one thread and with two.
+/// Calls check() under every instruction set that this CPU has, with one to three threads.
 template <typename F>
 void on_every_machine(F&& check) {
   const Isa isa = active_isa();
   const int threads = num_threads();
   for (const Isa other : available_isas())
-    for (const int count : {1, 2}) {
+    for (const int count : {1, 2, 3}) {
       SCOPED_TRACE(std::string(name(other)) + ", threads: " + std::to_string(count));
       set_isa(other);
       set_num_threads(count);
