@@ -94,7 +94,7 @@ class RandomBlocks : public RandomProgram {
 
   // Squeeze and excitation: [n, c, h, w] * [n, c, 1, 1].
   void add_gate(size_t value) {
-    const int64_t channels = shape_of(value)[1], middle = 1 + below(4);
+    const int64_t channels = shape_of(value)[1], middle = some_channels();
     Conv2d* squeeze = own("squeeze", std::make_shared<Conv2d>(channels, middle, 1));
     Conv2d* excite = own("excite", std::make_shared<Conv2d>(middle, channels, 1));
     const bool as_mean = chance(50), hard = chance(40), gate_first = chance(30);
@@ -123,7 +123,7 @@ class RandomBlocks : public RandomProgram {
   // by, where and how, and whether the future is masked, differ.
   void add_attention(size_t value) {
     const Shape s = shape_of(value);
-    const int64_t tokens = s[1], features = s[2], heads = 1 + below(2), size = 1 + below(6), width = heads * size;
+    const int64_t tokens = s[1], features = s[2], heads = 1 + below(2), size = some_channels(), width = heads * size;
     const Linear::Options options{.bias = chance(70)};
     Linear* qkv = nullptr;
     std::vector<Linear*> parts;

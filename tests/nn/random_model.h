@@ -29,7 +29,7 @@ class RandomModel : public RandomBlocks {
     example_ = random_input(1 + below(3));
     begin(example_);
     for (int64_t n = 4 + below(12); n > 0; --n) add_some();
-    if (chance(60)) add_pointwise(last(), 1 + below(4));  // as a head: what is before it may become integer
+    if (chance(60)) add_pointwise(last(), some_channels());  // as a head: what is before it may become integer
     end();
     for (BatchNorm* bn : in_training_) bn->train();
   }
@@ -45,9 +45,10 @@ class RandomModel : public RandomBlocks {
  private:
   // Compilers choose the order of a call's arguments: where several are random, each has a statement of its own.
   Tensor random_input(int64_t batch) {
-    const int64_t form = below(10), channels = 1 + below(4), first = below(6), second = below(6);
+    const int64_t form = below(10), channels = some_channels(), most = chance(85) ? 6 : 20, first = below(most),
+                  second = below(most);
     if (form < 6) return normal({batch, channels, 5 + first, 5 + second});
-    if (form < 7) return normal({batch, 1 + 2 * first});
+    if (form < 7) return normal({batch, channels + 2 * first});
     return normal({batch, channels + first, 4 + second});
   }
 
@@ -76,7 +77,7 @@ class RandomModel : public RandomBlocks {
   // A value that a product reads, and also a concatenation, mostly with a clamp right behind it.
   bool add_fork(size_t value) {
     if (shape_of(value).ndim() == 3) return false;
-    const int64_t channels = 1 + below(4);
+    const int64_t channels = some_channels();
     add_pointwise(value, channels);
     const size_t first = last();
     add_concat(chance(70) ? value : first);
@@ -140,7 +141,7 @@ class RandomModel : public RandomBlocks {
       call_shared(value, "conv", layer, 1);
     } else {
       // As many features as channels: batch normalization behind it must not be taken for one of features.
-      const int64_t features = chance(70) ? s[1] : 1 + below(8);
+      const int64_t features = chance(70) ? s[1] : 2 * some_channels();
       const auto layer = std::make_shared<Linear>(s[2], features, Linear::Options{.bias = chance(50)});
       call_shared(value, "fc", layer, 2);
     }
@@ -151,7 +152,7 @@ class RandomModel : public RandomBlocks {
   void add_linear(size_t value) {
     const int64_t in = shape_of(value)[1];
     const Linear::Options options{.bias = chance(70)};
-    const auto layer = std::make_shared<Linear>(in, 1 + below(8), options);
+    const auto layer = std::make_shared<Linear>(in, 2 * some_channels(), options);
     call_shared(value, "fc", layer, 1);
     if (chance(50)) add_batch_norm(last());
     if (chance(50)) add_activation(last());
@@ -182,13 +183,14 @@ class RandomModel : public RandomBlocks {
     Conv2d::Options options = conv2d_options(s[1]);
     if (chance(10) && s[2] > 4 && s[3] > 4) options.dilation = 2;
     // Of as many channels as it takes now and then, so that it may be called once more and summed with its input.
-    const int64_t out = chance(40) ? s[1] : options.groups * (1 + below(4));
+    const int64_t out = chance(40) ? s[1] : options.groups * (options.groups > 8 ? 1 + below(2) : some_channels());
     const auto layer = std::make_shared<Conv2d>(s[1], out, kernel_for(s), options);
     call_shared(value, "conv", layer, 1);
   }
 
   void add_conv_transpose2d(size_t value) {
-    const int64_t channels = shape_of(value)[1], out = 1 + below(4), stride = 1 + below(2), kernel = stride + below(3);
+    const int64_t channels = shape_of(value)[1], out = some_channels(), stride = 1 + below(2),
+                  kernel = stride + below(3);
     const Pair extra = stride > 1 && chance(30) ? Pair(1) : Pair(0);
     const Padding padding = kernel > 2 && chance(40) ? Padding(1) : Padding(0);
     const ConvTranspose2d::Options options{
@@ -200,7 +202,7 @@ class RandomModel : public RandomBlocks {
     const Shape s = shape_of(value);
     if (chance(50)) {
       const Pair kernel = kernel_for(s);
-      const auto block = std::make_shared<ConvBNReLU>(s[1], 1 + below(4), kernel);
+      const auto block = std::make_shared<ConvBNReLU>(s[1], some_channels(), kernel);
       randomize(block->bn());
       return call(value, "block", block);
     }

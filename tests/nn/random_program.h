@@ -36,6 +36,8 @@ class RandomProgram : public Module {
 
   int64_t below(uint64_t n) { return static_cast<int64_t>(rng_.below(n)); }
   bool chance(uint64_t percent) { return rng_.below(100) < percent; }
+  // Few mostly; else more than fill vectors and tiles, of no round number.
+  int64_t some_channels() { return chance(85) ? 1 + below(4) : 9 + below(40); }
   NDArray normal(const Shape& shape) { return randn(shape, rng_); }
   NDArray uniform(const Shape& shape, double low, double high) {
     NDArray x(shape);
