@@ -57,8 +57,12 @@ TensorQParams needed_range(const TensorQParams& input, const TensorQParams& outp
   const auto last = y.rend() - std::find_if(y.rbegin(), y.rend(), differs_from(y.back()));
   if (first == std::ssize(y)) return input;  // a constant, of which nothing is needed
   const auto at = [&](std::ptrdiff_t i) { return x[static_cast<size_t>(std::clamp<std::ptrdiff_t>(i, 0, kPoints))]; };
-  return TensorQParams::from(
-      choose_qparams(std::min(at(first - 1), 0.0f), std::max(at(last), 0.0f), {.bits = input.bits}));
+  const float least = std::min(at(first - 1), 0.0f), most = std::max(at(last), 0.0f);
+  // The zero point is rounded, which moves the ends by half a step: they are not to give another integer for it.
+  const float step = (most - least) / static_cast<float>(input.qmax());
+  const TensorQParams needed = TensorQParams::from(
+      choose_qparams(least < 0 ? least - step : 0, most > 0 ? most + step : 0, {.bits = input.bits}));
+  return needed.scale < input.scale ? needed : input;
 }
 
 }  // namespace thimble::quant
