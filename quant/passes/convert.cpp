@@ -14,6 +14,7 @@
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/shared_layers.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/qat/fake_quantize.h>
 #include <thimble/quant/qat/qat_layers.h>
@@ -53,6 +54,7 @@ class Converter {
     functions_ = ValueFunctions(graph_);
     sizes_ = nodes_of_sizes(graph_);
     share_parameters();
+    narrow_masks();
     find_integer_readers();
     const std::vector<Node*> nodes = graph_.nodes();
     if (report_)
@@ -78,6 +80,11 @@ class Converter {
   // where this value becomes one of other parameters.
   void remove_observers() {
     for (Node* node : graph_.nodes()) {
+      if (graph_.is_layer(node, "SoftmaxRange")) {
+        graph_.replace_uses(node, node->inputs[0]);
+        graph_.erase(node);
+        continue;
+      }
       const Observer* observer = observer_of(graph_, node);
       if (!observer) continue;
       Node* value = node->inputs[0];
@@ -90,6 +97,34 @@ class Converter {
     }
   }
 
+  bool adds_mask(const Node* node) const { return is_masking(graph_, node) && is_marked(node) && !functions_.of(node); }
+
+  void narrow_scores(const Node* node) {
+    Node* scores = node->inputs[1 - mask_of(node)];
+    const auto own = qparams_.find(source_of(scores)), sum = qparams_.find(node);
+    if (own == qparams_.end() || sum == qparams_.end() || trained_.contains(own->first) || !can_share(graph_, scores))
+      return;
+    own->second = needed_scores(own->second, graph_.tensor(node->inputs[mask_of(node)]), sum->second);
+  }
+
+  // Masks are as far below the scores as these need, so that what else is in them keeps its digits.
+  void narrow_masks() {
+    std::unordered_map<const Node*, double> least;  // that readers need
+    for (const Node* node : graph_.nodes()) {
+      if (!adds_mask(node)) continue;
+      const Node* mask = node->inputs[mask_of(node)];
+      const auto scores = qparams_.find(source_of(node->inputs[1 - mask_of(node)])), sum = qparams_.find(node);
+      if (!qparams_.contains(mask) || scores == qparams_.end() || sum == qparams_.end()) continue;
+      double& known = least[mask];
+      known = std::min(known, least_of_mask(scores->second, sum->second));
+    }
+    for (const auto& [mask, number] : least) {
+      const auto is_masked = [&](const Node* user) { return adds_mask(user); };
+      TensorQParams& p = qparams_.at(mask);
+      if (std::ranges::all_of(graph_.users(mask), is_masked)) p = mask_qparams(graph_.tensor(mask), number, p.bits);
+    }
+  }
+
   // The inputs of a clamp or a concatenation get, where they can, the parameters that were observed behind it: they
   // hold all that is needed of them. A function's source gets the range that the function needs. In reverse, so that
   // they reach what stands before several such nodes.
@@ -98,6 +133,7 @@ class Converter {
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
       const Node* node = *it;
       if (is_marked(node) && functions_.of(node)) narrow_source(*functions_.of(node));
+      if (adds_mask(node)) narrow_scores(node);
       if (!is_marked(node) || !qparams_.contains(node) || !(is_clamp(graph_, node) || is_concat(graph_, node)))
         continue;
       for (Node* input : node->inputs)

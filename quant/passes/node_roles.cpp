@@ -10,6 +10,7 @@
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/qat/qat_layers.h>
 
 namespace thimble::quant {
@@ -60,8 +61,9 @@ Effect effect_of(const Graph& graph, const Node* node) {
   constexpr std::string_view kMoves[] = {"flatten",   "reshape", "squeeze",       "unsqueeze",
                                          "transpose", "permute", "pixel_shuffle", "upsample_nearest2d"};
   if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
-  if (is_pad(graph, node)) return Effect::moves;              // and puts what stands for 0 beside them
-  if (graph.is_layer(node, "Dropout")) return Effect::moves;  // to where they are: the graph is in evaluation mode
+  if (is_pad(graph, node)) return Effect::moves;        // and puts what stands for 0 beside them
+  for (const char* same : {"Dropout", "SoftmaxRange"})  // the graph is in evaluation mode
+    if (graph.is_layer(node, same)) return Effect::moves;
   constexpr std::string_view kSelects[] = {"slice", "max_pool2d", "max_pool3d"};
   if (std::ranges::any_of(kSelects, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::selects;
   if (is_clamp(graph, node)) return Effect::selects;
@@ -76,7 +78,7 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
 
 namespace {
 
-// Not what masks out: minus infinity, or -1e9 as some write it, would leave nothing of what it is added to.
+// Not what is far larger than all else: minus infinity, or 1e9, would leave nothing of what it is added to.
 bool can_be_integers(const Tensor& constant) {
   constexpr float kLargest = 1000;
   if (constant.dtype() != DType::float32) return false;
@@ -86,11 +88,12 @@ bool can_be_integers(const Tensor& constant) {
 
 }  // namespace
 
-bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
+bool come_from_marked(const Graph& graph, std::span<Node* const> values, bool are_masked) {
   const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };
   return !std::ranges::all_of(values, is_constant) && std::ranges::all_of(values, [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
-    return is_constant(value) ? can_be_integers(graph.tensor(value)) : is_marked(value);
+    if (!is_constant(value)) return is_marked(value);
+    return are_masked ? can_be_mask(graph.tensor(value)) : can_be_integers(graph.tensor(value));
   });
 }
 

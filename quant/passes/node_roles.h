@@ -51,8 +51,9 @@ Effect effect_of(const nn::Graph& graph, const nn::Node* node);
 /// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
 /// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
-/// Whether these values come from nodes that are marked. Constants beside them do not count.
-bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values);
+/// Whether these values come from nodes that are marked. Constants beside them do not count, if they can be integers;
+/// beside those that are to be masked (softmax_inputs.h), more constants can.
+bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values, bool are_masked = false);
 /// Marks a pool or slice that reads what comes from nodes that are marked.
 void mark_if_it_picks_integers(const nn::Graph& graph, nn::Node* node);
 

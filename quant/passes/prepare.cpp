@@ -7,6 +7,7 @@
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/quantize.h>
 
@@ -84,7 +85,8 @@ class Preparer {
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) const {
     // The others are worth it where values are integers already, and shall be afterwards.
-    const bool may = may_follow(node) && for_products_.contains(node) && come_from_marked(graph_, inputs_of(node));
+    const bool may = may_follow(node) && for_products_.contains(node) &&
+                     come_from_marked(graph_, inputs_of(node), is_masking(graph_, node));
     if (!may && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
     std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
     // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
@@ -100,7 +102,20 @@ class Preparer {
       mark_function(node);
     else
       mark(node);
+    if (is_masking(graph_, node) && !functions_.of(node)) make_mask_finite(node);
     configs_.emplace(node, std::move(config));
+  }
+
+  void make_mask_finite(Node* node) {
+    const size_t input = mask_of(node);
+    Node* mask = node->inputs[input];
+    if (!masks_out(graph_.tensor(mask))) return;
+    Node*& finite = finite_masks_[mask];
+    if (!finite) {
+      finite = graph_.add_op(mask->name + ".finite", "clamp", {}, {mask}, mask);
+      graph_.replace_by_tensor(finite, finite_mask(graph_.tensor(mask)));
+    }
+    graph_.set_input(node, input, finite);
   }
 
   // Throws what convert() would throw only after the calibration.
@@ -138,6 +153,7 @@ class Preparer {
   // those, right where they are read.
   void observe(Node* value, const std::vector<Reading>& readings) {
     const QConfig& finest = finest_of(readings);
+    if (const Node* softmax = only_softmax_behind(graph_, value)) value = add_softmax_range(value, softmax);
     graph_.replace_uses(value, add_observer(value, finest));
     std::vector<std::pair<Node*, const QConfig*>> others;  // observers
     for (const auto& [reader, index] : readings) {
@@ -167,8 +183,16 @@ class Preparer {
     return configs_.at(finest);
   }
 
+  Node* add_softmax_range(Node* value, const Node* softmax) {
+    const auto layer = std::make_shared<SoftmaxRange>(softmax->attributes.get<int64_t>("axis", -1));
+    Node* node = graph_.add_layer(value->name + ".needed", layer, {value}, value);
+    graph_.replace_uses(value, node);
+    return node;
+  }
+
   Node* add_observer(Node* value, const QConfig& config) {
-    const Node* watched = observer_of(graph_, value) ? value->inputs[0] : value;
+    const bool is_handed_on = observer_of(graph_, value) || graph_.is_layer(value, "SoftmaxRange");
+    const Node* watched = is_handed_on ? value->inputs[0] : value;
     return graph_.add_layer(watched->name + ".observer", make_observer_(config), {value}, value);
   }
 
@@ -177,7 +201,8 @@ class Preparer {
   const QConfigMapping& mapping_;
   const ObserverFactory& make_observer_;
   std::unordered_set<const Node*> for_products_;
-  std::unordered_map<const Node*, QConfig> configs_;  // of nodes that become integer ones
+  std::unordered_map<const Node*, Node*> finite_masks_;  // of masks
+  std::unordered_map<const Node*, QConfig> configs_;     // of nodes that become integer ones
   std::unordered_map<const Node*, std::vector<Reading>> readings_;
 };
 

@@ -11,6 +11,7 @@
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/fold_sizes.h>
+#include <thimble/quant/qat/qat.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::quant {
@@ -90,28 +91,103 @@ TEST_F(QuantizeAttention, WhatHasNoIntegerFormStaysFloat) {
   EXPECT_GT(sqnr(graph, result), 25);
 }
 
-// A mask of minus infinity has no range, and one of -1e9 would leave none for the scores.
-TEST_F(QuantizeAttention, MasksStayFloat) {
-  for (const float out : {-std::numeric_limits<float>::infinity(), -1e9f}) {
-    struct Net : nn::Module {
-      explicit Net(float below) {
-        for (int64_t row = 0; row < kTokens; ++row)
-          for (int64_t column = row + 1; column < kTokens; ++column)
-            mask.mutable_data().data<float>()[row * kTokens + column] = below;
-      }
-      nn::Submodule<nn::Linear> query{this, "query", 6, 8}, key{this, "key", 6, 8}, value{this, "value", 6, 8},
-          head{this, "head", 8, 4};
-      Tensor mask = register_buffer("mask", NDArray::zeros({kTokens, kTokens}));
-      Tensor forward(const Tensor& x) override {
-        const Tensor scores = matmul(query(x), transpose(key(x), 1, 2));
-        return head(matmul(softmax(scores + mask, -1), value(x)));
-      }
-    } model(out);
-    const Graph graph = traced(model, {9, kTokens, 6});
-    Converted result = quantized(graph);
-    EXPECT_TRUE(result.layer("add").kept_float) << out;
-    EXPECT_GT(sqnr(graph, result), 20) << out;
+// Attention over tokens with a constant added to its scores, twice.
+struct Masked : nn::Module {
+  explicit Masked(const NDArray& added) : mask(register_buffer("mask", added)) {}
+  nn::Submodule<nn::Linear> query{this, "query", 6, 8}, key{this, "key", 6, 8}, value{this, "value", 6, 8},
+      key2{this, "key2", 8, 8}, head{this, "head", 8, 4};
+  Tensor mask;
+  Tensor forward(const Tensor& x) override {
+    const Tensor q = query(x), v = value(x);
+    const Tensor y = matmul(softmax(matmul(q, transpose(key(x), 1, 2)) + mask, -1), v);
+    return head(matmul(softmax(mask + 0.3 * matmul(q, transpose(key2(y), 1, 2)), -1), y));
   }
+};
+
+// Causal, with these numbers at and above the diagonal.
+NDArray causal(float above, float slope = 0) {
+  NDArray mask({kTokens, kTokens});
+  for (int64_t row = 0; row < kTokens; ++row)
+    for (int64_t column = 0; column < kTokens; ++column)
+      mask.data<float>()[row * kTokens + column] = column > row ? above : slope * static_cast<float>(column - row);
+  return mask;
+}
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+TEST_F(QuantizeAttention, MasksAreIntegers) {
+  for (const float slope : {0.0f, 0.25f})  // a bias for how far tokens are apart, too
+    for (const float out : {kMinusInfinity, std::numeric_limits<float>::lowest(), -1e9f, -10000.0f, -50.0f}) {
+      Masked model(causal(out, slope));
+      const Graph graph = traced(model, {9, kTokens, 6});
+      Converted result = quantized(graph);
+      SCOPED_TRACE(str(out, ", ", slope, "\n", result.graph.table()));
+      for (const LayerReport& layer : result.report)
+        EXPECT_FALSE(layer.kept_float) << layer.name << ": " << layer.reason;
+      EXPECT_EQ(result.count("QuantizedSoftmax"), 2);
+      EXPECT_EQ(result.count("Quantize") + result.count("Dequantize"), 1);
+      EXPECT_GT(sqnr(graph, result), 26);
+      expect_deterministic(result.graph);
+      // What is masked out is exactly 0.
+      const Reading reading(result.graph, Tensor(data));
+      const auto probabilities = reading.numbers(result.graph.find("softmax")).to_vector<double>();
+      for (size_t i = 0; i < probabilities.size(); ++i)
+        EXPECT_TRUE(probabilities[i] == 0 || i % kTokens <= i / kTokens % kTokens) << i;
+      for (const Node* node : result.graph.nodes()) reading.expect_right(node);
+    }
+}
+
+// As if there were none, however many tokens are masked: their sum counts for nothing.
+TEST_F(QuantizeAttention, MaskedTokensLeaveNoTrace) {
+  NDArray first = NDArray::full({kTokens, kTokens}, kMinusInfinity);
+  for (int64_t row = 0; row < kTokens; ++row) first.data<float>()[row * kTokens] = 0;
+  Masked model(first);
+  Converted result = quantized(traced(model, {9, kTokens, 6}));
+  const Reading reading(result.graph, Tensor(data));
+  const auto probabilities = reading.numbers(result.graph.find("softmax")).to_vector<double>();
+  for (size_t i = 0; i < probabilities.size(); ++i) EXPECT_NEAR(probabilities[i], i % kTokens == 0, 1 / 254.0) << i;
+}
+
+TEST_F(QuantizeAttention, LinesThatAreMaskedAsAWholeTouchNoOther) {
+  NDArray mask = causal(-1e9f);
+  for (int64_t column = 0; column < kTokens; ++column) mask.data<float>()[5 * kTokens + column] = -1e9f;
+  Masked model(mask);
+  const Graph graph = traced(model, {9, kTokens, 6});
+  Converted result = quantized(graph);
+  EXPECT_EQ(result.count("QuantizedSoftmax"), 2);
+  EXPECT_GT(sqnr(graph, result), 26);
+}
+
+// What is no mask, or one that others read, too.
+TEST_F(QuantizeAttention, OtherConstantsStayFloat) {
+  Masked upside_down(causal(1e9f));
+  EXPECT_TRUE(quantized(traced(upside_down, {9, kTokens, 6})).layer("add").kept_float);
+  for (const float other : {-kMinusInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    Masked model(causal(other));
+    EXPECT_THROW(quantized(traced(model, {9, kTokens, 6})), ValueError) << other;  // what comes of it is not finite
+  }
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> a{this, "a", 6, 6}, b{this, "b", 6, 4};
+    Tensor mask = register_buffer("mask", NDArray::full({kTokens, 6}, -1e9));
+    Tensor forward(const Tensor& x) override { return b(sigmoid(a(x) + mask)); }
+  } net;
+  Converted result = quantized(traced(net, {9, kTokens, 6}));
+  EXPECT_TRUE(result.layer("add").kept_float);
+}
+
+TEST_F(QuantizeAttention, AMaskIsTrainedWith) {
+  Masked model(causal(kMinusInfinity));
+  const Graph graph = traced(model, {9, kTokens, 6});
+  Graph trained = prepare_qat(graph, QConfigMapping::static_int8());
+  trained(Tensor(data));
+  disable_observer(trained);
+  const Tensor loss = mean(trained(Tensor(data)));
+  loss.backward();
+  for (const Tensor& p : trained.parameters())
+    for (const float v : p.grad().data().to_vector<float>()) EXPECT_TRUE(std::isfinite(v));
+  Converted result{convert(trained), {}};
+  EXPECT_EQ(result.count("QuantizedSoftmax"), 2);
+  EXPECT_GT(sqnr(graph, result), 26);
 }
 
 // fc(x) * (features of x)^-0.5, as models from elsewhere spell it; without fc, x may have any number of features.

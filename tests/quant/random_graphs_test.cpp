@@ -15,6 +15,7 @@
 #include <thimble/nn/graph/passes.h>
 #include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/serialization/checkpoint.h>
 
@@ -134,13 +135,13 @@ class AtOwnRanges {
     graph_.eval();
     const std::vector<Tensor> values = graph_.run_all(std::span(&x, 1));
     const std::vector<Node*> nodes = graph_.nodes();
-    for (size_t i = 0; i < nodes.size(); ++i) floats_[nodes[i]] = values[i].data();
+    for (size_t i = 0; i < nodes.size(); ++i) floats_[nodes[i]] = what_counts(nodes[i], values[i]);
     for (const Node* node : nodes) take_weights(node);
     compute();
   }
 
   // No value's signal is more than 3 dB less above the noise than here. A value that one concatenation or clamp alone
-  // reads is what that makes of it.
+  // reads is what that makes of it, and softmax cuts off what it does not need.
   void expect_as_good() {
     for (const Node* node : graph_.nodes()) {
       const Node* twin = twin_of(node);
@@ -163,6 +164,13 @@ class AtOwnRanges {
       expected = std::max(expected, noise(exact, rounded(node)));
     }
     EXPECT_LE(found, kMost * expected) << node->name << ", steps of " << step;
+  }
+
+  // In front of softmax, see softmax_inputs.h.
+  NDArray what_counts(const Node* node, const Tensor& value) const {
+    if (node->kind == Node::Kind::tensor && masks_out(value)) return clamp(value, -100).data();
+    const Node* softmax = only_softmax_behind(graph_, node);
+    return softmax ? SoftmaxRange(softmax->attributes.get<int64_t>("axis")).forward(value).data() : value.data();
   }
 
   static double noise(const std::vector<double>& exact, const NDArray& value) {
@@ -193,6 +201,7 @@ class AtOwnRanges {
       return function->source() == node && alone_reads_source(graph_, *function);
     if (users.size() != 1) return false;
     if (is_clamp(graph_, users[0]) || is_concat(graph_, users[0])) return true;
+    if (only_softmax_behind(graph_, node) || is_masking(graph_, users[0])) return true;
     const Effect effect = effect_of(graph_, users[0]);
     return (effect == Effect::moves || effect == Effect::selects) && becomes_another(users[0]);
   }
