@@ -47,6 +47,7 @@ class Preparer {
       : graph_(without_observers(graph)), mapping_(mapping), make_observer_(make_observer) {
     for (Node* node : graph_.nodes())
       if (is_marked(node)) node->attributes = without_marks(node->attributes);  // of an earlier mapping
+    add_masks(graph_);
     functions_ = ValueFunctions(graph_);
   }
 

@@ -43,13 +43,60 @@ const Node* only_softmax_behind(const Graph& graph, const Node* value) {
   return is_only ? users[0] : nullptr;
 }
 
-bool is_masking(const Graph& graph, const Node* node) {
-  if (!graph.is_op(node, "add") || node->inputs.size() != 2) return false;
-  const auto is_constant = [](const Node* input) { return input->kind == Node::Kind::tensor; };
-  return std::ranges::count_if(node->inputs, is_constant) == 1 && only_softmax_behind(graph, node);
+namespace {
+
+bool is_tensor(const Node* node) { return node->kind == Node::Kind::tensor; }
+
+// Which of the operands between which a constant chooses is the number that masks out; 0 if none is.
+size_t fill_of(const Graph& graph, const Node* node) {
+  if (!graph.is_op(node, "where") || node->inputs.size() != 3 || !is_tensor(node->inputs[0])) return 0;
+  for (const size_t i : {1, 2}) {
+    const Node* fill = node->inputs[i];
+    if (!is_tensor(fill) || is_tensor(node->inputs[3 - i])) continue;
+    const Tensor number = graph.tensor(fill);
+    if (number.numel() == 1 && number.ndim() <= graph.tensor(node->inputs[0]).ndim() && can_be_mask(number) &&
+        masks_out(number))
+      return i;
+  }
+  return 0;
 }
 
-size_t mask_of(const Node* node) { return node->inputs[0]->kind == Node::Kind::tensor ? 0 : 1; }
+// The number where the condition chooses it, 0 elsewhere.
+Tensor mask_for(const Tensor& condition, bool where_true, const Tensor& fill) {
+  const float number = floats_of_mask(fill)[0];
+  std::vector<float> values;
+  for (const double choice : condition.data().to_vector<double>())
+    values.push_back((choice != 0) == where_true ? number : 0);
+  return Tensor(NDArray::from_vector(values, condition.shape()));
+}
+
+void replace_by_sum(Graph& graph, Node* node, size_t fill) {
+  const std::string name = node->name;
+  std::string aside = name + ".where";
+  while (graph.find(aside)) aside += '_';
+  graph.rename(node, aside);
+  Node* condition = node->inputs[0];
+  const Tensor values = mask_for(graph.tensor(condition), fill == 1, graph.tensor(node->inputs[fill]));
+  Node* mask = graph.add_op(name + ".mask", "clamp", {}, {condition}, condition);
+  graph.replace_by_tensor(mask, values);
+  graph.replace_uses(node, graph.add_op(name, "add", {}, {node->inputs[3 - fill], mask}, node));
+  graph.erase(node);
+}
+
+}  // namespace
+
+void add_masks(Graph& graph) {
+  for (Node* node : graph.nodes())
+    if (const size_t fill = fill_of(graph, node); fill != 0 && only_softmax_behind(graph, node))
+      replace_by_sum(graph, node, fill);
+}
+
+bool is_masking(const Graph& graph, const Node* node) {
+  if (!graph.is_op(node, "add") || node->inputs.size() != 2) return false;
+  return std::ranges::count_if(node->inputs, is_tensor) == 1 && only_softmax_behind(graph, node);
+}
+
+size_t mask_of(const Node* node) { return is_tensor(node->inputs[0]) ? 0 : 1; }
 
 bool can_be_mask(const Tensor& constant) {
   if (constant.dtype() != DType::float32) return false;

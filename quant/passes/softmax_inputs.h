@@ -28,6 +28,10 @@ class SoftmaxRange : public nn::Module {
 /// The softmax that is the only reader of the value; null if there are others, or it is an output.
 const nn::Node* only_softmax_behind(const nn::Graph& graph, const nn::Node* value);
 
+/// where(constant, scores, a large negative number), as masked_fill is spelled, in front of a softmax becomes an
+/// addition of a constant, of which softmax makes the same.
+void add_masks(nn::Graph& graph);
+
 /// Whether the node adds a constant to what softmax alone reads.
 bool is_masking(const nn::Graph& graph, const nn::Node* node);
 /// Which input of such a node the constant is.

@@ -137,6 +137,40 @@ TEST_F(QuantizeAttention, MasksAreIntegers) {
     }
 }
 
+// masked_fill is where: with the condition or its opposite.
+TEST_F(QuantizeAttention, MasksThatChooseAreIntegers) {
+  struct Chosen : nn::Module {
+    explicit Chosen(bool fills) : where_true(fills) {
+      NDArray chosen({kTokens, kTokens}, DType::bool_);
+      for (int64_t i = 0; i < chosen.numel(); ++i) chosen.data<bool>()[i] = (i % kTokens > i / kTokens) == fills;
+      condition = register_buffer("condition", chosen);
+    }
+    bool where_true;
+    nn::Submodule<nn::Linear> query{this, "query", 6, 8}, key{this, "key", 6, 8}, value{this, "value", 6, 8},
+        head{this, "head", 8, 4};
+    Tensor condition;
+    Tensor forward(const Tensor& x) override {
+      const Tensor scores = matmul(query(x), transpose(key(x), 1, 2));
+      const Tensor number = Tensor::scalar(-1e9, DType::float32);
+      const Tensor kept = where_true ? where(condition, number, scores) : where(condition, scores, number);
+      return head(matmul(softmax(kept, -1), value(x)));
+    }
+  } of_true(true), of_false(false);
+  for (Chosen* model : {&of_true, &of_false}) {
+    rng.seed(1);
+    const Graph graph = traced(*model, {9, kTokens, 6});
+    Converted result = quantized(graph);
+    EXPECT_EQ(result.count("where"), 0);
+    EXPECT_EQ(result.count("QuantizedSoftmax"), 1) << result.graph.table();
+    EXPECT_EQ(result.count("Quantize") + result.count("Dequantize"), 1);
+    EXPECT_GT(sqnr(graph, result), 26);
+    const Reading reading(result.graph, Tensor(data));
+    const auto probabilities = reading.numbers(result.graph.find("softmax")).to_vector<double>();
+    for (size_t i = 0; i < probabilities.size(); ++i)
+      EXPECT_TRUE(probabilities[i] == 0 || i % kTokens <= i / kTokens % kTokens) << i;
+  }
+}
+
 // As if there were none, however many tokens are masked: their sum counts for nothing.
 TEST_F(QuantizeAttention, MaskedTokensLeaveNoTrace) {
   NDArray first = NDArray::full({kTokens, kTokens}, kMinusInfinity);

@@ -241,11 +241,12 @@ class AtOwnRanges {
     return apply(op_factory(node->target)(node->attributes), inputs);
   }
 
-  // At a range that is at most a tenth wider than the value. The mean of integers has the parameters of those, wherever
-  // they come from.
+  // At a range that is at most a tenth wider than the value. The mean of integers, and integers between bounds, have
+  // the parameters of those, wherever they come from.
   const QParams& own_qparams(const Node* node) {
     if (const Node* twin = twin_of(node);
-        effect_of(graph_, node) == Effect::averages && twin && reading_.is_integer(twin))
+        twin && reading_.is_integer(twin) &&
+        (effect_of(graph_, node) == Effect::averages || int8_.is_layer(twin, "QuantizedClamp")))
       while (effect_of(graph_, node) != Effect::none) node = node->inputs[0];
     if (const auto it = qparams_.find(node); it != qparams_.end()) return it->second;
     const Range range = min_max(floats_.at(node), {});
