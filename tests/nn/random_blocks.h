@@ -136,8 +136,7 @@ class RandomBlocks : public RandomProgram {
     const int64_t scaling = below(4);
     const bool masked = chance(30), residual = chance(60);
     const double factor = 1 / std::sqrt(static_cast<double>(size));
-    const Tensor mask =
-        masked ? register_buffer("mask" + std::to_string(children().size()), mask_of(tokens)) : Tensor();
+    const Function add_mask = masked ? some_mask(tokens) : [](const Tensor& scores) { return scores; };
     apply(value, [=](const Tensor& x) {
       const auto part = [&](int64_t i) {
         if (!qkv) return permute(reshape((*parts[static_cast<size_t>(i)])(x), {-1, tokens, heads, size}), {0, 2, 1, 3});
@@ -149,7 +148,7 @@ class RandomBlocks : public RandomProgram {
       Tensor scores = matmul(q, transpose(part(1), 2, 3));
       if (scaling == 2) scores = scores * factor;
       if (scaling == 3) scores = scores / (1 / factor);
-      if (masked) scores = scores + mask;
+      scores = add_mask(scores);
       const Tensor mixed = permute(matmul(softmax(scores, -1), part(2)), {0, 2, 1, 3});
       const Tensor y = (*out)(reshape(mixed, {-1, tokens, width}));
       return residual ? x + y : y;
@@ -218,14 +217,19 @@ class RandomBlocks : public RandomProgram {
 
  private:
   // As models write it: of minus infinity, of the least float, of a large number, or of small ones.
-  NDArray mask_of(int64_t tokens) {
+  Function some_mask(int64_t tokens) {
     const float numbers[] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::lowest(), -1e9f,
                              -10000, -2};
     const float below_zero = numbers[below(std::size(numbers))];
-    NDArray mask = NDArray::zeros({tokens, tokens});
-    for (int64_t row = 0; row < tokens; ++row)
-      for (int64_t column = row + 1; column < tokens; ++column) mask.data<float>()[row * tokens + column] = below_zero;
-    return mask;
+    const Tensor future = triu(Tensor(NDArray::ones({tokens, tokens})), 1);
+    const std::string name = "mask" + std::to_string(children().size());
+    if (chance(30)) {
+      const Tensor condition = register_buffer(name, greater(future, Tensor::scalar(0)).data());
+      return [=](const Tensor& scores) { return where(condition, Tensor::scalar(below_zero), scores); };
+    }
+    const Tensor zero = Tensor::scalar(0), number = Tensor::scalar(below_zero);
+    const Tensor mask = register_buffer(name, where(greater(future, zero), number, zero).data());
+    return [=](const Tensor& scores) { return scores + mask; };
   }
 };
 

@@ -131,7 +131,7 @@ void expect_same_bits_of_each_layer(Graph& graph, const NDArray& data) {
 class AtOwnRanges {
  public:
   AtOwnRanges(const Graph& fused, const Graph& int8, const Reading& reading, const Tensor& x)
-      : graph_(fused.clone()), functions_(graph_), int8_(int8), reading_(reading), x_(x) {
+      : graph_(with_added_masks(fused)), functions_(graph_), int8_(int8), reading_(reading), x_(x) {
     graph_.eval();
     const std::vector<Tensor> values = graph_.run_all(std::span(&x, 1));
     const std::vector<Node*> nodes = graph_.nodes();
@@ -150,6 +150,13 @@ class AtOwnRanges {
   }
 
  private:
+  static Graph with_added_masks(const Graph& graph) {
+    Graph result = graph.clone();
+    add_masks(result);
+    result.eliminate_dead_nodes();
+    return result;
+  }
+
   // That few different numbers are all rounded by little is luck, which other ranges, a few percent wider, do not have:
   // a test of ranks. Were the noise found one that ranges of its own make, it would be the largest of kDraws such
   // noises once in kDraws times, and kMost times as large far less often.
