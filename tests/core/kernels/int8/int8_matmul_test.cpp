@@ -21,7 +21,8 @@ struct MatmulProblem {
       const int64_t lines = by_rows ? rows : columns, length = by_rows ? columns : rows, distance = length + gap();
       row = by_rows ? distance : 1;
       column = by_rows ? 1 : distance;
-      std::vector<uint8_t> x(at(lines == 0 || length == 0 ? 0 : (lines - 1) * distance + length));
+      const bool is_empty = lines == 0 || length == 0;  // but no null pointer
+      std::vector<uint8_t> x(at(is_empty ? lines * distance + 1 : (lines - 1) * distance + length));
       for (uint8_t& v : x) v = static_cast<uint8_t>(rng());
       return x;
     };
