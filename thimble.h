@@ -60,6 +60,7 @@
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/bias_correction.h>
+#include <thimble/quant/passes/corrections.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/equalization.h>
 #include <thimble/quant/passes/fold_sizes.h>
