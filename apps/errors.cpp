@@ -90,7 +90,7 @@ void run(const ErrorsArguments& o) {
   const std::vector<Tensor> batches = batches_for(loaded, other, o);
   nn::Graph fused = quant::as_convolutions(loaded.graph);
   // Equalized graphs compute the same.
-  if (other.notes && other.notes->equalized) fused = quant::cross_layer_equalization(fused);
+  if (other.attributes.get("equalized", false)) fused = quant::cross_layer_equalization(fused);
   fused = quant::equalize(fused, equalized_pairs_in(other.attributes));
   const auto values = quant::quantization_error(fused, other.graph, batches);
   check(!values.empty(), detail::quote_path(o.model), " and ", detail::quote_path(o.quantized),

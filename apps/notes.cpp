@@ -35,16 +35,15 @@ Attributes notes_of(const quant::EqualizationReport& equalized_pairs) {
 
 quant::EqualizationReport equalized_pairs_in(const Attributes& a) {
   quant::EqualizationReport pairs;
-  for (;;) {
-    const Attributes pair = a.part(str(kEqualizedPair, pairs.size(), "."));
-    if (pair.empty()) return pairs;
-    pairs.push_back(
-        {pair.get<std::string>("first"), pair.get<std::string>("second"), pair.get<std::vector<double>>("factors")});
-  }
+  const auto key = [&](const char* part) { return str(kEqualizedPair, pairs.size(), '.', part); };
+  while (a.contains(key("first")))
+    pairs.push_back({a.get<std::string>(key("first")), a.get<std::string>(key("second")),
+                     a.get<std::vector<double>>(key("factors"))});
+  return pairs;
 }
 
 Attributes Notes::to_attributes() const {
-  Attributes a{{"method", method}, {"equalized", equalized}, {"parameters", parameters}};
+  Attributes a{{"method", method}, {"parameters", parameters}};
   const std::pair<const char*, const std::string&> names[] = {{"model", model},
                                                               {"dataset", dataset},
                                                               {"train_data", train_data},
@@ -67,7 +66,6 @@ Notes Notes::from_attributes(const Attributes& a) {
   notes.test_data = name_in(a, "test_data");
   notes.precision = name_in(a, "precision");
   notes.method = name_in(a, "method");
-  notes.equalized = a.get("equalized", false);
   notes.parameters = a.get("parameters", int64_t{0});
   check<FormatError>(notes.parameters >= 0, "notes: parameters is ", notes.parameters);
   if (a.contains("input_shape"))

@@ -26,7 +26,6 @@ struct Notes {
   int64_t parameters = 0;                  ///< of the float model; 0 if the file does not say
   data::Preprocessing preprocessing = {};  ///< of images
   std::optional<Shape> input_shape = {};   ///< without the batch; none if the file does not say
-  bool equalized = false;                  ///< whether cross-layer equalization came before quantization
 
   Attributes to_attributes() const;
 

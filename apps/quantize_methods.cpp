@@ -135,6 +135,15 @@ std::function<void(int64_t, int64_t)> progress(const std::string& title) {
   };
 }
 
+// A bar for each stage of what has several.
+std::function<void(std::string_view, int64_t, int64_t)> stages() {
+  return [stage = std::string(), bar = std::shared_ptr<ProgressBar>()](std::string_view now, int64_t done,
+                                                                       int64_t total) mutable {
+    if (!bar || stage != now) bar = std::make_shared<ProgressBar>(stage = now, total);
+    bar->update(done, "");
+  };
+}
+
 // The bits that suit the budget. A choice of how weights' ranges are chosen belongs to it, unless the user has made it.
 WithinBudget within_budget(const LoadedModel& loaded, const nn::Graph& fused, const data::Dataset& train,
                            const data::Dataset& test, const QuantizeOptions& o) {
@@ -162,20 +171,29 @@ std::unique_ptr<data::MNIST> calibration_images(const LoadedModel& loaded, const
   return sets.open(data::Split::train);
 }
 
-// With a search for bits or roundings, which takes long, no trial.
-quant::Corrected prepared_with_search(const nn::Graph& fused, const quant::QConfigMapping& mapping,
-                                      const std::vector<Tensor>& images, const QuantizeOptions& o) {
-  quant::Corrected result = quant::calibrate_with_corrections(
-      fused, mapping, images,
-      {.equalization = o.equalize.value_or(true), .bias_correction = false, .progress = progress("calibrating")});
+// With a search for bits or roundings, which takes long, biases are corrected if the user says so.
+QuantizedModel quantize_with_search(const LoadedModel& loaded, nn::Graph fused, const data::Dataset* train,
+                                    const Images& sets, const std::vector<Tensor>& images, const QuantizeOptions& o) {
+  QuantizedModel quantized;
+  quant::EqualizationReport equalized;
+  if (o.equalize.value_or(true)) fused = quant::depthwise_equalization(fused, mapping_for(o), images, &equalized);
+  const auto test = o.budget.given() ? sets.open(data::Split::test) : nullptr;
+  if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
+  quant::Corrected result =
+      quant::calibrate_with_corrections(fused, test ? quantized.within->chosen.choice.mapping : mapping_for(o), images,
+                                        {.equalization = false, .bias_correction = false, .progress = stages()});
+  result.equalized = std::move(equalized);
   if (o.adaround)
     result.prepared = quant::adaround(
         result.prepared, images,
         {.iterations = o.adaround_iterations, .seed = o.seed, .progress = progress("learning roundings")});
   result.biases_corrected = o.bias_correction.value_or(false);
   if (result.biases_corrected)
-    result.prepared = quant::bias_correction(result.prepared, result.fused, images, progress("correcting biases"));
-  return result;
+    result.prepared = quant::bias_correction(result.prepared, fused, images, progress("correcting biases"));
+  quantized.graph = quant::convert(result.prepared, &quantized.report);
+  if (test) quantized.accuracy = accuracy_within(quantized.graph, *test, o);
+  quantized.corrected = std::move(result);
+  return quantized;
 }
 
 QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, const QuantizeOptions& o) {
@@ -184,18 +202,13 @@ QuantizedModel quantize_static(const LoadedModel& loaded, const Images& sets, co
                                            : sample_batches(loaded, o.calibration, o.calibration_images);
   nn::Graph fused = quant::as_convolutions(loaded.graph);
   if (o.equalize.value_or(false)) fused = quant::cross_layer_equalization(fused);
+  if (o.adaround || o.budget.given())
+    return quantize_with_search(loaded, std::move(fused), train.get(), sets, images, o);
   QuantizedModel quantized;
-  const auto test = o.budget.given() ? sets.open(data::Split::test) : nullptr;
-  if (test) quantized.within = within_budget(loaded, fused, *train, *test, o);
-  const quant::QConfigMapping mapping = test ? quantized.within->chosen.choice.mapping : mapping_for(o);
-  quantized.corrected = o.adaround || test
-                            ? prepared_with_search(fused, mapping, images, o)
-                            : quant::calibrate_with_corrections(fused, mapping, images,
-                                                                {.equalization = o.equalize.value_or(true),
-                                                                 .bias_correction = o.bias_correction,
-                                                                 .progress = progress("calibrating")});
+  quantized.corrected = quant::calibrate_with_corrections(
+      fused, mapping_for(o), images,
+      {.equalization = o.equalize.value_or(true), .bias_correction = o.bias_correction, .progress = stages()});
   quantized.graph = quant::convert(quantized.corrected->prepared, &quantized.report);
-  if (test) quantized.accuracy = accuracy_within(quantized.graph, *test, o);
   return quantized;
 }
 

@@ -42,7 +42,7 @@ struct QuantizedModel {
   quant::ConversionReport report;
   std::optional<WithinBudget> within = {};         ///< if there was a budget
   std::optional<double> accuracy = {};             ///< with a budget: on the test images, of the graph as it is
-  std::optional<quant::Corrected> corrected = {};  ///< of static, unless there was a search, without graphs
+  std::optional<quant::Corrected> corrected = {};  ///< of static
   std::optional<double> agreement = {};  ///< of qat: share of test images of which integers say what training saw
   std::string advice = {};               ///< of qat: how to go on if the model cannot be saved, see StateKeeper
 };

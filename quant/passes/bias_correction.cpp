@@ -61,39 +61,49 @@ class BiasCorrection {
                       kBiasCorrection, ": the float graph has no layer like '", node->name, "'");
   }
 
-  // What each product of the float graph gives for each output channel, on average over samples and pixels.
+  // Of each output channel of a product, over samples and pixels.
+  struct Means {
+    std::vector<double> sums;
+    int64_t count = 0;
+
+    std::vector<double> values() const {
+      std::vector<double> means = sums;
+      for (double& mean : means) mean /= static_cast<double>(count);
+      return means;
+    }
+  };
+
+  // What each product of the float graph gives, one batch after the other.
   std::map<std::string, std::vector<double>> float_means(const std::vector<Node*>& products) const {
-    std::map<std::string, std::vector<double>> means;
+    std::map<std::string, Means> means;
     for (const Node* node : products) means[node->name];
-    run_layer_by_layer(float_, batches_, [&](const Node* twin, const std::vector<Tensor>& x) {
-      if (const auto wanted = means.find(twin->name); wanted != means.end())
-        wanted->second = channel_means(twin, x, weight_of(float_, twin), bias_of(float_, twin));
-    });
-    return means;
+    for (const Tensor& batch : batches_)
+      run_layer_by_layer(float_, {&batch, 1}, [&](const Node* twin, const std::vector<Tensor>& x) {
+        if (const auto wanted = means.find(twin->name); wanted != means.end())
+          add_product(wanted->second, twin, x[0], weight_of(float_, twin), bias_of(float_, twin));
+      });
+    std::map<std::string, std::vector<double>> values;
+    for (const auto& [name, of_product] : means) values[name] = of_product.values();
+    return values;
   }
 
   // The same of a product of integers, whose arithmetic is that of floats on values and weights that were rounded.
   std::vector<double> integer_means(const Node* node, const TensorQParams& input, const std::vector<Tensor>& x) const {
-    Dequantize dequantize(input);
-    std::vector<Tensor> values;
-    for (const Tensor& batch : x) values.push_back(dequantize(batch));
     const QParams p = weight_quantization_of(node).qparams(weight_of(graph_, node).data());
-    return channel_means(node, values, fake_quantize(weight_of(graph_, node).detach(), p), bias_of(graph_, node));
+    const Tensor weight = fake_quantize(weight_of(graph_, node).detach(), p);
+    Dequantize dequantize(input);
+    Means means;
+    for (const Tensor& batch : x) add_product(means, node, dequantize(batch), weight, bias_of(graph_, node));
+    return means.values();
   }
 
-  std::vector<double> channel_means(const Node* product, const std::vector<Tensor>& x, const Tensor& weight,
-                                    const Tensor& bias) const {
-    std::vector<double> total(static_cast<size_t>(weight.shape(0)));
-    int64_t count = 0;
-    for (const Tensor& batch : x) {
-      const Tensor y = apply_product(graph_, graph_.find(product->name), batch, weight, bias);
-      const int channel = weight.ndim() == 4 ? 1 : y.ndim() - 1;
-      const auto sums = sum(y, all_but(channel, y.ndim())).data().to_vector<double>();
-      for (size_t c = 0; c < total.size(); ++c) total[c] += sums[c];
-      count += y.numel() / weight.shape(0);
-    }
-    for (double& mean : total) mean /= static_cast<double>(count);
-    return total;
+  void add_product(Means& means, const Node* product, const Tensor& x, const Tensor& weight, const Tensor& bias) const {
+    const Tensor y = apply_product(graph_, graph_.find(product->name), x, weight, bias);
+    const int channel = weight.ndim() == 4 ? 1 : y.ndim() - 1;
+    const auto sums = sum(y, all_but(channel, y.ndim())).data().to_vector<double>();
+    means.sums.resize(sums.size());
+    for (size_t c = 0; c < sums.size(); ++c) means.sums[c] += sums[c];
+    means.count += y.numel() / weight.shape(0);
   }
 
   static Shape all_but(int axis, int ndim) {

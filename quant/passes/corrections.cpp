@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -6,6 +8,7 @@
 #include <thimble/quant/analysis/error_report.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/corrections.h>
+#include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -52,65 +55,99 @@ class Judge {
   Judge(const Graph& reference, std::vector<Tensor> batches)
       : batches_(std::move(batches)), expected_(answers(reference, batches_)) {}
 
+  // Infinite if no output has noise.
   double sqnr(const Graph& prepared) const {
     const auto got = answers(convert(prepared), batches_);
     double decibels = 0;
-    const size_t outputs = got[0].size();
-    for (size_t output = 0; output < outputs; ++output) {
-      double signal = 0, noise = 0;
-      for (size_t b = 0; b < got.size(); ++b) {
-        const auto y = expected_[b][output].data().to_vector<double>(), z = got[b][output].data().to_vector<double>();
-        for (size_t i = 0; i < y.size(); ++i) {
-          signal += y[i] * y[i];
-          noise += (y[i] - z[i]) * (y[i] - z[i]);
-        }
-      }
-      decibels += sqnr_db(signal, noise);
+    int64_t outputs = 0;
+    for (size_t output = 0; output < got[0].size(); ++output) {
+      const double of_output = sqnr(got, output);
+      if (!std::isfinite(of_output)) continue;
+      decibels += of_output;
+      ++outputs;
     }
-    return decibels / static_cast<double>(outputs);
+    return outputs > 0 ? decibels / static_cast<double>(outputs) : std::numeric_limits<double>::infinity();
   }
 
  private:
+  double sqnr(const std::vector<std::vector<Tensor>>& got, size_t output) const {
+    double signal = 0, noise = 0;
+    for (size_t b = 0; b < got.size(); ++b) {
+      const auto y = expected_[b][output].data().to_vector<double>(), z = got[b][output].data().to_vector<double>();
+      for (size_t i = 0; i < y.size(); ++i) {
+        signal += y[i] * y[i];
+        noise += (y[i] - z[i]) * (y[i] - z[i]);
+      }
+    }
+    return sqnr_db(signal, noise);
+  }
+
   std::vector<Tensor> batches_;
   std::vector<std::vector<Tensor>> expected_;  // by batch and output
 };
 
-// Prepares and calibrates; corrects biases if there is something to do it on.
-Corrected corrected(const Graph& fused, const QConfigMapping& mapping, std::span<const Tensor> batches,
-                    std::span<const Tensor> bias_batches, const CorrectionOptions& options) {
+// Without correction of biases.
+Corrected calibrated(const Graph& fused, const QConfigMapping& mapping, std::span<const Tensor> batches,
+                     const CorrectionOptions& options, std::string_view stage) {
   Corrected result;
-  result.fused = options.equalization ? depthwise_equalization(fused, batches, &result.equalized) : fused.clone();
+  result.fused =
+      options.equalization ? depthwise_equalization(fused, mapping, batches, &result.equalized) : fused.clone();
   result.prepared = prepare(result.fused, mapping);
   const NoGrad guard;
   for (size_t b = 0; b < batches.size(); ++b) {
     result.prepared(batches[b]);
-    if (options.progress) options.progress(static_cast<int64_t>(b + 1), std::ssize(batches));
+    if (options.progress) options.progress(stage, static_cast<int64_t>(b + 1), std::ssize(batches));
   }
-  result.biases_corrected = !bias_batches.empty();
-  if (result.biases_corrected) result.prepared = bias_correction(result.prepared, result.fused, bias_batches);
   return result;
+}
+
+void correct_biases(Corrected& result, std::span<const Tensor> batches, const CorrectionOptions& options,
+                    std::string_view stage) {
+  const auto progress = [&](int64_t done, int64_t total) {
+    if (options.progress) options.progress(stage, done, total);
+  };
+  result.prepared = bias_correction(result.prepared, result.fused, batches, progress);
+  result.biases_corrected = true;
+}
+
+// How many samples a trial learns from, and is judged on.
+int64_t half_of(std::span<const Tensor> batches) {
+  int64_t count = 0;
+  for (const Tensor& batch : batches) count += batch.shape(0);
+  return std::min(count / 2, kMostSamples);
+}
+
+// None if there is nothing to try, or what bias_correction() cannot work on.
+std::optional<BiasTrial> tried(const Graph& fused, const QConfigMapping& mapping, std::span<const Tensor> batches,
+                               const CorrectionOptions& options) {
+  const int64_t half = half_of(batches);
+  if (half == 0 || !has_depthwise_layers(fused)) return std::nullopt;
+  constexpr std::string_view kStage = "trying to correct biases";
+  try {
+    check_batches(fused, samples(batches, 0, 2 * half), "bias correction");
+    const std::vector<Tensor> learn = samples(batches, 0, half);
+    const Judge judge(fused, samples(batches, half, half));
+    Corrected trial = calibrated(fused, mapping, learn, options, kStage);
+    const double without = judge.sqnr(trial.prepared);
+    correct_biases(trial, learn, options, kStage);
+    return BiasTrial{without, judge.sqnr(trial.prepared)};
+  } catch (const Error&) {  // batches of other sizes or dtypes, or sizes that are fixed in the graph
+    return std::nullopt;
+  }
 }
 
 }  // namespace
 
 Corrected calibrate_with_corrections(const Graph& fused, const QConfigMapping& mapping, std::span<const Tensor> batches,
                                      const CorrectionOptions& options) {
-  if (options.bias_correction)
-    return corrected(fused, mapping, batches, *options.bias_correction ? batches : std::span<const Tensor>(), options);
-  int64_t count = 0;
-  for (const Tensor& batch : batches) count += batch.shape(0);
-  const int64_t half = std::min(count / 2, kMostSamples);
-  if (half == 0 || !has_depthwise_layers(fused)) return corrected(fused, mapping, batches, {}, options);
-
-  const std::vector<Tensor> learn = samples(batches, 0, half);
-  const Judge judge(fused, samples(batches, half, half));
-  const CorrectionOptions quietly{.equalization = options.equalization};
-  const double before = judge.sqnr(corrected(fused, mapping, learn, {}, quietly).prepared);
-  const double after = judge.sqnr(corrected(fused, mapping, learn, learn, quietly).prepared);
-  const bool is_better = after >= before + kWorthIt;
-  Corrected result = corrected(fused, mapping, batches,
-                               is_better ? samples(batches, 0, 2 * kMostSamples) : std::vector<Tensor>(), options);
-  result.bias_trial = BiasTrial{before, after};
+  std::optional<BiasTrial> trial;
+  if (!options.bias_correction) trial = tried(fused, mapping, batches, options);
+  Corrected result = calibrated(fused, mapping, batches, options, "calibrating");
+  result.bias_trial = trial;
+  constexpr std::string_view kStage = "correcting biases";
+  if (options.bias_correction.value_or(false)) correct_biases(result, batches, options, kStage);
+  if (trial && std::isfinite(trial->sqnr_without) && trial->sqnr_with >= trial->sqnr_without + kWorthIt)
+    correct_biases(result, samples(batches, 0, 2 * half_of(batches)), options, kStage);
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
@@ -19,10 +20,10 @@ struct THIMBLE_API CorrectionOptions {
   /// Whether values in front of depthwise layers are equalized, see depthwise_equalization().
   bool equalization = true;
   /// Whether biases are corrected, see bias_correction(). If that is not said, it is tried where the network has
-  /// depthwise layers and there are two samples.
+  /// depthwise layers, bias_correction() can work on it and on the batches, and they can be divided in two.
   std::optional<bool> bias_correction = std::nullopt;
-  /// If given, called with how many batches have been calibrated on, and how many will be.
-  std::function<void(int64_t done, int64_t total)> progress = {};
+  /// If given, called with what is being done ("calibrating"), how much of it is done, and of how much.
+  std::function<void(std::string_view stage, int64_t done, int64_t total)> progress = {};
 };
 
 /// Signal to noise of the answers, 10 log10(sum y^2 / sum (y - y')^2), without correction of biases and with it.
@@ -41,8 +42,9 @@ struct THIMBLE_API Corrected {
 
 /// Makes the corrections, prepares `fused` and calibrates it on all batches. A trial of bias correction calibrates and
 /// corrects on the first half of the samples, 32 at most, and compares answers to as many others with those of the
-/// float graph (the mean decibels of several outputs); half a decibel is worth it. Biases are then corrected on the
-/// first 64 samples; on all of them without a trial. Throws what prepare(), convert() and the corrections throw.
+/// float graph (the mean decibels of those outputs that have noise); half a decibel is worth it. Biases are then
+/// corrected on the samples of the trial; on all samples if the options say so. Throws what prepare(), convert() and
+/// the corrections throw.
 THIMBLE_API Corrected calibrate_with_corrections(const nn::Graph& fused, const QConfigMapping& mapping,
                                                  std::span<const Tensor> batches,
                                                  const CorrectionOptions& options = {});

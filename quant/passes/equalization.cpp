@@ -1,5 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include <thimble/quant/passes/equalization.h>
@@ -40,9 +43,17 @@ double equalize_weights(PairWeights& weights, const std::vector<LayerPair>& pair
   return largest;
 }
 
-std::vector<LayerPair> depthwise_pairs(const Graph& graph) {
+bool has_scale_for_each_channel(const Graph& graph, const Node* product, const QConfigMapping& mapping) {
+  const std::optional<QConfig> config = mapping.find(product->name, types_of(graph, product));
+  return config && config->weight.axis;
+}
+
+std::vector<LayerPair> depthwise_pairs(const Graph& graph, const QConfigMapping& mapping) {
   std::vector<LayerPair> pairs = layer_pairs(graph);
-  std::erase_if(pairs, [](const LayerPair& pair) { return !pair.view.is_depthwise(); });
+  std::erase_if(pairs, [&](const LayerPair& pair) {
+    return !pair.view.is_depthwise() || !has_scale_for_each_channel(graph, pair.first, mapping) ||
+           !has_scale_for_each_channel(graph, pair.second, mapping);
+  });
   return pairs;
 }
 
@@ -88,6 +99,38 @@ std::vector<double> factors_for(const Range& range) {
   return factors;
 }
 
+// A factor beyond this is no equalization's: weights would leave float32.
+constexpr double kLargestFactor = 1 << 20;
+
+void check_factors(const EqualizedPair& pair) {
+  const auto is_sound = [](double f) { return f >= 1 / kLargestFactor && f <= kLargestFactor; };
+  check<ValueError>(std::ranges::all_of(pair.factors, is_sound), "equalization: a factor between '", pair.first,
+                    "' and '", pair.second, "' is not from 2^-20 to 2^20");
+}
+
+// What the report says, which tells afterwards what was really done.
+Graph scaled(const Graph& fused, EqualizationReport& report) {
+  Graph graph = fused.clone();
+  if (report.empty()) return graph;
+  std::map<std::pair<std::string, std::string>, LayerPair> by_names;
+  for (const LayerPair& pair : layer_pairs(graph))
+    by_names.emplace(std::pair(pair.first->name, pair.second->name), pair);
+  std::vector<LayerPair> pairs;
+  for (const EqualizedPair& equalized : report) {
+    const auto pair = by_names.find({equalized.first, equalized.second});
+    check<ValueError>(pair != by_names.end() && pair->second.view.channels() == std::ssize(equalized.factors),
+                      "equalization: the graph has no pair of layers '", equalized.first, "' and '", equalized.second,
+                      "' with ", equalized.factors.size(), " channels between them");
+    check_factors(equalized);
+    pairs.push_back(pair->second);
+  }
+  PairWeights weights(graph, pairs);
+  for (size_t i = 0; i < pairs.size(); ++i) weights.scale(pairs[i], report[i].factors);
+  weights.store();
+  graph.verify();
+  return graph;
+}
+
 }  // namespace
 
 Graph cross_layer_equalization(const Graph& fused, EqualizationReport* report) {
@@ -106,36 +149,20 @@ Graph cross_layer_equalization(const Graph& fused, EqualizationReport* report) {
 }
 
 Graph equalize(const Graph& fused, const EqualizationReport& report) {
-  Graph graph = fused.clone();
-  const std::vector<LayerPair> pairs = layer_pairs(graph);
-  PairWeights weights(graph, pairs);
-  for (EqualizedPair equalized : report) {
-    const auto pair = std::ranges::find_if(pairs, [&](const LayerPair& p) {
-      return p.first->name == equalized.first && p.second->name == equalized.second &&
-             p.view.channels() == static_cast<int64_t>(equalized.factors.size());
-    });
-    check<ValueError>(pair != pairs.end(), "equalization: the graph has no pair of layers '", equalized.first,
-                      "' and '", equalized.second, "' with ", equalized.factors.size(), " channels between them");
-    check<ValueError>(std::ranges::all_of(equalized.factors, [](double f) { return f > 0 && std::isfinite(f); }),
-                      "equalization: a factor between '", equalized.first, "' and '", equalized.second,
-                      "' is not a positive number");
-    weights.scale(*pair, equalized.factors);
-  }
-  weights.store();
-  graph.verify();
-  return graph;
+  EqualizationReport made = report;
+  return scaled(fused, made);
 }
 
-Graph depthwise_equalization(const Graph& fused, std::span<const Tensor> batches, EqualizationReport* report) {
-  Graph graph = fused.clone();
-  const std::vector<LayerPair> pairs = depthwise_pairs(graph);
+Graph depthwise_equalization(const Graph& fused, const QConfigMapping& mapping, std::span<const Tensor> batches,
+                             EqualizationReport* report) {
+  const std::vector<LayerPair> pairs = depthwise_pairs(fused, mapping);
   EqualizationReport found = report_of(pairs);
   if (!pairs.empty()) {
-    const std::vector<Range> ranges = ranges_between(graph, pairs, batches);
+    const std::vector<Range> ranges = ranges_between(fused, pairs, batches);
     check<ValueError>(!ranges.empty(), "equalization: there is no data");
     for (size_t i = 0; i < pairs.size(); ++i) found[i].factors = factors_for(ranges[i]);
   }
-  graph = equalize(fused, found);
+  Graph graph = scaled(fused, found);
   if (report) *report = std::move(found);
   return graph;
 }

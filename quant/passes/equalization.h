@@ -10,6 +10,7 @@
 
 #include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/quant/qconfig.h>
 
 namespace thimble::quant {
 
@@ -40,17 +41,17 @@ using EqualizationReport = std::vector<EqualizedPair>;
 THIMBLE_API nn::Graph cross_layer_equalization(const nn::Graph& fused, EqualizationReport* report = nullptr);
 
 /// The same where the second layer is a depthwise convolution, by the ranges of the values between the two, which the
-/// batches show: each channel's comes half way nearer to that of all channels, in decibels. Where weights have a scale
-/// for each channel this costs nothing, for their integers stay what they are, and channels of small values use more of
-/// the values' integers; half of the distance is left for values that the batches do not show. Weights, which other
-/// equalizations look at, say nothing there.
+/// batches show: each channel's comes half way nearer to that of all channels, in decibels. Only where the mapping
+/// gives both layers weights with a scale for each channel: their integers then stay what they are, so that it costs
+/// nothing, and channels of small values use more of the values' integers; half of the distance is left for values that
+/// the batches do not show. Weights, which other equalizations look at, say nothing there.
 ///
 /// The input graph stays as it is. Throws ValueError for weights, biases or values that are not finite, and if there is
 /// something to equalize and no batch.
-THIMBLE_API nn::Graph depthwise_equalization(const nn::Graph& fused, std::span<const Tensor> batches,
-                                             EqualizationReport* report = nullptr);
-/// Does to the graph what a report says. Throws ValueError if it has no such pairs, and for weights, biases or factors
-/// that are not finite.
+THIMBLE_API nn::Graph depthwise_equalization(const nn::Graph& fused, const QConfigMapping& mapping,
+                                             std::span<const Tensor> batches, EqualizationReport* report = nullptr);
+/// Does to the graph what a report says. Throws ValueError if it has no such pairs, for weights or biases of theirs
+/// that are not finite, and for factors that are not from 2^-20 to 2^20.
 THIMBLE_API nn::Graph equalize(const nn::Graph& fused, const EqualizationReport& report);
 
 }  // namespace thimble::quant

@@ -9,8 +9,8 @@
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
-#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/quantize.h>
@@ -269,6 +269,10 @@ TEST_F(AnyModelTest, ErrorsAreToldOnArraysWhereChannelsWereEqualized) {
   ASSERT_GE(errors.at("layers").size(), 3u);
   for (const char* part : {"layers", "weights"})
     for (const json& layer : errors.at(part)) EXPECT_GT(layer.at("sqnr_db"), 25.0) << layer;
+
+  json_of({"quantize", "net.st", "--calibration", "images.npy", "--equalize", "--out", "e.st"});
+  for (const json& layer : json_of({"errors", "net.st", "e.st", "--calibration", "images.npy"}).at("weights"))
+    EXPECT_GT(layer.at("sqnr_db"), 25.0) << "weights were equalized, too: " << layer;
 
   const json plain = json_of(
       {"quantize", "net.st", "--calibration", "images.npy", "--no-equalize", "--no-bias-correction", "--out", "p.st"});

@@ -26,12 +26,36 @@ TEST_F(Corrections, BiasesAreCorrectedWhereThatIsFoundToHelp) {
   EXPECT_LT(error_with(bits(3), {}), 0.9 * error_with(bits(3), {.bias_correction = false}));
 }
 
-TEST_F(Corrections, ATrialIsOnSamplesThatNothingWasLearnedFrom) {
-  // All of what biases learn is the first half of the samples; its mean is none of the others'.
-  const std::vector<Tensor> unlike{batches[0] + 5.0, batches[0] * -1.0};
-  const Corrected result = calibrate_with_corrections(fused, bits(8), unlike);
+// What is learned of the first half of the samples is wrong for the others.
+TEST_F(Corrections, BiasesStayWhereATrialFindsTheAnswersWorse) {
+  const std::vector<Tensor> unlike{rand({32, 3, 6, 6}, generator) * 4.0 + 4.0, randn({32, 3, 6, 6}, generator) * 0.05};
+  const Corrected result = calibrate_with_corrections(fused, bits(3), unlike);
   ASSERT_TRUE(result.bias_trial);
-  EXPECT_LT(result.bias_trial->sqnr_without, 20) << "the other half leaves the ranges of the first one";
+  EXPECT_LT(result.bias_trial->sqnr_with, result.bias_trial->sqnr_without);
+  EXPECT_FALSE(result.biases_corrected);
+  Graph plain = prepare(result.fused, bits(3));
+  for (const Tensor& batch : unlike) plain(batch);
+  expect_same(convert(result.prepared), convert(plain));
+}
+
+// Bias correction wants floats of one shape; a graph may take one batch size alone.
+TEST_F(Corrections, NothingIsTriedThatCannotBe) {
+  struct AnySize : nn::Module {
+    nn::Submodule<nn::Conv2d> conv{this, "conv", 3, 8, 3}, depthwise{this, "depthwise", 8, 8, 3, {.groups = 8}};
+    Tensor forward(const Tensor& x) override { return global_avg_pool2d(relu(depthwise(relu(conv(x))))); }
+  } any_size;
+  const Graph graph = fuse_conv_bn_relu(nn::trace(any_size.eval(), images(2)));
+  const std::vector<Tensor> sizes{randn({2, 3, 8, 8}, generator), randn({2, 3, 8, 12}, generator)};
+  const Corrected of_sizes = calibrate_with_corrections(graph, bits(8), sizes);
+  EXPECT_FALSE(of_sizes.bias_trial);
+  EXPECT_FALSE(of_sizes.biases_corrected);
+  EXPECT_THROW(calibrate_with_corrections(graph, bits(8), sizes, {.bias_correction = true}), ValueError);
+
+  struct OneSize : AnySize {
+    Tensor forward(const Tensor& x) override { return reshape(AnySize::forward(x), {4, 8}); }
+  } one_size;
+  const Graph fixed = fuse_conv_bn_relu(nn::trace(one_size.eval(), images(4)));
+  EXPECT_FALSE(calibrate_with_corrections(fixed, bits(8), std::vector<Tensor>{images(4)}).bias_trial);
 }
 
 TEST_F(Corrections, AreMadeAsTheyAreAskedFor) {
@@ -70,11 +94,16 @@ TEST_F(Corrections, QuantizeModelMakesThem) {
   expect_same(integers, convert(calibrate_with_corrections(fused, bits(3), batches).prepared));
 }
 
-TEST_F(Corrections, TellHowManyBatchesAreDone) {
-  std::vector<std::pair<int64_t, int64_t>> calls;
-  const CorrectionOptions options{.progress = [&](int64_t done, int64_t total) { calls.emplace_back(done, total); }};
+TEST_F(Corrections, TellWhatIsDone) {
+  std::vector<std::string> calls;
+  const CorrectionOptions options{.bias_correction = true,
+                                  .progress = [&](std::string_view stage, int64_t done, int64_t total) {
+                                    calls.push_back(str(stage, ' ', done, '/', total));
+                                  }};
   calibrate_with_corrections(fused, bits(8), batches, options);
-  EXPECT_EQ(calls, (std::vector<std::pair<int64_t, int64_t>>{{1, 3}, {2, 3}, {3, 3}}));
+  EXPECT_EQ(calls, (std::vector<std::string>{"calibrating 1/3", "calibrating 2/3", "calibrating 3/3",
+                                             "correcting biases 1/5", "correcting biases 2/5", "correcting biases 3/5",
+                                             "correcting biases 4/5", "correcting biases 5/5"}));
 }
 
 }  // namespace

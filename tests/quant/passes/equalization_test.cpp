@@ -327,12 +327,13 @@ class DepthwiseEqualization : public Equalization {
 
   DepthwiseNet net;
   Graph graph;
+  const QConfigMapping mapping = QConfigMapping::static_int8();
 };
 
 TEST_F(DepthwiseEqualization, BringsChannelsHalfWayTogether) {
   EqualizationReport report;
   const std::vector<Tensor> batches{Tensor(data.slice(0, 0, 3)), Tensor(data.slice(0, 3, 16))};
-  const Graph result = depthwise_equalization(graph, batches, &report);
+  const Graph result = depthwise_equalization(graph, mapping, batches, &report);
   ASSERT_EQ(report.size(), 1u) << "the pair (depthwise, b) is none whose second layer is a depthwise one";
   EXPECT_EQ(report[0].first, "a");
   EXPECT_EQ(report[0].second, "depthwise");
@@ -346,7 +347,7 @@ TEST_F(DepthwiseEqualization, BringsChannelsHalfWayTogether) {
 }
 
 TEST_F(DepthwiseEqualization, MakesTheIntegersBetterAndTheFloatsNoOthers) {
-  const Graph result = depthwise_equalization(graph, std::vector<Tensor>{Tensor(data)});
+  const Graph result = depthwise_equalization(graph, mapping, std::vector<Tensor>{Tensor(data)});
   const auto y = Graph(graph.clone())(Tensor(data)).data().to_vector<double>();
   const auto z = Graph(result.clone())(Tensor(data)).data().to_vector<double>();
   for (size_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y[i], z[i], 1e-4 * (1 + std::abs(y[i])));
@@ -359,7 +360,7 @@ TEST_F(DepthwiseEqualization, MakesTheIntegersBetterAndTheFloatsNoOthers) {
 
 TEST_F(DepthwiseEqualization, IsRepeatedFromItsReport) {
   EqualizationReport report;
-  const Graph result = depthwise_equalization(graph, std::vector<Tensor>{Tensor(data)}, &report);
+  const Graph result = depthwise_equalization(graph, mapping, std::vector<Tensor>{Tensor(data)}, &report);
   const Graph again = equalize(graph, report);
   const auto expected = arrays_of(result);
   for (const auto& [name, array] : arrays_of(again))
@@ -372,16 +373,39 @@ TEST_F(DepthwiseEqualization, IsRepeatedFromItsReport) {
   refused([](EqualizedPair& pair) { pair.first = "b"; });
   refused([](EqualizedPair& pair) { pair.factors.pop_back(); });
   refused([](EqualizedPair& pair) { pair.factors[1] = 0; });
-  refused([](EqualizedPair& pair) { pair.factors[1] = std::numeric_limits<double>::infinity(); });
+  refused([](EqualizedPair& pair) { pair.factors[1] = std::nan(""); });
+  refused([](EqualizedPair& pair) { pair.factors[1] = 1e300; });
+}
+
+// Of weights with one scale for all channels the integers would be others.
+TEST_F(DepthwiseEqualization, IsForIntegersWithAScaleForEachChannel) {
+  const std::vector<Tensor> batches{Tensor(data)};
+  const auto pairs_with = [&](const QConfigMapping& m) {
+    EqualizationReport report;
+    depthwise_equalization(graph, m, batches, &report);
+    return report.size();
+  };
+  EXPECT_EQ(pairs_with(mapping), 1u);
+  QConfig per_tensor;
+  per_tensor.weight.axis = std::nullopt;
+  EXPECT_EQ(pairs_with(QConfigMapping().set_global(per_tensor)), 0u);
+  EXPECT_EQ(pairs_with(QConfigMapping::static_int8().set_name("depthwise", per_tensor)), 0u);
+  EXPECT_EQ(pairs_with(QConfigMapping::static_int8().set_name("a", std::nullopt)), 0u);
+}
+
+TEST_F(DepthwiseEqualization, LooksAtThePairsItChanges) {
+  parameter_of(graph, "b", "weight").fill(std::numeric_limits<double>::infinity());
+  EXPECT_NO_THROW(depthwise_equalization(graph, mapping, std::vector<Tensor>{Tensor(data)}));
+  EXPECT_NO_THROW(equalize(graph, {}));
 }
 
 TEST_F(DepthwiseEqualization, NeedsDataOnlyWhereThereIsSomethingToEqualize) {
-  EXPECT_THROW(depthwise_equalization(graph, {}), ValueError);
+  EXPECT_THROW(depthwise_equalization(graph, mapping, {}), ValueError);
   Graph other = graph.clone();
   other.set_output(other.find("a"));
   other.eliminate_dead_nodes();
-  EXPECT_NO_THROW(depthwise_equalization(other, {}));
-  EXPECT_THROW(depthwise_equalization(graph, std::vector<Tensor>{NDArray::full({1, 2, 6, 6}, std::nan(""))}),
+  EXPECT_NO_THROW(depthwise_equalization(other, mapping, {}));
+  EXPECT_THROW(depthwise_equalization(graph, mapping, std::vector<Tensor>{NDArray::full({1, 2, 6, 6}, std::nan(""))}),
                ValueError);
 }
 
