@@ -196,12 +196,12 @@ bool wants_products(const Graph& graph, const QConfigMapping& mapping) {
 namespace {
 
 // 'fc1', 'fc2', ... and how many more.
-std::string names_of_products(const Graph& graph) {
+std::string names_of_products(const Graph& graph, bool with_obstacles = true) {
   constexpr size_t kMost = 8;
   std::string names;
   size_t count = 0;
   for (const Node* node : graph.nodes()) {
-    if (!is_product(graph, node)) continue;
+    if (!is_product(graph, node) || (!with_obstacles && !obstacle_of(graph.layer(node)).empty())) continue;
     if (++count <= kMost) names += str(count > 1 ? ", " : "", detail::quote(node->name));
   }
   return count > kMost ? str(names, " and ", count - kMost, " more") : names;
@@ -230,17 +230,21 @@ void check_has_no_qat_layers(const char* pass, const Graph& graph) {
                       "' is a layer of quantization-aware training; give the float graph, or convert() this one");
 }
 
-std::string nothing_to_quantize(const Graph& graph) {
+std::string nothing_to_quantize(const Graph& graph, const QConfigMapping& mapping) {
   for (const Node* node : graph.nodes())
     if (is_integer_layer(graph, node) && !graph.is_layer(node, "Quantize"))
       return str("the graph is quantized already ('", node->name, "' is a ", type_of(graph, node),
                  "); give the float graph");
-  const std::string names = names_of_products(graph);
-  if (names.empty()) return "the graph has no linear or conv2d layer to quantize";
-  for (const Node* node : graph.nodes())
-    if (const std::string obstacle = is_product(graph, node) ? obstacle_of(graph.layer(node)) : ""; !obstacle.empty())
-      return str("it would quantize no layer: '", node->name, "' stays float, since ", obstacle);
-  return str("the configuration quantizes no layer; give one to ", names, " by set_global(), set_type() or set_name()");
+  if (names_of_products(graph).empty()) return "the graph has no linear or conv2d layer to quantize";
+  const std::string others = names_of_products(graph, /*with_obstacles=*/false);
+  for (const Node* node : graph.nodes()) {
+    const std::string obstacle = is_product(graph, node) ? obstacle_of(graph.layer(node)) : "";
+    if (!obstacle.empty() && (others.empty() || mapping.find(node->name, types_of(graph, node))))
+      return str("it would quantize no layer: '", node->name, "' stays float, since ", obstacle,
+                 others.empty() ? "" : str("; give a configuration to ", others, ", too"));
+  }
+  return str("the configuration quantizes no layer; give one to ", others,
+             " by set_global(), set_type() or set_name()");
 }
 
 void mark(Node* node) { node->attributes.set(kMark, true); }

@@ -82,8 +82,8 @@ bool wants_products(const nn::Graph& graph, const QConfigMapping& mapping);
 void check_names(const char* pass, const nn::Graph& graph, const QConfigMapping& mapping);
 /// Throws ValueError, with the name of the pass in front, for a graph of prepare_qat().
 void check_has_no_qat_layers(const char* pass, const nn::Graph& graph);
-/// Why a pass finds nothing to quantize in this graph, and what to do, for its error.
-std::string nothing_to_quantize(const nn::Graph& graph);
+/// Why a pass finds nothing that the mapping quantizes in this graph, and what to do, for its error.
+std::string nothing_to_quantize(const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// prepare() marks the nodes that are to become integer ones, and leaves on a product how its weights are quantized.
 void mark(nn::Node* node);

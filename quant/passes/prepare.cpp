@@ -218,7 +218,7 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {
   check_names("prepare", graph, mapping);
   check_has_no_qat_layers("prepare", graph);
-  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph));
+  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));
   return Preparer(graph, mapping, make).run();
 }
 

@@ -26,7 +26,8 @@ void check_is_float(const nn::Graph& graph, const char* pass) {
 }
 
 // A layer whose entry gives no reason to stay float is replaced.
-void check_replaces_any(const ConversionReport& entries, const nn::Graph& graph, const ProductReplacement& r) {
+void check_replaces_any(const ConversionReport& entries, const nn::Graph& graph, const QConfigMapping& mapping,
+                        const ProductReplacement& r) {
   if (std::ranges::any_of(entries, [](const LayerReport& entry) { return entry.reason.empty(); })) return;
   for (const LayerReport& entry : entries) {
     const nn::Node* node = graph.find(entry.name);
@@ -34,7 +35,7 @@ void check_replaces_any(const ConversionReport& entries, const nn::Graph& graph,
     check<ValueError>(obstacle.empty() || entry.reason != obstacle, r.pass, ": it would quantize no layer: '",
                       entry.name, "' stays float, since ", obstacle);
   }
-  throw ValueError(str(r.pass, ": ", nothing_to_quantize(graph)));
+  throw ValueError(str(r.pass, ": ", nothing_to_quantize(graph, mapping)));
 }
 
 // What a configuration says of the layer that replaces another.
@@ -82,7 +83,7 @@ nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping
     if (obstacle.empty()) layer_configs.add(node, configs.back());
     entries.back().reason = is_product(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
   }
-  check_replaces_any(entries, result, replacement);
+  check_replaces_any(entries, result, mapping, replacement);
   for (size_t i = 0; i < entries.size(); ++i) {
     LayerReport& entry = entries[i];
     if (!entry.reason.empty()) continue;

@@ -61,6 +61,17 @@ TEST_P(NothingToQuantize, AProductOfTooManyInputsIsAnErrorThatSaysSo) {
               HasSubstr("would quantize no layer: '0' stays float, since it adds 65537 products up"));
 }
 
+// A product that is too large is not why the configuration quantizes no other.
+TEST_P(NothingToQuantize, SaysWhatIsAgainstTheProductsThatAreAskedFor) {
+  nn::Sequential model(nn::Linear(kTooMany, 2), nn::Linear(2, 3));
+  const Graph graph = traced(model, {2, kTooMany});
+  EXPECT_THAT(error(graph, QConfigMapping()), HasSubstr("the configuration quantizes no layer; give one to '1' by"));
+  EXPECT_THAT(error(graph, QConfigMapping::static_int8().set_name("*", std::nullopt)),
+              HasSubstr("the configuration quantizes no layer; give one to '1' by"));
+  EXPECT_THAT(error(graph, QConfigMapping::static_int8().set_name("1", std::nullopt)),
+              HasSubstr("would quantize no layer: '0' stays float, since it adds 65537 products up"));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Methods, NothingToQuantize,
     testing::Values(Method{"prepare", [](const Graph& g, const QConfigMapping& m) { prepare(g, m); }},
