@@ -53,6 +53,7 @@ class Converter {
     remove_observers();
     functions_ = ValueFunctions(graph_);
     sizes_ = nodes_of_sizes(graph_);
+    add_masks();
     share_parameters();
     narrow_masks();
     find_integer_readers();
@@ -97,7 +98,41 @@ class Converter {
     }
   }
 
-  bool adds_mask(const Node* node) const { return is_masking(graph_, node) && is_marked(node) && !functions_.of(node); }
+  // What masks scores becomes an addition of integers, or stays what it is: a softmax that gets floats needs another
+  // mask than one of integers.
+  void add_masks() {
+    find_integer_readers();
+    AddedMasks added(graph_);
+    for (Node* node : graph_.nodes()) {
+      if (adds_uneven_mask(graph_, node)) uneven_masks_.insert(node);
+      const auto masking = is_marked(node) && !functions_.of(node) ? masking_of(graph_, node) : std::nullopt;
+      if (!masking || !wanted_as_integer(node)) continue;
+      if (masking->fill == 0 && !hides_observed(node, *masking)) {
+        unmark(only_softmax_behind(graph_, node));
+        unmark(node);
+        uneven_masks_.insert(node);
+        continue;
+      }
+      const TensorQParams own = observed(node);
+      const bool trained = trained_.erase(node) > 0;
+      qparams_.erase(node);
+      Node* sum = added.replace(node);
+      qparams_.emplace(sum, own);
+      if (trained) trained_.insert(sum);
+      mark(sum);
+      masks_added_.insert(sum);
+    }
+    functions_ = ValueFunctions(graph_);
+  }
+
+  // Whether the mask is large enough for scores as far from 0 as observed.
+  bool hides_observed(const Node* node, const Masking& masking) const {
+    const TensorQParams& scores = observed(source_of(node->inputs[masking.scores]));
+    const auto axis = only_softmax_behind(graph_, node)->attributes.get<int64_t>("axis", -1);
+    return hides_evenly(graph_.tensor(node->inputs[masking.constant]), axis, low_end(scores), high_end(scores));
+  }
+
+  bool adds_mask(const Node* node) const { return masks_added_.contains(node); }
 
   void narrow_scores(const Node* node) {
     Node* scores = node->inputs[1 - mask_of(node)];
@@ -109,20 +144,19 @@ class Converter {
 
   // Masks are as far below the scores as these need, so that what else is in them keeps its digits.
   void narrow_masks() {
-    std::unordered_map<const Node*, double> least;  // that readers need
+    struct Need {
+      double least = 0;  // that readers need
+      int bits = 0;
+    };
+    std::unordered_map<const Node*, Need> needs;
     for (const Node* node : graph_.nodes()) {
       if (!adds_mask(node)) continue;
-      const Node* mask = node->inputs[mask_of(node)];
-      const auto scores = qparams_.find(source_of(node->inputs[1 - mask_of(node)])), sum = qparams_.find(node);
-      if (!qparams_.contains(mask) || scores == qparams_.end() || sum == qparams_.end()) continue;
-      double& known = least[mask];
-      known = std::min(known, least_of_mask(scores->second, sum->second));
+      const TensorQParams& scores = observed(source_of(node->inputs[1 - mask_of(node)]));
+      Need& need = needs[node->inputs[mask_of(node)]];
+      need.least = std::min(need.least, least_of_mask(scores, observed(node)));
+      need.bits = std::max(need.bits, scores.bits);
     }
-    for (const auto& [mask, number] : least) {
-      const auto is_masked = [&](const Node* user) { return adds_mask(user); };
-      TensorQParams& p = qparams_.at(mask);
-      if (std::ranges::all_of(graph_.users(mask), is_masked)) p = mask_qparams(graph_.tensor(mask), number, p.bits);
-    }
+    for (const auto& [mask, need] : needs) qparams_[mask] = mask_qparams(graph_.tensor(mask), need.least, need.bits);
   }
 
   // The inputs of a clamp or a concatenation get, where they can, the parameters that were observed behind it: they
@@ -189,6 +223,8 @@ class Converter {
 
   // In reverse, so that what a value's readers do with it is known already.
   void find_integer_readers() {
+    wanted_.clear();
+    wanted_only_.clear();
     const std::vector<Node*> nodes = graph_.nodes();
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
       const std::vector<const Node*> readers = readers_of(*it);
@@ -337,7 +373,7 @@ class Converter {
     for (size_t i = 0; i < nn::operands_of(*node).size(); ++i)
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
-    if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
+    if (node->kind == Node::Kind::op) unmark(node);
     if (is_pad(graph_, node)) node->attributes.set("value", static_cast<double>(p.zero_point));
   }
 
@@ -360,7 +396,7 @@ class Converter {
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (integers_.contains(node->inputs[i]) && !reads_sizes(graph_, node))
         graph_.set_input(node, i, float_of(node->inputs[i]));
-    if (node->kind == Node::Kind::op) node->attributes = without_marks(node->attributes);
+    if (node->kind == Node::Kind::op) unmark(node);
     return false;
   }
 
@@ -410,6 +446,7 @@ class Converter {
       return obstacle.empty() ? "its configuration keeps it float" : obstacle;
     }
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
+    if (uneven_masks_.contains(node)) return "softmax of a line that its mask hides as a whole depends on the scores";
     const Node* result = function ? function->result() : node;
     if (!is_marked(result))
       for (Node* input : nn::operands_of(function ? *function->reader : *node))
@@ -437,7 +474,7 @@ class Converter {
   ValueFunctions functions_;
   ConversionReport* report_;
   CommonWeights common_weights_;
-  std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_;
+  std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_, masks_added_, uneven_masks_;
   std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
   std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
   std::unordered_map<const Node*, LayerReport> reports_;     // of what stays float

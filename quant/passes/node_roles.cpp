@@ -48,7 +48,8 @@ bool is_clamp(const Graph& graph, const Node* node) {
 }
 
 bool follows_inputs(const Graph& graph, const Node* node) {
-  return integer_form_of(graph, node) || is_concat(graph, node) || is_clamp(graph, node);
+  return integer_form_of(graph, node) || is_concat(graph, node) || is_clamp(graph, node) ||
+         masking_of(graph, node).has_value();
 }
 
 bool is_pad(const Graph& graph, const Node* node) {
@@ -88,12 +89,11 @@ bool can_be_integers(const Tensor& constant) {
 
 }  // namespace
 
-bool come_from_marked(const Graph& graph, std::span<Node* const> values, bool are_masked) {
+bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
   const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };
   return !std::ranges::all_of(values, is_constant) && std::ranges::all_of(values, [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
-    if (!is_constant(value)) return is_marked(value);
-    return are_masked ? can_be_mask(graph.tensor(value)) : can_be_integers(graph.tensor(value));
+    return is_constant(value) ? can_be_integers(graph.tensor(value)) : is_marked(value);
   });
 }
 
@@ -262,6 +262,8 @@ void mark_function(Node* result) {
 void note_type(Node* node, const std::string& type) { node->attributes.set(kMadeOf, type); }
 
 bool is_marked(const Node* node) { return node->attributes.contains(kMark); }
+
+void unmark(Node* node) { node->attributes = without_marks(node->attributes); }
 
 WeightQuantization weight_quantization_of(const Node* node) {
   return WeightQuantization::from_attributes(node->attributes.part(kNodeWeight));

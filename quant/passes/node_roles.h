@@ -21,8 +21,8 @@ bool is_concat(const nn::Graph& graph, const nn::Node* node);
 bool is_pad(const nn::Graph& graph, const nn::Node* node);
 /// relu, relu6 or clamp that was not fused into what stands before it.
 bool is_clamp(const nn::Graph& graph, const nn::Node* node);
-/// Ops and layers that are integer ones where their inputs are: those of integer_forms.h, concatenations, clamps. So
-/// are functions of one value, see value_functions.h.
+/// Ops and layers that are integer ones where their inputs are: those of integer_forms.h, concatenations, clamps, what
+/// masks in front of softmax (softmax_inputs.h). So are functions of one value, see value_functions.h.
 bool follows_inputs(const nn::Graph& graph, const nn::Node* node);
 /// Layers that were converted before.
 bool is_integer_layer(const nn::Graph& graph, const nn::Node* node);
@@ -51,9 +51,8 @@ Effect effect_of(const nn::Graph& graph, const nn::Node* node);
 /// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
 /// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
-/// Whether these values come from nodes that are marked. Constants beside them do not count, if they can be integers;
-/// beside those that are to be masked (softmax_inputs.h), more constants can.
-bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values, bool are_masked = false);
+/// Whether these values come from nodes that are marked. Constants beside them do not count, if they can be integers.
+bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values);
 /// Marks a pool or slice that reads what comes from nodes that are marked.
 void mark_if_it_picks_integers(const nn::Graph& graph, nn::Node* node);
 
@@ -91,6 +90,7 @@ void mark(nn::Node* node, const WeightQuantization& weight);
 /// Of a node that is the result of a function (value_functions.h), which so is no clamp, even if it applies one.
 void mark_function(nn::Node* result);
 bool is_marked(const nn::Node* node);
+void unmark(nn::Node* node);
 /// Of a product that is marked.
 WeightQuantization weight_quantization_of(const nn::Node* node);
 /// The node's own attributes, without marks.

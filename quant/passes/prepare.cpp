@@ -46,8 +46,7 @@ class Preparer {
   Preparer(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer)
       : graph_(without_observers(graph)), mapping_(mapping), make_observer_(make_observer) {
     for (Node* node : graph_.nodes())
-      if (is_marked(node)) node->attributes = without_marks(node->attributes);  // of an earlier mapping
-    add_masks(graph_);
+      if (is_marked(node)) unmark(node);  // of an earlier mapping
     functions_ = ValueFunctions(graph_);
   }
 
@@ -79,6 +78,7 @@ class Preparer {
   // The values that a node reads as integers, if it becomes an integer one.
   std::vector<Node*> inputs_of(const Node* node) const {
     if (const ValueFunction* function = functions_.of(node)) return {function->source()};
+    if (const auto masking = masking_of(graph_, node)) return {node->inputs[masking->scores]};
     const auto operands = nn::operands_of(*node);
     return {operands.begin(), operands.end()};
   }
@@ -86,8 +86,7 @@ class Preparer {
   // Of a node that becomes an integer one.
   std::optional<QConfig> config_of(const Node* node) const {
     // The others are worth it where values are integers already, and shall be afterwards.
-    const bool may = may_follow(node) && for_products_.contains(node) &&
-                     come_from_marked(graph_, inputs_of(node), is_masking(graph_, node));
+    const bool may = may_follow(node) && for_products_.contains(node) && come_from_marked(graph_, inputs_of(node));
     if (!may && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
     std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
     // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
@@ -103,20 +102,7 @@ class Preparer {
       mark_function(node);
     else
       mark(node);
-    if (is_masking(graph_, node) && !functions_.of(node)) make_mask_finite(node);
     configs_.emplace(node, std::move(config));
-  }
-
-  void make_mask_finite(Node* node) {
-    const size_t input = mask_of(node);
-    Node* mask = node->inputs[input];
-    if (!masks_out(graph_.tensor(mask))) return;
-    Node*& finite = finite_masks_[mask];
-    if (!finite) {
-      finite = graph_.add_op(mask->name + ".finite", "clamp", {}, {mask}, mask);
-      graph_.replace_by_tensor(finite, finite_mask(graph_.tensor(mask)));
-    }
-    graph_.set_input(node, input, finite);
   }
 
   // Throws what convert() would throw only after the calibration.
@@ -142,11 +128,12 @@ class Preparer {
   void find_readings(Node* reader) {
     if (is_clamp(graph_, reader)) return;
     const std::vector<Node*> inputs = inputs_of(reader);
+    const auto masking = masking_of(graph_, reader);
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (is_concat(graph_, reader) && can_share(graph_, inputs[i])) continue;
       Node* value = inputs[i];
       while (!has_own_parameters(graph_, value)) value = value->inputs[0];
-      readings_[value].push_back({reader, i});
+      readings_[value].push_back({reader, masking ? masking->scores : i});
     }
   }
 
@@ -202,8 +189,7 @@ class Preparer {
   const QConfigMapping& mapping_;
   const ObserverFactory& make_observer_;
   std::unordered_set<const Node*> for_products_;
-  std::unordered_map<const Node*, Node*> finite_masks_;  // of masks
-  std::unordered_map<const Node*, QConfig> configs_;     // of nodes that become integer ones
+  std::unordered_map<const Node*, QConfig> configs_;  // of nodes that become integer ones
   std::unordered_map<const Node*, std::vector<Reading>> readings_;
 };
 

@@ -15,13 +15,10 @@ using nn::Node;
 namespace {
 
 constexpr double kFar = -1000;      // no score is so small: what is added to one masks it out
-constexpr double kFinite = -10000;  // for minus infinity; scores do not reach as far up
+constexpr double kFinite = -10000;  // for what is farther, in front of integers
 
 const nn::LayerRegistration softmax_range_registration{
     "SoftmaxRange", [](const Attributes& a) { return std::make_shared<SoftmaxRange>(a.get<int64_t>("axis")); }};
-
-float low_end(const TensorQParams& p) { return p.scale * static_cast<float>(-p.zero_point); }
-float high_end(const TensorQParams& p) { return p.scale * static_cast<float>(p.qmax() - p.zero_point); }
 
 std::vector<float> floats_of_mask(const Tensor& mask) { return mask.data().to_vector<float>(); }
 
@@ -33,11 +30,11 @@ Tensor SoftmaxRange::forward(const Tensor& x) {
   // So far down, all elements of a line together are half a step of 8 bits.
   const double needed = std::log(2.0 * 255 * static_cast<double>(x.shape(axis)));
   const Tensor largest = max(x, {axis}, /*keepdim=*/true);
-  const Tensor is_masked = less(largest, Tensor::scalar(kFinite / 2, x.dtype()));
+  const Tensor is_masked = less(largest, Tensor::scalar(kFar, x.dtype()));
   return where(is_masked, Tensor::scalar(0, x.dtype()), maximum(x, largest - needed));
 }
 
-const Node* only_softmax_behind(const Graph& graph, const Node* value) {
+Node* only_softmax_behind(const Graph& graph, const Node* value) {
   const std::vector<Node*> users = readers_of(graph, value);
   const bool is_only = users.size() == 1 && !graph.is_output(value) && graph.is_op(users[0], "softmax");
   return is_only ? users[0] : nullptr;
@@ -47,6 +44,13 @@ namespace {
 
 bool is_tensor(const Node* node) { return node->kind == Node::Kind::tensor; }
 
+bool is_far(float v) { return v < kFar; }
+
+bool can_be_mask(const Tensor& constant) {
+  if (constant.dtype() != DType::float32) return false;
+  return std::ranges::all_of(floats_of_mask(constant), [](float v) { return v <= -kFar; });  // not NaN, either
+}
+
 // Which of the operands between which a constant chooses is the number that masks out; 0 if none is.
 size_t fill_of(const Graph& graph, const Node* node) {
   if (!graph.is_op(node, "where") || node->inputs.size() != 3 || !is_tensor(node->inputs[0])) return 0;
@@ -55,64 +59,103 @@ size_t fill_of(const Graph& graph, const Node* node) {
     if (!is_tensor(fill) || is_tensor(node->inputs[3 - i])) continue;
     const Tensor number = graph.tensor(fill);
     if (number.numel() == 1 && number.ndim() <= graph.tensor(node->inputs[0]).ndim() && can_be_mask(number) &&
-        masks_out(number))
+        is_far(floats_of_mask(number)[0]))
       return i;
   }
   return 0;
 }
 
-// The number where the condition chooses it, 0 elsewhere.
-Tensor mask_for(const Tensor& condition, bool where_true, const Tensor& fill) {
-  const float number = floats_of_mask(fill)[0];
-  std::vector<float> values;
-  for (const double choice : condition.data().to_vector<double>())
-    values.push_back((choice != 0) == where_true ? number : 0);
-  return Tensor(NDArray::from_vector(values, condition.shape()));
+bool adds_mask(const Graph& graph, const Node* node) {
+  if (!graph.is_op(node, "add") || node->inputs.size() != 2) return false;
+  return std::ranges::count_if(node->inputs, is_tensor) == 1 && only_softmax_behind(graph, node) &&
+         can_be_mask(graph.tensor(node->inputs[mask_of(node)]));
 }
 
-void replace_by_sum(Graph& graph, Node* node, size_t fill) {
-  const std::string name = node->name;
-  std::string aside = name + ".where";
-  while (graph.find(aside)) aside += '_';
-  graph.rename(node, aside);
-  Node* condition = node->inputs[0];
-  const Tensor values = mask_for(graph.tensor(condition), fill == 1, graph.tensor(node->inputs[fill]));
-  Node* mask = graph.add_op(name + ".mask", "clamp", {}, {condition}, condition);
-  graph.replace_by_tensor(mask, values);
-  graph.replace_uses(node, graph.add_op(name, "add", {}, {node->inputs[3 - fill], mask}, node));
-  graph.erase(node);
+// Small ones, at least: how large they are is known after the calibration.
+bool hides_any_scores_evenly(const Graph& graph, const Node* added) {
+  const auto axis = only_softmax_behind(graph, added)->attributes.get<int64_t>("axis", -1);
+  return hides_evenly(graph.tensor(added->inputs[mask_of(added)]), axis, -1, 1);
+}
+
+// What integers get in the place of a masking node's constant.
+std::vector<float> values_of_mask(const Graph& graph, const Node* node, const Masking& masking) {
+  const Tensor constant = graph.tensor(node->inputs[masking.constant]);
+  std::vector<float> values = floats_of_mask(constant);
+  for (float& v : values) {
+    const bool is_out = masking.fill == 0 ? is_far(v) : (v != 0) == (masking.fill == 1);
+    v = is_out ? static_cast<float>(kFinite) : masking.fill == 0 ? v : 0;
+  }
+  return values;
+}
+
+std::string free_name(const Graph& graph, std::string name) {
+  while (graph.find(name)) name += '_';
+  return name;
 }
 
 }  // namespace
 
-void add_masks(Graph& graph) {
-  for (Node* node : graph.nodes())
-    if (const size_t fill = fill_of(graph, node); fill != 0 && only_softmax_behind(graph, node))
-      replace_by_sum(graph, node, fill);
+bool hides_evenly(const Tensor& mask, int64_t axis, float low, float high) {
+  const int64_t last = mask.ndim() - 1, its = axis < 0 ? axis + mask.ndim() : std::min(axis, last);
+  const int64_t size = its < 0 ? 1 : mask.shape(static_cast<int>(its));
+  int64_t step = 1;
+  for (int64_t d = its + 1; its >= 0 && d <= last; ++d) step *= mask.shape(static_cast<int>(d));
+  const std::vector<float> values = floats_of_mask(mask);
+  const auto is_rounded_to = [&](float number) { return number + low == number && number + high == number; };
+  for (int64_t line = 0; size > 0 && line < mask.numel() / size; ++line) {
+    const float* first = values.data() + line / step * step * size + line % step;
+    bool is_hidden = true, is_even = is_rounded_to(*first);
+    for (int64_t i = 0; i < size; ++i) {
+      is_hidden &= is_far(first[i * step]);
+      is_even &= first[i * step] == *first;
+    }
+    if (is_hidden && !is_even) return false;
+  }
+  return true;
 }
 
-bool is_masking(const Graph& graph, const Node* node) {
-  if (!graph.is_op(node, "add") || node->inputs.size() != 2) return false;
-  return std::ranges::count_if(node->inputs, is_tensor) == 1 && only_softmax_behind(graph, node);
+std::optional<Masking> masking_of(const Graph& graph, const Node* node) {
+  if (const size_t fill = fill_of(graph, node); fill != 0 && only_softmax_behind(graph, node))
+    return Masking{.scores = 3 - fill, .constant = 0, .fill = fill};
+  if (!adds_mask(graph, node) || !hides_any_scores_evenly(graph, node)) return std::nullopt;
+  return Masking{.scores = 1 - mask_of(node), .constant = mask_of(node)};
 }
 
-size_t mask_of(const Node* node) { return is_tensor(node->inputs[0]) ? 0 : 1; }
-
-bool can_be_mask(const Tensor& constant) {
-  if (constant.dtype() != DType::float32) return false;
-  return std::ranges::all_of(floats_of_mask(constant), [](float v) { return v <= -kFar; });  // not NaN, either
+bool adds_uneven_mask(const Graph& graph, const Node* node) {
+  return adds_mask(graph, node) && !hides_any_scores_evenly(graph, node);
 }
 
-bool masks_out(const Tensor& constant) {
-  return std::ranges::any_of(floats_of_mask(constant), [](float v) { return v < kFar; });
+Node* AddedMasks::replace(Node* node) {
+  const Masking masking = masking_of(graph_, node).value();
+  Node* constant = node->inputs[masking.constant];
+  Node*& mask = masks_[{constant, masking.fill}];
+  if (!mask) {
+    const Tensor values(NDArray::from_vector(values_of_mask(graph_, node, masking), graph_.tensor(constant).shape()));
+    mask = graph_.add_op(free_name(graph_, constant->name + ".mask"), "clamp", {}, {constant}, constant);
+    graph_.replace_by_tensor(mask, values);
+  }
+  if (masking.fill == 0) {
+    graph_.set_input(node, masking.constant, mask);
+    return node;
+  }
+  const std::string name = node->name;
+  graph_.rename(node, free_name(graph_, name + ".where"));
+  Node* sum = graph_.add_op(name, "add", {}, {node->inputs[masking.scores], mask}, node);
+  graph_.replace_uses(node, sum);
+  graph_.erase(node);
+  return sum;
 }
 
-Tensor finite_mask(const Tensor& constant) {
-  std::vector<float> values = floats_of_mask(constant);
-  for (float& v : values)
-    if (v < kFar) v = static_cast<float>(kFinite);
-  return Tensor(NDArray::from_vector(values, constant.shape()));
+size_t mask_of(const Node* added) { return is_tensor(added->inputs[0]) ? 0 : 1; }
+
+Tensor as_softmax_sees(const Tensor& x, int64_t axis) {
+  const Tensor cut = SoftmaxRange(axis).forward(x);
+  if (cut.numel() == 0) return cut;
+  return cut - max(cut, {normalize_axis(axis, x.ndim(), "softmax")}, /*keepdim=*/true);
 }
+
+float low_end(const TensorQParams& p) { return p.scale * static_cast<float>(-p.zero_point); }
+float high_end(const TensorQParams& p) { return p.scale * static_cast<float>(p.qmax() - p.zero_point); }
 
 TensorQParams needed_scores(const TensorQParams& scores, const Tensor& mask, const TensorQParams& sum) {
   const std::vector<float> values = floats_of_mask(mask);

@@ -4,6 +4,10 @@
 // they saturate there, and a mask of minus infinity does what one of -20 does.
 #pragma once
 
+#include <map>
+#include <optional>
+#include <utility>
+
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/layers/quantized_layer.h>
 
@@ -26,24 +30,51 @@ class SoftmaxRange : public nn::Module {
 };
 
 /// The softmax that is the only reader of the value; null if there are others, or it is an output.
-const nn::Node* only_softmax_behind(const nn::Graph& graph, const nn::Node* value);
+nn::Node* only_softmax_behind(const nn::Graph& graph, const nn::Node* value);
 
-/// where(constant, scores, a large negative number), as masked_fill is spelled, in front of a softmax becomes an
-/// addition of a constant, of which softmax makes the same.
-void add_masks(nn::Graph& graph);
+/// How a node in front of a softmax masks its scores: it adds a constant, or chooses between them and a large negative
+/// number, as masked_fill is spelled. The members are numbers of its inputs.
+struct Masking {
+  size_t scores, constant;  ///< the constant is the mask that is added, or the condition
+  size_t fill = 0;          ///< the number; 0 where a mask is added, since the first input is none
+};
 
-/// Whether the node adds a constant to what softmax alone reads.
-bool is_masking(const nn::Graph& graph, const nn::Node* node);
-/// Which input of such a node the constant is.
-size_t mask_of(const nn::Node* node);
+/// Nothing for a node that does not mask what softmax alone reads, or whose constant no integers, or saturated ones,
+/// can stand for: they make a line that is masked as a whole uniform. So are those of a `where`, but those of an
+/// addition only if they hide_evenly() any scores.
+std::optional<Masking> masking_of(const nn::Graph& graph, const nn::Node* node);
 
-/// Whether the constant is of numbers that integers, or saturated ones, can stand for in front of softmax.
-bool can_be_mask(const Tensor& constant);
-/// With a finite number in place of what is far below all scores.
-Tensor finite_mask(const Tensor& constant);
-/// Whether it has such.
-bool masks_out(const Tensor& constant);
+/// Whether the node would mask, were it not for lines that it masks as a whole.
+bool adds_uneven_mask(const nn::Graph& graph, const nn::Node* node);
 
+/// Whether scores from `low` to `high` leave no trace in lines along the axis that the mask hides as a whole: so large
+/// a number, and the same for all elements, that floats round to it. Softmax of -10000 + scores is that of the scores.
+/// A mask of fewer dimensions than the scores has the last axes; an axis that is counted from the front and lies behind
+/// its dimensions is taken for the last.
+bool hides_evenly(const Tensor& mask, int64_t axis, float low, float high);
+
+/// What convert() puts in the place of nodes that mask, where they become integer ones: additions of constants in which
+/// a finite number stands for what is far below all scores. Floats keep what they had.
+class AddedMasks {
+ public:
+  explicit AddedMasks(nn::Graph& graph) : graph_(graph) {}
+  /// Returns the addition, which has the node's name. Nodes with the same constant get the same mask.
+  nn::Node* replace(nn::Node* node);
+
+ private:
+  nn::Graph& graph_;
+  std::map<std::pair<const nn::Node*, size_t>, nn::Node*> masks_;  // of constants, and where the number was
+};
+/// Which input of such an addition the mask is.
+size_t mask_of(const nn::Node* added);
+
+/// The value that softmax along the axis reads as far as that can tell it from others: [...] to [...] of numbers from 0
+/// downward, the largest of each line 0, cut where SoftmaxRange cuts.
+Tensor as_softmax_sees(const Tensor& x, int64_t axis);
+
+/// The least and the largest number that integers of these parameters stand for.
+float low_end(const TensorQParams& p);
+float high_end(const TensorQParams& p);
 /// Parameters for scores that nobody else reads, without what is below the sum's range whatever the mask.
 TensorQParams needed_scores(const TensorQParams& scores, const Tensor& mask, const TensorQParams& sum);
 /// The least number that a mask needs: added to any of the scores, it is at or below the low end of the sum's range.

@@ -40,7 +40,9 @@ class AtOwnRanges {
  private:
   static Graph with_added_masks(const Graph& graph) {
     Graph result = graph.clone();
-    add_masks(result);
+    AddedMasks added(result);
+    for (Node* node : result.nodes())
+      if (const auto masking = masking_of(result, node); masking && masking->fill != 0) added.replace(node);
     result.eliminate_dead_nodes();
     return result;
   }
@@ -63,9 +65,13 @@ class AtOwnRanges {
 
   // In front of softmax, see softmax_inputs.h.
   NDArray what_counts(const Node* node, const Tensor& value) const {
-    if (node->kind == Node::Kind::tensor && masks_out(value)) return clamp(value, -100).data();
+    if (node->kind == Node::Kind::tensor && masks_out(value.data())) return clamp(value, -100).data();
     const Node* softmax = only_softmax_behind(graph_, node);
     return softmax ? SoftmaxRange(softmax->attributes.get<int64_t>("axis")).forward(value).data() : value.data();
+  }
+
+  static bool masks_out(const NDArray& constant) {
+    return std::ranges::any_of(constant.to_vector<double>(), [](double v) { return v < -1000; });
   }
 
   static double noise(const std::vector<double>& exact, const NDArray& value) {
@@ -96,7 +102,7 @@ class AtOwnRanges {
       return function->source() == node && alone_reads_source(graph_, *function);
     if (users.size() != 1) return false;
     if (is_clamp(graph_, users[0]) || is_concat(graph_, users[0])) return true;
-    if (only_softmax_behind(graph_, node) || is_masking(graph_, users[0])) return true;
+    if (only_softmax_behind(graph_, node) || masking_of(graph_, users[0])) return true;
     const Effect effect = effect_of(graph_, users[0]);
     return (effect == Effect::moves || effect == Effect::selects) && becomes_another(users[0]);
   }
