@@ -10,6 +10,7 @@
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 
 namespace thimble::quant {
 
@@ -90,7 +91,7 @@ class Comparison {
       if (!x.defined() || !y.defined()) continue;
       check<ShapeError>(x.shape() == y.shape(), "quantization_error: '", nodes[i]->name, "' is ", x.shape(),
                         " in the float graph, but ", y.shape(), " in the quantized one");
-      sums_[nodes[i]].add(x, y);
+      sums_[nodes[i]].add(what_counts(nodes[i], x), what_counts(nodes[i], y));
     }
   }
 
@@ -120,6 +121,12 @@ class Comparison {
       effect = is_concat(reference_, node) ? Effect::moves : effect_of(reference_, node);
     }
     return false;
+  }
+
+  // Minus infinity in front of softmax, and the least of integers, are the same to it.
+  NDArray what_counts(const Node* node, const NDArray& value) const {
+    const Node* softmax = only_softmax_behind(reference_, node);
+    return softmax ? as_softmax_sees(Tensor(value), softmax->attributes.get<int64_t>("axis", -1)).data() : value;
   }
 
   Graph reference_, quantized_;

@@ -6,6 +6,7 @@
 
 #include "tests/quant/conversion.h"
 #include <thimble/core/ops.h>
+#include <thimble/core/text.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
@@ -176,6 +177,48 @@ TEST_F(ErrorReport, LayersInFrontOfAMeanHaveRows) {
   const Graph fused = fuse_conv_bn_relu(traced(model, {6, 3, 8, 8}));
   const Converted result = quantized(fused);
   EXPECT_GT(row(errors(fused, result.graph), "conv").sqnr_db, 25);
+}
+
+// Causal attention, with one row that is masked as a whole.
+struct MaskedScores : nn::Module {
+  MaskedScores(float number, bool is_added, bool has_full_row) : out(number), adds(is_added) {
+    NDArray hidden({6, 6});
+    for (int64_t i = 0; i < 36; ++i) hidden.data<float>()[i] = i % 6 > i / 6 || (has_full_row && i / 6 == 3) ? 1 : 0;
+    const Tensor is_hidden = greater(Tensor(hidden), Tensor::scalar(0));
+    const Tensor number_of = where(is_hidden, Tensor::scalar(out, DType::float32), Tensor(NDArray({6, 6})));
+    mask = register_buffer("mask", (adds ? number_of : is_hidden).data());
+  }
+  float out;
+  bool adds;
+  nn::Submodule<nn::Linear> query{this, "query", 8, 8}, key{this, "key", 8, 8}, head{this, "head", 8, 3};
+  Tensor mask;
+  Tensor forward(const Tensor& x) override {
+    const Tensor k = key(x), scores = matmul(query(x), transpose(k, 1, 2));
+    const Tensor masked = adds ? scores + mask : where(mask, Tensor::scalar(out, DType::float32), scores);
+    return head(matmul(softmax(masked, -1), k));
+  }
+};
+
+// What is masked out is minus infinity here and the least of integers there.
+TEST_F(ErrorReport, ComparesWhatSoftmaxReadsAsThatSeesIt) {
+  const float never = -std::numeric_limits<float>::infinity();
+  const auto float_softmax = QConfigMapping::static_int8().set_type("softmax", std::nullopt);
+  for (const bool adds : {true, false})
+    for (const float out : {-1e9f, std::numeric_limits<float>::lowest(), never}) {
+      SCOPED_TRACE(str(out, adds ? " is added" : " is chosen"));
+      MaskedScores model(out, adds, /*has_full_row=*/out != never);
+      const Graph fused = fuse_conv_bn_relu(traced(model, {5, 6, 8}));
+      const Converted result = quantized(fused);
+      ASSERT_EQ(result.count("QuantizedSoftmax"), 1) << result.graph.table();
+      const auto rows = errors(fused, result.graph);
+      for (const char* name : {adds ? "add" : "where", "softmax", "head"}) {
+        EXPECT_GT(row(rows, name).sqnr_db, 25) << name;
+        EXPECT_LT(row(rows, name).sqnr_db, 60) << name;
+      }
+      const auto of_floats = errors(fused, quantized(fused, float_softmax).graph);
+      EXPECT_GT(row(of_floats, adds ? "add" : "where").sqnr_db, 25);
+      EXPECT_LT(row(of_floats, adds ? "add" : "where").largest_error, 1);
+    }
 }
 
 TEST_F(ErrorReport, WeightsErrByTheRoundingOfTheirScale) {
