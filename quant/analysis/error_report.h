@@ -29,9 +29,10 @@ struct THIMBLE_API TensorError {
 
 /// The values that nodes give for these batches of inputs: a row for each layer and op of the float graph (in its
 /// order) that the quantized graph has a node of the same name for, as conversion keeps it. Integers are compared as
-/// what they stand for. Errors add up on the way: a layer's own share is told by quantizing it alone (see
-/// sensitivity.h). Give the fused graph; without fusion, a layer's value before its ReLU would be compared with the one
-/// after it. Throws ValueError without batches, ShapeError for values that differ in shape.
+/// what they stand for, and what softmax alone reads as that sees it: below the largest of its line, and no farther
+/// than counts, so that minus infinity is a number. Errors add up on the way: a layer's own share is told by quantizing
+/// it alone (see sensitivity.h). Give the fused graph; without fusion, a layer's value before its ReLU would be
+/// compared with the one after it. Throws ValueError without batches, ShapeError for values that differ in shape.
 THIMBLE_API std::vector<TensorError> quantization_error(const nn::Graph& reference, const nn::Graph& quantized,
                                                         std::span<const Tensor> batches);
 
