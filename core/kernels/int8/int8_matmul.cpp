@@ -146,7 +146,8 @@ void add_block(const Int8Matmul& p, float* products, int64_t* sums) {
   }
 }
 
-void long_matmul(const Int8Matmul& p) {
+// In scratch memory of 12 bytes for each element.
+void long_tile(const Int8Matmul& p) {
   constexpr int64_t kBlock = 512;  // 512 * 255 * 128 < 2^24
   auto* sums = thread_scratch_of<int64_t>(ScratchUse::sums, p.m * p.n);
   auto* products = thread_scratch_of<float>(ScratchUse::product, p.m * p.n);
@@ -163,6 +164,20 @@ void long_matmul(const Int8Matmul& p) {
     for (int64_t j = 0; j < p.n; ++j) {
       const float v = static_cast<float>(sums[i * p.n + j]) * p.multiplier;
       p.out[i * p.out_row + j] = to_integer<uint8_t>(clamped(v, low, high), p.zero_point);
+    }
+}
+
+void long_matmul(const Int8Matmul& p) {
+  constexpr int64_t kTile = 256;  // so that a tile's sums and operands are about 1 MiB
+  for (int64_t i = 0; i < p.m; i += kTile)
+    for (int64_t j = 0; j < p.n; j += kTile) {
+      Int8Matmul tile = p;
+      tile.m = std::min(kTile, p.m - i);
+      tile.n = std::min(kTile, p.n - j);
+      tile.a += i * p.a_row;
+      tile.b += j * p.b_column;
+      tile.out += i * p.out_row + j;
+      long_tile(tile);
     }
 }
 

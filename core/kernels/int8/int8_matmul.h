@@ -8,7 +8,8 @@ namespace thimble::kernels {
 /// out[m, n] = clamp(round_half_even(float(sum over k of (a - a_zero_point) * (b - b_zero_point)) * multiplier) +
 /// zero_point, 0, high). Element (i, j) of an operand lies at i * row + j * column.
 struct Int8Matmul {
-  /// The longest sum that cannot leave int32: 33025 * 255 * 255 < 2^31. Longer ones take several times as long each.
+  /// The longest sum that cannot leave int32: 33025 * 255 * 255 < 2^31. Longer ones take several times as long each,
+  /// and about 1 MiB of scratch memory.
   static constexpr int64_t kMostInInt32 = 33025;
 
   int64_t m = 0, n = 0, k = 0;

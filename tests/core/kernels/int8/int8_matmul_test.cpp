@@ -1,13 +1,17 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "tests/core/kernels/at.h"
 #include "tests/core/kernels/everywhere.h"
 #include <thimble/core/kernels/int8/int8_matmul.h>
+#include <thimble/core/kernels/scratch.h>
 
 namespace thimble::kernels {
 namespace {
@@ -114,6 +118,40 @@ TEST(Int8Matmul, LongSumsAreExactEverywhere) {
           for (const int64_t grain : {1, 3}) EXPECT_EQ(problem.computed(grain), expected) << k << ", " << extreme;
         });
       }
+}
+
+// Tiles of rows and columns.
+TEST(Int8Matmul, LongSumsOfManyRowsAndColumns) {
+  std::mt19937 rng(3);
+  for (const auto& [m, n] : {std::pair<int64_t, int64_t>{515, 2}, {2, 515}}) {
+    const MatmulProblem problem(m, Int8Matmul::kMostInInt32 + 1, n, true, false, rng);
+    EXPECT_EQ(problem.computed(m), problem.expected()) << m << " x " << n;
+  }
+}
+
+size_t scratch_bytes_of_this_thread() {
+  size_t bytes = 0;
+  for (int use = 0; use < static_cast<int>(ScratchUse::count); ++use)
+    bytes += malloc_usable_size(thread_scratch(static_cast<ScratchUse>(use), 0));
+  return bytes;
+}
+
+TEST(Int8Matmul, LongSumsTakeLittleScratchMemory) {
+  constexpr int64_t kRows = 16, kColumns = 10'000;
+  // All rows and columns are the same.
+  const std::vector<uint8_t> ones(at(Int8Matmul::kMostInInt32 + 1), uint8_t{1});
+  std::vector<uint8_t> out(at(kRows * kColumns));
+  Int8Matmul p{.m = kRows, .n = kColumns, .k = std::ssize(ones), .a = ones.data(), .b = ones.data()};
+  p.b_row = 1, p.b_column = 0;
+  p.multiplier = 1.0f / 512;
+  p.out = out.data(), p.out_row = kColumns;
+  size_t bytes = 0;
+  std::thread([&] {
+    int8_matmul(p);
+    bytes = scratch_bytes_of_this_thread();
+  }).join();
+  EXPECT_EQ(std::ranges::count(out, uint8_t{65}), std::ssize(out));  // 33026 / 512 = 64.5
+  EXPECT_LT(bytes, size_t{5} << 18);
 }
 
 }  // namespace
