@@ -14,8 +14,9 @@ namespace thimble::kernels {
 namespace {
 
 constexpr int kPanel = PackedInt8Weights::kPanel;
-constexpr int64_t kTilePixels = 384;         // handed to the product at a time
-constexpr int64_t kSlack = 64;               // the kernels may read a little past the last segment
+constexpr int64_t kTilePixels = 384;  // handed to the product at a time
+constexpr int64_t kSlack = 64;        // the kernels may read a little past the last segment
+static_assert(kSlack >= kWidestDepthwisePanel);
 constexpr int64_t kDepthwiseGrain = 60'000;  // multiply-adds worth another thread, of depthwise sums
 constexpr int64_t kDepthwiseBytes = 256 * 1024;
 
@@ -169,8 +170,8 @@ class TileEpilogue<Int8RowEpilogue> {
 
 Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(full) {
   const Taps taps(full, g_, trim_taps(g_), weight);
-  // Segments are read four elements at a time, and channels 16 at a time: what that reads beyond an image's end must be
-  // in a frame.
+  // Segments are read four elements at a time, and depthwise channels that are no multiple of 16 up to a widest panel
+  // at a time: what that reads beyond an image's end must be in a frame.
   const bool over_reads = g_.depthwise() ? g_.out_channels % kPanel != 0 : ConvFrames(g_).segment_elements() % 4 != 0;
   frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
   if (g_.depthwise()) {

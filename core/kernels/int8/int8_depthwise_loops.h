@@ -284,6 +284,7 @@ struct Panels;
 template <typename V, typename... Narrower>
 struct Panels<V, Narrower...> {
   static constexpr int64_t kWidest = V::kChannels;
+  static_assert(V::kChannels <= kWidestDepthwisePanel);
 
   template <typename F>
   static void for_each(int64_t first, int64_t channels, F&& f) {

@@ -6,6 +6,9 @@
 
 namespace thimble::kernels {
 
+/// Channels of the widest panel: a pixel's are read up to so many at once, even where fewer exist.
+constexpr int kWidestDepthwisePanel = 64;
+
 /// What does not depend on the image.
 struct Int8DepthwiseShape {
   int64_t channels;
