@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <list>
@@ -50,7 +51,7 @@ struct Job {
 // busy with another program) is taken by the caller.
 //
 // Workers wait for the next generation by spinning for a while, since the next loop of a forward or backward pass comes
-// within microseconds, then by offering their core to others for about a millisecond, in which small layers may need no
+// within microseconds, then by offering their core to others for a millisecond, in which small layers may need no
 // other thread, and then by sleeping, so that an idle program costs nothing. To wake one takes the caller ten times as
 // long as the loop of a small layer (30 to 80 us in a virtual machine; a worker that is awake costs 0.8 us).
 class Pool {
@@ -102,7 +103,9 @@ class Pool {
   }
 
  private:
-  static constexpr int kSpins = 4000, kSpinsForAwake = 20, kYields = 1000, kSpinsOfYield = 40;
+  static constexpr int kSpins = 4000, kSpinsForAwake = 20, kSpinsOfYield = 40, kYieldsOfLook = 4;
+  // By the clock: to yield takes as long as others make of it, and pauses differ between processors by a factor of ten.
+  static constexpr std::chrono::milliseconds kYielding{1};
 
   struct alignas(64) Worker {
     int piece;
@@ -150,7 +153,9 @@ class Pool {
       if (const uint64_t g = generation_.load(std::memory_order_acquire); g != seen) return g;
       pause();
     }
-    for (int yields = 0; yields < kYields; ++yields) {
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point end = Clock::now() + kYielding;
+    for (int yields = 1; yields % kYieldsOfLook != 0 || Clock::now() < end; ++yields) {
       sched_yield();
       for (int spins = 0; spins < kSpinsOfYield; ++spins) {
         if (const uint64_t g = generation_.load(std::memory_order_acquire); g != seen) return g;
