@@ -236,6 +236,8 @@ void set_num_threads(int n) {
   thread_count().store(n, std::memory_order_relaxed);
 }
 
+bool loops_run_alone() { return alone || inside_parallel || num_threads() == 1; }
+
 OnThisThread::OnThisThread() : before_(std::exchange(alone, true)) {}
 OnThisThread::~OnThisThread() { alone = before_; }
 

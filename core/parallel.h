@@ -48,10 +48,17 @@ class THIMBLE_API OnThisThread {
   bool before_;
 };
 
+/// Whether this thread's loops run on it alone whatever they are: num_threads() is 1, or it is within OnThisThread or
+/// runs a piece of several of a parallel_for.
+THIMBLE_API bool loops_run_alone();
+
 /// Calls body(begin, end) on consecutive pieces that together cover [0, n), as many as threads at most, none shorter
-/// than `grain` (except that a short range is one piece). Pieces depend on n, grain and num_threads() alone, so that a
-/// result does not depend on timing (but see OnThisThread). Nested calls, and calls while another thread uses the pool,
-/// run their pieces one after the other. An exception thrown by body is rethrown here when no other piece runs any
+/// than `grain` (except that a short range is one piece). Pieces depend on n, grain and num_threads(), except that
+/// within OnThisThread there is one. What body computes must not depend on how [0, n) is divided, as nothing in the
+/// library does: small inference programs that are called often run within OnThisThread or not by what took less time
+/// (nn/inference/thread_choice.h). Who wants the same pieces at each call fixes them by set_num_threads(1) or an
+/// OnThisThread of his own: nothing is measured then. Nested calls, and calls while another thread uses the pool, run
+/// their pieces one after the other. An exception thrown by body is rethrown here when no other piece runs any
 /// more.
 THIMBLE_API void parallel_for(int64_t n, int64_t grain, detail::RangeBody body);
 

@@ -81,10 +81,11 @@ NDArray BatchedProgram::output_array(const ValueInfo& of_part) const {
 
 void BatchedProgram::run_whole(std::span<const void* const> arguments, std::span<void* const> results,
                                WorkMemory& memory) const {
-  if (num_threads() == 1) return program_->run(arguments, results, memory);
-  const ThreadChoice::Call call = choice_.next();
+  if (loops_run_alone()) return program_->run(arguments, results, memory);
+  const ThreadChoice::Call call = choice_.next(num_threads());
   std::optional<OnThisThread> alone;
   if (call.alone) alone.emplace();
+  if (!call.is_timed) return program_->run(arguments, results, memory);
   const ThreadChoice::Clock::time_point start = ThreadChoice::Clock::now();
   program_->run(arguments, results, memory);
   choice_.note(call, ThreadChoice::Clock::now() - start);

@@ -63,6 +63,23 @@ TEST_F(Parallel, OnThisThreadLoopsAreOnePiece) {
   EXPECT_EQ(pieces(), 3);
 }
 
+TEST_F(Parallel, LoopsRunAloneIsTold) {
+  set_num_threads(1);
+  EXPECT_TRUE(loops_run_alone());
+  set_num_threads(3);
+  EXPECT_FALSE(loops_run_alone());
+  {
+    const OnThisThread alone;
+    EXPECT_TRUE(loops_run_alone());
+  }
+  std::atomic<int> inside{0};
+  parallel_for(3, 1, [&](int64_t, int64_t) { inside += loops_run_alone() ? 1 : 0; });
+  EXPECT_EQ(inside, 3);
+  // A loop of one piece is no loop: what it calls may use all threads.
+  parallel_for(1, 1, [&](int64_t, int64_t) { EXPECT_FALSE(loops_run_alone()); });
+  EXPECT_FALSE(loops_run_alone());
+}
+
 TEST_F(Parallel, RethrowsAndGoesOn) {
   set_num_threads(3);
   for (int64_t bad : {0, 1, 2}) {
