@@ -70,7 +70,7 @@ TEST(ConvFrames, PartsOfAFrameAreTheFrame) {
       };
       std::vector<int64_t> rows{0};
       for (int64_t cut = 1; cut <= c.g.out_height; ++cut) {
-        expect_whole({0, cut, c.g.out_height});
+        if (cut < c.g.out_height) expect_whole({0, cut, c.g.out_height});
         rows.push_back(cut);
       }
       expect_whole(rows);
