@@ -185,7 +185,7 @@ struct MaskedScores : nn::Module {
     NDArray hidden({6, 6});
     for (int64_t i = 0; i < 36; ++i) hidden.data<float>()[i] = i % 6 > i / 6 || (has_full_row && i / 6 == 3) ? 1 : 0;
     const Tensor is_hidden = greater(Tensor(hidden), Tensor::scalar(0));
-    const Tensor number_of = where(is_hidden, Tensor::scalar(out, DType::float32), Tensor(NDArray({6, 6})));
+    const Tensor number_of = where(is_hidden, Tensor::scalar(out, DType::float32), Tensor(NDArray::zeros({6, 6})));
     mask = register_buffer("mask", (adds ? number_of : is_hidden).data());
   }
   float out;
