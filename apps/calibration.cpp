@@ -5,17 +5,9 @@
 
 namespace thimble::apps {
 
-namespace {
-
-data::DataLoader calibration_loader(const data::Dataset& train, int64_t images) {
-  return data::DataLoader(train, {.batch_size = 64, .shuffle = true, .limit = images});
-}
-
-}  // namespace
-
 std::vector<Tensor> calibration_batches(const data::Dataset& train, int64_t images) {
   std::vector<Tensor> batches;
-  data::DataLoader loader = calibration_loader(train, images);
+  data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .limit = images});
   for (auto& [batch, labels] : loader) batches.push_back(batch);
   return batches;
 }

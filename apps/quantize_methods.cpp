@@ -127,21 +127,17 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
   return quantized;
 }
 
-// A bar for work that says how long it is when it begins.
-std::function<void(int64_t, int64_t)> progress(const std::string& title) {
-  return [title, bar = std::shared_ptr<ProgressBar>()](int64_t done, int64_t total) mutable {
-    if (!bar) bar = std::make_shared<ProgressBar>(title, total);
-    bar->update(done, "");
-  };
-}
-
-// A bar for each stage of what has several.
+// A bar for work that says how long it is when it begins, and one for each of its stages.
 std::function<void(std::string_view, int64_t, int64_t)> stages() {
   return [stage = std::string(), bar = std::shared_ptr<ProgressBar>()](std::string_view now, int64_t done,
                                                                        int64_t total) mutable {
     if (!bar || stage != now) bar = std::make_shared<ProgressBar>(stage = now, total);
     bar->update(done, "");
   };
+}
+
+std::function<void(int64_t, int64_t)> progress(const std::string& title) {
+  return [title, bar = stages()](int64_t done, int64_t total) { bar(title, done, total); };
 }
 
 // The bits that suit the budget. A choice of how weights' ranges are chosen belongs to it, unless the user has made it.
