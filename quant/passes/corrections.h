@@ -16,6 +16,7 @@
 
 namespace thimble::quant {
 
+/// Which corrections calibrate_with_corrections() makes.
 struct THIMBLE_API CorrectionOptions {
   /// Whether values in front of depthwise layers are equalized, see depthwise_equalization().
   bool equalization = true;
