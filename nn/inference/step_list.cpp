@@ -76,8 +76,8 @@ class StepListBuilder {
     list_.per_sample = list_.per_sample && has_batch_first(info) && !info.value.defined();
   }
 
-  // An image in row-major order, if all that is done to it, until it is a view that lies as usual, can be done so: what
-  // others call channels-last images, [n, h, w, c], are permuted first of all.
+  // An image in row-major order, if all that is done to it, until it lies as usual, can be done so: what others call
+  // channels-last images, [n, h, w, c], are permuted first of all, and what is quantized first of all are fewer bytes.
   ValueInfo as_read(const Node* node, const ValueInfo& info) const {
     if (!info.is_image() || info.value.defined()) return info;
     const ValueInfo in_order = row_major(info.shape, info.dtype);
@@ -87,8 +87,10 @@ class StepListBuilder {
       node = readers->second[0];
       if (node->inputs.size() != 1) return info;
       const std::unique_ptr<InferenceStep> step = make_step(NodeCall(graph_, *node), {x});
-      if (!step || (!step->is_view() && step->output().strides != x.strides)) return info;
-      x = step->output();
+      if (!step) return info;
+      const ValueInfo& y = step->output();
+      if (!step->is_view() && y.strides != x.strides && !y.lies_as_usual()) return info;
+      x = y;
     }
     return in_order;
   }

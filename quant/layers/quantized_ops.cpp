@@ -70,6 +70,25 @@ class QuantizeStep : public nn::InferenceStep {
   TensorQParams p_;
 };
 
+// Whole images [n, c, h, w] in row-major order, of few channels, whose integers become channels-last.
+class QuantizeImagesStep : public nn::InferenceStep {
+ public:
+  QuantizeImagesStep(const nn::ValueInfo& x, const TensorQParams& p)
+      : InferenceStep({.shape = x.shape, .dtype = DType::uint8}), p_(p) {}
+  static bool can_take(const nn::ValueInfo& x) {
+    return x.is_image() && x.offset == 0 && x.strides == contiguous_strides(x.shape) &&
+           kernels::can_quantize_to_channels_last(x.shape[1]);
+  }
+  void run(std::span<const void* const> inputs, void* out, uint8_t*) const override {
+    const Shape& shape = output().shape;
+    kernels::quantize_to_channels_last(static_cast<const float*>(inputs[0]), shape[0], shape[1], shape[2] * shape[3],
+                                       {p_.scale, p_.zero_point, 0, p_.qmax()}, static_cast<uint8_t*>(out));
+  }
+
+ private:
+  TensorQParams p_;
+};
+
 bool has_gaps(const nn::ValueInfo& x) {
   return !x.strides.empty() && !NDArray::placeholder({}).view(x.shape, x.strides, 0).is_dense();
 }
@@ -265,6 +284,7 @@ void Quantize::check_inputs(std::span<const nn::ValueInfo> inputs) const {
 std::unique_ptr<nn::InferenceStep> Quantize::inference_step(std::span<const nn::ValueInfo> inputs) const {
   check_inputs(inputs);
   if (has_gaps(inputs[0])) return nullptr;
+  if (QuantizeImagesStep::can_take(inputs[0])) return std::make_unique<QuantizeImagesStep>(inputs[0], qparams_);
   return std::make_unique<QuantizeStep>(inputs[0], qparams_);
 }
 

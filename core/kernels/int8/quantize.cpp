@@ -4,6 +4,7 @@
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/kernels/int8/quantize_kernels.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/rounding.h>
 #include <thimble/core/kernels/scratch.h>
 #include <thimble/core/parallel.h>
 
@@ -46,6 +47,21 @@ void quantize(const float* x, int64_t n, const QuantizeArgs& args, uint8_t* out)
 void quantize(const float* x, int64_t n, const QuantizeArgs& args, int8_t* out) {
   quantize_with(kernels().to_int8, x, n, args, out);
 }
+bool can_quantize_to_channels_last(int64_t channels) { return channels >= 2 && channels <= kMostQuantizedPlanes; }
+
+void quantize_to_channels_last(const float* x, int64_t images, int64_t channels, int64_t pixels,
+                               const QuantizeArgs& args, uint8_t* out) {
+  const QuantizeConstants constants = constants_of(args);
+  parallel_for(images * pixels, ceil_div(kGrain, channels), [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t image = begin / pixels, pixel = begin % pixels, count = std::min(end - begin, pixels - pixel);
+      kernels().planes_to_uint8(x + image * channels * pixels + pixel, pixels, channels, count, constants,
+                                out + begin * channels);
+      begin += count;
+    }
+  });
+}
+
 void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
   dequantize_with(kernels().from_uint8, q, n, scale, zero_point, out);
 }

@@ -19,6 +19,12 @@ struct QuantizeArgs {
 void quantize(const float* x, int64_t n, const QuantizeArgs& args, uint8_t* out);
 void quantize(const float* x, int64_t n, const QuantizeArgs& args, int8_t* out);
 
+/// The same of images [images, channels, pixels], which become [images, pixels, channels].
+void quantize_to_channels_last(const float* x, int64_t images, int64_t channels, int64_t pixels,
+                               const QuantizeArgs& args, uint8_t* out);
+/// Whether it is faster than quantizing and then moving integers: images of few channels.
+bool can_quantize_to_channels_last(int64_t channels);
+
 /// out[i] = scale * float(q[i] - zero_point). The difference must fit int32.
 void dequantize(const uint8_t* q, int64_t n, float scale, int32_t zero_point, float* out);
 void dequantize(const int8_t* q, int64_t n, float scale, int32_t zero_point, float* out);

@@ -61,6 +61,28 @@ void quantize_loop(const float* __restrict x, int64_t n, const QuantizeConstants
   quantize_by_division(x + i, n - i, c, out + i);
 }
 
+// Elements of a plane that are quantized before they meet those of others, in the first level cache.
+constexpr int64_t kPlaneBlock = 1024;
+
+template <int kChannels>
+[[gnu::always_inline]] inline void interleave(const uint8_t (*planes)[kPlaneBlock], int64_t n,
+                                              uint8_t* __restrict out) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < kChannels; ++c) out[i * kChannels + c] = planes[c][i];
+}
+
+void quantize_planes_loop(const float* __restrict x, int64_t plane, int64_t channels, int64_t n,
+                          const QuantizeConstants& constants, uint8_t* __restrict out) {
+  alignas(64) uint8_t planes[kMostQuantizedPlanes][kPlaneBlock];
+  for (int64_t i = 0; i < n; i += kPlaneBlock) {
+    const int64_t count = n - i < kPlaneBlock ? n - i : kPlaneBlock;
+    for (int64_t c = 0; c < channels; ++c) quantize_loop(x + c * plane + i, count, constants, planes[c]);
+    if (channels == 2) interleave<2>(planes, count, out + i * 2);
+    if (channels == 3) interleave<3>(planes, count, out + i * 3);
+    if (channels == 4) interleave<4>(planes, count, out + i * 4);
+  }
+}
+
 template <typename Q>
 void dequantize_loop(const Q* __restrict q, int64_t n, float scale, int32_t zero_point, float* __restrict out) {
   // Unsigned, so that a difference that does not fit wraps around on every instruction set.
@@ -92,8 +114,15 @@ double squared_steps_error_loop(const float* __restrict x, int64_t n, const Quan
   return total;
 }
 
-constexpr QuantizeKernels kQuantizeKernels{quantize_loop<uint8_t>,  quantize_loop<int8_t>,    dequantize_loop<uint8_t>,
-                                           dequantize_loop<int8_t>, dequantize_loop<int32_t>, squared_steps_error_loop};
+constexpr QuantizeKernels kQuantizeKernels{
+    .to_uint8 = quantize_loop<uint8_t>,
+    .to_int8 = quantize_loop<int8_t>,
+    .from_uint8 = dequantize_loop<uint8_t>,
+    .from_int8 = dequantize_loop<int8_t>,
+    .from_int32 = dequantize_loop<int32_t>,
+    .planes_to_uint8 = quantize_planes_loop,
+    .squared_steps_error = squared_steps_error_loop,
+};
 
 }  // namespace
 }  // namespace thimble::kernels

@@ -3,6 +3,7 @@
 
 #include "tests/quant/reference.h"
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/pool.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/inference/step_list.h>
 #include <thimble/quant/layers/quantized_ops.h>
@@ -202,6 +203,43 @@ TEST(Quantize, ReadsViewsWhereTheyLie) {
     const NoGrad guard;
     const Tensor expected = (*layer)(op_factory(view.op)(view.attributes)->compute(std::vector{x.data()}));
     EXPECT_EQ(graph(x).data().to_vector<int>(), expected.data().to_vector<int>());
+  }
+}
+
+// An input's images of few channels, of which it makes pixels itself. Others are laid out as pixels before.
+TEST(Quantize, ReadsPlanesOfImages) {
+  std::mt19937 rng(7);
+  const std::vector<int64_t> one{1, 1}, two{2, 2};
+  const Attributes pool{{"kernel_size", two},
+                        {"stride", two},
+                        {"padding", std::vector<int64_t>{0, 0}},
+                        {"dilation", one},
+                        {"ceil_mode", false}};
+  for (const int64_t channels : {1, 2, 3, 4, 5}) {
+    for (const bool has_other_readers : {false, true}) {
+      SCOPED_TRACE(channels);
+      nn::Graph graph;
+      nn::Node* input = graph.add_input("x");
+      const auto layer = std::make_shared<Quantize>(TensorQParams{0.02f, 100, 8});
+      nn::Node* integers = graph.add_layer("q", layer, {input});
+      nn::Node* pooled = graph.add_op("pooled", "max_pool2d", pool, {integers});
+      std::vector<nn::GraphOutput> outputs{{"pooled", pooled}};
+      if (has_other_readers) outputs.push_back({"floats", graph.add_op("floats", "relu", {}, {input})});
+      graph.set_outputs(outputs);
+      graph.eval();
+      const Tensor x = random_normal({3, channels, 6, 10}, rng);
+      nn::SharedState shared;
+      const nn::StepList list = make_steps(graph, {nn::ValueInfo{x.shape()}}, shared);
+      const bool reads_planes = !list.values[list.inputs[0].value].info.strides.empty();
+      EXPECT_EQ(reads_planes, channels >= 2 && channels <= 4 && !has_other_readers);
+      const NoGrad guard;
+      const std::vector<int> expected = max_pool2d((*layer)(x), 2).data().to_vector<int>();
+      const Tensor channels_last(x.data().permute({0, 2, 3, 1}).contiguous().permute({0, 3, 1, 2}));
+      on_every_machine([&] {
+        EXPECT_EQ(graph.call_outputs(std::vector{x})[0].data().to_vector<int>(), expected);
+        EXPECT_EQ(graph.call_outputs(std::vector{channels_last})[0].data().to_vector<int>(), expected);
+      });
+    }
   }
 }
 

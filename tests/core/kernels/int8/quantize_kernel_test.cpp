@@ -102,6 +102,28 @@ TEST_F(QuantizeKernel, DividesTrulyAtTheEdgesOfRounding) {
   }
 }
 
+TEST_F(QuantizeKernel, MakesPixelsOfPlanes) {
+  EXPECT_FALSE(can_quantize_to_channels_last(1));
+  for (const int64_t channels : {2, 3, 4}) {
+    ASSERT_TRUE(can_quantize_to_channels_last(channels));
+    for (const int64_t pixels : {1, 7, 1023, 1024, 1025, 20000}) {
+      const int64_t images = 3, n = images * channels * pixels;
+      const QuantizeArgs args{0.1f, 121, 0, 255};
+      const std::vector<float> x = normal(static_cast<size_t>(n), 5);
+      on_every_isa([&] {
+        std::vector<uint8_t> out(x.size() + 1, 77);
+        quantize_to_channels_last(x.data(), images, channels, pixels, args, out.data());
+        for (int64_t i = 0; i < n; ++i) {
+          const int64_t pixel = i / channels % pixels, image = i / channels / pixels;
+          const int64_t from = (image * channels + i % channels) * pixels + pixel;
+          ASSERT_EQ(int64_t{out[static_cast<size_t>(i)]}, expected(x[static_cast<size_t>(from)], args)) << i;
+        }
+        ASSERT_EQ(out.back(), 77);
+      });
+    }
+  }
+}
+
 TEST_F(QuantizeKernel, RoundsHalfToEven) {
   const std::vector<float> x{-2.5f, -1.5f, -0.5f, 0.5f, 1.5f, 2.5f};
   on_every_isa([&] {
