@@ -69,8 +69,17 @@ Layout layout_of(const Metadata& metadata, const NamedArrays& tensors, const For
   return layout;
 }
 
+// Weights in integers are packed, once, and the file's memory is let go of. Smaller ones are not worth memory of their
+// own, nor are floats, most of which are parameters that are read as they lie.
+bool is_unread(const TensorRecord& tensor, const MappedFile& file) {
+  constexpr uint64_t kLeast = 128 << 10;
+  return file.is_mapped() && tensor.type->dtype == DType::int8 && tensor.end - tensor.begin >= kLeast;
+}
+
 NDArray read_tensor(const TensorRecord& tensor, std::byte* data, const std::shared_ptr<MappedFile>& file) {
   data += tensor.begin;
+  if (is_unread(tensor, *file))
+    return NDArray::unread(file, static_cast<size_t>(data - file->data()), tensor.shape, DType::int8);
   if (tensor.type->dtype) return detail::array_over(data, tensor.shape, *tensor.type->dtype, file);
   const Shape bytes{static_cast<int64_t>(tensor.end - tensor.begin)};
   return detail::array_over(data, tensor.type->bits == 8 ? tensor.shape : bytes, DType::uint8, file);

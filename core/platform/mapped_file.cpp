@@ -35,7 +35,8 @@ void mark_rest_of_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] 
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path, bool mapped) : is_mapped_(mapped) {
+MappedFile::MappedFile(const std::filesystem::path& path, bool mapped, Access access)
+    : is_mapped_(mapped), access_(access) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
   const detail::FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
@@ -46,7 +47,8 @@ MappedFile::MappedFile(const std::filesystem::path& path, bool mapped) : is_mapp
   size_ = static_cast<size_t>(status.st_size);
   if (size_ == 0) return;
   // MAP_NORESERVE: few of the private pages are ever written, so no swap space need be set aside for all of them.
-  void* memory = mapped ? ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0)
+  const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* memory = mapped ? ::mmap(nullptr, size_, protection, MAP_PRIVATE | MAP_NORESERVE, fd.get(), 0)
                         : ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) detail::throw_io_error("read", path, errno);
   data_ = static_cast<std::byte*>(memory);
@@ -70,10 +72,17 @@ void MappedFile::unmap() noexcept {
 
 void MappedFile::forget(size_t offset, size_t bytes) const noexcept {
   if (!is_mapped_ || bytes == 0) return;
-  constexpr size_t kAround = size_t{64} << 10;  // so much is mapped together with a page that is touched
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t first = (offset - std::min(offset, kAround)) / page * page;
-  (void)::madvise(data_ + first, std::min(offset + bytes + kAround, size_) - first, MADV_DONTNEED);
+  size_t first = offset, last = offset + bytes;
+  if (access_ == Access::read_only) {
+    constexpr size_t kAround = size_t{64} << 10;  // so much is mapped together with a page that is touched
+    first = (first - std::min(first, kAround)) / page * page;
+    last = std::min(last + kAround, size_);
+  } else {  // whole pages alone: somebody may have written to what shares one
+    first = (first + page - 1) / page * page;
+    if (last < size_) last = last / page * page;
+  }
+  if (first < last) (void)::madvise(data_ + first, last - first, MADV_DONTNEED);
 }
 
 void MappedFile::read_all(int fd, const std::filesystem::path& path) {

@@ -31,7 +31,7 @@ const nn::LayerRegistration dynamic_layers_registrations[] = {
 double finest_integer_bias(const std::vector<float>& steps, const std::vector<float>& bias,
                            const IntegerWeights& weights) {
   const double limit = 0.5 * static_cast<double>(integer_bias_limit(weights.k()));
-  const NDArray rows = weights.unpacked().contiguous();
+  const NDArray rows = weights.unpacked().read_once().contiguous();
   double finest = 0;
   for (size_t c = 0; c < bias.size(); ++c) {
     if (bias[c] == 0) continue;

@@ -90,6 +90,8 @@ NDArray IntegerWeights::shifted() const {
   return shifted;
 }
 
+NDArray IntegerWeights::to_pack() const { return shift() == 0 ? values_.data().read_once().contiguous() : shifted(); }
+
 std::vector<float> IntegerWeights::steps() const {
   const auto scale = scale_.data().to_vector<float>();
   const auto out = static_cast<size_t>(shape_[0]), count = static_cast<size_t>(groups());

@@ -57,7 +57,7 @@ class THIMBLE_API IntegerWeights {
   std::shared_ptr<const T> packed(const nn::SharedWeights::Key& layout, Pack&& pack) const {
     const std::shared_ptr<nn::SharedWeights> of_all = of_memory_->of(values_.data());
     const uint64_t version = of_all ? values_.data().changed_at() : values_.version();
-    return (of_all ? *of_all : *own_).template get<T>(key_of(version, layout), [&] { return pack(shifted()); });
+    return (of_all ? *of_all : *own_).template get<T>(key_of(version, layout), [&] { return pack(to_pack()); });
   }
   /// A sum's unit for each channel and group, with an input of scale 1: scale / 2^shift(), [groups][out]. Throws
   /// ValueError for scales that are not positive and finite, or whose unit is below the smallest normal float.
@@ -75,6 +75,7 @@ class THIMBLE_API IntegerWeights {
 
  private:
   bool has_packed_bits() const { return format_.bits < 8; }
+  NDArray to_pack() const;  // shifted(), to be let go of soon
   NDArray with_packed_bits(const NDArray& weight) const;
   nn::SharedWeights::Key key_of(uint64_t version, const nn::SharedWeights::Key& layout) const;
 

@@ -27,7 +27,7 @@ std::shared_ptr<const MappedFile> DataFiles::open(const std::string& location) c
   const fs::path path = path_within(folder_.empty() ? "." : folder_, location);
   check<FormatError>(!path.empty(), "external data: ", detail::quote(location), " is not a file in the model's folder");
   std::shared_ptr<const MappedFile>& file = files_->by_path[path];
-  if (!file) file = std::make_shared<const MappedFile>(path, mapped_);
+  if (!file) file = std::make_shared<const MappedFile>(path, mapped_, MappedFile::Access::read_only);
   return files_->by_location[location] = file;
 }
 

@@ -156,7 +156,7 @@ bool parse(std::string_view file, const std::string& file_name, ::onnx::ModelPro
 }  // namespace
 
 ModelFile read_model(const std::filesystem::path& path, bool mapped) {
-  const auto file = std::make_shared<const MappedFile>(path, mapped);
+  const auto file = std::make_shared<const MappedFile>(path, mapped, MappedFile::Access::read_only);
   check<FormatError>(file->size() <= INT_MAX, "it has ", file->size(),
                      " bytes, expected at most 2 GB: save the model with external data");
   ModelFile model{{}, DataFiles(path.parent_path(), mapped)};

@@ -241,6 +241,29 @@ TEST_F(CheckpointTest, LoadedTensorsAreTheMappedFile) {
   EXPECT_TRUE(read_bytes(file) == bytes) << "changing a loaded model changed its file";
 }
 
+// In integers: they are packed from the file, and have memory of their own from the moment that somebody asks for them.
+TEST_F(CheckpointTest, LargeIntegerWeightsStayUnread) {
+  manual_seed(1);
+  nn::Sequential model(nn::Linear(300, 500), nn::ReLU(), nn::Linear(500, 3));
+  nn::Graph float32 = nn::trace(model.eval(), Tensor(random_input({2, 300})));
+  const Tensor x = random_input({4, 300});
+  nn::Graph graph = quant::quantize_model(float32, [&](nn::Graph& g) { g(x); });
+  save_model(graph, file);
+  const std::string bytes = read_bytes(file);
+  const NoGrad guard;
+  const auto expected = graph(x).data().to_vector<float>();
+  for (const bool mapped : {true, false}) {
+    nn::Graph loaded = load_model(file, {.mapped = mapped});
+    EXPECT_EQ(loaded(x).data().to_vector<float>(), expected);
+    for (const auto& [name, tensor] : loaded.state())
+      EXPECT_EQ(tensor.data().is_unread(), mapped && name == "0.weight") << name;
+    save_model(loaded, file);
+    EXPECT_TRUE(read_bytes(file) == bytes);
+    loaded.state()[0].second.mutable_data().fill(0);
+    EXPECT_TRUE(read_bytes(file) == bytes) << "changing a loaded model changed its file";
+  }
+}
+
 TEST_F(CheckpointTest, TheModelMayBeSavedOverTheFileItCameFrom) {
   nn::Graph graph = small_mlp();
   save_model(graph, file);

@@ -52,6 +52,24 @@ TEST(MappedFile, KeepsWritesToItself) {
   EXPECT_EQ(read_bytes(folder / "f"), bytes);
 }
 
+TEST(MappedFile, ForgetsWhatNobodyElseHasWritten) {
+  TempFolder folder;
+  const std::string bytes(100'000, 'a');
+  write_bytes(folder / "f", bytes);
+  for (const auto& [first, last] : {std::pair(0, 100'000), {5000, 90'000}, {5000, 5001}, {99'000, 100'000}}) {
+    const MappedFile file(folder / "f");
+    std::memset(file.data(), 'b', file.size());
+    file.forget(static_cast<size_t>(first), static_cast<size_t>(last - first));
+    const std::string left = content(file);
+    EXPECT_THAT(left.substr(0, static_cast<size_t>(first)), testing::Each('b'));
+    EXPECT_THAT(left.substr(static_cast<size_t>(last)), testing::Each('b'));
+  }
+  const MappedFile file(folder / "f", true, MappedFile::Access::read_only);
+  EXPECT_EQ(content(file), bytes);
+  file.forget(5000, 20);
+  EXPECT_EQ(content(file), bytes);
+}
+
 TEST(MappedFile, MapsAReadOnlyFileWritably) {
   TempFolder folder;
   write_bytes(folder / "f", "abc");
