@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include <thimble/core/kernels/int8/int8_conv2d.h>
-#include <thimble/core/kernels/int8/int8_depthwise_windows.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
@@ -68,50 +67,11 @@ std::vector<int8_t> depthwise_weight(const Conv2dGeometry& g, const Taps& taps) 
   return weight;
 }
 
-// How a window's taps lie in its frame.
-Int8Depthwise::Steps steps_of(const ConvFrames& frames) {
-  const Conv2dGeometry& g = frames.geometry();
-  const std::vector<int64_t>& taps = frames.taps();
-  return {.row = frames.row_step(),
-          .pixel = frames.pixel_step(),
-          .tap_row = g.kernel_height > 1 ? taps[static_cast<size_t>(g.kernel_width)] : 0,
-          .tap_column = g.kernel_width > 1 ? taps[1] : g.in_channels};
-}
-
-// And in the image, whatever the padding.
-Int8Depthwise::Steps steps_of(const Conv2dGeometry& g) {
-  const int64_t row = g.in_width * g.in_channels;
-  return {.row = g.stride_height * row,
-          .pixel = g.stride_width * g.in_channels,
-          .tap_row = g.dilation_height * row,
-          .tap_column = g.dilation_width * g.in_channels};
-}
-
-Int8DepthwiseShape shape_of(const Conv2dGeometry& g, const Int8Depthwise::Steps& steps) {
+Int8DepthwiseShape depthwise_shape(const Conv2dGeometry& g) {
   return {.channels = g.out_channels,
-          .rows = g.kernel_height,
-          .columns = g.kernel_width,
-          .stride = steps.tap_column == g.in_channels ? steps.pixel / g.in_channels : 0,
+          .rows = {g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, g.in_height},
+          .columns = {g.kernel_width, g.stride_width, g.dilation_width, g.pad_left, g.in_width},
           .width = g.out_width};
-}
-
-// How the windows of rows of outputs from `first_row` on lie in the image, and those of columns.
-Int8DepthwiseAxis rows_of(const Conv2dGeometry& g, int64_t first_row) {
-  return {first_row * g.stride_height - g.pad_top, g.stride_height, g.dilation_height, g.in_height};
-}
-Int8DepthwiseAxis columns_of(const Conv2dGeometry& g) {
-  return {-g.pad_left, g.stride_width, g.dilation_width, g.in_width};
-}
-
-// Whether windows that see what is outside of the image are so few that looking after them one by one takes less than a
-// padded copy of the image.
-bool has_few_edges(const Conv2dGeometry& g) {
-  constexpr int64_t kPixelsPerEdge = 10;
-  int64_t top, bottom, left, right;
-  find_inside(rows_of(g, 0), g.out_height, g.kernel_height, top, bottom);
-  find_inside(columns_of(g), g.out_width, g.kernel_width, left, right);
-  const int64_t inside = std::max<int64_t>(0, bottom - top) * std::max<int64_t>(0, right - left);
-  return (g.out_height * g.out_width - inside) * kPixelsPerEdge <= g.in_height * g.in_width;
 }
 
 // That of one image.
@@ -170,18 +130,15 @@ class TileEpilogue<Int8RowEpilogue> {
 
 Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(full) {
   const Taps taps(full, g_, trim_taps(g_), weight);
-  // Segments are read four elements at a time, and depthwise channels that are no multiple of 16 up to a widest panel
-  // at a time: what that reads beyond an image's end must be in a frame.
-  const bool over_reads = g_.depthwise() ? g_.out_channels % kPanel != 0 : ConvFrames(g_).segment_elements() % 4 != 0;
-  frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
   if (g_.depthwise()) {
     const std::vector<int8_t> own = depthwise_weight(g_, taps);
-    in_image_ = !over_reads && has_few_edges(g_);
-    steps_ = in_image_ ? steps_of(g_) : steps_of(*frames_);
-    depthwise_.emplace(shape_of(g_, steps_), own.data());
+    depthwise_.emplace(depthwise_shape(g_), own.data());
     for (int64_t c = 0; c < g_.out_channels; ++c)
       sums_.push_back(std::accumulate(own.begin() + c * g_.taps(), own.begin() + (c + 1) * g_.taps(), int32_t{0}));
   } else {
+    // Segments are read four elements at a time: what that reads beyond an image's end must be in a frame.
+    const bool over_reads = ConvFrames(g_).segment_elements() % 4 != 0;
+    frames_.emplace(g_, over_reads ? ConvFrames::Layout::copied : ConvFrames::Layout::any);
     for (int64_t group = 0; group < g_.groups; ++group) {
       packed_.push_back(pack_group(g_, taps, group, frames_->segment_taps()));
       sums_.insert(sums_.end(), packed_.back().channel_sums().begin(), packed_.back().channel_sums().end());
@@ -196,7 +153,7 @@ int64_t Int8Conv2d::grain_rows() const {
 }
 
 int64_t Int8Conv2d::scratch_bytes(int64_t batch) const {
-  if (in_image_) return batch * g_.in_channels;
+  if (depthwise_) return batch * g_.in_channels + kSlack;
   return frames_->in_place() ? 0 : batch * frames_->elements(g_.out_height) + kSlack;
 }
 
@@ -231,8 +188,9 @@ void Int8Conv2d::run_tile(const uint8_t* frames, int64_t first, int64_t count, c
 
 template <typename ZeroPoint>
 const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const {
-  if (in_image_) {
+  if (depthwise_) {
     for (int64_t i = 0; i < batch; ++i) std::fill_n(scratch + i * g_.in_channels, g_.in_channels, zero_point(i));
+    std::memset(scratch + batch * g_.in_channels, 0, kSlack);
     return x;
   }
   if (frames_->in_place()) return x;
@@ -250,29 +208,19 @@ const uint8_t* Int8Conv2d::framed(const uint8_t* x, int64_t batch, ZeroPoint&& z
   return scratch;
 }
 
-Int8Depthwise::Input Int8Conv2d::depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,
-                                                 const uint8_t* outside) const {
-  if (!in_image_) return {.x = frames + image * frames_->image_step() + first_row * steps_.row};
-  const Int8DepthwiseAxis rows = rows_of(g_, first_row), columns = columns_of(g_);
-  return {.x = frames + image * g_.in_height * g_.in_width * g_.in_channels,
-          .first = (rows.first * g_.in_width + columns.first) * g_.in_channels,
-          .outside = outside + image * g_.in_channels,
-          .rows = rows,
-          .columns = columns};
-}
-
 template <typename Epilogue, typename Out>
-void Int8Conv2d::run_depthwise(const uint8_t* frames, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
+void Int8Conv2d::run_depthwise(const uint8_t* x, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
                                Out* y) const {
-  const int64_t row_outputs = g_.out_width * g_.out_channels;
+  const int64_t row_inputs = g_.in_width * g_.in_channels, row_outputs = g_.out_width * g_.out_channels;
   // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
-  const int64_t most = std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, steps_.row + row_outputs));
+  const int64_t most =
+      std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, g_.stride_height * row_inputs + row_outputs));
   parallel_for(batch * g_.out_height, grain_rows(), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end;) {
       const int64_t image = row / g_.out_height, first = row % g_.out_height;
       const int64_t count = std::min({g_.out_height - first, end - row, most});
-      depthwise_->run(depthwise_input(frames, image, first, outside), steps_, count, of_image(epilogue, image),
-                      y + row * row_outputs);
+      depthwise_->run({x + image * g_.in_height * row_inputs, outside + image * g_.in_channels}, first, first + count,
+                      of_image(epilogue, image), y + row * row_outputs);
       row += count;
     }
   });

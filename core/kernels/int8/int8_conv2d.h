@@ -42,20 +42,15 @@ class Int8Conv2d {
   int64_t grain_rows() const;
   template <typename Epilogue, typename Out>
   void run_tiles(const uint8_t* frames, const uint8_t* scratch, int64_t batch, const Epilogue& epilogue, Out* y) const;
-  Int8Depthwise::Input depthwise_input(const uint8_t* frames, int64_t image, int64_t first_row,
-                                       const uint8_t* outside) const;
   template <typename Epilogue, typename Out>
-  void run_depthwise(const uint8_t* frames, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
-                     Out* y) const;
+  void run_depthwise(const uint8_t* x, const uint8_t* outside, int64_t batch, const Epilogue& epilogue, Out* y) const;
   template <typename Epilogue, typename Out>
   void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& epilogue, Out* y) const;
 
   Conv2dGeometry g_;  // without taps that see nothing but padding
-  std::optional<ConvFrames> frames_;
-  std::vector<PackedInt8Weights> packed_;   // of each group
-  std::optional<Int8Depthwise> depthwise_;  // or of all
-  Int8Depthwise::Steps steps_ = {};         // of its windows
-  bool in_image_ = false;                   // where they lie: in no frame
+  std::optional<Int8Depthwise> depthwise_;
+  std::optional<ConvFrames> frames_;       // or not depthwise
+  std::vector<PackedInt8Weights> packed_;  // of each group
   std::vector<int32_t> sums_;
 };
 

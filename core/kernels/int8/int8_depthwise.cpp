@@ -2,6 +2,7 @@
 
 #include <thimble/core/kernels/int8/int8_depthwise.h>
 #include <thimble/core/kernels/kernel_list.h>
+#include <thimble/core/kernels/scratch.h>
 #include <thimble/core/memory.h>
 
 namespace thimble::kernels {
@@ -27,26 +28,21 @@ Int8Depthwise::Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weig
   table_->pack(shape_, weight, packed_.get());
 }
 
-Int8DepthwiseTask Int8Depthwise::task_of(const Input& input, const Steps& steps, int64_t rows) const {
+Int8DepthwiseTask Int8Depthwise::task_of(const Input& input, int64_t first, int64_t last) const {
   Int8DepthwiseTask task{};
   task.shape = shape_;
-  task.height = rows;
   task.x = input.x;
   task.outside = input.outside;
-  task.image_rows = input.rows;
-  task.image_columns = input.columns;
-  task.first = input.first;
-  task.x_row = steps.row;
-  task.x_pixel = steps.pixel;
-  task.tap_row = steps.tap_row;
-  task.tap_column = steps.tap_column;
+  task.first_row = first;
+  task.height = last - first;
+  task.scratch = thread_scratch(ScratchUse::columns, table_->scratch_bytes(shape_));
   task.weights = packed_.get();
   return task;
 }
 
-void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
+void Int8Depthwise::run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue,
                         uint8_t* y) const {
-  Int8DepthwiseTask task = task_of(input, steps, rows);
+  Int8DepthwiseTask task = task_of(input, first, last);
   task.bias = epilogue.bias;
   task.multiplier = epilogue.multiplier;
   task.zero_point = epilogue.zero_point;
@@ -56,18 +52,17 @@ void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, co
   table_->run(task);
 }
 
-void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue,
-                        float* y) const {
-  Int8DepthwiseTask task = task_of(input, steps, rows);
+void Int8Depthwise::run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue, float* y) const {
+  Int8DepthwiseTask task = task_of(input, first, last);
   task.bias = epilogue.bias;
   task.multiplier = epilogue.multiplier;
   set_float_output(task, epilogue.relu, y);
   table_->run(task);
 }
 
-void Int8Depthwise::run(const Input& input, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue,
+void Int8Depthwise::run(const Input& input, int64_t first, int64_t last, const Int8RowEpilogue& epilogue,
                         float* y) const {
-  Int8DepthwiseTask task = task_of(input, steps, rows);
+  Int8DepthwiseTask task = task_of(input, first, last);
   task.bias = epilogue.sums;
   task.multiplier = epilogue.step;
   task.own_parameters = true;

@@ -16,28 +16,18 @@ class Int8Depthwise {
   /// weight is [channels][rows][columns].
   Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weight);
 
-  /// Where a window's elements lie: distances in bytes from a window to the one below and the one beside it, and from a
-  /// tap to the one below and the one beside it.
-  struct Steps {
-    int64_t row, pixel, tap_row, tap_column;
-  };
-  /// What the windows see. In a frame, nothing is outside. In an image at x, the first window begins at (rows.first,
-  /// columns.first), and sees the pixel `outside` where there is no image.
   struct Input {
-    const uint8_t* x;
-    int64_t first = 0;  ///< from x to the first window's first tap, in bytes
-    const uint8_t* outside = nullptr;
-    Int8DepthwiseAxis rows = {}, columns = {};
+    const uint8_t* x;        ///< image [rows, columns, channels]
+    const uint8_t* outside;  ///< the pixel around it; kWidestDepthwisePanel channels can be read
   };
-  /// `rows` rows of outputs [width, channels] side by side. Where channels are no multiple of 16, those up to the next
-  /// multiple of 64 are read. The epilogue's arrays are [channels]; of an Int8RowEpilogue's zero points and scales the
-  /// first are used. On the calling thread.
-  void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, uint8_t* y) const;
-  void run(const Input& input, const Steps& steps, int64_t rows, const Int8Epilogue& epilogue, float* y) const;
-  void run(const Input& input, const Steps& steps, int64_t rows, const Int8RowEpilogue& epilogue, float* y) const;
+  /// Rows [first, last) of outputs [width, channels] side by side. The epilogue's arrays are [channels]; of an
+  /// Int8RowEpilogue's zero points and scales the first are used. On the calling thread.
+  void run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue, uint8_t* y) const;
+  void run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue, float* y) const;
+  void run(const Input& input, int64_t first, int64_t last, const Int8RowEpilogue& epilogue, float* y) const;
 
  private:
-  Int8DepthwiseTask task_of(const Input& input, const Steps& steps, int64_t rows) const;
+  Int8DepthwiseTask task_of(const Input& input, int64_t first, int64_t last) const;
 
   Int8DepthwiseShape shape_;
   const Int8DepthwiseTable* table_;

@@ -2,6 +2,7 @@
 
 namespace thimble::kernels {
 
-const Int8DepthwiseTable int8_depthwise_avx2 = DepthwiseLoops<Panels<DepthwiseMaddVector<Madd256>>>::kTable;
+const Int8DepthwiseTable int8_depthwise_avx2 =
+    DepthwiseLoops<Panels<DepthwiseVector<Madd256>, DepthwiseVector<Madd128>>>::kTable;
 
 }  // namespace thimble::kernels

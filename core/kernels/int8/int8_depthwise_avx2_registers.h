@@ -1,5 +1,5 @@
-// Registers of 256 and 128 bits as the depthwise vectors want them: 8 and 4 sums of int32 each. In an anonymous
-// namespace for the reason given in int8_depthwise_loops.h.
+// Registers of 256 and 128 bits as depthwise vectors (int8_depthwise_vector.h) want them, without what multiplies. In
+// an anonymous namespace for the reason given in int8_depthwise_loops.h.
 #pragma once
 
 #include <cstring>
@@ -26,65 +26,74 @@ namespace {
   store_part.template operator()<1>();
 }
 
-// Of its 32 channels there may be fewer, more than 16. It reads all the same.
 struct Avx2Registers256 {
   using Ints = __m256i;
+  using Floats = __m256;
   static constexpr int kLanes = 2;
 
-  static Ints load(const void* p) { return _mm256_load_si256(static_cast<const Ints*>(p)); }
-  static Ints load(const uint8_t* p, int64_t) { return _mm256_loadu_si256(reinterpret_cast<const Ints*>(p)); }
-  static void store(void* p, Ints v) { _mm256_store_si256(static_cast<Ints*>(p), v); }
-  static void store(uint8_t* p, Ints v, int64_t count) {
+  static Ints load(const Ints* p) { return _mm256_load_si256(p); }
+  static void store(Ints* p, Ints v) { _mm256_store_si256(p, v); }
+  static Floats load_floats(const float* p) { return _mm256_load_ps(p); }
+  static Ints load_pixel(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const Ints*>(p)); }
+  // More than 16 of its channels.
+  static void store_pixel(uint8_t* p, Ints v, int64_t count) {
     if (count >= 32) return _mm256_storeu_si256(reinterpret_cast<Ints*>(p), v);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
     store_few(p + 16, _mm256_extracti128_si256(v, 1), count - 16);
   }
   static Ints low_bytes(Ints a, Ints b) { return _mm256_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm256_unpackhi_epi8(a, b); }
-  static Ints low_pairs(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
-  static Ints high_pairs(Ints a, Ints b) { return _mm256_unpackhi_epi16(a, b); }
-  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is: narrowing is the other half of the
-  // clamp.
-  static Ints rounded(Ints sums, const float* multiplier, const DepthwiseLimits& l) {
-    const auto scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_load_ps(multiplier));
-    return _mm256_cvtps_epi32(_mm256_min_ps(scaled, _mm256_set1_ps(l.high)));
-  }
-  static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm256_adds_epi16(_mm256_packs_epi32(a, b), load(l.zero_points));
-  }
-  static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm256_max_epu8(_mm256_packus_epi16(a, b), load(static_cast<const void*>(l.lowest_results)));
-  }
+  static Ints low_words(Ints a, Ints b) { return _mm256_unpacklo_epi16(a, b); }
+  static Ints high_words(Ints a, Ints b) { return _mm256_unpackhi_epi16(a, b); }
+  static Ints low_ints(Ints a, Ints b) { return _mm256_unpacklo_epi32(a, b); }
+  static Ints high_ints(Ints a, Ints b) { return _mm256_unpackhi_epi32(a, b); }
+  static Ints low_halves(Ints a, Ints b) { return _mm256_unpacklo_epi64(a, b); }
+  static Ints high_halves(Ints a, Ints b) { return _mm256_unpackhi_epi64(a, b); }
+  static Floats all(float x) { return _mm256_set1_ps(x); }
+  static Ints all_words(int16_t x) { return _mm256_set1_epi16(x); }
+  static Ints all_bytes(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+  static Floats scaled(Ints sums, Floats multiplier) { return _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier); }
+  static Floats smaller_floats(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+  static Ints rounded(Floats x) { return _mm256_cvtps_epi32(x); }
+  static Ints words_of(Ints a, Ints b) { return _mm256_packs_epi32(a, b); }
+  static Ints bytes_of(Ints a, Ints b) { return _mm256_packus_epi16(a, b); }
+  static Ints add_words(Ints a, Ints b) { return _mm256_adds_epi16(a, b); }
+  static Ints smaller_bytes(Ints a, Ints b) { return _mm256_min_epu8(a, b); }
+  static Ints larger_bytes(Ints a, Ints b) { return _mm256_max_epu8(a, b); }
 };
 
-// The narrowest: of its 16 channels there may be fewer. It reads all the same.
 struct Avx2Registers128 {
   using Ints = __m128i;
+  using Floats = __m128;
   static constexpr int kLanes = 1;
 
-  static Ints load(const void* p) { return _mm_load_si128(static_cast<const Ints*>(p)); }
-  static Ints load(const uint8_t* p, int64_t) { return _mm_loadu_si128(reinterpret_cast<const Ints*>(p)); }
-  static void store(void* p, Ints v) { _mm_store_si128(static_cast<Ints*>(p), v); }
-  static void store(uint8_t* p, Ints v, int64_t count) {
+  static Ints load(const Ints* p) { return _mm_load_si128(p); }
+  static void store(Ints* p, Ints v) { _mm_store_si128(p, v); }
+  static Floats load_floats(const float* p) { return _mm_load_ps(p); }
+  static Ints load_pixel(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const Ints*>(p)); }
+  static void store_pixel(uint8_t* p, Ints v, int64_t count) {
     if (count >= 16) return _mm_storeu_si128(reinterpret_cast<Ints*>(p), v);
     store_few(p, v, count);
   }
   static Ints low_bytes(Ints a, Ints b) { return _mm_unpacklo_epi8(a, b); }
   static Ints high_bytes(Ints a, Ints b) { return _mm_unpackhi_epi8(a, b); }
-  static Ints low_pairs(Ints a, Ints b) { return _mm_unpacklo_epi16(a, b); }
-  static Ints high_pairs(Ints a, Ints b) { return _mm_unpackhi_epi16(a, b); }
-  // Rounded, not below INT32_MIN, which is what the conversion makes of all that is: narrowing is the other half of the
-  // clamp.
-  static Ints rounded(Ints sums, const float* multiplier, const DepthwiseLimits& l) {
-    const auto scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_load_ps(multiplier));
-    return _mm_cvtps_epi32(_mm_min_ps(scaled, _mm_set1_ps(l.high)));
-  }
-  static Ints words_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm_adds_epi16(_mm_packs_epi32(a, b), load(l.zero_points));
-  }
-  static Ints bytes_of(Ints a, Ints b, const DepthwiseLimits& l) {
-    return _mm_max_epu8(_mm_packus_epi16(a, b), load(static_cast<const void*>(l.lowest_results)));
-  }
+  static Ints low_words(Ints a, Ints b) { return _mm_unpacklo_epi16(a, b); }
+  static Ints high_words(Ints a, Ints b) { return _mm_unpackhi_epi16(a, b); }
+  static Ints low_ints(Ints a, Ints b) { return _mm_unpacklo_epi32(a, b); }
+  static Ints high_ints(Ints a, Ints b) { return _mm_unpackhi_epi32(a, b); }
+  static Ints low_halves(Ints a, Ints b) { return _mm_unpacklo_epi64(a, b); }
+  static Ints high_halves(Ints a, Ints b) { return _mm_unpackhi_epi64(a, b); }
+  static Floats all(float x) { return _mm_set1_ps(x); }
+  static Ints all_words(int16_t x) { return _mm_set1_epi16(x); }
+  static Ints all_bytes(uint8_t x) { return _mm_set1_epi8(static_cast<char>(x)); }
+  static Floats scaled(Ints sums, Floats multiplier) { return _mm_mul_ps(_mm_cvtepi32_ps(sums), multiplier); }
+  static Floats smaller_floats(Floats a, Floats b) { return _mm_min_ps(a, b); }
+  static Ints rounded(Floats x) { return _mm_cvtps_epi32(x); }
+  static Ints words_of(Ints a, Ints b) { return _mm_packs_epi32(a, b); }
+  static Ints bytes_of(Ints a, Ints b) { return _mm_packus_epi16(a, b); }
+  static Ints add_words(Ints a, Ints b) { return _mm_adds_epi16(a, b); }
+  static Ints smaller_bytes(Ints a, Ints b) { return _mm_min_epu8(a, b); }
+  static Ints larger_bytes(Ints a, Ints b) { return _mm_max_epu8(a, b); }
 };
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include <thimble/core/kernels/int8/int8_depthwise_avx512_registers.h>
-#include <thimble/core/kernels/int8/int8_depthwise_vnni_vector.h>
 
 namespace thimble::kernels {
 namespace {
@@ -8,14 +7,15 @@ namespace {
 template <typename Base>
 struct Vnni : Base {
   using Ints = typename Base::Ints;
-  static Ints add_products(Ints sums, Ints taps, const void* weights) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(taps), "m"(*static_cast<const Ints*>(weights)));
+  static constexpr int kRows = 4;
+  static Ints add_products(Ints sums, Ints bytes, Ints weights) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(bytes), "vm"(weights));
     return sums;
   }
 };
 
-using AllPanels = Panels<DepthwiseVnniVector<Vnni<Avx512Registers512>>, DepthwiseVnniVector<Vnni<Avx2Registers256>>,
-                         DepthwiseVnniVector<Vnni<Avx2Registers128>>>;
+using AllPanels = Panels<DepthwiseVector<Vnni<Avx512Registers512>>, DepthwiseVector<Vnni<Avx2Registers256>>,
+                         DepthwiseVector<Vnni<Avx2Registers128>>>;
 
 }  // namespace
 

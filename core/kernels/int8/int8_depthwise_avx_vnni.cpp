@@ -1,22 +1,21 @@
 #include <thimble/core/kernels/int8/int8_depthwise_avx2_registers.h>
-#include <thimble/core/kernels/int8/int8_depthwise_vnni_vector.h>
 
 namespace thimble::kernels {
 namespace {
 
 struct Vnni256 : Avx2Registers256 {
-  static Ints add_products(Ints sums, Ints taps, const void* weights) {
-    return _mm256_dpbusd_avx_epi32(sums, taps, load(weights));
+  static constexpr int kRows = 4;
+  static Ints add_products(Ints sums, Ints bytes, Ints weights) {
+    return _mm256_dpbusd_avx_epi32(sums, bytes, weights);
   }
 };
 
 struct Vnni128 : Avx2Registers128 {
-  static Ints add_products(Ints sums, Ints taps, const void* weights) {
-    return _mm_dpbusd_avx_epi32(sums, taps, load(weights));
-  }
+  static constexpr int kRows = 4;
+  static Ints add_products(Ints sums, Ints bytes, Ints weights) { return _mm_dpbusd_avx_epi32(sums, bytes, weights); }
 };
 
-using AllPanels = Panels<DepthwiseVnniVector<Vnni256>, DepthwiseVnniVector<Vnni128>>;
+using AllPanels = Panels<DepthwiseVector<Vnni256>, DepthwiseVector<Vnni128>>;
 
 }  // namespace
 

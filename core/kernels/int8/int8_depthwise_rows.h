@@ -6,35 +6,28 @@
 
 namespace thimble::kernels {
 
-/// Channels of the widest panel: a pixel's are read up to so many at once, even where fewer exist.
+/// Channels of the widest panel: of the pixel that stands for what is outside, so many are read.
 constexpr int kWidestDepthwisePanel = 64;
 
-/// What does not depend on the image.
+/// Along one axis, in pixels: the kernel's taps, how far the next window and the next tap are, how much of the first
+/// window lies in front of the image, and the image's size.
+struct Int8DepthwiseAxis {
+  int64_t taps, stride, dilation, padding, size;
+};
+
 struct Int8DepthwiseShape {
   int64_t channels;
-  int64_t rows, columns;  ///< taps
-  /// From a pixel's window to the next one's, in taps, if those of a row lie side by side (one pixel apart), else 0.
-  int64_t stride;
+  Int8DepthwiseAxis rows, columns;
   int64_t width;  ///< outputs in a row
 };
 
-/// Along one axis of an image, in pixels: where the first window begins, how far the next and the next tap are, and
-/// where the image ends. The image begins at 0.
-struct Int8DepthwiseAxis {
-  int64_t first, stride, dilation, size;
-};
-
-/// Rows of outputs. Distances are in bytes.
+/// Rows of outputs of an image.
 struct Int8DepthwiseTask {
   Int8DepthwiseShape shape;
-  int64_t height;  ///< rows of outputs
-  const uint8_t* x;
-  int64_t first;           ///< from x to the first window's first tap
-  int64_t x_row, x_pixel;  ///< from a window to the one below, and to the one beside it
-  int64_t tap_row, tap_column;
-  /// A pixel to be read where windows see what is outside of the image; null: they see nothing but the image, or frame.
-  const uint8_t* outside;
-  Int8DepthwiseAxis image_rows, image_columns;
+  const uint8_t* x;        ///< image [rows.size, columns.size, channels]
+  const uint8_t* outside;  ///< the pixel that is all around it; kWidestDepthwisePanel channels can be read
+  int64_t first_row, height;
+  void* scratch;        ///< scratch_bytes() of it, aligned to 64 bytes
   const void* weights;  ///< as pack() has laid them out
   const int32_t* bias;  ///< [channels], as the next
   const float* multiplier;
@@ -46,12 +39,13 @@ struct Int8DepthwiseTask {
   int32_t image_zero_point;
   float image_scale;
   const float* offset;  ///< float32 bias, or null
-  void* y;              ///< uint8_t or float, without gaps
+  void* y;              ///< [height, width, channels], uint8_t or float
   bool float_out;
 };
 
 struct Int8DepthwiseTable {
   int64_t (*packed_bytes)(const Int8DepthwiseShape&);
+  int64_t (*scratch_bytes)(const Int8DepthwiseShape&);
   /// weight is [channels][rows][columns]; packed is aligned to 64 bytes.
   void (*pack)(const Int8DepthwiseShape&, const int8_t* weight, void* packed);
   void (*run)(const Int8DepthwiseTask&);
