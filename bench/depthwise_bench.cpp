@@ -5,12 +5,14 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include <thimble/core/kernels/int8/int8_conv2d.h>
+#include <thimble/core/memory.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 
@@ -112,14 +114,17 @@ void pass_over(const Layer& layer, const uint8_t* x, uint8_t* y) {
   benchmark::ClobberMemory();
 }
 
+// Aligned, as they are in networks.
+using Bytes = std::shared_ptr<uint8_t>;
+Bytes bytes(int64_t count) { return std::static_pointer_cast<uint8_t>(allocate(static_cast<size_t>(count))); }
+
 void run(benchmark::State& state, const Layer& layer) {
   set_num_threads(1);
   const auto channels = static_cast<size_t>(layer.channels);
   const std::vector<int8_t> weight(channels * static_cast<size_t>(layer.kernel * layer.kernel), 3);
   const kernels::Int8Conv2d conv(layer.geometry(), weight.data());
-  constexpr size_t kBeyond = 64;  // what may be read there
-  const std::vector<uint8_t> x(static_cast<size_t>(layer.in_bytes()) + kBeyond, 100);
-  std::vector<uint8_t> y(static_cast<size_t>(layer.out_bytes())), scratch(static_cast<size_t>(conv.scratch_bytes(1)));
+  const Bytes x = bytes(layer.in_bytes()), y = bytes(layer.out_bytes()), scratch = bytes(conv.scratch_bytes(1));
+  std::fill_n(x.get(), layer.in_bytes(), uint8_t{100});
   const std::vector<int32_t> bias(channels, 5);
   const std::vector<float> multiplier(channels, 0.01f);
   const kernels::Int8Epilogue epilogue{
@@ -127,13 +132,13 @@ void run(benchmark::State& state, const Layer& layer) {
   double seconds = 1e9;
   for (auto _ : state) {
     const auto start = Clock::now();
-    conv.run(x.data(), 1, 128, epilogue, y.data(), scratch.data());
+    conv.run(x.get(), 1, 128, epilogue, y.get(), scratch.get());
     seconds = std::min(seconds, std::chrono::duration<double>(Clock::now() - start).count());
   }
   // In turn with it: clocks change.
   const double products = static_cast<double>(layer.products()), bytes = double(layer.in_bytes() + layer.out_bytes());
   const double of_products = products / products_a_second(active_isa());
-  const double of_bytes = seconds_of(3, [&] { pass_over(layer, x.data(), y.data()); });
+  const double of_bytes = seconds_of(3, [&] { pass_over(layer, x.get(), y.get()); });
   state.counters["us"] = seconds * 1e6;
   state.counters["GMAC/s"] = products / seconds / 1e9;
   state.counters["GB/s"] = bytes / seconds / 1e9;

@@ -212,9 +212,10 @@ template <typename Epilogue, typename Out>
 void Int8Conv2d::run_depthwise(const uint8_t* x, const uint8_t* outside, int64_t batch, const Epilogue& epilogue,
                                Out* y) const {
   const int64_t row_inputs = g_.in_width * g_.in_channels, row_outputs = g_.out_width * g_.out_channels;
-  // Panels of channels pass one by one over so many rows that what they see stays in the second level cache.
-  const int64_t most =
-      std::max<int64_t>(1, kDepthwiseBytes / std::max<int64_t>(1, g_.stride_height * row_inputs + row_outputs));
+  // Panels of channels pass one by one over so many rows that what they see stays in the second level cache: a
+  // multiple of four, among which kernels share work.
+  const int64_t fit = kDepthwiseBytes / std::max<int64_t>(1, g_.stride_height * row_inputs + row_outputs);
+  const int64_t most = std::max<int64_t>(4, fit / 4 * 4);
   parallel_for(batch * g_.out_height, grain_rows(), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end;) {
       const int64_t image = row / g_.out_height, first = row % g_.out_height;

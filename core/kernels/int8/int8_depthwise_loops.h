@@ -90,22 +90,25 @@ struct KnownTaps {
 
   [[gnu::always_inline]] static void sum(const Int8DepthwiseShape&, const Ints* columns, int64_t group_step,
                                          const Ints* weights, Ints (&sums)[kBlock]) {
-    // More than registers can hold are loaded for each block.
+    // Weights that are more than registers can hold are loaded for each block.
     if constexpr (kGroups * kTaps > 12) asm("" : "+r"(weights));
+    const Ints* of_group = columns;
 #pragma GCC unroll 4
     for (int group = 0; group < kGroups; ++group) {
-      Ints of_group[kTaps];
+      Ints weight[kTaps];
 #pragma GCC unroll 8
-      for (int tap = 0; tap < kTaps; ++tap) of_group[tap] = V::load(weights + group * kTaps + tap);
+      for (int tap = 0; tap < kTaps; ++tap) weight[tap] = V::load(weights + group * kTaps + tap);
 #pragma GCC unroll 16
       for (int column = 0; column < (kBlock - 1) * kStride + kTaps; ++column) {
-        const Ints x = V::load(columns + group * group_step + column * V::kQuarters);
+        const Ints x = V::load(of_group + column * V::kQuarters);
 #pragma GCC unroll 4
         for (int p = 0; p < kBlock; ++p) {
           const int tap = column - p * kStride;
-          if (tap >= 0 && tap < kTaps) sums[p] = V::add_products(sums[p], x, of_group[tap]);
+          if (tap >= 0 && tap < kTaps) sums[p] = V::add_products(sums[p], x, weight[tap]);
         }
       }
+      of_group += group_step;
+      asm("" : "+r"(of_group));  // or g++ keeps the distance of each column, in memory
     }
   }
 };
@@ -165,14 +168,14 @@ class DepthwisePanel {
     columns_ = reinterpret_cast<Ints*>(scratch);
     quarters_ = reinterpret_cast<Ints*>(scratch + layout.quarters);
     rows_ = scratch + layout.rows;
-    for (int q = 0; q < V::kQuarters; ++q)
-      for (int i = 0; i < V::kSums; ++i) {
-        const int64_t channel = V::channel_of(q, i);
-        bias_[q][i] = channel < count_ ? t_.bias[first_ + channel] : 0;
-        const float multiplier = channel < count_ ? t_.multiplier[first_ + channel] : 0;
-        multiplier_[q][i] = multiplier;
-        is_bounded_ = is_bounded_ && multiplier > -1 && multiplier < 1;
-      }
+    reorder(t_.bias + first_, bias_);
+    reorder(t_.multiplier + first_, multiplier_);
+    bool is_unbounded = false;
+    for (int64_t i = 0; i < count_; ++i) {
+      const float multiplier = t_.multiplier[first_ + i];
+      is_unbounded |= !(multiplier > -1) | !(multiplier < 1);
+    }
+    is_bounded_ = !is_unbounded;
   }
 
   static int64_t registers_of_weights(const Int8DepthwiseShape& s) {
@@ -215,6 +218,19 @@ class DepthwisePanel {
 
  private:
   static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+  // Numbers of the panel's channels, in the order of its sums.
+  template <typename T>
+  void reorder(const T* from, T (&to)[V::kQuarters][V::kSums]) const {
+    for (int q = 0; q < V::kQuarters; ++q)
+      for (int i = 0; i < V::kSums; i += 4) {  // four in a row belong to neighbours
+        const int64_t channel = V::channel_of(q, i);
+        if (channel + 4 <= count_)
+          std::memcpy(to[q] + i, from + channel, 4 * sizeof(T));
+        else
+          for (int j = 0; j < 4; ++j) to[q][i + j] = channel + j < count_ ? from[channel + j] : T{0};
+      }
+  }
 
   // A row of the image's pixels, from the first on, and how far they are apart.
   struct PixelRow {
@@ -356,7 +372,7 @@ class DepthwisePanel {
   // copies of four rows.
   Ints *columns_, *quarters_;
   uint8_t* rows_;
-  bool is_bounded_ = true;  // sums times multipliers are in the range of int32
+  bool is_bounded_;  // sums times multipliers are in the range of int32
   // In the order of the sums.
   alignas(64) int32_t bias_[V::kQuarters][V::kSums];
   alignas(64) float multiplier_[V::kQuarters][V::kSums];
