@@ -36,23 +36,29 @@ struct DepthwiseVector : R {
   static constexpr int64_t channel_of(int quarter, int sum) { return sum / 4 * 16 + quarter * 4 + sum % 4; }
 
   // The quarters of a column of a group, whose rows' pixels begin at x.
-  [[gnu::always_inline]] static void interleave(const uint8_t* const (&x)[kRows], Ints* quarters) {
+  [[gnu::always_inline]] static void interleave(const uint8_t* const (&x)[kRows], Ints (&quarters)[kQuarters]) {
     const Ints a = R::load_pixel(x[0]), b = R::load_pixel(x[1]);
     const Ints low = R::low_bytes(a, b), high = R::high_bytes(a, b);
     if constexpr (kRows == 4) {
       const Ints c = R::load_pixel(x[2]), d = R::load_pixel(x[3]);
       const Ints lower_low = R::low_bytes(c, d), lower_high = R::high_bytes(c, d);
-      R::store(quarters, R::low_words(low, lower_low));
-      R::store(quarters + 1, R::high_words(low, lower_low));
-      R::store(quarters + 2, R::low_words(high, lower_high));
-      R::store(quarters + 3, R::high_words(high, lower_high));
+      quarters[0] = R::low_words(low, lower_low);
+      quarters[1] = R::high_words(low, lower_low);
+      quarters[2] = R::low_words(high, lower_high);
+      quarters[3] = R::high_words(high, lower_high);
     } else {
       const Ints zero = R::all_bytes(0);
-      R::store(quarters, R::low_bytes(low, zero));
-      R::store(quarters + 1, R::high_bytes(low, zero));
-      R::store(quarters + 2, R::low_bytes(high, zero));
-      R::store(quarters + 3, R::high_bytes(high, zero));
+      quarters[0] = R::low_bytes(low, zero);
+      quarters[1] = R::high_bytes(low, zero);
+      quarters[2] = R::low_bytes(high, zero);
+      quarters[3] = R::high_bytes(high, zero);
     }
+  }
+  [[gnu::always_inline]] static void store_interleaved(const uint8_t* const (&x)[kRows], Ints* to) {
+    Ints quarters[kQuarters];
+    interleave(x, quarters);
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuarters; ++q) R::store(to + q, quarters[q]);
   }
 
   // Four pixels' channels in order, from their four quarters, each of which has four channels of one pixel after the
