@@ -1,7 +1,8 @@
 // Integer convolution over channels-last images, with int8_gemm's arithmetic and epilogue.
 //
 // The kernel reads what an output pixel sees where it lies (implicit GEMM): one segment for each row of the kernel.
-// Images that need padding are copied once into a padded frame, so that no window has a border to look after.
+// Images that need padding are copied once into a padded frame, so that no window has a border to look after. Depthwise
+// sums pad what they interleave (int8_depthwise.h).
 #pragma once
 
 #include <optional>
@@ -35,8 +36,8 @@ class Int8Conv2d {
   const std::vector<int32_t>& channel_sums() const { return sums_; }
 
  private:
-  /// x, or where it must be padded, its copy in scratch; zero_point(i) is that of image i. If depthwise sums read x,
-  /// and what is outside of it by themselves: x, with a pixel for the outside of each image in scratch.
+  /// x, or where it must be padded, its copy in scratch; zero_point(i) is that of image i. Depthwise sums read x, and
+  /// in scratch a pixel for what is outside of each image.
   template <typename ZeroPoint>
   const uint8_t* framed(const uint8_t* x, int64_t batch, ZeroPoint&& zero_point, uint8_t* scratch) const;
   int64_t grain_rows() const;

@@ -57,6 +57,7 @@ struct Avx2Registers256 {
   static Ints rounded(Floats x) { return _mm256_cvtps_epi32(x); }
   static Ints words_of(Ints a, Ints b) { return _mm256_packs_epi32(a, b); }
   static Ints bytes_of(Ints a, Ints b) { return _mm256_packus_epi16(a, b); }
+  static Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
   static Ints add_words(Ints a, Ints b) { return _mm256_adds_epi16(a, b); }
   static Ints smaller_bytes(Ints a, Ints b) { return _mm256_min_epu8(a, b); }
   static Ints larger_bytes(Ints a, Ints b) { return _mm256_max_epu8(a, b); }
@@ -91,6 +92,7 @@ struct Avx2Registers128 {
   static Ints rounded(Floats x) { return _mm_cvtps_epi32(x); }
   static Ints words_of(Ints a, Ints b) { return _mm_packs_epi32(a, b); }
   static Ints bytes_of(Ints a, Ints b) { return _mm_packus_epi16(a, b); }
+  static Ints add_ints(Ints a, Ints b) { return _mm_add_epi32(a, b); }
   static Ints add_words(Ints a, Ints b) { return _mm_adds_epi16(a, b); }
   static Ints smaller_bytes(Ints a, Ints b) { return _mm_min_epu8(a, b); }
   static Ints larger_bytes(Ints a, Ints b) { return _mm_max_epu8(a, b); }

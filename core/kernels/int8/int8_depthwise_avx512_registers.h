@@ -37,6 +37,7 @@ struct Avx512Registers512 {
   static Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }
   static Ints words_of(Ints a, Ints b) { return _mm512_packs_epi32(a, b); }
   static Ints bytes_of(Ints a, Ints b) { return _mm512_packus_epi16(a, b); }
+  static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints add_words(Ints a, Ints b) { return _mm512_adds_epi16(a, b); }
   static Ints smaller_bytes(Ints a, Ints b) { return _mm512_min_epu8(a, b); }
   static Ints larger_bytes(Ints a, Ints b) { return _mm512_max_epu8(a, b); }

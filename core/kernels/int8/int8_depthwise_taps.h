@@ -24,7 +24,8 @@ struct KnownTaps {
     const Ints* of_group = columns;
 #pragma GCC unroll 4
     for (int group = 0; group < kGroups; ++group) {
-      Ints weight[kTaps];
+      // Each group has sums of its own, or one product would wait for another.
+      Ints weight[kTaps], own[kBlock] = {};
 #pragma GCC unroll 8
       for (int tap = 0; tap < kTaps; ++tap) weight[tap] = V::load(weights + group * kTaps + tap);
 #pragma GCC unroll 16
@@ -33,9 +34,14 @@ struct KnownTaps {
 #pragma GCC unroll 4
         for (int p = 0; p < kBlock; ++p) {
           const int tap = column - p * kStride;
-          if (tap >= 0 && tap < kTaps) sums[p] = V::add_products(sums[p], x, weight[tap]);
+          if (tap < 0 || tap >= kTaps) continue;
+          Ints& sum = V::kRows == 4 && group > 0 ? own[p] : sums[p];
+          sum = V::add_products(sum, x, weight[tap]);
         }
       }
+      if (V::kRows == 4 && group > 0)
+#pragma GCC unroll 4
+        for (int p = 0; p < kBlock; ++p) sums[p] = V::add_ints(sums[p], own[p]);
       of_group += group_step;
       asm("" : "+r"(of_group));  // or g++ keeps the distance of each column, in memory
     }

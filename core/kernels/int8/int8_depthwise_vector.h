@@ -15,7 +15,7 @@
 //   all(float), all_words(int16_t), all_bytes(uint8_t), load_floats
 //   scaled(Ints sums, Floats multiplier), smaller_floats
 //   rounded(Floats)                        what is outside of int32 becomes its smallest number
-//   words_of(Ints, Ints), bytes_of(Ints, Ints), add_words     saturating
+//   add_ints; words_of(Ints, Ints), bytes_of(Ints, Ints), add_words, which saturate
 //   smaller_bytes, larger_bytes
 #pragma once
 

@@ -214,6 +214,20 @@ TEST_F(Int8Conv2dTest, ResultsFarOutsideAreClampedOnEveryInstructionSet) {
   }
 }
 
+// Multipliers below 1 leave sums in the range of int32, which depthwise loops rely on; others take them out of it.
+TEST_F(Int8Conv2dTest, LargestSumsAreClampedOnEveryInstructionSet) {
+  for (const Conv2dGeometry& g :
+       {square(1, 9, 80, 80, 3, 1, 80), square(1, 9, 80, 80, 3, 2, 80), square(1, 9, 80, 80, 5, 1, 80)})
+    for (const float largest : {0.99999994f, -0.99999994f, 1.5f, -1.5f}) {
+      Int8ConvProblem p(g, rng);
+      p.input_zero_point = 0;
+      for (int32_t& b : p.bias) b = rng() % 2 == 0 ? 2'140'000'000 : -2'140'000'000;
+      std::fill(p.multiplier.begin(), p.multiplier.end(), largest);
+      expect_exact(p);
+      if (HasFatalFailure()) return;
+    }
+}
+
 TEST_F(Int8Conv2dTest, ImagesComputedSeparatelyGiveTheSameBits) {
   for (int i = 0; i < 50; ++i) {
     const Int8ConvProblem p(random_geometry(rng), rng);
