@@ -12,7 +12,6 @@ namespace thimble::kernels {
 
 namespace {
 
-constexpr int kPanel = PackedInt8Weights::kPanel;
 constexpr int64_t kTilePixels = 384;  // handed to the product at a time
 constexpr int64_t kSlack = 64;        // the kernels may read a little past the last segment
 static_assert(kSlack >= kWidestDepthwisePanel);
