@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/composed_op.h>
 #include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/interpolate.h>
+#include <thimble/core/ops/math.h>
 #include <thimble/core/ops/resampling.h>
 
 namespace thimble {
@@ -27,7 +29,75 @@ Attributes attributes_of(const InterpolateOptions& o) {
           {"aspect", o.aspect}};
 }
 
-InterpolateOptions options_from(const Attributes& a) {
+std::vector<int> interpolated_axes(const InterpolateOptions& o, int ndim) {
+  std::vector<int> axes;
+  for (const int64_t axis : o.axes) axes.push_back(normalize_axis(axis, ndim, "interpolate"));
+  for (int d = 0; o.axes.empty() && d < ndim; ++d) axes.push_back(d);
+  std::vector<int> sorted = axes;
+  std::ranges::sort(sorted);
+  check<ShapeError>(std::ranges::adjacent_find(sorted) == sorted.end(), "interpolate: an axis is given twice");
+  return axes;
+}
+
+int64_t scaled_size(int64_t in, double scale) {
+  check<ValueError>(std::isfinite(scale) && scale > 0, "interpolate: scale ", scale, " must be above 0");
+  const auto product = static_cast<float>(static_cast<double>(in) * scale);
+  return product < static_cast<float>(kLargest) ? static_cast<int64_t>(std::floor(product)) : kLargest + 1;
+}
+
+// One scale for all axes, with which they fit into the sizes or cover them.
+void keep_aspect(const InterpolateOptions& o, std::vector<AxisToResample>& axes) {
+  check<ValueError>(o.aspect == "not_larger" || o.aspect == "not_smaller", "interpolate: unknown aspect '", o.aspect,
+                    "'");
+  check<ValueError>(o.scales.empty(), "interpolate: an aspect is kept where sizes are given");
+  const auto less = [](const AxisToResample& a, const AxisToResample& b) { return a.sizes.scale < b.sizes.scale; };
+  const double scale = o.aspect == "not_larger" ? std::ranges::min_element(axes, less)->sizes.scale
+                                                : std::ranges::max_element(axes, less)->sizes.scale;
+  for (auto& [_, axis] : axes) {
+    axis.scale = scale;
+    axis.out = std::max<int64_t>(1, static_cast<int64_t>(std::floor(scale * static_cast<double>(axis.in) + 0.5)));
+    check<ShapeError>(axis.out <= kLargest, "interpolate: an axis would be of size ", axis.out);
+  }
+}
+
+class Interpolate final : public ComposedOp {
+ public:
+  explicit Interpolate(InterpolateOptions options) : options_(std::move(options)) {}
+  std::string_view name() const override { return "interpolate"; }
+  Attributes attributes() const override { return attributes_of(options_); }
+
+ private:
+  Tensor formula(std::span<const Tensor> inputs) const override {
+    const Tensor& x = inputs[0];
+    const bool rounds = averages_integers(x.dtype());
+    Tensor y = rounds ? cast(x, DType::float32) : x;
+    for (const auto& [axis, sizes] : axes_to_resample(x.shape(), options_)) y = along(y, axis, sizes);
+    return rounds ? cast(round(y), x.dtype()) : y;
+  }
+
+  // Means are rounded to their own grid: they stay within it.
+  bool averages_integers(DType dtype) const {
+    return dtype == DType::uint8 && options_.mode == "linear" && options_.coordinates != "tf_crop_and_resize";
+  }
+
+  Tensor along(const Tensor& x, int axis, const ResampledAxis& sizes) const {
+    if (options_.mode != "nearest") {
+      auto matrix = std::make_shared<const Resampling>(resampling(sizes, options_));
+      return matrix->is_identity() ? x : resample(x, axis, std::move(matrix));
+    }
+    const NDArray index = NDArray::from_vector(nearest_inputs(sizes, options_));
+    return index_select(x, axis, index);
+  }
+
+  InterpolateOptions options_;
+};
+
+const OpRegistration interpolate_registration{
+    "interpolate", [](const Attributes& a) { return std::make_unique<Interpolate>(interpolate_options(a)); }};
+
+}  // namespace
+
+InterpolateOptions interpolate_options(const Attributes& a) {
   using Numbers = std::vector<double>;
   using Integers = std::vector<int64_t>;
   return {.mode = a.get<std::string>("mode"),
@@ -44,95 +114,33 @@ InterpolateOptions options_from(const Attributes& a) {
           .aspect = a.get<std::string>("aspect", "stretch")};
 }
 
-class Interpolate final : public ComposedOp {
- public:
-  explicit Interpolate(InterpolateOptions options) : options_(std::move(options)) {}
-  std::string_view name() const override { return "interpolate"; }
-  Attributes attributes() const override { return attributes_of(options_); }
-
- private:
-  Tensor formula(std::span<const Tensor> inputs) const override {
-    Tensor y = inputs[0];
-    const std::vector<int> axes = axes_of(y.ndim());
-    const std::vector<ResampledAxis> sizes = sizes_of(y.shape(), axes);
-    for (size_t i = 0; i < axes.size(); ++i) y = along(y, axes[i], sizes[i]);
-    return y;
-  }
-
-  Tensor along(const Tensor& x, int axis, const ResampledAxis& sizes) const {
-    if (options_.mode != "nearest") {
-      auto matrix = std::make_shared<const Resampling>(resampling(sizes, options_));
-      return matrix->is_identity() ? x : resample(x, axis, std::move(matrix));
+std::vector<AxisToResample> axes_to_resample(const Shape& x, const InterpolateOptions& options) {
+  const std::vector<int> axes = interpolated_axes(options, x.ndim());
+  const auto &scales = options.scales, &roi = options.roi;
+  const std::vector<int64_t>& sizes = options.sizes;
+  check<ShapeError>(scales.empty() != sizes.empty(), "interpolate: expects either scales or sizes");
+  const size_t given = scales.size() + sizes.size();
+  check<ShapeError>(given == axes.size(), "interpolate: got ", given, " scales or sizes for ", axes.size(), " axes");
+  check<ShapeError>(roi.empty() || roi.size() == 2 * axes.size(), "interpolate: got ", roi.size(),
+                    " numbers of roi, expected ", 2 * axes.size());
+  check<ValueError>(options.coordinates != "tf_crop_and_resize" || !roi.empty(), "interpolate: there is no roi");
+  std::vector<AxisToResample> all;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t in = x[axes[i]];
+    ResampledAxis axis{in, 0, scales.empty() ? 0 : scales[i]};
+    axis.out = scales.empty() ? sizes[i] : scaled_size(in, axis.scale);
+    check<ShapeError>(in > 0 && axis.out > 0 && axis.out <= kLargest, "interpolate: axis ", axes[i], " of size ", in,
+                      " would be ", axis.out, ", expected 1 to ", kLargest);
+    if (scales.empty()) axis.scale = static_cast<double>(axis.out) / static_cast<double>(in);
+    if (!roi.empty()) {
+      axis.roi_start = roi[i];
+      axis.roi_end = roi[i + axes.size()];
     }
-    const NDArray index = NDArray::from_vector(nearest_inputs(sizes, options_));
-    return index_select(x, axis, index);
+    all.push_back({axes[i], axis});
   }
-
-  std::vector<int> axes_of(int ndim) const {
-    std::vector<int> axes;
-    for (const int64_t axis : options_.axes) axes.push_back(normalize_axis(axis, ndim, "interpolate"));
-    for (int d = 0; options_.axes.empty() && d < ndim; ++d) axes.push_back(d);
-    std::vector<int> sorted = axes;
-    std::ranges::sort(sorted);
-    check<ShapeError>(std::ranges::adjacent_find(sorted) == sorted.end(), "interpolate: an axis is given twice");
-    return axes;
-  }
-
-  std::vector<ResampledAxis> sizes_of(const Shape& x, const std::vector<int>& axes) const {
-    const auto &scales = options_.scales, &roi = options_.roi;
-    const std::vector<int64_t>& sizes = options_.sizes;
-    check<ShapeError>(scales.empty() != sizes.empty(), "interpolate: expects either scales or sizes");
-    const size_t given = scales.size() + sizes.size();
-    check<ShapeError>(given == axes.size(), "interpolate: got ", given, " scales or sizes for ", axes.size(), " axes");
-    check<ShapeError>(roi.empty() || roi.size() == 2 * axes.size(), "interpolate: got ", roi.size(),
-                      " numbers of roi, expected ", 2 * axes.size());
-    check<ValueError>(options_.coordinates != "tf_crop_and_resize" || !roi.empty(), "interpolate: there is no roi");
-    std::vector<ResampledAxis> all;
-    for (size_t i = 0; i < axes.size(); ++i) {
-      const int64_t in = x[axes[i]];
-      ResampledAxis axis{in, 0, scales.empty() ? 0 : scales[i]};
-      axis.out = scales.empty() ? sizes[i] : scaled(in, axis.scale);
-      check<ShapeError>(in > 0 && axis.out > 0 && axis.out <= kLargest, "interpolate: axis ", axes[i], " of size ", in,
-                        " would be ", axis.out, ", expected 1 to ", kLargest);
-      if (scales.empty()) axis.scale = static_cast<double>(axis.out) / static_cast<double>(in);
-      if (!roi.empty()) {
-        axis.roi_start = roi[i];
-        axis.roi_end = roi[i + axes.size()];
-      }
-      all.push_back(axis);
-    }
-    if (options_.aspect != "stretch") keep_aspect(all);
-    return all;
-  }
-
-  static int64_t scaled(int64_t in, double scale) {
-    check<ValueError>(std::isfinite(scale) && scale > 0, "interpolate: scale ", scale, " must be above 0");
-    const auto product = static_cast<float>(static_cast<double>(in) * scale);
-    return product < static_cast<float>(kLargest) ? static_cast<int64_t>(std::floor(product)) : kLargest + 1;
-  }
-
-  // One scale for all axes, with which they fit into the sizes or cover them.
-  void keep_aspect(std::vector<ResampledAxis>& axes) const {
-    check<ValueError>(options_.aspect == "not_larger" || options_.aspect == "not_smaller",
-                      "interpolate: unknown aspect '", options_.aspect, "'");
-    check<ValueError>(options_.scales.empty(), "interpolate: an aspect is kept where sizes are given");
-    const auto less = [](const ResampledAxis& a, const ResampledAxis& b) { return a.scale < b.scale; };
-    const double scale = options_.aspect == "not_larger" ? std::ranges::min_element(axes, less)->scale
-                                                         : std::ranges::max_element(axes, less)->scale;
-    for (ResampledAxis& axis : axes) {
-      axis.scale = scale;
-      axis.out = std::max<int64_t>(1, static_cast<int64_t>(std::floor(scale * static_cast<double>(axis.in) + 0.5)));
-      check<ShapeError>(axis.out <= kLargest, "interpolate: an axis would be of size ", axis.out);
-    }
-  }
-
-  InterpolateOptions options_;
-};
-
-const OpRegistration interpolate_registration{
-    "interpolate", [](const Attributes& a) { return std::make_unique<Interpolate>(options_from(a)); }};
-
-}  // namespace
+  if (options.aspect != "stretch") keep_aspect(options, all);
+  return all;
+}
 
 Tensor interpolate(const Tensor& x, const InterpolateOptions& options) {
   return apply(std::make_unique<Interpolate>(options), {x});

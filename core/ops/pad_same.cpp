@@ -25,21 +25,36 @@ class PadSame final : public ComposedOp {
     return {
         {"kernel_size", kernel_}, {"stride", stride_}, {"dilation", dilation_}, {"upper", upper_}, {"value", value_}};
   }
+  bool compute_into(std::span<const NDArray> inputs, NDArray& out) const override {
+    const Sizes padding = padding_of(inputs[0].shape());
+    if (!pads_nothing(padding))
+      return make_op("pad", {{"padding", padding}, {"value", value_}})->compute_into(inputs, out);
+    out.copy_from(inputs[0]);
+    return true;
+  }
 
  private:
   Tensor formula(std::span<const Tensor> inputs) const override {
-    const Tensor& x = inputs[0];
+    const Sizes padding = padding_of(inputs[0].shape());
+    return pads_nothing(padding) ? inputs[0] : pad(inputs[0], padding, value_);
+  }
+
+  // As pad() takes it, of the last axis first.
+  Sizes padding_of(const Shape& x) const {
     const int dims = static_cast<int>(kernel_.size());
     check<ShapeError>(x.ndim() == dims + 2 && x.numel() > 0, name(), ": expects ",
-                      dims == 2 ? "images [n, c, h, w]" : "volumes [n, c, d, h, w]", " that are not empty, got ",
-                      x.shape());
-    Sizes padding;  // of the last axis first
+                      dims == 2 ? "images [n, c, h, w]" : "volumes [n, c, d, h, w]", " that are not empty, got ", x);
+    Sizes padding;
     for (int d = dims - 1; d >= 0; --d) {
       const auto at = static_cast<size_t>(d);
-      const auto [before, after] = along(x.shape(d + 2), kernel_[at], stride_[at], dilation_[at]);
+      const auto [before, after] = along(x[d + 2], kernel_[at], stride_[at], dilation_[at]);
       padding.insert(padding.end(), {before, after});
     }
-    return std::ranges::all_of(padding, [](int64_t p) { return p == 0; }) ? x : pad(x, padding, value_);
+    return padding;
+  }
+
+  static bool pads_nothing(const Sizes& padding) {
+    return std::ranges::all_of(padding, [](int64_t p) { return p == 0; });
   }
 
   std::pair<int64_t, int64_t> along(int64_t size, int64_t kernel, int64_t stride, int64_t dilation) const {

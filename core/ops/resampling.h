@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include <thimble/core/attributes.h>
 #include <thimble/core/ops/interpolate.h>
 
 namespace thimble {
@@ -32,6 +33,18 @@ struct ResampledAxis {
   int64_t in, out;
   double scale, roi_start = 0, roi_end = 1;
 };
+
+/// An axis of x, and what becomes of it.
+struct AxisToResample {
+  int axis;
+  ResampledAxis sizes;
+};
+
+/// Those of interpolate(), in the order in which it goes through them. Throws as it does.
+std::vector<AxisToResample> axes_to_resample(const Shape& x, const InterpolateOptions& options);
+
+/// The options of an "interpolate" op.
+InterpolateOptions interpolate_options(const Attributes& attributes);
 
 /// Of "linear" or "cubic". Throws ValueError for unknown names.
 Resampling resampling(const ResampledAxis& axis, const InterpolateOptions& options);

@@ -190,7 +190,6 @@ TEST(Views, WhatMayBeDividedComputesEachSampleByItself) {
                                           "max_pool3d_indices",
                                           "batch_norm",
                                           "batch_norm_train",
-                                          "interpolate",
                                           "grid_sample",
                                           "max_pool2d_indices",
                                           "max_unpool2d",
