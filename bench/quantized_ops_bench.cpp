@@ -1,4 +1,5 @@
 // What integer networks do besides products, on one thread: bytes read and written a second, for each instruction set.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -6,6 +7,7 @@
 
 #include <thimble/core/kernels/elementwise/copy.h>
 #include <thimble/core/kernels/image/pool.h>
+#include <thimble/core/kernels/image/resize.h>
 #include <thimble/core/kernels/int8/quantize.h>
 #include <thimble/core/kernels/int8/uint8_maps.h>
 #include <thimble/core/parallel.h>
@@ -19,7 +21,7 @@ constexpr int64_t kSize = 48, kChannels = 96, kPixels = kSize * kSize, kBytes = 
 
 struct Data {
   std::vector<uint8_t> a = std::vector<uint8_t>(kBytes), b = a, out = a, table = std::vector<uint8_t>(256);
-  std::vector<float> floats = std::vector<float>(kBytes);
+  std::vector<float> floats = std::vector<float>(kBytes), resized = floats;
   Data() {
     for (size_t i = 0; i < a.size(); ++i) {
       a[i] = static_cast<uint8_t>(i * 37 % 251);
@@ -29,6 +31,18 @@ struct Data {
     for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<uint8_t>(i * 7);
   }
 };
+
+// Between pixels, as "half_pixel" says.
+kernels::ResizeAxis doubled(int64_t size) {
+  kernels::ResizeAxis axis{size, {0}, {}, {}};
+  for (int64_t i = 0; i < 2 * size; ++i) {
+    const int64_t first = (i + 1) / 2 - 1;
+    for (const int64_t at : {first, first + 1}) axis.index.push_back(std::clamp<int64_t>(at, 0, size - 1));
+    axis.weight.insert(axis.weight.end(), {i % 2 ? 0.75f : 0.25f, i % 2 ? 0.25f : 0.75f});
+    axis.starts.push_back(2 * i + 2);
+  }
+  return axis;
+}
 
 // How many bytes it reads and writes.
 using Function = int64_t (*)(Data& d);
@@ -66,6 +80,29 @@ const struct {
      [](Data& d) {
        kernels::quantized_mul(d.a.data(), d.b.data(), kBytes, {0.01f, 100, 90, 80, 0, 255}, d.out.data());
        return 3 * kBytes;
+     }},
+    {"quantized_maximum",
+     [](Data& d) {
+       kernels::quantized_maximum(d.a.data(), d.b.data(), kBytes, {0.3f, 0.4f, 100, 90, 80, 0, 255}, d.out.data());
+       return 3 * kBytes;
+     }},
+    {"resize to 2x",
+     [](Data& d) {
+       static const kernels::ImageResize resize(doubled(kSize / 2), doubled(kSize / 2), kChannels);
+       resize.run(d.a.data(), 1, d.out.data());
+       return kBytes / 4 * 5;
+     }},
+    {"resize to 2x, 3 channels",
+     [](Data& d) {
+       static const kernels::ImageResize resize(doubled(kSize * 2), doubled(kSize * 2), 3);
+       resize.run(d.a.data(), 1, d.out.data());
+       return kPixels * 4 * 3 * 5;
+     }},
+    {"resize of floats to 2x",
+     [](Data& d) {
+       static const kernels::ImageResize resize(doubled(kSize / 2), doubled(kSize / 2), kChannels);
+       resize.run(d.floats.data(), 1, d.resized.data());
+       return kBytes / 4 * 5 * 4;
      }},
     {"max_pool2d 3x3/2",
      [](Data& d) {

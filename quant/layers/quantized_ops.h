@@ -1,5 +1,5 @@
-// Integer layers without weights: the edges between float and integer values, what joins two integer values, and
-// bounds.
+// Integer layers without weights: the edges between float and integer values, tables and bounds. What joins two values
+// is in quantized_pairs.h.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include <thimble/core/api.h>
 #include <thimble/nn/inference/reads_views.h>
 #include <thimble/quant/layers/quantized_layer.h>
+#include <thimble/quant/layers/quantized_pairs.h>
 
 namespace thimble::quant {
 
@@ -36,37 +37,6 @@ class THIMBLE_API Dequantize : public IntegerLayer {
  private:
   void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
   TensorQParams qparams_;
-};
-
-/// a + b, optionally with a ReLU: uint8, broadcast as usual, each with its own parameters -> uint8. One float
-/// multiplication for each operand.
-class THIMBLE_API QuantizedAdd : public IntegerLayer {
- public:
-  /// Throws ValueError for parameters that are not sound.
-  QuantizedAdd(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output, bool relu);
-  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
-  std::string type() const override { return "QuantizedAdd"; }
-  Attributes attributes() const override;
-
- private:
-  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
-  TensorQParams a_, b_, output_;
-  bool relu_;
-};
-
-/// a * b: uint8, broadcast as usual, each with its own parameters -> uint8. The product of the integers is exact; then
-/// one float multiplication.
-class THIMBLE_API QuantizedMul : public IntegerLayer {
- public:
-  /// Throws ValueError for parameters that are not sound.
-  QuantizedMul(const TensorQParams& a, const TensorQParams& b, const TensorQParams& output);
-  std::unique_ptr<nn::InferenceStep> inference_step(std::span<const nn::ValueInfo> inputs) const override;
-  std::string type() const override { return "QuantizedMul"; }
-  Attributes attributes() const override;
-
- private:
-  void check_inputs(std::span<const nn::ValueInfo> inputs) const override;
-  TensorQParams a_, b_, output_;
 };
 
 /// table[x], of uint8 of any shape: what any function of one number is between a dequantize and a quantize, exactly.

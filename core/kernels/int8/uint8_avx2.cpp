@@ -38,8 +38,13 @@ void look_up_in_slices(const uint8_t* x, int64_t n, const uint8_t* table, uint8_
 
 }  // namespace
 
-const Uint8Kernels uint8_avx2{look_up_in_slices,         clamp_each,
-                              add_in_vectors<Avx2Bytes>, mul_in_vectors<Avx2Bytes>,
-                              sum_in_vectors<Avx2Bytes>, mean_in_vectors<Avx2Bytes>};
+const Uint8Kernels uint8_avx2{look_up_in_slices,
+                              clamp_each,
+                              add_in_vectors<Avx2Bytes>,
+                              maximum_in_vectors<Avx2Bytes>,
+                              minimum_in_vectors<Avx2Bytes>,
+                              mul_in_vectors<Avx2Bytes>,
+                              sum_in_vectors<Avx2Bytes>,
+                              mean_in_vectors<Avx2Bytes>};
 
 }  // namespace thimble::kernels

@@ -17,6 +17,8 @@ struct Avx2Bytes {
   };
 
   static Floats broadcast(float v) { return _mm256_set1_ps(v); }
+  static Floats larger(Floats x, Floats y) { return _mm256_max_ps(x, y); }
+  static Floats smaller(Floats x, Floats y) { return _mm256_min_ps(x, y); }
   // Each half of a register gives a half to each of the four: packing puts them back.
   static void load_bytes(const uint8_t* p, Floats* f) {
     const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

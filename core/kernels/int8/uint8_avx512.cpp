@@ -16,6 +16,8 @@ struct Avx512Bytes {
   };
 
   static Floats broadcast(float v) { return _mm512_set1_ps(v); }
+  static Floats larger(Floats x, Floats y) { return _mm512_max_ps(x, y); }
+  static Floats smaller(Floats x, Floats y) { return _mm512_min_ps(x, y); }
   // Each quarter of a register gives a quarter to each of the four: packing puts them back.
   static void load_bytes(const uint8_t* p, Floats* f) {
     const __m512i bytes = _mm512_loadu_si512(p);
@@ -114,7 +116,13 @@ void mean_pixels(const Uint8Window& window, int64_t channels, uint8_t* out) {
 
 }  // namespace
 
-const Uint8Kernels uint8_avx512{look_up_in_words, clamp_each, add_in_vectors<Avx512Bytes>, mul_in_vectors<Avx512Bytes>,
-                                sum_pixels,       mean_pixels};
+const Uint8Kernels uint8_avx512{look_up_in_words,
+                                clamp_each,
+                                add_in_vectors<Avx512Bytes>,
+                                maximum_in_vectors<Avx512Bytes>,
+                                minimum_in_vectors<Avx512Bytes>,
+                                mul_in_vectors<Avx512Bytes>,
+                                sum_pixels,
+                                mean_pixels};
 
 }  // namespace thimble::kernels

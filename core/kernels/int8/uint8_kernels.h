@@ -15,7 +15,8 @@ struct Uint8Window {
   int64_t pixels() const { return rows * columns; }
 };
 
-/// An addition's: v = (a - a_zero_point) * a_scale + (b - b_zero_point) * b_scale, in units of the output.
+/// An addition's: v = (a - a_zero_point) * a_scale + (b - b_zero_point) * b_scale, in units of the output. Or one of
+/// the two is taken in place of their sum.
 struct QuantizedAddConstants {
   float a_scale, b_scale;
   int32_t a_zero_point, b_zero_point;
@@ -36,6 +37,8 @@ struct Uint8Kernels {
   void (*look_up)(const uint8_t* x, int64_t n, const uint8_t* table, uint8_t* out);
   void (*clamp)(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t* out);
   void (*add)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out);
+  void (*maximum)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out);
+  void (*minimum)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out);
   void (*mul)(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulConstants& c, uint8_t* out);
   /// sums[c] = the sum of the window's pixels, modulo 2^32.
   void (*sum_pixels)(const Uint8Window& window, int64_t channels, uint32_t* sums);

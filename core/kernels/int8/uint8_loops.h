@@ -44,14 +44,32 @@ void clamp_each(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t*
   }
 }
 
-// Two products and a sum of floats in this order on every instruction set: nothing is contracted.
-void add_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& constants, uint8_t* out) {
+// Two products and a sum (or the larger, or the smaller) of floats in this order on every instruction set: nothing is
+// contracted.
+template <typename F>
+[[gnu::always_inline]] inline void combine_each(const uint8_t* a, const uint8_t* b, int64_t n,
+                                                const QuantizedAddConstants& constants, uint8_t* out, F&& f) {
   const QuantizedAddConstants c = constants;
   THIMBLE_EACH_BY_ITSELF
   for (int64_t i = 0; i < n; ++i) {
-    const float sum = centered(a[i], c.a_zero_point) * c.a_scale + centered(b[i], c.b_zero_point) * c.b_scale;
-    out[i] = rounded_plus(kept_within(sum, c.low, c.high), c.zero_point);
+    const float v = f(centered(a[i], c.a_zero_point) * c.a_scale, centered(b[i], c.b_zero_point) * c.b_scale);
+    out[i] = rounded_plus(kept_within(v, c.low, c.high), c.zero_point);
   }
+}
+
+void add_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  combine_each(
+      a, b, n, c, out, [](float x, float y) __attribute__((always_inline)) { return x + y; });
+}
+
+void maximum_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  combine_each(
+      a, b, n, c, out, [](float x, float y) __attribute__((always_inline)) { return x > y ? x : y; });
+}
+
+void minimum_each(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  combine_each(
+      a, b, n, c, out, [](float x, float y) __attribute__((always_inline)) { return x < y ? x : y; });
 }
 
 // The product of integers is exact.

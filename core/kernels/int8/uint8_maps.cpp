@@ -13,6 +13,21 @@ constexpr int64_t kGrain = 8192;
 constexpr KernelOf<const Uint8Kernels*> kKernels[] = {
     THIMBLE_X86_KERNELS({Isa::avx512, &uint8_avx512}, {Isa::avx2, &uint8_avx2}){Isa::scalar, &uint8_scalar}};
 
+using AddKernel = decltype(Uint8Kernels::add);
+
+void combine(AddKernel kernel, const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args,
+             uint8_t* out) {
+  const QuantizedAddConstants constants{args.a_scale,
+                                        args.b_scale,
+                                        args.a_zero_point,
+                                        args.b_zero_point,
+                                        static_cast<float>(args.low - args.zero_point),
+                                        static_cast<float>(args.high - args.zero_point),
+                                        args.zero_point};
+  parallel_for(n, kGrain,
+               [&](int64_t begin, int64_t end) { kernel(a + begin, b + begin, end - begin, constants, out + begin); });
+}
+
 }  // namespace
 
 const Uint8Kernels& uint8_kernels() { return *best_kernel<kKernels>(); }
@@ -28,16 +43,15 @@ void look_up(const uint8_t* x, int64_t n, const uint8_t* table, uint8_t* out) {
 }
 
 void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
-  const QuantizedAddConstants constants{args.a_scale,
-                                        args.b_scale,
-                                        args.a_zero_point,
-                                        args.b_zero_point,
-                                        static_cast<float>(args.low - args.zero_point),
-                                        static_cast<float>(args.high - args.zero_point),
-                                        args.zero_point};
-  const auto kernel = uint8_kernels().add;
-  parallel_for(n, kGrain,
-               [&](int64_t begin, int64_t end) { kernel(a + begin, b + begin, end - begin, constants, out + begin); });
+  combine(uint8_kernels().add, a, b, n, args, out);
+}
+
+void quantized_maximum(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
+  combine(uint8_kernels().maximum, a, b, n, args, out);
+}
+
+void quantized_minimum(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out) {
+  combine(uint8_kernels().minimum, a, b, n, args, out);
 }
 
 void quantized_mul(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedMulArgs& args, uint8_t* out) {

@@ -13,13 +13,18 @@ void clamp(const uint8_t* x, int64_t n, uint8_t low, uint8_t high, uint8_t* out)
 void look_up(const uint8_t* x, int64_t n, const uint8_t* table, uint8_t* out);
 
 /// The sum of two quantized arrays, quantized: out[i] = clamp(round_half_even((a[i] - a_zero_point) * a_scale + (b[i] -
-/// b_zero_point) * b_scale) + zero_point, low, high), where the scales are already divided by the output's.
+/// b_zero_point) * b_scale) + zero_point, low, high), where the scales are already divided by the output's. A scale
+/// below 0 subtracts.
 struct QuantizedAddArgs {
   float a_scale = 1, b_scale = 1;
   int32_t a_zero_point = 0, b_zero_point = 0;
   int32_t zero_point = 0, low = 0, high = 255;
 };
 void quantized_add(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
+
+/// The larger or the smaller one of two quantized values in place of their sum.
+void quantized_maximum(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
+void quantized_minimum(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddArgs& args, uint8_t* out);
 
 /// The product: out[i] = clamp(round_half_even((a[i] - a_zero_point) * (b[i] - b_zero_point) * scale) + zero_point,
 /// low, high), where scale is that of a times that of b, divided by the output's.

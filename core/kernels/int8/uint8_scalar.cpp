@@ -2,6 +2,7 @@
 
 namespace thimble::kernels {
 
-const Uint8Kernels uint8_scalar{look_up_each, clamp_each, add_each, mul_each, sum_each, mean_each};
+const Uint8Kernels uint8_scalar{look_up_each, clamp_each, add_each, maximum_each,
+                                minimum_each, mul_each,   sum_each, mean_each};
 
 }  // namespace thimble::kernels

@@ -3,6 +3,7 @@
 // - V::kFloats                       elements in a register of floats
 // - V::Floats                        such a register, with the operators + - * /
 // - V::broadcast(float)
+// - V::larger(x, y), V::smaller(x, y)
 // - V::load_bytes(p, f)              4 * kFloats bytes, plus 2^23, to four registers f[i], in an order of V's
 // - V::store_bytes(f, to, p)         four such registers, rounded half to even, plus to.zero_point, within to.low and
 //   to.high, to bytes at p. Their magnitudes are below 2^31.
@@ -54,17 +55,46 @@ template <typename V, typename F>
 // Larger ones, which only senseless scales give, are for the plain loops.
 constexpr float kMostMagnitude = 1073741824.0f;
 
-template <typename V>
-void add_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
-  if (!(255 * (c.a_scale + c.b_scale) < kMostMagnitude)) return add_each(a, b, n, c, out);
+inline float magnitude(float v) { return v < 0 ? -v : v; }
+
+using AddLoop = decltype(Uint8Kernels::add);
+
+// `each` does the same element by element.
+template <typename V, typename F>
+[[gnu::always_inline]] inline void combine_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n,
+                                                      const QuantizedAddConstants& c, uint8_t* out, AddLoop each,
+                                                      F&& f) {
+  if (!(255 * (magnitude(c.a_scale) + magnitude(c.b_scale)) < kMostMagnitude)) return each(a, b, n, c, out);
   const auto a_scale = V::broadcast(c.a_scale), b_scale = V::broadcast(c.b_scale);
   const auto a_zero = V::broadcast(kOfByte + static_cast<float>(c.a_zero_point)),
              b_zero = V::broadcast(kOfByte + static_cast<float>(c.b_zero_point));
   const int64_t done = for_each_four<V>(
       a, b, n, ByteRange::of(c), out, [&](typename V::Floats x, typename V::Floats y) __attribute__((always_inline)) {
-        return (x - a_zero) * a_scale + (y - b_zero) * b_scale;
+        return f((x - a_zero) * a_scale, (y - b_zero) * b_scale);
       });
-  add_each(a + done, b + done, n - done, c, out + done);
+  each(a + done, b + done, n - done, c, out + done);
+}
+
+template <typename V>
+void add_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  using Floats = typename V::Floats;
+  combine_in_vectors<V>(
+      a, b, n, c, out, add_each, [](Floats x, Floats y) __attribute__((always_inline)) { return x + y; });
+}
+
+template <typename V>
+void maximum_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  using Floats = typename V::Floats;
+  combine_in_vectors<V>(
+      a, b, n, c, out, maximum_each, [](Floats x, Floats y) __attribute__((always_inline)) { return V::larger(x, y); });
+}
+
+template <typename V>
+void minimum_in_vectors(const uint8_t* a, const uint8_t* b, int64_t n, const QuantizedAddConstants& c, uint8_t* out) {
+  using Floats = typename V::Floats;
+  combine_in_vectors<V>(
+      a, b, n, c, out, minimum_each,
+      [](Floats x, Floats y) __attribute__((always_inline)) { return V::smaller(x, y); });
 }
 
 template <typename V>

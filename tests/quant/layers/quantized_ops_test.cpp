@@ -133,6 +133,81 @@ TEST(QuantizedMul, IsTheRoundedProductOnEveryMachine) {
   EXPECT_THROW(layer(Tensor(NDArray::zeros({2}, DType::uint8)), Tensor(NDArray::zeros({2}))), DTypeError);
 }
 
+// What the float op makes of the numbers, quantized; operands of every form that is broadcast, in both orders.
+template <typename Layer>
+void expect_rounded_on_every_machine(Tensor (*op)(const Tensor&, const Tensor&)) {
+  std::mt19937 rng(7);
+  const Shape shapes[][2] = {{{7, 33}, {7, 33}},
+                             {{2, 3, 4, 5}, {1, 3, 1, 1}},
+                             {{2, 3, 4, 5}, {3, 1, 1}},
+                             {{2, 20, 1, 1}, {2, 20, 31, 33}},
+                             {{3, 40, 5, 4}, {40, 5, 4}},
+                             {{2, 3, 4, 5}, {2, 1, 4, 5}},
+                             {{3, 50, 97}, {97}},
+                             {{3, 50, 97}, {1, 50, 1}},
+                             {{4, 6000}, {6000}},
+                             {{2, 5, 3}, {2, 1, 1}},
+                             {{5, 1, 7}, {1, 6, 7}},
+                             {{9}, {}},
+                             {{2, 0, 3}, {3}}};
+  for (const auto& shape : shapes)
+    for (const bool turned : {false, true}) {
+      SCOPED_TRACE(str(shape[0], ' ', shape[1], ' ', turned));
+      const auto params = [&](float scale) { return TensorQParams{scale, static_cast<int32_t>(rng() % 256), 8}; };
+      const TensorQParams a = params(0.03f), b = params(0.05f), out = params(0.04f);
+      Layer layer(a, b, out);
+      const NDArray x = random_bytes(shape[turned], rng), y = random_bytes(shape[!turned], rng);
+      const auto in_units = [&](const NDArray& q, const TensorQParams& p) {
+        const auto scale = static_cast<float>(double{p.scale} / double{out.scale});
+        return (Tensor(q.to(DType::float32)) - Tensor(NDArray::full({}, p.zero_point))) *
+               Tensor(NDArray::full({}, double{scale}));
+      };
+      const Tensor exact = op(in_units(x, a), in_units(y, b));
+      auto expected = exact.data().to_vector<float>();
+      for (float& v : expected) v = std::clamp(std::nearbyint(v) + static_cast<float>(out.zero_point), 0.0f, 255.0f);
+      on_every_machine([&] {
+        const Tensor q = layer(Tensor(x), Tensor(y));
+        EXPECT_EQ(q.shape(), exact.shape());
+        EXPECT_EQ(q.data().to_vector<float>(), expected);
+      });
+      EXPECT_EQ(nn::copy_layer(layer)->attributes(), layer.attributes());
+      EXPECT_EQ(nn::copy_layer(layer)->type(), layer.type());
+    }
+  Layer layer({}, {}, {});
+  EXPECT_THROW(layer(Tensor(NDArray::zeros({2}, DType::uint8)), Tensor(NDArray::zeros({2}))), DTypeError);
+  EXPECT_THROW(Layer({1e30f, 0, 8}, {}, {1e-30f, 0, 8}), ValueError);
+}
+
+TEST(QuantizedSub, IsTheRoundedDifferenceOnEveryMachine) { expect_rounded_on_every_machine<QuantizedSub>(sub); }
+TEST(QuantizedMaximum, IsTheRoundedLargerOneOnEveryMachine) {
+  expect_rounded_on_every_machine<QuantizedMaximum>(maximum);
+}
+TEST(QuantizedMinimum, IsTheRoundedSmallerOneOnEveryMachine) {
+  expect_rounded_on_every_machine<QuantizedMinimum>(minimum);
+}
+
+// A constant that is the same for all samples, or has one of each.
+TEST(QuantizedPairs, ConstantsDivideBatchesWhereTheyMay) {
+  std::mt19937 rng(8);
+  for (const Shape& constant : {Shape{6, 1, 1}, Shape{1, 6, 1, 1}, Shape{1, 6, 4, 4}, Shape{4, 6, 1, 1}})
+    for (const bool first : {false, true}) {
+      SCOPED_TRACE(str(constant, ' ', first));
+      nn::Graph graph;
+      nn::Node* x = graph.add_input("x");
+      nn::Node* c = graph.add_tensor("c", Tensor(random_bytes(constant, rng)));
+      const auto layer = std::make_shared<QuantizedSub>(TensorQParams{0.1f, 7, 8}, TensorQParams{0.2f, 9, 8},
+                                                        TensorQParams{0.15f, 100, 8});
+      graph.set_output(graph.add_layer("y", layer, first ? std::vector{c, x} : std::vector{x, c}));
+      graph.eval();
+      const NDArray data = random_bytes({4, 6, 4, 4}, rng);
+      const Tensor values(graph.tensor(c));
+      const NoGrad guard;
+      const auto expected =
+          (first ? (*layer)(values, Tensor(data)) : (*layer)(Tensor(data), values)).data().to_vector<int>();
+      on_every_machine([&] { EXPECT_EQ(graph(Tensor(data)).data().to_vector<int>(), expected); });
+    }
+}
+
 TEST(QuantizedGlobalAvgPool2d, IsTheRoundedMeanOnEveryMachine) {
   std::mt19937 rng(6);
   const TensorQParams from{0.04f, 50, 8}, to{0.003f, 20, 8};

@@ -58,7 +58,7 @@ uint8_t quantized(float v, int32_t zero_point, int32_t low, int32_t high) {
 }
 
 // Scales from those that give ties to those whose results overflow.
-TEST(Uint8Maps, SumsAndProductsFollowTheirDefinition) {
+TEST(Uint8Maps, SumsDifferencesExtremesAndProductsFollowTheirDefinition) {
   constexpr float kScales[] = {0.5f, 0.25f, 0.013f, 1.7f, 3e-6f, 1e5f, 1e8f, 3e38f};
   for (uint32_t trial = 0; trial < 64; ++trial) {
     const size_t n = std::array{0u, 1u, 31u, 32u, 64u, 100u, 259u, 70001u}[trial / 8];
@@ -67,12 +67,16 @@ TEST(Uint8Maps, SumsAndProductsFollowTheirDefinition) {
     const int32_t low = std::min(numbers[3], numbers[4]), high = std::max(numbers[3], numbers[4]);
     const int32_t zero_point = std::clamp<int32_t>(numbers[2], low, high);
     const QuantizedAddArgs add{scale, other, numbers[0], numbers[1], zero_point, low, high};
+    const QuantizedAddArgs sub{scale, -other, numbers[0], numbers[1], zero_point, low, high};
     const QuantizedMulArgs mul{scale, numbers[0], numbers[1], zero_point, low, high};
-    std::vector<uint8_t> sums(n), products(n);
+    std::vector<uint8_t> sums(n), differences(n), larger(n), smaller(n), products(n);
     for (size_t i = 0; i < n; ++i) {
       const auto x = static_cast<float>(a[i] - numbers[0]), y = static_cast<float>(b[i] - numbers[1]);
       const float from_a = x * scale, from_b = y * other;
       sums[i] = quantized(from_a + from_b, zero_point, low, high);
+      differences[i] = quantized(from_a - from_b, zero_point, low, high);
+      larger[i] = quantized(std::max(from_a, from_b), zero_point, low, high);
+      smaller[i] = quantized(std::min(from_a, from_b), zero_point, low, high);
       products[i] = quantized(x * y * scale, zero_point, low, high);
     }
     SCOPED_TRACE(str(n, " elements, scales ", scale, " and ", other));
@@ -82,6 +86,12 @@ TEST(Uint8Maps, SumsAndProductsFollowTheirDefinition) {
       EXPECT_EQ(out, sums);
       quantized_add(in_place.data(), b.data(), static_cast<int64_t>(n), add, in_place.data());
       EXPECT_EQ(in_place, sums);
+      quantized_add(a.data(), b.data(), static_cast<int64_t>(n), sub, out.data());
+      EXPECT_EQ(out, differences);
+      quantized_maximum(a.data(), b.data(), static_cast<int64_t>(n), add, out.data());
+      EXPECT_EQ(out, larger);
+      quantized_minimum(a.data(), b.data(), static_cast<int64_t>(n), add, out.data());
+      EXPECT_EQ(out, smaller);
       quantized_mul(a.data(), of_itself.data(), static_cast<int64_t>(n), mul, of_itself.data());
       EXPECT_EQ(of_itself, products);
     });
