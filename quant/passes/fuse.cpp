@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <string_view>
@@ -47,27 +48,63 @@ bool is_one_for_each_channel(const Graph& graph, const Node* layer, const Tensor
   return values.dtype() == weight.dtype() && (s == expected || (is_image && s == Shape{1, channels, 1, 1}));
 }
 
-// The constant that an addition adds to a layer's result, as a bias of it; null if it does not.
-Node* added_bias(const Graph& graph, const Node* add) {
-  if (!graph.is_op(add, "add") || add->inputs.size() != 2) return nullptr;
-  const size_t constant = add->inputs[1]->kind == Node::Kind::tensor ? 1 : 0;
-  Node *bias = add->inputs[constant], *layer = add->inputs[1 - constant];
-  const bool fits = bias->kind == Node::Kind::tensor &&
-                    is_layer_of(graph, layer, {"Conv2d", "ConvTranspose2d", "Linear"}) &&
-                    is_one_for_each_channel(graph, layer, graph.tensor(bias));
-  return fits ? bias : nullptr;
+// What an op makes of each output channel of a layer: factor * x + shift.
+struct ChannelAffine {
+  Node* constant = nullptr;  // null: none
+  size_t layer = 0;          // the op's input that is the layer's
+  std::vector<double> factor = {}, shift = {};
+
+  bool keeps_weights() const {
+    return std::ranges::all_of(factor, [](double f) { return f == 1; });
+  }
+};
+
+std::vector<double> doubles_of(const Tensor& tensor, size_t count, double otherwise) {
+  return tensor.defined() ? tensor.data().to_vector<double>() : std::vector<double>(count, otherwise);
+}
+
+// Of x and the constant c of an op.
+ChannelAffine affine_with(std::string_view op, Node* constant, size_t layer, const std::vector<double>& c) {
+  ChannelAffine affine{constant, layer, std::vector<double>(c.size(), 1), std::vector<double>(c.size(), 0)};
+  for (size_t i = 0; i < c.size(); ++i) {
+    if (op == "mul") affine.factor[i] = c[i];
+    if (op == "div") affine.factor[i] = 1 / c[i];
+    if (op == "add" || (op == "sub" && layer == 1)) affine.shift[i] = c[i];
+    if (op == "sub" && layer == 0) affine.shift[i] = -c[i];
+    if (op == "sub" && layer == 1) affine.factor[i] = -1;
+  }
+  return affine;
+}
+
+// What an op does with a constant to what a layer gives, if weights and bias can take it over: x + c, x - c, c - x,
+// x * c, x / c.
+ChannelAffine channel_affine(const Graph& graph, const Node* node) {
+  constexpr double kMost = 1e6;  // beyond, or in its reciprocal, weights might leave floats
+  const bool is_arithmetic = node->kind == Node::Kind::op && node->inputs.size() == 2 &&
+                             std::ranges::count(std::array{"add", "sub", "mul", "div"}, node->target) > 0;
+  if (!is_arithmetic) return {};
+  const size_t layer = node->inputs[1]->kind == Node::Kind::tensor ? 0 : 1;
+  Node *constant = node->inputs[1 - layer], *first = node->inputs[layer];
+  const bool fits = constant->kind == Node::Kind::tensor &&
+                    is_layer_of(graph, first, {"Conv2d", "ConvTranspose2d", "Linear"}) &&
+                    is_one_for_each_channel(graph, first, graph.tensor(constant));
+  if (!fits || (node->target == "div" && layer == 1)) return {};
+  ChannelAffine affine = affine_with(node->target, constant, layer, graph.tensor(constant).data().to_vector<double>());
+  const bool is_sound = std::ranges::all_of(affine.factor, [](double f) { return std::abs(f) <= kMost; });
+  const bool takes_factors = is_layer_of(graph, first, {"Conv2d", "Linear"});
+  return is_sound && (takes_factors || affine.keeps_weights()) ? affine : ChannelAffine();
 }
 
 // The node that another one's work may go into: what it reads, without a constant.
 Node* first_of(const Graph& graph, const Node* second) {
-  const Node* bias = added_bias(graph, second);
-  if (bias) return second->inputs[second->inputs[0] == bias ? 1 : 0];
+  const ChannelAffine affine = channel_affine(graph, second);
+  if (affine.constant) return second->inputs[affine.layer];
   return second->inputs.size() == 1 ? second->inputs[0] : nullptr;
 }
 
 // Whether the nodes are of kinds that can be fused.
 bool is_pair(const Graph& graph, const Node* first, const Node* second) {
-  if (added_bias(graph, second)) return true;
+  if (channel_affine(graph, second).constant) return true;
   if (graph.is_op(second, "relu")) return can_take_relu(graph, first);
   return is_batch_norm(graph, second) && can_take_batch_norm(graph, first, second);
 }
@@ -95,35 +132,40 @@ std::string obstacle(const Graph& graph, const Node* first, const Node* second) 
   return is_batch_norm(graph, second) ? obstacle_of_batch_norm(graph, first, second) : std::string();
 }
 
-std::vector<double> doubles_of(const Tensor& tensor, size_t count, double otherwise) {
-  return tensor.defined() ? tensor.data().to_vector<double>() : std::vector<double>(count, otherwise);
-}
-
-// y = gamma * (x - mean) / sqrt(var + eps) + beta of x = w * input + b is w' * input + b', w' = w * gamma /
-// sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta, for each output channel.
-std::shared_ptr<nn::Module> with_batch_norm(const nn::Module& layer, const nn::BatchNorm& bn) {
+// The layer whose outputs are factor * y + shift, for each channel.
+std::shared_ptr<nn::Module> with_affine(const nn::Module& layer, const std::vector<double>& factor,
+                                        const std::vector<double>& shift) {
   const Tensor own_weight = tensor_of(layer, "weight");
-  const auto channels = static_cast<size_t>(bn.num_features());
+  const size_t channels = factor.size();
   std::vector<double> weight = doubles_of(own_weight, 0, 0), bias = doubles_of(tensor_of(layer, "bias"), channels, 0);
-  const std::vector<double> gamma = doubles_of(bn.weight, channels, 1), beta = doubles_of(bn.bias, channels, 0);
-  const std::vector<double> mean = doubles_of(bn.running_mean, channels, 0);
-  const std::vector<double> variance = doubles_of(bn.running_var, channels, 0);
   const size_t weights_of_channel = weight.size() / channels;
   for (size_t c = 0; c < channels; ++c) {
-    const double scale = gamma[c] / std::sqrt(variance[c] + bn.eps());
-    bias[c] = (bias[c] - mean[c]) * scale + beta[c];
-    for (size_t i = 0; i < weights_of_channel; ++i) weight[c * weights_of_channel + i] *= scale;
+    bias[c] = bias[c] * factor[c] + shift[c];
+    for (size_t i = 0; i < weights_of_channel; ++i) weight[c * weights_of_channel + i] *= factor[c];
   }
   const DType dtype = own_weight.dtype();
   return layer_like(layer, layer.type(), NDArray::from_vector(weight, own_weight.shape()).to(dtype),
                     NDArray::from_vector(bias).to(dtype));
 }
 
-std::shared_ptr<nn::Module> with_bias(const nn::Module& layer, const Tensor& added) {
-  const Tensor weight = tensor_of(layer, "weight"), own = tensor_of(layer, "bias");
-  std::vector<double> bias = doubles_of(own, static_cast<size_t>(added.numel()), 0);
-  const std::vector<double> more = added.data().to_vector<double>();
-  for (size_t c = 0; c < bias.size(); ++c) bias[c] += more[c];
+// y = gamma * (x - mean) / sqrt(var + eps) + beta.
+std::shared_ptr<nn::Module> with_batch_norm(const nn::Module& layer, const nn::BatchNorm& bn) {
+  const auto channels = static_cast<size_t>(bn.num_features());
+  std::vector<double> factor = doubles_of(bn.weight, channels, 1), shift = doubles_of(bn.bias, channels, 0);
+  const std::vector<double> mean = doubles_of(bn.running_mean, channels, 0);
+  const std::vector<double> variance = doubles_of(bn.running_var, channels, 0);
+  for (size_t c = 0; c < channels; ++c) {
+    factor[c] /= std::sqrt(variance[c] + bn.eps());
+    shift[c] -= mean[c] * factor[c];
+  }
+  return with_affine(layer, factor, shift);
+}
+
+// The weights stay the same memory.
+std::shared_ptr<nn::Module> with_bias(const nn::Module& layer, const std::vector<double>& shift) {
+  const Tensor weight = tensor_of(layer, "weight");
+  std::vector<double> bias = doubles_of(tensor_of(layer, "bias"), shift.size(), 0);
+  for (size_t c = 0; c < bias.size(); ++c) bias[c] += shift[c];
   return layer_like(layer, layer.type(), weight.data(), NDArray::from_vector(bias).to(weight.dtype()));
 }
 
@@ -141,7 +183,7 @@ struct Pairs {
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, bool with_biases) : graph_(graph.clone()), with_biases_(with_biases) {
+  Fuser(const Graph& graph, bool with_constants) : graph_(graph.clone()), with_constants_(with_constants) {
     for (Node* node : graph_.nodes())
       if (node->kind == Node::Kind::layer && graph_.calls_of_layer(node) > 1) calls_[node->target].push_back(node);
   }
@@ -151,7 +193,7 @@ class Fuser {
     for (Node* second : graph_.nodes()) {
       if (gone_.contains(second)) continue;
       Node* first = first_of(graph_, second);
-      if (!with_biases_ && added_bias(graph_, second)) continue;
+      if (!with_constants_ && channel_affine(graph_, second).constant) continue;
       if (!first || !is_pair(graph_, first, second)) continue;
       const Pairs pairs = pairs_with(first, second);
       if (pairs.obstacle.empty())
@@ -165,7 +207,7 @@ class Fuser {
 
  private:
   // A layer, what its calls are to be followed by, and by which constant.
-  using Following = std::tuple<std::string, Node::Kind, std::string, const Node*>;
+  using Following = std::tuple<std::string, Node::Kind, std::string, const Node*, size_t>;
 
   std::vector<Node*> calls_like(Node* node) const {
     const auto it = node->kind == Node::Kind::layer ? calls_.find(node->target) : calls_.end();
@@ -174,7 +216,8 @@ class Fuser {
 
   // What is against it is the same for all calls of a layer.
   Pairs pairs_with(Node* first, Node* second) {
-    const Following following{first->target, second->kind, second->target, added_bias(graph_, second)};
+    const ChannelAffine affine = channel_affine(graph_, second);
+    const Following following{first->target, second->kind, second->target, affine.constant, affine.layer};
     const std::vector<Node*> calls = calls_like(first);
     if (const auto known = obstacles_.find(following); calls.size() > 1 && known != obstacles_.end())
       return {{}, known->second};
@@ -193,17 +236,21 @@ class Fuser {
   }
 
   bool does_the_same(const Node* a, const Node* b) const {
-    return a->kind == b->kind && a->target == b->target && added_bias(graph_, a) == added_bias(graph_, b);
+    const ChannelAffine of_a = channel_affine(graph_, a), of_b = channel_affine(graph_, b);
+    return a->kind == b->kind && a->target == b->target && of_a.constant == of_b.constant && of_a.layer == of_b.layer;
   }
 
   // The first nodes take the second ones' work and their users.
   void fuse(const std::vector<std::pair<Node*, Node*>>& pairs, FusionReport& attempts) {
     const auto& [first, second] = pairs[0];
-    Node* bias = added_bias(graph_, second);
+    const ChannelAffine affine = channel_affine(graph_, second);
+    Node* constant = affine.constant;
     if (const auto* bn = graph_.layer_as<nn::BatchNorm>(second))
       graph_.replace_layer(first, with_batch_norm(graph_.layer(first), *bn));
-    else if (bias)
-      graph_.replace_layer(first, with_bias(graph_.layer(first), graph_.tensor(bias)));
+    else if (constant)
+      graph_.replace_layer(first, affine.keeps_weights()
+                                      ? with_bias(graph_.layer(first), affine.shift)
+                                      : with_affine(graph_.layer(first), affine.factor, affine.shift));
     else if (first->kind == Node::Kind::layer)
       graph_.replace_layer(first, with_relu(graph_.layer(first)));
     else
@@ -214,21 +261,21 @@ class Fuser {
       graph_.erase(follower);
       gone_.insert(follower);
     }
-    if (!bias || graph_.num_users(bias) > 0 || graph_.is_output(bias)) return;
-    graph_.erase(bias);
-    gone_.insert(bias);
+    if (!constant || graph_.num_users(constant) > 0 || graph_.is_output(constant)) return;
+    graph_.erase(constant);
+    gone_.insert(constant);
   }
 
   Graph graph_;
-  bool with_biases_;
+  bool with_constants_;
   std::unordered_map<std::string, std::vector<Node*>> calls_;  // of layers that are called more than once
   std::map<Following, std::string> obstacles_;                 // for them
   std::unordered_set<const Node*> gone_;
 };
 
-Graph fused(const Graph& graph, bool with_biases, FusionReport* report) {
+Graph fused(const Graph& graph, bool with_constants, FusionReport* report) {
   FusionReport attempts;
-  Graph result = Fuser(graph, with_biases).run(attempts);
+  Graph result = Fuser(graph, with_constants).run(attempts);
   if (report) *report = std::move(attempts);
   return result;
 }
@@ -236,11 +283,11 @@ Graph fused(const Graph& graph, bool with_biases, FusionReport* report) {
 }  // namespace
 
 nn::Graph fuse_conv_bn_relu(const nn::Graph& graph, FusionReport* report) {
-  return fused(graph, /*with_biases=*/true, report);
+  return fused(graph, /*with_constants=*/true, report);
 }
 
 nn::Graph fuse_for_training(const nn::Graph& graph, FusionReport* report) {
-  return fused(graph, /*with_biases=*/false, report);
+  return fused(graph, /*with_constants=*/false, report);
 }
 
 }  // namespace thimble::quant

@@ -1,5 +1,5 @@
-// Fusion: nodes that follow each other become one. Batch normalization disappears into the weights, a constant that is
-// added to each output channel into the bias, relu into the layer or op that it follows.
+// Fusion: nodes that follow each other become one. Batch normalization disappears into the weights, arithmetic with a
+// constant for each output channel into weights and bias, relu into the layer or op that it follows.
 //
 //   quant::FusionReport report;
 //   nn::Graph fused = quant::fuse_conv_bn_relu(nn::trace(net.eval(), example), &report);
@@ -23,7 +23,7 @@ namespace thimble::quant {
 /// Two nodes that stand directly after each other and are of kinds that can be fused.
 struct THIMBLE_API FusionAttempt {
   std::string node;  ///< the first one, which the fused one is called after
-  std::string with;  ///< batch normalization, relu, or the addition of a bias
+  std::string with;  ///< batch normalization, relu, or arithmetic with a constant
   bool fused = false;
   std::string reason;  ///< why not; empty if they are fused
 };
@@ -35,8 +35,9 @@ using FusionReport = std::vector<FusionAttempt>;
 /// conv2d + batch norm -> Conv2d, conv1d + batch norm -> Conv1d, conv3d + batch norm -> Conv3d, linear + batch norm ->
 /// Linear, each of them with the normalization's running statistics, weight and bias in its own weight and bias
 /// (computed in float64; a layer without bias gets one, frozen if the weight is); conv2d + relu -> Conv2dReLU, linear +
-/// relu -> LinearReLU, add + relu -> add_relu; conv2d, conv_transpose2d or linear + the addition of a constant of the
-/// graph, [out, 1, 1] or [out], -> the same layer with a bias, as models from elsewhere spell it.
+/// relu -> LinearReLU, add + relu -> add_relu; conv2d, conv_transpose2d or linear + the addition or subtraction of a
+/// constant of the graph, [out, 1, 1] or [out], -> the same layer with a bias, as models from elsewhere spell it;
+/// conv2d or linear + its multiplication, division by it, or subtraction from it -> the same layer with other weights.
 ///
 /// A layer that is called more than once has one set of weights: what follows is fused into it if the same follows all
 /// its calls (relu, calls of one batch normalization, which are all that there are, or the same constant).
