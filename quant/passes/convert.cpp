@@ -5,7 +5,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
@@ -363,14 +362,14 @@ class Converter {
   // An op that moves elements works on integers if it gets them, or if integer layers alone wait behind it.
   bool can_pass_on(const Node* node) const {
     if (!moves_integers(node) || (is_concat(graph_, node) && !qparams_.contains(node))) return false;
-    return std::ranges::all_of(nn::operands_of(*node), [&](Node* input) {
+    return std::ranges::all_of(values_of(graph_, node), [&](Node* input) {
       return integers_.contains(input) || (qparams_.contains(input) && wanted_as_integer_only(node));
     });
   }
 
   void pass_on(Node* node) {
     const TensorQParams p = is_concat(graph_, node) ? observed(node) : integers_.at(integer_of(node->inputs[0]));
-    for (size_t i = 0; i < nn::operands_of(*node).size(); ++i)
+    for (size_t i = 0; i < values_of(graph_, node).size(); ++i)
       graph_.set_input(node, i, with_parameters(integer_of(node->inputs[i]), p));
     integers_[node] = p;
     if (node->kind == Node::Kind::op) unmark(node);
@@ -449,7 +448,7 @@ class Converter {
     if (uneven_masks_.contains(node)) return "softmax of a line that its mask hides as a whole depends on the scores";
     const Node* result = function ? function->result() : node;
     if (!is_marked(result))
-      for (Node* input : nn::operands_of(function ? *function->reader : *node))
+      for (Node* input : values_of(graph_, function ? function->reader : node))
         if (!come_from_marked(graph_, std::span(&input, 1)) && input->kind != Node::Kind::tensor)
           return str("its input '", input->name, "' is float");
     if (!wanted_as_integer(result)) return "no integer layer reads its result";

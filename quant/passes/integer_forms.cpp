@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <thimble/nn/graph/attribute_inputs.h>
+#include <thimble/quant/layers/quantized_group_norm.h>
 #include <thimble/quant/layers/quantized_layer_norm.h>
 #include <thimble/quant/layers/quantized_matmul.h>
 #include <thimble/quant/layers/quantized_mean.h>
@@ -22,12 +23,9 @@ std::shared_ptr<nn::Module> quantized_add(const Graph& graph, const Node* node, 
   return std::make_shared<QuantizedAdd>(x[0], x[1], y, graph.is_op(node, "add_relu"));
 }
 
-std::shared_ptr<nn::Module> quantized_mul(const Graph&, const Node*, Inputs x, const TensorQParams& y) {
-  return std::make_shared<QuantizedMul>(x[0], x[1], y);
-}
-
-std::shared_ptr<nn::Module> quantized_matmul(const Graph&, const Node*, Inputs x, const TensorQParams& y) {
-  return std::make_shared<QuantizedMatMul>(x[0], x[1], y);
+template <typename Layer>
+std::shared_ptr<nn::Module> of_two(const Graph&, const Node*, Inputs x, const TensorQParams& y) {
+  return std::make_shared<Layer>(x[0], x[1], y);
 }
 
 std::shared_ptr<nn::Module> quantized_softmax(const Graph&, const Node* node, Inputs x, const TensorQParams& y) {
@@ -44,18 +42,27 @@ std::shared_ptr<nn::Module> quantized_layer_norm(const Graph& graph, const Node*
   return QuantizedLayerNorm::from_float(*graph.layer_as<nn::LayerNorm>(node), x[0], y);
 }
 
+std::shared_ptr<nn::Module> quantized_group_norm(const Graph& graph, const Node* node, Inputs x,
+                                                 const TensorQParams& y) {
+  return QuantizedGroupNorm::from_float(*graph.layer_as<nn::GroupNorm>(node), x[0], y);
+}
+
 bool can_be_layer_norm(const Graph& graph, const Node* node) {
   return QuantizedLayerNorm::can_be_made_of(*graph.layer_as<nn::LayerNorm>(node));
 }
 
 constexpr IntegerForm kForms[] = {
+    {"GroupNorm", 1, quantized_group_norm},
     {"LayerNorm", 1, quantized_layer_norm, can_be_layer_norm},
     {"add", 2, quantized_add},
     {"add_relu", 2, quantized_add},
-    {"matmul", 2, quantized_matmul},
+    {"matmul", 2, of_two<QuantizedMatMul>},
+    {"maximum", 2, of_two<QuantizedMaximum>},
     {"mean", 1, quantized_mean},
-    {"mul", 2, quantized_mul},
+    {"minimum", 2, of_two<QuantizedMinimum>},
+    {"mul", 2, of_two<QuantizedMul>},
     {"softmax", 1, quantized_softmax},
+    {"sub", 2, of_two<QuantizedSub>},
 };
 
 }  // namespace

@@ -40,7 +40,9 @@ bool is_product(const Graph& graph, const Node* node) {
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
-bool is_concat(const Graph& graph, const Node* node) { return graph.is_op(node, "concat"); }
+bool is_concat(const Graph& graph, const Node* node) {
+  return graph.is_op(node, "concat") || graph.is_op(node, "stack");
+}
 
 bool is_clamp(const Graph& graph, const Node* node) {
   if (node->attributes.contains(kFunction)) return false;
@@ -52,24 +54,43 @@ bool follows_inputs(const Graph& graph, const Node* node) {
          masking_of(graph, node).has_value();
 }
 
+bool is_mean_of_neighbours(const Node& resampling) {
+  const Attributes& a = resampling.attributes;
+  return a.get<std::string>("mode", "") == "linear" &&
+         a.get<std::string>("coordinates", "half_pixel") != "tf_crop_and_resize";  // which knows numbers beyond edges
+}
+
 bool is_pad(const Graph& graph, const Node* node) {
-  if (!graph.is_op(node, "pad") || nn::operands_of(*node).size() != 1) return false;
+  const bool pads = graph.is_op(node, "pad") || graph.is_op(node, "pad_same2d") || graph.is_op(node, "pad_same3d");
+  if (!pads || nn::operands_of(*node).size() != 1) return false;
   return node->attributes.get<std::string>("mode", "constant") != "constant" ||
          node->attributes.get<double>("value", 0) == 0;
 }
 
 Effect effect_of(const Graph& graph, const Node* node) {
-  constexpr std::string_view kMoves[] = {"flatten",   "reshape", "squeeze",       "unsqueeze",
-                                         "transpose", "permute", "pixel_shuffle", "upsample_nearest2d"};
+  constexpr std::string_view kMoves[] = {"broadcast_to",    "flatten",   "permute",           "pixel_shuffle",
+                                         "pixel_unshuffle", "reshape",   "squeeze",           "tile",
+                                         "transpose",       "unsqueeze", "upsample_nearest2d"};
   if (std::ranges::any_of(kMoves, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::moves;
   if (is_pad(graph, node)) return Effect::moves;        // and puts what stands for 0 beside them
   for (const char* same : {"Dropout", "SoftmaxRange"})  // the graph is in evaluation mode
     if (graph.is_layer(node, same)) return Effect::moves;
-  constexpr std::string_view kSelects[] = {"slice", "max_pool2d", "max_pool3d"};
+  constexpr std::string_view kSelects[] = {"chunk",      "diagonal",   "gather",           "gather_nd", "index_select",
+                                           "max_pool2d", "max_pool3d", "reverse_sequence", "slice",     "take"};
   if (std::ranges::any_of(kSelects, [&](std::string_view op) { return graph.is_op(node, op); })) return Effect::selects;
   if (is_clamp(graph, node)) return Effect::selects;
+  if (graph.is_op(node, "interpolate"))
+    return is_mean_of_neighbours(*node)                                 ? Effect::averages
+           : node->attributes.get<std::string>("mode", "") == "nearest" ? Effect::selects
+                                                                        : Effect::none;
   if (graph.is_op(node, "avg_pool2d")) return counts_padding(node) ? Effect::none : Effect::averages;
   return graph.is_op(node, "adaptive_avg_pool2d") ? Effect::averages : Effect::none;
+}
+
+std::span<Node* const> values_of(const Graph& graph, const Node* node) {
+  const std::span<Node* const> operands = nn::operands_of(*node);
+  const bool is_one = effect_of(graph, node) != Effect::none && operands.size() > 1;
+  return is_one ? operands.first(1) : operands;
 }
 
 bool passes_integers_on(const Graph& graph, const Node* node) {
@@ -100,15 +121,32 @@ bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
 void mark_if_it_picks_integers(const Graph& graph, Node* node) {
   const Effect effect = effect_of(graph, node);
   const bool picks = effect == Effect::averages || (effect == Effect::selects && !is_clamp(graph, node));
-  if (picks && come_from_marked(graph, nn::operands_of(*node))) mark(node);
+  if (picks && come_from_marked(graph, values_of(graph, node))) mark(node);
 }
 
 bool is_integer_layer(const Graph& graph, const Node* node) {
-  constexpr std::string_view kTypes[] = {
-      "QuantizedLinear",        "QuantizedConv2d",          "QuantizedAdd",    "QuantizedMul",  "QuantizedClamp",
-      "QuantizedTable",         "QuantizedLayerNorm",       "QuantizedMatMul", "QuantizedMean", "QuantizedScale",
-      "QuantizedSoftmax",       "QuantizedGlobalAvgPool2d", "Requantize",      "Quantize",      "Dequantize",
-      "DynamicQuantizedLinear", "DynamicQuantizedConv2d",   "WeightOnlyLinear"};
+  constexpr std::string_view kTypes[] = {"QuantizedLinear",
+                                         "QuantizedConv2d",
+                                         "QuantizedAdd",
+                                         "QuantizedMul",
+                                         "QuantizedClamp",
+                                         "QuantizedSub",
+                                         "QuantizedGroupNorm",
+                                         "QuantizedMaximum",
+                                         "QuantizedMinimum",
+                                         "QuantizedTable",
+                                         "QuantizedLayerNorm",
+                                         "QuantizedMatMul",
+                                         "QuantizedMean",
+                                         "QuantizedScale",
+                                         "QuantizedSoftmax",
+                                         "QuantizedGlobalAvgPool2d",
+                                         "Requantize",
+                                         "Quantize",
+                                         "Dequantize",
+                                         "DynamicQuantizedLinear",
+                                         "DynamicQuantizedConv2d",
+                                         "WeightOnlyLinear"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 

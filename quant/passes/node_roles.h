@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/quant/layers/product_weights.h>
 #include <thimble/quant/observers/observer.h>
@@ -16,6 +17,7 @@ namespace thimble::quant {
 /// A layer that can become an integer product: linear and conv2d, also fused with relu or in the form that
 /// prepare_qat() gives them.
 bool is_product(const nn::Graph& graph, const nn::Node* node);
+/// Values side by side, along an axis that they have or a new one.
 bool is_concat(const nn::Graph& graph, const nn::Node* node);
 /// Padding by zeros or by the value's own elements.
 bool is_pad(const nn::Graph& graph, const nn::Node* node);
@@ -48,6 +50,11 @@ Observer* observer_of(const nn::Graph& graph, const nn::Node* node);
 /// parameters.
 enum class Effect { none, moves, selects, averages };
 Effect effect_of(const nn::Graph& graph, const nn::Node* node);
+/// Whether an "interpolate" op gives means of neighbours, which stay among the integers of its input.
+THIMBLE_API bool is_mean_of_neighbours(const nn::Node& resampling);
+/// The inputs whose elements the node works on: its operands, or the first one of what moves or selects that one's, by
+/// an index for example.
+std::span<nn::Node* const> values_of(const nn::Graph& graph, const nn::Node* node);
 /// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
 /// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);

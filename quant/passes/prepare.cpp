@@ -3,7 +3,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
@@ -79,8 +78,8 @@ class Preparer {
   std::vector<Node*> inputs_of(const Node* node) const {
     if (const ValueFunction* function = functions_.of(node)) return {function->source()};
     if (const auto masking = masking_of(graph_, node)) return {node->inputs[masking->scores]};
-    const auto operands = nn::operands_of(*node);
-    return {operands.begin(), operands.end()};
+    const auto values = values_of(graph_, node);
+    return {values.begin(), values.end()};
   }
 
   // Of a node that becomes an integer one.

@@ -77,7 +77,10 @@ void write_quantized_pair(Exporter& e, const Node& node, const char* op) {
 }
 
 void write_quantized_add(Exporter& e, const Node& node) { write_quantized_pair(e, node, "Add"); }
+void write_quantized_sub(Exporter& e, const Node& node) { write_quantized_pair(e, node, "Sub"); }
 void write_quantized_mul(Exporter& e, const Node& node) { write_quantized_pair(e, node, "Mul"); }
+void write_quantized_maximum(Exporter& e, const Node& node) { write_quantized_pair(e, node, "Max"); }
+void write_quantized_minimum(Exporter& e, const Node& node) { write_quantized_pair(e, node, "Min"); }
 
 // Of one number: 256 results.
 void write_quantized_table(Exporter& e, const Node& node) {
@@ -194,7 +197,10 @@ void add_integer_exports(ExportHandlers& handlers) {
                            {"QuantizedClamp", {write_quantized_clamp}},
                            {"QuantizedConv2d", {write_quantized_conv}},
                            {"QuantizedLinear", {write_quantized_linear}},
+                           {"QuantizedMaximum", {write_quantized_maximum}},
+                           {"QuantizedMinimum", {write_quantized_minimum}},
                            {"QuantizedMul", {write_quantized_mul}},
+                           {"QuantizedSub", {write_quantized_sub}},
                            {"QuantizedTable", {write_quantized_table}},
                            {"Requantize", {write_requantize}},
                            {"dequantize_linear", {write_linear_quantization, linear_quantization_opset}},

@@ -3,6 +3,8 @@
 #include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/serialization/onnx/export_handlers.h>
+#include <thimble/serialization/onnx/export_products.h>
+#include <thimble/serialization/onnx/export_quantization.h>
 
 namespace thimble::onnx {
 
@@ -63,60 +65,86 @@ void write_layer_norm_op(Exporter& e, const Node& node) {
 }
 
 // [channels] as [channels, 1, ...], for elements of that rank.
-std::string per_channel(Exporter& e, const Node& node, const char* part, const Tensor& values, int rank) {
+std::string per_channel(Exporter& e, const Node& node, const char* part, const NDArray& values, int rank) {
   Shape shape = Shape::filled(rank - 1, 1);
   shape[0] = values.numel();
-  return e.tensor(node, part, values.data().reshape(shape));
+  return e.tensor(node, part, values.reshape(shape));
 }
 
-// An op since opset 21; before it, as PyTorch writes it: each group is a channel of InstanceNormalization.
-void write_group_norm(Exporter& e, const Node& node, int64_t groups, double eps, const Tensor& weight,
-                      const Tensor& bias) {
+// The node's normalization, of integers, too, which are dequantized.
+struct GroupNormParts {
+  int64_t groups;
+  double eps;
+  NDArray weight, bias;  // undefined if it is not affine
+};
+
+// A channel each is InstanceNormalization. Others are an op since opset 21; before it, as PyTorch writes it: each group
+// is a channel of InstanceNormalization.
+std::string group_normalized(Exporter& e, const Node& node, const std::string& x, DType dtype,
+                             const GroupNormParts& norm) {
   const ValueType& type = e.input_type(node, 0);
-  const DType dtype = type.dtype;
-  const std::string x = e.input(node, 0);
   const int64_t channels = type.sizes.at(1);
   Exporter::require(channels >= 0, "its number of channels is free");
-  if (e.opset() >= 21) {
-    const bool affine = weight.defined();
-    e.result(node, "GroupNormalization",
-             {x, e.tensor(node, "weight", affine ? weight.data() : filled_with(1, {channels}, dtype)),
-              e.tensor(node, "bias", affine ? bias.data() : filled_with(0, {channels}, dtype))},
-             {{"num_groups", groups}, {"epsilon", eps}});
-    return;
+  const bool affine = norm.weight.defined(), is_instance = norm.groups == channels && type.rank() >= 3;
+  const Attributes eps{{"epsilon", norm.eps}};
+  if (is_instance || e.opset() >= 21) {
+    const std::string weight = e.tensor(node, "weight", affine ? norm.weight : filled_with(1, {channels}, dtype)),
+                      bias = e.tensor(node, "bias", affine ? norm.bias : filled_with(0, {channels}, dtype));
+    if (is_instance) return e.step(node, "InstanceNormalization", {x, weight, bias}, eps);
+    return e.step(node, "GroupNormalization", {x, weight, bias}, {{"num_groups", norm.groups}, {"epsilon", norm.eps}});
   }
-  const std::string rows = e.step(node, "Reshape", {x, e.integers({0, groups, -1})});
+  const std::string rows = e.step(node, "Reshape", {x, e.integers({0, norm.groups, -1})});
   const std::string normalized = e.step(node, "InstanceNormalization",
-                                        {rows, e.tensor(node, "ones", filled_with(1, {groups}, dtype)),
-                                         e.tensor(node, "zeros", filled_with(0, {groups}, dtype))},
-                                        {{"epsilon", eps}});
-  const std::string shape = e.step(node, "Shape", {x});
-  if (!weight.defined()) {
-    e.result(node, "Reshape", {normalized, shape});
-    return;
-  }
-  const std::string image = e.step(node, "Reshape", {normalized, shape});
-  const std::string scaled = e.step(node, "Mul", {image, per_channel(e, node, "weight", weight, type.rank())});
-  e.result(node, "Add", {scaled, per_channel(e, node, "bias", bias, type.rank())});
+                                        {rows, e.tensor(node, "ones", filled_with(1, {norm.groups}, dtype)),
+                                         e.tensor(node, "zeros", filled_with(0, {norm.groups}, dtype))},
+                                        eps);
+  const std::string image = e.step(node, "Reshape", {normalized, e.step(node, "Shape", {x})});
+  if (!affine) return image;
+  const std::string scaled = e.step(node, "Mul", {image, per_channel(e, node, "weight", norm.weight, type.rank())});
+  return e.step(node, "Add", {scaled, per_channel(e, node, "bias", norm.bias, type.rank())});
 }
+
+void write_group_norm(Exporter& e, const Node& node, const GroupNormParts& norm) {
+  e.result_is(node, group_normalized(e, node, e.input(node, 0), e.input_type(node, 0).dtype, norm));
+}
+
+NDArray array_or_none(const Tensor& tensor) { return tensor.defined() ? tensor.data() : NDArray(); }
 
 void write_group_norm_layer(Exporter& e, const Node& node) {
   const auto& norm = *e.graph().layer_as<nn::GroupNorm>(&node);
   const Attributes a = norm.attributes();
-  write_group_norm(e, node, a.get<int64_t>("num_groups"), a.get<double>("eps"), norm.weight, norm.bias);
+  write_group_norm(
+      e, node,
+      {a.get<int64_t>("num_groups"), a.get<double>("eps"), array_or_none(norm.weight), array_or_none(norm.bias)});
 }
 
 void write_group_norm_op(Exporter& e, const Node& node) {
-  write_group_norm(e, node, node.attributes.get<int64_t>("groups"), node.attributes.get<double>("eps"), {}, {});
+  write_group_norm(e, node, {node.attributes.get<int64_t>("groups"), node.attributes.get<double>("eps"), {}, {}});
+}
+
+void write_quantized_group_norm(Exporter& e, const Node& node) {
+  const nn::Module& layer = e.graph().layer(&node);
+  const Attributes a = layer.attributes();
+  const bool affine = a.get<bool>("affine");
+  const GroupNormParts norm{a.get<int64_t>("num_groups"), a.get<double>("eps"),
+                            affine ? state_array(layer, "weight") : NDArray(),
+                            affine ? state_array(layer, "bias") : NDArray()};
+  const std::string x = dequantized(e, node, e.input(node, 0), qparams_in(e, node, "input_"));
+  write_quantized(e, node, group_normalized(e, node, x, DType::float32, norm), qparams_in(e, node, "output_"));
 }
 
 }  // namespace
 
 void add_norm_exports(ExportHandlers& handlers) {
-  const ExportHandlers own{{"BatchNorm1d", {write_batch_norm_layer}}, {"BatchNorm2d", {write_batch_norm_layer}},
-                           {"BatchNorm3d", {write_batch_norm_layer}}, {"GroupNorm", {write_group_norm_layer}},
-                           {"LayerNorm", {write_layer_norm_layer}},   {"batch_norm", {write_batch_norm_op}},
-                           {"group_norm", {write_group_norm_op}},     {"layer_norm", {write_layer_norm_op}}};
+  const ExportHandlers own{{"BatchNorm1d", {write_batch_norm_layer}},
+                           {"BatchNorm2d", {write_batch_norm_layer}},
+                           {"BatchNorm3d", {write_batch_norm_layer}},
+                           {"GroupNorm", {write_group_norm_layer}},
+                           {"LayerNorm", {write_layer_norm_layer}},
+                           {"batch_norm", {write_batch_norm_op}},
+                           {"group_norm", {write_group_norm_op}},
+                           {"layer_norm", {write_layer_norm_op}},
+                           {"QuantizedGroupNorm", {write_quantized_group_norm}}};
   handlers.insert(own.begin(), own.end());
 }
 

@@ -177,14 +177,21 @@ void write_interpolate(Exporter& e, const Node& node) {
   if (aspect != "stretch") attributes.set("keep_aspect_ratio_policy", aspect);
   if (has_axes) attributes.set("axes", a.get<std::vector<int64_t>>("axes"));
   const std::vector<double> roi = roi_of(e, node, has_axes);
-  std::vector<std::string> inputs{e.input(node, 0),
+  // Of integers, ONNX Runtime cuts means off; of floats it rounds them behind.
+  const bool averages_integers =
+      e.type_of(node).dtype == DType::uint8 && attributes.get<std::string>("mode") == "linear";
+  const auto& p = averages_integers ? e.qparams_of(*node.inputs[0]) : quant::TensorQParams{};
+  std::vector<std::string> inputs{averages_integers ? dequantized(e, node, e.input(node, 0), p) : e.input(node, 0),
                                   roi.empty() ? "" : e.constant("roi", NDArray::from_vector(roi).to(DType::float32))};
   if (has_scales)
     inputs.push_back(
         e.constant("scales", NDArray::from_vector(spread_over_axes(e, node, scales, 1)).to(DType::float32)));
   else
     inputs.insert(inputs.end(), {"", e.list_attribute(node, "sizes")});
-  e.result(node, "Resize", inputs, attributes);
+  if (averages_integers)
+    write_quantized(e, node, kept_float(e, node, e.step(node, "Resize", inputs, attributes)), p);
+  else
+    e.result(node, "Resize", inputs, attributes);
 }
 
 }  // namespace

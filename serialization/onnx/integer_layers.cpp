@@ -9,6 +9,7 @@
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>
 #include <thimble/quant/passes/integer_forms.h>
+#include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/shared_layers.h>
 #include <thimble/serialization/onnx/integer_layers.h>
 #include <thimble/serialization/onnx/integer_tables.h>
@@ -74,7 +75,7 @@ class IntegerLayers {
     if (convert_sums(node)) return;
     const std::optional<TensorQParams> output = nodes_.wanted_parameters(node);
     if (output && (convert_form(node, *output) || convert_concat(node, *output) || convert_mean(node, *output) ||
-                   convert_function(node, *output)))
+                   convert_resampling(node, *output) || convert_function(node, *output)))
       return;
     take_floats(node, true);
   }
@@ -276,8 +277,8 @@ class IntegerLayers {
   }
 
   bool convert_concat(Node* node, const TensorQParams& output) {
-    if (!graph_.is_op(node, "concat") || !std::ranges::all_of(node->inputs, [&](Node* x) { return has_integers(x); }))
-      return false;
+    const bool joins = graph_.is_op(node, "concat") || graph_.is_op(node, "stack");
+    if (!joins || !std::ranges::all_of(node->inputs, [&](Node* x) { return has_integers(x); })) return false;
     for (size_t i = 0; i < node->inputs.size(); ++i)
       graph_.set_input(node, i, with_parameters(integers_.at(node->inputs[i]), output));
     integers_[node] = {node, output};
@@ -291,6 +292,17 @@ class IntegerLayers {
     if (!is_global || !has_integers(node->inputs[0])) return false;
     const Integers x = integers_.at(node->inputs[0]);
     replace_by_layer(node, std::make_shared<quant::QuantizedGlobalAvgPool2d>(x.parameters, output), {x.node}, output);
+    return true;
+  }
+
+  // Means of neighbours, on the input's own grid. What is half-way between two integers may go to the other one.
+  bool convert_resampling(Node* node, const TensorQParams& output) {
+    const bool is_mean = graph_.is_op(node, "interpolate") && quant::is_mean_of_neighbours(*node);
+    if (!is_mean || !has_integers(node->inputs[0])) return false;
+    const Integers x = integers_.at(node->inputs[0]);
+    if (!(x.parameters == output)) return false;
+    graph_.set_input(node, 0, x.node);
+    integers_[node] = {node, output};
     return true;
   }
 

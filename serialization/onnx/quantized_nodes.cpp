@@ -13,8 +13,10 @@ using quant::TensorQParams;
 namespace {
 
 constexpr std::string_view kMoving[] = {
-    "broadcast_to",    "chunk", "flatten", "max_pool2d", "max_pool3d", "permute",   "reshape",   "pixel_shuffle",
-    "pixel_unshuffle", "slice", "squeeze", "take",       "tile",       "transpose", "unsqueeze", "upsample_nearest2d"};
+    "broadcast_to", "chunk",       "diagonal",      "flatten",           "gather",           "gather_nd",
+    "index_select", "interpolate", "max_pool2d",    "max_pool3d",        "permute",          "reshape",
+    "slice",        "squeeze",     "pixel_shuffle", "pixel_unshuffle",   "reverse_sequence", "take",
+    "tile",         "transpose",   "unsqueeze",     "upsample_nearest2d"};
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -67,18 +69,20 @@ std::optional<TensorQParams> QuantizedNodes::quantizer(const Node* node) const {
 bool QuantizedNodes::moves(const Node* node) const {
   if (node->kind == Node::Kind::layer) return graph_.is_layer(node, "Dropout");
   if (pads(node)) return pads_exactly(node);
+  if (graph_.is_op(node, "pad")) return node->inputs.size() == 1;  // by its own elements
+  if (graph_.is_op(node, "interpolate")) return node->attributes.get<std::string>("mode", "") == "nearest";
   return node->kind == Node::Kind::op && std::ranges::find(kMoving, node->target) != std::end(kMoving);
 }
 
 bool QuantizedNodes::pads(const Node* node) const {
-  return graph_.is_op(node, "pad") || graph_.is_op(node, "pad_same2d") || graph_.is_op(node, "pad_same3d");
+  if (graph_.is_op(node, "pad")) return node->attributes.get<std::string>("mode", "constant") == "constant";
+  return graph_.is_op(node, "pad_same2d") || graph_.is_op(node, "pad_same3d");
 }
 
 // Padding of 0 is an integer, and the least one is as good as minus infinity to who looks for the largest.
 bool QuantizedNodes::pads_exactly(const Node* node) const {
   const Attributes& a = node->attributes;
-  const bool has_operand = node->inputs.size() > 1;  // the value, or amounts
-  if (has_operand || a.get<std::string>("mode", "constant") != "constant") return false;
+  if (node->inputs.size() > 1) return false;  // the value, or amounts
   const auto value = a.get<double>("value", 0.0);
   const auto pools = [&](const Node* user) {
     return graph_.is_op(user, "max_pool2d") || graph_.is_op(user, "max_pool3d");

@@ -9,6 +9,7 @@
 #include "tests/nn/random_program.h"
 #include <thimble/core/ops.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 
@@ -57,11 +58,34 @@ class RandomBlocks : public RandomProgram {
     apply(value, kOps[below(std::size(kOps))]);
   }
 
-  // Of two values of one shape.
-  void add_mul(size_t value) {
+  // Of two values of one shape, or of a value and a constant that is broadcast to it.
+  void add_pair(size_t value) {
+    using Pair = std::function<Tensor(const Tensor& a, const Tensor& b)>;
+    static const Pair kPairs[] = {
+        [](const Tensor& a, const Tensor& b) { return a * b; },
+        [](const Tensor& a, const Tensor& b) { return a - b; },
+        [](const Tensor& a, const Tensor& b) { return maximum(a, b); },
+        [](const Tensor& a, const Tensor& b) { return minimum(a, b); },
+    };
+    const Pair& pair = kPairs[below(std::size(kPairs))];
     const Shape s = shape_of(value);
     const size_t other = some_value_that([&](const Shape& shape) { return shape == s; }, value);
-    add([value, other](const std::vector<Tensor>& values) { return values[other] * values[value]; });
+    if (other == value || chance(20)) return add_pair_with_constant(value, pair);
+    add([=](const std::vector<Tensor>& values) { return pair(values[other], values[value]); });
+  }
+
+  // A number for each channel, or each row, or each element of a sample.
+  template <typename Pair>
+  void add_pair_with_constant(size_t value, const Pair& pair) {
+    Shape shape = shape_of(value);
+    shape[0] = 1;
+    const int64_t kind = below(3);
+    for (int d = 1; d < shape.ndim(); ++d)
+      if ((kind == 0 && d != 1) || (kind == 1 && d == 1)) shape[d] = 1;
+    if (chance(50)) shape = Shape(std::vector<int64_t>(shape.begin() + 1, shape.end()));
+    const Tensor constant = own_parameter(shape);
+    const bool first = chance(50);
+    apply(value, [=](const Tensor& x) { return first ? pair(constant, x) : pair(x, constant); });
   }
 
   void add_softmax(size_t value) {
@@ -81,6 +105,21 @@ class RandomBlocks : public RandomProgram {
       Tensor(layer->bias).set_data(uniform(normalized, -0.5, 0.5));
     }
     call_shared(value, "norm", layer, s.ndim() - 1);
+  }
+
+  // Of an image or a sequence; of single channels now and then.
+  void add_group_norm(size_t value) {
+    const Shape s = shape_of(value);
+    const int64_t channels = s[1];
+    if (s.ndim() < 3 || elements_of_sample(value) / channels < 4) return;
+    const int64_t groups = chance(40) ? channels : channels % 2 == 0 ? 2 : 1;
+    const bool affine = chance(80);
+    const auto layer = std::make_shared<GroupNorm>(groups, channels, GroupNorm::Options{.affine = affine});
+    if (affine) {
+      Tensor(layer->weight).set_data(uniform({channels}, -1, 1.5));
+      Tensor(layer->bias).set_data(uniform({channels}, -0.5, 0.5));
+    }
+    call_shared(value, "norm", layer, 1);
   }
 
   // Over an image's pixels, or over the tokens or features of a sequence.
@@ -164,8 +203,9 @@ class RandomBlocks : public RandomProgram {
   void add_move(size_t value) {
     const Shape s = shape_of(value);
     const int64_t elements = elements_of_sample(value);
-    switch (below(5)) {
+    switch (below(10)) {
       case 0:
+      case 9:
         return add_pad(value);
       case 1:
         if (s[1] % 4 == 0) {
@@ -179,6 +219,11 @@ class RandomBlocks : public RandomProgram {
       case 3:
         if (s[1] % 2 == 0) add_channel_shuffle(value);
         return;
+      case 4:
+      case 5:
+        return add_resize(value);
+      case 6:
+        return add_arrangement(value);
       default:
         if (s[1] > 1) add_split(value);
     }
@@ -192,6 +237,55 @@ class RandomBlocks : public RandomProgram {
     if (chance(60) || !can_reflect) return apply(value, [=](const Tensor& x) { return pad(x, padding); });
     const PadMode mode = chance(50) ? PadMode::reflect : PadMode::replicate;
     apply(value, [=](const Tensor& x) { return pad(x, padding, mode); });
+  }
+
+  // Larger or smaller, by scales or to sizes, between pixels or from corner to corner.
+  void add_resize(size_t value) {
+    const Shape s = shape_of(value);
+    const char* const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"};
+    InterpolateOptions options{.mode = chance(75) ? "linear" : "nearest",
+                               .axes = {2, 3},
+                               .coordinates = coordinates[below(4)],
+                               .antialias = chance(20)};
+    const double scales[] = {0.5, 1.5, 2, 3};
+    const double height = scales[below(4)], width = chance(70) ? height : scales[below(4)];
+    const auto scaled = [](int64_t size, double scale) {
+      return static_cast<int64_t>(static_cast<double>(size) * scale);
+    };
+    const int64_t rows = scaled(s[2], height), columns = scaled(s[3], width);
+    if (s[1] * rows * columns > kMostElements || rows < 1 || columns < 1) return;
+    if (chance(50))
+      options.scales = {height, width};
+    else
+      options.sizes = {rows, columns};
+    apply(value, [=](const Tensor& x) { return interpolate(x, options); });
+  }
+
+  // What picks, repeats and joins lines or channels.
+  void add_arrangement(size_t value) {
+    const Shape s = shape_of(value);
+    const bool fits = elements_of_sample(value) * 4 <= kMostElements;
+    switch (below(6)) {
+      case 0: {
+        NDArray index({1 + below(6)}, DType::int64);
+        for (int64_t i = 0; i < index.numel(); ++i) index.data<int64_t>()[i] = below(static_cast<uint64_t>(s[1]));
+        const Tensor picked = register_buffer("index" + std::to_string(indices_++), index);
+        return apply(value, [=](const Tensor& x) { return take(x, picked, 1); });
+      }
+      case 1:
+        if (fits) apply(value, [](const Tensor& x) { return tile(x, {1, 2, 1, 2}); });
+        return;
+      case 2:
+        if (fits) apply(value, [=](const Tensor& x) { return reshape(stack({x, x}, 2), {-1, 2 * s[1], s[2], s[3]}); });
+        return;
+      case 3:
+        return apply(value, [](const Tensor& x) { return chunk(x, 2, 2)[0]; });
+      case 4:
+        if (s[2] % 2 == 0 && s[3] % 2 == 0) apply(value, [](const Tensor& x) { return pixel_unshuffle(x, 2); });
+        return;
+      default:
+        if (fits) apply(value, [](const Tensor& x) { return pad_same2d(x, 3, {.stride = 2}); });
+    }
   }
 
   void add_channel_shuffle(size_t value) {
@@ -216,6 +310,8 @@ class RandomBlocks : public RandomProgram {
   }
 
  private:
+  int indices_ = 0;
+
   // As models write it: of minus infinity, of the least float, of a large number, or of small ones.
   Function some_mask(int64_t tokens) {
     const float numbers[] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::lowest(), -1e9f,

@@ -62,9 +62,10 @@ class RandomModel : public RandomBlocks {
     if (chance(8) && add_fork(value)) return;
     if (chance(6)) return add_parameter(value);
     if (chance(4)) return add_constant(value);
-    if (chance(4)) return add_mul(value);
+    if (chance(10)) return add_pair(value);
     if (chance(3)) return add_softmax(value);
-    if (chance(4)) return add_layer_norm(value);
+    if (chance(6)) return add_layer_norm(value);
+    if (chance(3)) return add_group_norm(value);
     if (chance(15) && call_again(value)) return;
     if (ndim == 4)
       add_image_step(value);
@@ -116,7 +117,7 @@ class RandomModel : public RandomBlocks {
     if (chance(10)) return add_block(value);
     if (chance(10)) return add_batch_norm(value);
     if (chance(12)) return add_gate(value);
-    if (chance(22)) return add_move(value);
+    if (chance(34)) return add_move(value);
     if (chance(4)) return add_mean(value);
     if (chance(4) && s[2] * s[3] <= 64) return add_tokens(value);
     if (chance(4)) return add_matmul(value);

@@ -97,7 +97,7 @@ def product(b):
 
 
 def pair(b):
-    op = b.pick("Add", "Mul", "Concat", "Sub", "Div")
+    op = b.pick("Add", "Mul", "Concat", "Sub", "Div", "Max", "Min")
     shape, other = b.pick(([2, 3, 4], [2, 3, 4]), ([2, 3, 4], [2, 1, 4]), ([2, 3], [2, 3]), ([2, 3, 4, 5], [2, 3, 1, 1]))
     if op == "Concat":
         other = shape
@@ -163,7 +163,8 @@ def float_product(b):
 
 def moves(b):
     x = dequantized(b, [2, 3, 4, 4])
-    op = b.pick("Transpose", "Reshape", "Slice", "Pad", "Resize", "Tile", "DepthToSpace", "Gather", "Expand", "Split")
+    op = b.pick("Transpose", "Reshape", "Slice", "Pad", "Reflect", "Resize", "Linear", "Tile", "DepthToSpace", "Gather", "Expand",
+                "Split")
     if op == "Transpose":
         y = b.node(op, [x], perm=[0, 2, 3, 1])
     elif op == "Reshape":
@@ -175,6 +176,11 @@ def moves(b):
     elif op == "Resize":
         y = b.node(op, [x, "", b.constant([1, 1, 2, 2], np.float32)], mode="nearest",
                    coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    elif op == "Linear":
+        y = b.node("Resize", [x, "", b.constant([1, 1, b.pick(2, 1.5), b.pick(3, 0.5)], np.float32)], mode="linear",
+                   coordinate_transformation_mode=b.pick("half_pixel", "asymmetric", "align_corners"))
+    elif op == "Reflect":
+        y = b.node("Pad", [x, b.ints(0, 0, 1, 0, 0, 0, 0, 2)], mode=b.pick("reflect", "edge"))
     elif op == "Tile":
         y = b.node(op, [x, b.ints(1, 2, 1, 3)])
     elif op == "DepthToSpace":
@@ -185,6 +191,12 @@ def moves(b):
         y = b.node(op, [b.node("Slice", [x, b.ints(1), b.ints(2), b.ints(-1)]), b.ints(1, 1, 1, 5)])
     else:
         y = b.node(op, [x, b.ints(1, 2)], outputs=2, axis=1)[1]
+    finish(b, y, 0.03)
+
+
+def normalization(b):
+    x = dequantized(b, [2, 4, 5, 5])
+    y = b.node("InstanceNormalization", [x, b.constant(b.values([4])), b.constant(b.values([4]))], epsilon=1e-3)
     finish(b, y, 0.03)
 
 
@@ -226,4 +238,4 @@ def integer_op(b):
     b.step = 1
 
 
-CASES = [conv, product, float_product, pair, function, pool, moves, integer_op]
+CASES = [conv, product, float_product, pair, function, pool, moves, normalization, integer_op]

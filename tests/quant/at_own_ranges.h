@@ -136,7 +136,8 @@ class AtOwnRanges {
     for (const Node* input : node->inputs) {
       const Node* twin = twin_of(input);
       const bool rounds = (reads_integers(node) && !is_inside_of_table(input)) || (twin && reading_.is_integer(twin));
-      inputs.push_back(rounds ? Tensor(rounded(input)) : values_.at(input));
+      const bool is_number = values_.at(input).dtype() == DType::float32;
+      inputs.push_back(rounds && is_number ? Tensor(rounded(input)) : values_.at(input));
     }
     if (node->kind == Node::Kind::layer) return graph_.layer(node).call(inputs);
     return apply(op_factory(node->target)(node->attributes), inputs);

@@ -11,7 +11,6 @@
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
 #include <thimble/nn/layers/dropout.h>
-#include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/pool.h>
 #include <thimble/quant/layers/quantized_conv.h>
@@ -291,11 +290,10 @@ TEST_F(QuantizeTest, FloatOpsInTheMiddleAreReportedAndStayClose) {
     nn::Submodule<nn::Conv2d> conv1{this, "conv1", 3, 8, 3},
         conv2{this, "conv2", 8, 8, 3, nn::Conv2d::Options{.padding = 1}};
     nn::Submodule<nn::LayerNorm> norm{this, "norm", Shape{8}};
-    nn::Submodule<nn::GroupNorm> group_norm{this, "group_norm", 2, 8};
     nn::Submodule<nn::Linear> fc1{this, "fc1", 8, 16}, fc2{this, "fc2", 16, 5};
     Tensor forward(const Tensor& x) override {
       Tensor h = gelu(conv1(x));
-      h = group_norm(h + conv2(h));
+      h = local_response_norm(h + conv2(h), 3);
       h = norm(flatten(global_avg_pool2d(h), 1));
       return fc2(gelu(fc1(h)));
     }
@@ -305,11 +303,11 @@ TEST_F(QuantizeTest, FloatOpsInTheMiddleAreReportedAndStayClose) {
   EXPECT_EQ(result.count("QuantizedConv2d"), 2);
   EXPECT_EQ(result.count("QuantizedLinear"), 2);
   EXPECT_EQ(result.count("QuantizedTable"), 2);
-  for (const char* kept : {"norm", "group_norm"}) {
+  for (const char* kept : {"norm", "local_response_norm"}) {
     EXPECT_TRUE(result.layer(kept).kept_float) << kept;
     EXPECT_EQ(result.layer(kept).weight_bits, 32) << kept;
   }
-  EXPECT_EQ(result.layer("group_norm").reason, "it has no integer form");
+  EXPECT_EQ(result.layer("local_response_norm").reason, "it has no integer form");
   EXPECT_EQ(result.layer("norm").reason, "its input 'flatten' is float");
   EXPECT_EQ(result.layer("norm").type, "LayerNorm");
   EXPECT_EQ(result.layer("add").reason, "no integer layer reads its result");
@@ -330,8 +328,13 @@ TEST_F(QuantizeTest, DropoutPassesIntegersOn) {
   expect_deterministic(result.graph);
 }
 
+// Which has no integer form.
+struct LogSoftmax : nn::Module {
+  Tensor forward(const Tensor& x) override { return log_softmax(x, -1); }
+};
+
 TEST_F(QuantizeTest, AReluOfFloatsStaysFloat) {
-  nn::Sequential model(nn::Linear(8, 8), nn::GroupNorm(2, 8), nn::ReLU(), nn::Linear(8, 4));
+  nn::Sequential model(nn::Linear(8, 8), LogSoftmax(), nn::ReLU(), nn::Linear(8, 4));
   const Graph graph = traced(model);
   Converted result = quantized(graph);
   EXPECT_EQ(result.count("relu"), 1);
@@ -530,13 +533,13 @@ TEST_F(QuantizeTest, GatesMultiplyIntegers) {
 }
 
 TEST_F(QuantizeTest, AnOpWithoutAnIntegerFormStaysFloatAndIsReported) {
-  nn::Sequential model(nn::Linear(8, 16), nn::GroupNorm(4, 16), nn::Linear(16, 4));
+  nn::Sequential model(nn::Linear(8, 16), LogSoftmax(), nn::Linear(16, 4));
   const Graph graph = traced(model);
   Converted result = quantized(graph);
-  EXPECT_EQ(result.count("GroupNorm"), 1);
+  EXPECT_EQ(result.count("log_softmax"), 1);
   const LayerReport& norm = result.layer("1");
   EXPECT_TRUE(norm.kept_float);
-  EXPECT_EQ(norm.type, "GroupNorm");
+  EXPECT_EQ(norm.type, "log_softmax");
   EXPECT_EQ(norm.weight_bits, 32);
   EXPECT_EQ(norm.reason, "it has no integer form");
   EXPECT_EQ(result.report.size(), 3u);

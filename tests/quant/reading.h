@@ -11,6 +11,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/passes/node_roles.h>
 
 namespace thimble::quant {
 
@@ -41,7 +42,7 @@ class Reading {
   /// The node's value, and what it should be, computed in float64 from the values that it reads.
   void expect_right(const Node* node) const {
     std::vector<Tensor> inputs;
-    for (const Node* input : node->inputs) inputs.emplace_back(numbers_.at(input).to(DType::float64));
+    for (const Node* input : node->inputs) inputs.push_back(in_double(numbers_.at(input)));
     if (inputs.empty() || (!is_integer(node) && !is_product(node))) return;
     const auto got = numbers_.at(node).to_vector<double>();
     auto expected = right_answer(node, inputs).data().to_vector<double>();
@@ -59,6 +60,9 @@ class Reading {
   }
 
  private:
+  // Indices stay what they are.
+  static Tensor in_double(const NDArray& x) { return is_floating_point(x.dtype()) ? x.to(DType::float64) : x; }
+
   bool is_product(const Node* node) const { return graph_.layer_as<IntegerProduct>(node) != nullptr; }
 
   static double largest(const std::vector<double>& values) {
@@ -73,7 +77,7 @@ class Reading {
     if (node->kind == Node::Kind::layer && graph_.layer(node).attributes().contains("output_scale"))
       return TensorQParams::from_attributes(graph_.layer(node).attributes(), "output_");
     if (node->kind == Node::Kind::tensor) return parameters_of_constant(node);
-    for (const Node* input : node->inputs)
+    for (const Node* input : values_of(graph_, node))
       EXPECT_EQ(qparams_.at(input), qparams_.at(node->inputs[0])) << node->name << " mixes parameters";
     TensorQParams p = qparams_.at(node->inputs[0]);
     if (graph_.is_layer(node, "QuantizedScale")) p.scale = static_cast<float>(double{p.scale} * factor_of(node));
@@ -107,11 +111,15 @@ class Reading {
       const Tensor y = x[0] + x[1];
       return graph_.layer(node).attributes().get<bool>("relu") ? relu(y) : y;
     }
+    if (graph_.is_layer(node, "QuantizedSub")) return x[0] - x[1];
     if (graph_.is_layer(node, "QuantizedMul")) return x[0] * x[1];
+    if (graph_.is_layer(node, "QuantizedMaximum")) return maximum(x[0], x[1]);
+    if (graph_.is_layer(node, "QuantizedMinimum")) return minimum(x[0], x[1]);
     if (graph_.is_layer(node, "QuantizedTable")) return looked_up(node, x[0]);
     if (graph_.is_layer(node, "QuantizedScale")) return x[0] * factor_of(node);
     if (graph_.is_layer(node, "QuantizedMatMul")) return matmul(x[0], x[1]);
     if (graph_.is_layer(node, "QuantizedLayerNorm")) return normalized(node, x[0]);
+    if (graph_.is_layer(node, "QuantizedGroupNorm")) return normalized_in_groups(node, x[0]);
     if (node->kind == Node::Kind::layer) {
       const Attributes a = graph_.layer(node).attributes();
       if (graph_.is_layer(node, "QuantizedSoftmax")) return softmax(x[0], a.get<int64_t>("axis"));
@@ -127,17 +135,24 @@ class Reading {
       return clamp(x[0], number("low"), number("high"));
     }
     Attributes attributes = node->attributes;
-    if (node->target == "pad") attributes.set("value", 0.0);
+    if (node->target.starts_with("pad")) attributes.set("value", 0.0);
     return apply(op_factory(node->target)(attributes), x);
+  }
+
+  Tensor state_in_double(const Node* node, const char* name) const {
+    const auto arrays = arrays_of(graph_.layer(node));
+    return arrays.contains(name) ? Tensor(arrays.at(name).to(DType::float64)) : Tensor();
   }
 
   Tensor normalized(const Node* node, const Tensor& x) const {
     const Attributes a = graph_.layer(node).attributes();
-    const auto arrays = arrays_of(graph_.layer(node));
-    const auto double_of = [&](const char* name) {
-      return arrays.contains(name) ? Tensor(arrays.at(name).to(DType::float64)) : Tensor();
-    };
-    return layer_norm(x, Shape(a.get<std::vector<int64_t>>("normalized_shape")), double_of("weight"), double_of("bias"),
+    return layer_norm(x, Shape(a.get<std::vector<int64_t>>("normalized_shape")), state_in_double(node, "weight"),
+                      state_in_double(node, "bias"), a.get<double>("eps"));
+  }
+
+  Tensor normalized_in_groups(const Node* node, const Tensor& x) const {
+    const Attributes a = graph_.layer(node).attributes();
+    return group_norm(x, a.get<int64_t>("num_groups"), state_in_double(node, "weight"), state_in_double(node, "bias"),
                       a.get<double>("eps"));
   }
 

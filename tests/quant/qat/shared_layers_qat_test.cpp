@@ -118,7 +118,7 @@ TEST_F(SharedLayersQAT, TrainSaveResumeAndConvert) {
   optim::Adam adam(qat.parameters(), {.lr = 1e-2});
   const double before = step(qat, adam);
   double loss = 0;
-  for (int i = 0; i < 40; ++i) loss = step(qat, adam);
+  for (int i = 0; i < 150; ++i) loss = step(qat, adam);
   EXPECT_LT(loss, before / 2);
 
   // As if it had not been interrupted.

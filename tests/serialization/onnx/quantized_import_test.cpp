@@ -318,6 +318,37 @@ TEST(QuantizedImport, SumsProductsAndConcatenationsOfIntegersAreIntegers) {
   EXPECT_LE(steps.share, 0.05);
 }
 
+// Differences, extremes of two values, means of neighbours on the same grid, padding by pixels, instance normalization.
+TEST(QuantizedImport, WhatElseLiesBetweenProductsIsInteger) {
+  QuantizedBuilder model(13);
+  model.input("x", {-1, 4, 3, 3}).output("y").round_trip("x", 0.03f, 100);
+  model.node("Sigmoid", {"x.dq"}, {"s"}).round_trip("s", 1 / 256.0f, 0);
+  model.node("Sub", {"x.dq", "s.dq"}, {"d"}).round_trip("d", 0.04f, 90);
+  model.node("Max", {"d.dq", "s.dq"}, {"m"}).round_trip("m", 0.02f, 10);
+  model.node("Min", {"m.dq", "x.dq"}, {"n"}).round_trip("n", 0.03f, 80);
+  model.initializer("scales", {4}, {1, 1, 2, 2})
+      .node("Resize", {"n.dq", "", "scales"}, {"r"}, {ModelBuilder::text("mode", "linear")});
+  model.quantize("r", "r.q", "n").dequantize("r.q", "r.dq", "n");
+  model.integers("pads", {0, 0, 1, 1, 0, 0, 1, 0});
+  model.node("Pad", {"r.dq", "pads"}, {"p"}, {ModelBuilder::text("mode", "reflect")});
+  model.quantize("p", "p.q", "n").dequantize("p.q", "p.dq", "n");
+  model.initializer("weight", {4}, {1, 2, 0.5f, -1}).initializer("bias", {4}, {0, 1, -1, 0.5f});
+  model.node("InstanceNormalization", {"p.dq", "weight", "bias"}, {"i"}).round_trip("i", 0.04f, 120);
+  model.node("Identity", {"i.dq"}, {"y"});
+  quant::ConversionReport report;
+  ImportOptions options;
+  options.report = &report;
+  nn::Graph graph = model.import_with(options);
+  for (const char* type : {"QuantizedSub", "QuantizedMaximum", "QuantizedMinimum", "interpolate", "pad",
+                           "QuantizedGroupNorm", "Dequantize"})
+    EXPECT_EQ(count(graph, type), 1) << type << graph.table();
+  EXPECT_EQ(count(graph, "sub") + count(graph, "maximum") + count(graph, "minimum") + count(graph, "GroupNorm"), 0);
+  EXPECT_THAT(report, IsEmpty());
+  const Steps steps = steps_between(model, random_floats({2, 4, 3, 3}, 5, 2), 0.04);
+  EXPECT_LE(steps.most, 2.01);  // a tie of the resize may go the other way
+  EXPECT_LE(steps.share, 0.05);
+}
+
 // QLinearMatMul, QLinearConv, ...: int8 in and out.
 TEST(QuantizedImport, OpsOnIntegersAreTheFloatOnesBetweenQuantizers) {
   QuantizedBuilder model(13);
