@@ -27,14 +27,21 @@ class ImageResize {
   void run(const uint8_t* x, int64_t images, uint8_t* y) const;
 
  private:
+  template <typename Sum, typename T, typename Body>
+  void for_each_row(const T* x, int64_t images, T* y, Body&& body) const;
   template <typename T>
-  void run_rows(const T* x, int64_t images, T* y) const;
+  void run_in_floats(const T* x, int64_t images, T* y) const;
+  void run_fixed(const uint8_t* x, int64_t images, uint8_t* y) const;
+  void find_fixed_weights();
 
   ResizeAxis rows_, columns_;
   int64_t channels_;
   // Of few channels, for each element of a row of outputs: the places and weights of its one or two inputs.
   std::vector<int32_t> first_, second_;
   std::vector<float> of_first_, of_second_;
+  // Weights that are multiples of 2^-shift: bytes are added up in 16 bits. 0: they are others.
+  int shift_ = 0;
+  std::vector<uint16_t> fixed_rows_, fixed_columns_;
 };
 
 /// Picks rows and columns of images that lie as [n, h, w, c], of so many bytes a pixel: output [y, x] is input

@@ -23,9 +23,24 @@ struct ResizeLoops {
   void (*blend_pixels)(const float* x, const ResizeColumns& columns, T* y);
 };
 
+/// The columns, of weights that are multiples of 2^-shift.
+struct ResizeFixedColumns {
+  const int64_t *starts, *index;
+  const uint16_t* weight;
+  int64_t out, channels;
+  int shift;  ///< 1 to 4: sums of sums fit 16 bits
+};
+
+/// The same sums of bytes in integers of 16 bits, which are exact, as floats are there.
+struct ResizeFixedLoops {
+  void (*blend_rows)(const uint8_t* const* rows, const uint16_t* weights, int64_t taps, int64_t n, uint16_t* out);
+  void (*blend_pixels)(const uint16_t* x, const ResizeFixedColumns& columns, uint8_t* y);
+};
+
 struct ResizeTable {
   ResizeLoops<float> of_float;
   ResizeLoops<uint8_t> of_uint8;
+  ResizeFixedLoops fixed;
 };
 
 extern const ResizeTable resize_scalar, resize_avx2, resize_avx512;
