@@ -136,28 +136,38 @@ void ImageResize::run(const uint8_t* x, int64_t images, uint8_t* y) const {
   shift_ > 0 ? run_fixed(x, images, y) : run_in_floats(x, images, y);
 }
 
+namespace {
+
+// Neighbours that stay neighbours go together.
+void pick_columns(const char* row, int64_t pixel_bytes, const std::vector<int64_t>& columns, char* to) {
+  for (size_t begin = 0, end = 0; begin < columns.size(); begin = end) {
+    for (end = begin + 1; end < columns.size() && columns[end] == columns[end - 1] + 1;) ++end;
+    const int64_t bytes = static_cast<int64_t>(end - begin) * pixel_bytes;
+    std::memcpy(to, row + columns[begin] * pixel_bytes, static_cast<size_t>(bytes));
+    to += bytes;
+  }
+}
+
+}  // namespace
+
 void pick_pixels(const void* x, int64_t images, int64_t height, int64_t width, int64_t pixel_bytes,
                  const std::vector<int64_t>& rows, const std::vector<int64_t>& columns, void* y) {
   const auto out_height = static_cast<int64_t>(rows.size());
   const int64_t row_bytes = static_cast<int64_t>(columns.size()) * pixel_bytes;
-  parallel_for(images * out_height, kResizeGrain / std::max<int64_t>(1, row_bytes) + 1,
-               [&](int64_t begin, int64_t end) {
-                 const char* last = nullptr;  // what the row before was made of
-                 for (int64_t i = begin; i < end; ++i) {
-                   const int64_t row = i / out_height * height + rows[static_cast<size_t>(i % out_height)];
-                   const char* from = static_cast<const char*>(x) + row * width * pixel_bytes;
-                   char* to = static_cast<char*>(y) + i * row_bytes;
-                   if (from == last) {
-                     std::memcpy(to, to - row_bytes, static_cast<size_t>(row_bytes));
-                     continue;
-                   }
-                   last = from;
-                   for (const int64_t column : columns) {
-                     std::memcpy(to, from + column * pixel_bytes, static_cast<size_t>(pixel_bytes));
-                     to += pixel_bytes;
-                   }
-                 }
-               });
+  const int64_t grain = kResizeGrain / std::max<int64_t>(1, row_bytes) + 1;
+  parallel_for(images * out_height, grain, [&](int64_t begin, int64_t end) {
+    const char* last = nullptr;  // what the row before was made of
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i / out_height * height + rows[static_cast<size_t>(i % out_height)];
+      const char* from = static_cast<const char*>(x) + row * width * pixel_bytes;
+      char* to = static_cast<char*>(y) + i * row_bytes;
+      if (from == last)
+        std::memcpy(to, to - row_bytes, static_cast<size_t>(row_bytes));
+      else
+        pick_columns(from, pixel_bytes, columns, to);
+      last = from;
+    }
+  });
 }
 
 }  // namespace thimble::kernels
