@@ -105,7 +105,7 @@ TEST_F(ConvCheckpoint, LayersThatStayFloatComeBackToo) {
     nn::Submodule<nn::BatchNorm1d> bn1{this, "bn1", 4, nn::BatchNorm1d::Options{.momentum = 0.25}};
     nn::Submodule<nn::Conv2d> last{this, "last", 4, 3, Pair(1, 3)};
     Tensor forward(const Tensor& x) override {
-      const Tensor h = back(bn(group_norm(first(x))));
+      const Tensor h = back(bn(group_norm(local_response_norm(first(x), 3))));
       return last(unsqueeze(bn1(along(flatten(h, 2))), 2));
     }
   } model;
