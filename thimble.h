@@ -12,9 +12,14 @@
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
+#include <thimble/nn/data/batch.h>
+#include <thimble/nn/data/cifar10.h>
+#include <thimble/nn/data/combine.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/data/idx.h>
 #include <thimble/nn/data/mnist.h>
+#include <thimble/nn/data/tensor_dataset.h>
+#include <thimble/nn/data/transforms.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/passes.h>
 #include <thimble/nn/graph/sample.h>

@@ -61,8 +61,9 @@ std::string fingerprint(const data::Dataset& dataset) {
   data::DataLoader loader(dataset, {.batch_size = 1000});
   uint32_t sum = 0;
   for (const data::Batch& batch : loader)
-    for (const Tensor& tensor : {batch.images, batch.labels}) sum = detail::crc32_of(tensor.data(), sum);
-  return str(dataset.size(), " images ", dataset.image_shape(), ", checksum ", sum);
+    for (const auto& [name, tensor] : batch.fields()) sum = detail::crc32_of(tensor.data(), sum);
+  const Shape image = dataset.example().data().squeeze(0).shape();
+  return str(dataset.size(), " images ", image, ", checksum ", sum);
 }
 
 }  // namespace thimble::apps

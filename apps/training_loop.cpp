@@ -15,11 +15,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Tensor logits_of(nn::Module& model, const data::Batch& batch) {
+Tensor logits_of(nn::Module& model, const Tensor& images) {
   try {
-    return model(batch.images);
+    return model(images);
   } catch (const ValueError& e) {  // batch normalization of one pixel
-    if (batch.labels.shape(0) > 1) throw;
+    if (images.shape(0) > 1) throw;
     throw ValueError(str(e.what(), "; the batch is one image: take a --batch-size of 2 or more"));
   }
 }
@@ -27,15 +27,16 @@ Tensor logits_of(nn::Module& model, const data::Batch& batch) {
 void train_step(nn::Module& model, optim::Optimizer& optimizer, const data::Batch& batch, DType precision,
                 EpochResult& epoch) {
   const Autocast guard(precision);
-  const Tensor logits = logits_of(model, batch);
-  const Tensor loss = cross_entropy(logits, batch.labels);
+  const auto& [images, labels] = batch;
+  const Tensor logits = logits_of(model, images);
+  const Tensor loss = cross_entropy(logits, labels);
   optimizer.zero_grad();
   loss.backward();
   optimizer.step();
   ++epoch.steps;
-  epoch.images += batch.labels.shape(0);
-  epoch.correct += count_correct(logits.data(), batch.labels.data());
-  epoch.loss_sum += loss.item<double>() * static_cast<double>(batch.labels.shape(0));
+  epoch.images += batch.size();
+  epoch.correct += count_correct(logits.data(), labels.data());
+  epoch.loss_sum += loss.item<double>() * static_cast<double>(batch.size());
   check(std::isfinite(epoch.loss_sum), "the training loss is ", loss.item<double>(), " at step ", epoch.steps,
         " of the epoch: try a smaller --lr");
 }

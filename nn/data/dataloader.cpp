@@ -1,123 +1,152 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <list>
 #include <mutex>
 #include <numeric>
 #include <optional>
 #include <utility>
 
+#include <thimble/core/parallel.h>
 #include <thimble/core/platform/fork.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/data/dataloader.h>
 
 namespace thimble::data {
 
-/// One pass over the data. A thread of its own keeps a ring of batches filled, or next() makes them if there is no
-/// ring, or no thread: a forked child has none.
+/// One pass over the data: batches by their numbers. Threads of its own keep a ring of them filled, or next() makes
+/// them if there is no ring, or no thread: a forked child has none.
 class DataLoader::Epoch {
  public:
-  Epoch(const Dataset& dataset, std::vector<int64_t> order, size_t first, size_t batch_size, size_t prefetch)
-      : dataset_(dataset), order_(std::move(order)), at_(first), batch_size_(batch_size), ring_(prefetch) {
-    if (prefetch > 0) thread_.emplace([this] { produce(); });
+  struct Plan {
+    std::vector<int64_t> order;  // of the examples
+    size_t batch_size;
+    size_t first;      // number of the batch to begin with
+    size_t prefetch;   // batches
+    size_t workers;    // threads, if anything is prefetched
+    Generator random;  // what examples draw from
+    BatchTransform transform;
+  };
+
+  Epoch(const Dataset& dataset, Plan plan)
+      : dataset_(dataset),
+        plan_(std::move(plan)),
+        batches_((plan_.order.size() + plan_.batch_size - 1) / plan_.batch_size),
+        next_(plan_.first),
+        taken_(plan_.first),
+        ring_(plan_.prefetch) {
+    try {
+      for (size_t i = 0; i < std::min(plan_.workers, ring_.size()); ++i) threads_.emplace_back([this] { produce(); });
+    } catch (...) {
+      stop();
+      throw;
+    }
   }
 
   ~Epoch() {
-    leave_thread_to_parent();
-    if (!thread_) return;
+    leave_threads_to_parent();
+    stop();
+  }
+
+  // False at the end. What the dataset throws is thrown at the batch that it concerns.
+  bool next(Batch& batch) {
+    leave_threads_to_parent();
+    if (taken_ >= batches_) return false;
+    if (ring_.empty()) {
+      batch = make(taken_++);
+      return true;
+    }
+    std::unique_lock lock(mutex_);
+    Slot& slot = ring_[taken_ % ring_.size()];
+    changed_.wait(lock, [&] { return slot.is_filled; });
+    Slot taken = std::exchange(slot, {});
+    ++taken_;
+    lock.unlock();
+    changed_.notify_all();
+    if (taken.error) std::rethrow_exception(taken.error);
+    batch = std::move(taken.batch);
+    return true;
+  }
+
+ private:
+  static constexpr uint64_t kBatches = ~uint64_t{0};  // the stream of batches, which is no example's number
+
+  struct Slot {
+    Batch batch;
+    std::exception_ptr error;
+    bool is_filled = false;
+  };
+
+  Batch make(size_t number) const {
+    const size_t at = number * plan_.batch_size, n = std::min(plan_.batch_size, plan_.order.size() - at);
+    Batch batch = dataset_.batch({plan_.order.data() + at, n}, plan_.random);
+    if (plan_.transform) {
+      Generator own = plan_.random.split(kBatches).split(number);
+      plan_.transform(batch, own);
+    }
+    return batch;
+  }
+
+  void stop() {
     {
       std::lock_guard lock(mutex_);
       stopped_ = true;
     }
     changed_.notify_all();
-    thread_->join();
+    for (detail::OwnThread& thread : threads_) thread.join();
   }
 
-  // False at the end.
-  bool next(Batch& batch) {
-    leave_thread_to_parent();
-    if (ring_.empty()) return make(batch);
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return filled_ > 0 || ended_; });
-    if (filled_ == 0) {
-      if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-      return false;
-    }
-    batch = std::exchange(ring_[head_], {});
-    head_ = (head_ + 1) % ring_.size();
-    --filled_;
-    taken_ += batch_size_;
-    lock.unlock();
-    changed_.notify_all();
-    return true;
-  }
-
- private:
-  bool make(Batch& batch) {
-    if (at_ >= order_.size()) return false;
-    const size_t n = std::min(batch_size_, order_.size() - at_);
-    batch = dataset_.batch({order_.data() + at_, n});
-    at_ += n;
-    return true;
-  }
-
-  // A forked child goes on by itself from the batch that was taken last: what the thread was at is not to be trusted.
-  void leave_thread_to_parent() {
-    if (!thread_ || thread_->is_here()) return;
-    thread_.reset();
+  // A forked child goes on by itself from the batch that was taken last: what the threads were at is not to be trusted.
+  void leave_threads_to_parent() {
+    if (threads_.empty() || threads_.front().is_here()) return;
+    threads_.clear();
     if (mutex_.try_lock())
       ring_.clear();
     else
       detail::renew(ring_);  // it was about to change
     detail::renew(mutex_);
     detail::renew(changed_);
-    at_ = taken_;
   }
 
+  // Training has the other threads.
   void produce() {
-    try {
-      while (produce_one()) {
+    const OnThisThread alone;
+    const NoGrad guard;
+    while (const std::optional<size_t> number = next_number()) {
+      Slot slot;
+      try {
+        slot.batch = make(*number);
+      } catch (...) {
+        slot.error = std::current_exception();
       }
-    } catch (...) {
-      std::lock_guard lock(mutex_);
-      error_ = std::current_exception();
+      slot.is_filled = true;
+      {
+        std::lock_guard lock(mutex_);
+        if (slot.error) next_ = batches_;
+        ring_[*number % ring_.size()] = std::move(slot);
+      }
+      changed_.notify_all();
     }
-    {
-      std::lock_guard lock(mutex_);
-      ended_ = true;
-    }
-    changed_.notify_all();
   }
 
-  // Waits for room before it makes a batch, so that there are never more than the ring holds.
-  bool produce_one() {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return filled_ < ring_.size() || stopped_; });
-      if (stopped_) return false;
-    }
-    Batch batch;
-    if (!make(batch)) return false;
-    {
-      std::lock_guard lock(mutex_);
-      ring_[(head_ + filled_++) % ring_.size()] = std::move(batch);
-    }
-    changed_.notify_all();
-    return true;
+  // Waits for room before a batch is made, so that there are never more than the ring holds. None at the end.
+  std::optional<size_t> next_number() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return stopped_ || next_ >= batches_ || next_ < taken_ + ring_.size(); });
+    return stopped_ || next_ >= batches_ ? std::nullopt : std::optional(next_++);
   }
 
   const Dataset& dataset_;
-  const std::vector<int64_t> order_;
-  size_t at_;           // where the next batch to be made begins
-  size_t taken_ = at_;  // where the next batch to be taken begins
-  const size_t batch_size_;
+  const Plan plan_;
+  const size_t batches_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::vector<Batch> ring_;
-  size_t head_ = 0, filled_ = 0;
-  bool stopped_ = false, ended_ = false;
-  std::exception_ptr error_;
-  std::optional<detail::OwnThread> thread_;
+  size_t next_;             // the batch to be made next
+  size_t taken_;            // the batch to be taken next
+  std::vector<Slot> ring_;  // batch i at i modulo its size
+  bool stopped_ = false;
+  std::list<detail::OwnThread> threads_;
 };
 
 DataLoader::Iterator::Iterator(std::unique_ptr<Epoch> epoch) : epoch_(std::move(epoch)) { ++*this; }
@@ -138,16 +167,21 @@ DataLoader::DataLoader(const Dataset& dataset, const DataLoaderOptions& options)
   check<ValueError>(options.limit >= -1, "dataloader: limit ", options.limit,
                     " is neither -1 nor a number of examples");
   check<ValueError>(options.prefetch >= 0, "dataloader: prefetch ", options.prefetch, " is negative");
+  check<ValueError>(options.workers >= 1, "dataloader: workers ", options.workers, " is not positive");
   if (options.limit >= 0) examples_ = std::min(examples_, options.limit);
   if (options.drop_last) examples_ -= examples_ % options.batch_size;
 }
 
 DataLoader::Iterator DataLoader::begin() {
-  const int64_t batches = std::min(std::exchange(skip_, 0), size());
-  const int64_t first = std::min(batches * options_.batch_size, examples_);
-  auto epoch =
-      std::make_unique<Epoch>(dataset_, order(), static_cast<size_t>(first), static_cast<size_t>(options_.batch_size),
-                              static_cast<size_t>(std::min<int64_t>(options_.prefetch, size())));
+  const int64_t batches = size(), first = std::min(std::exchange(skip_, 0), batches);
+  const int64_t ahead = options_.prefetch == 0 ? 0 : std::max(options_.prefetch, options_.workers);
+  auto epoch = std::make_unique<Epoch>(dataset_, Epoch::Plan{.order = order(),
+                                                             .batch_size = static_cast<size_t>(options_.batch_size),
+                                                             .first = static_cast<size_t>(first),
+                                                             .prefetch = static_cast<size_t>(std::min(ahead, batches)),
+                                                             .workers = static_cast<size_t>(options_.workers),
+                                                             .random = random(),
+                                                             .transform = options_.transform});
   ++epoch_;
   return Iterator(std::move(epoch));
 }
@@ -164,10 +198,12 @@ void DataLoader::skip(int64_t batches) {
   skip_ = batches;
 }
 
+Generator DataLoader::random() const { return Generator(options_.seed).split(static_cast<uint64_t>(epoch_)); }
+
 std::vector<int64_t> DataLoader::order() const {
   std::vector<int64_t> order;
   if (options_.shuffle) {
-    order = Generator(options_.seed).split(static_cast<uint64_t>(epoch_)).permutation(dataset_.size());
+    order = random().permutation(dataset_.size());
     order.resize(static_cast<size_t>(examples_));
   } else {
     order.resize(static_cast<size_t>(examples_));

@@ -1,4 +1,4 @@
-// DataLoader: a dataset in batches, shuffled by seed, prepared ahead by a thread.
+// DataLoader: a dataset in batches, shuffled by seed, prepared ahead by threads.
 //
 //   data::DataLoader loader(train, {.batch_size = 64, .shuffle = true, .seed = 1});
 //   for (int epoch = 0; epoch < 3; ++epoch)
@@ -12,6 +12,7 @@
 #include <thimble/core/api.h>
 #include <thimble/nn/compiler_messages.h>
 #include <thimble/nn/data/dataset.h>
+#include <thimble/nn/data/transforms.h>
 
 namespace thimble::data {
 
@@ -19,13 +20,18 @@ namespace thimble::data {
 struct THIMBLE_API DataLoaderOptions {
   int64_t batch_size = 1;
   bool shuffle = false;
-  uint64_t seed = 0;       ///< of the shuffled order
+  uint64_t seed = 0;       ///< of the shuffled order, and of what examples draw at random
   bool drop_last = false;  ///< leave out a last batch that is not full
   int64_t limit = -1;      ///< use only the first so many examples of each epoch's order; -1: all
-  int prefetch = 2;        ///< batches prepared ahead; 0: none, and no thread
+  int64_t prefetch = 2;    ///< batches prepared ahead, at least one for each worker; 0: none, and no thread
+  int64_t workers = 1;     ///< threads that prepare them
+  /// If given, changes each batch, see nn/data/transforms.h. What it draws follows from the seed, the epoch's and the
+  /// batch's number.
+  BatchTransform transform = {};
 };
 
-/// Each begin() is one epoch. An epoch's order depends on the seed, the epoch's number and the dataset's size alone.
+/// Each begin() is one epoch. An epoch's order depends on the seed, the epoch's number and the dataset's size alone,
+/// what an example draws at random on the seed, the epoch's number and its own.
 class THIMBLE_API DataLoader {
   class Epoch;
 
@@ -36,8 +42,8 @@ class THIMBLE_API DataLoader {
   template <typename Slip = detail::NotAnOptionOf<DataLoaderOptions>>
   DataLoader(const Dataset& dataset, ...) = delete;
 
-  /// An input iterator that owns its epoch: letting go of it ends the epoch's thread. What the dataset throws is thrown
-  /// by begin() or ++, at the batch that it concerns; the iteration is over then.
+  /// An input iterator that owns its epoch: letting go of it ends the epoch's threads. What the dataset throws is
+  /// thrown by begin() or ++, at the batch that it concerns; the iteration is over then.
   class Iterator {
    public:
     using value_type = Batch;
@@ -77,6 +83,7 @@ class THIMBLE_API DataLoader {
   void skip(int64_t batches);
 
  private:
+  Generator random() const;  // of the epoch
   std::vector<int64_t> order() const;
 
   const Dataset& dataset_;

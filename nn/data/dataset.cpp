@@ -2,20 +2,19 @@
 
 namespace thimble::data {
 
-Batch Dataset::batch(std::span<const int64_t> indices) const {
+Batch Dataset::batch(std::span<const int64_t> indices, const Generator& random) const {
   const int64_t count = size();
   for (int64_t i : indices)
     check<ValueError>(i >= 0 && i < count, "dataset: example ", i, " is out of range, there are ", count);
-  Shape shape = image_shape();
-  shape.insert(0, static_cast<int64_t>(indices.size()));
-  NDArray images(shape, DType::float32), labels({shape[0]}, DType::int64);
-  fill(indices, {images.data<float>(), static_cast<size_t>(images.numel())}, {labels.data<int64_t>(), indices.size()});
-  return {std::move(images), std::move(labels)};
+  Batch batch = make(indices, random);
+  check<ShapeError>(batch.size() == std::ssize(indices), "dataset: made ", batch.size(), " examples of ",
+                    indices.size());
+  return batch;
 }
 
 Tensor Dataset::example() const {
   const int64_t first = 0;
-  return batch({&first, 1}).images;
+  return batch({&first, 1}).fields()[0].second;
 }
 
 }  // namespace thimble::data

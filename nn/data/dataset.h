@@ -1,40 +1,40 @@
 // Dataset: examples by number.
+//
+//   class Squares : public data::Dataset {
+//     int64_t size() const override { return 100; }
+//     data::Batch make(std::span<const int64_t> indices, const Generator&) const override { ... }
+//   };
 #pragma once
 
 #include <span>
 
 #include <thimble/core/api.h>
+#include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
+#include <thimble/nn/data/batch.h>
 
 namespace thimble::data {
 
-/// Images and their labels.
-struct THIMBLE_API Batch {
-  Tensor images;  ///< float32 [n, image shape...]
-  Tensor labels;  ///< int64 [n]
-};
-
-/// Base: a fixed number of images of one shape, each with a label.
+/// Base: a fixed number of examples, each of the same named fields. Which there are: nn/data/tensor_dataset.h (arrays,
+/// functions), nn/data/combine.h (parts and sums of others), nn/data/mnist.h.
 class THIMBLE_API Dataset {
  public:
   virtual ~Dataset() = default;
 
   /// Number of examples.
   virtual int64_t size() const = 0;
-  /// Shape of one image, without the batch dimension.
-  virtual Shape image_shape() const = 0;
 
-  /// The examples of these numbers, in this order. Safe to call from several threads. Throws ValueError for a number
-  /// out of range.
-  Batch batch(std::span<const int64_t> indices) const;
+  /// The examples of these numbers, in this order. What is random in them is drawn from `random`, and of each example
+  /// the same whatever others are in its batch. Safe to call from several threads. Throws ValueError for a number out
+  /// of range.
+  Batch batch(std::span<const int64_t> indices, const Generator& random = Generator()) const;
 
-  /// The first image, [1, image shape...], for tracing a model.
+  /// The first example's first field, [1, shape...], for tracing a model. Throws ValueError if there are no examples.
   Tensor example() const;
 
  private:
-  /// Writes the images, contiguous and one after the other, and the labels. Indices have been checked. Runs in a
-  /// loader's thread, beside training: it should not use parallel_for.
-  virtual void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const = 0;
+  /// Indices have been checked. Runs in a loader's thread, beside training: it should not use parallel_for.
+  virtual Batch make(std::span<const int64_t> indices, const Generator& random) const = 0;
 };
 
 }  // namespace thimble::data

@@ -50,18 +50,22 @@ MNIST::MNIST(const std::string& folder, Split split, const Preprocessing& prepro
     value_of_pixel_[static_cast<size_t>(pixel)] = preprocessing_.value_of(pixel);
 }
 
-void MNIST::fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const {
+Batch MNIST::make(std::span<const int64_t> indices, const Generator&) const {
+  Shape shape = image_shape_;
+  shape.insert(0, std::ssize(indices));
+  NDArray images(shape), labels({shape[0]}, DType::int64);
   const int64_t picture = images_.shape(1) * images_.shape(2);
   const auto channel = static_cast<size_t>(image_shape_.numel() / preprocessing_.channels);
-  float* out = images.data();
+  auto* out = images.data<float>();
   for (size_t i = 0; i < indices.size(); ++i) {
-    labels[i] = labels_.data<uint8_t>()[indices[i]];
+    labels.data<int64_t>()[i] = labels_.data<uint8_t>()[indices[i]];
     const float* first = out;
     write_channel(images_.data<uint8_t>() + indices[i] * picture, out);
     out += channel;
     for (int64_t c = 1; c < preprocessing_.channels; ++c, out += channel)
       std::memcpy(out, first, channel * sizeof(float));
   }
+  return Batch({{"image", std::move(images)}, {"label", std::move(labels)}});
 }
 
 void MNIST::write_channel(const uint8_t* pixels, float* out) const {

@@ -9,13 +9,12 @@
 #include <thimble/core/api.h>
 #include <thimble/nn/data/dataset.h>
 #include <thimble/nn/data/preprocessing.h>
+#include <thimble/nn/data/split.h>
 
 namespace thimble::data {
 
-enum class Split { train, test };
-
-/// Images float32 [n, channels, height, width], or [n, channels * height * width] if flattened; labels int64 [n], 0 to
-/// 9. Pixels stay in memory as bytes and are converted as batches are made.
+/// Fields "image", float32 [n, channels, height, width], or [n, channels * height * width] if flattened, and "label",
+/// int64 [n], 0 to 9. Pixels stay in memory as bytes and are converted as batches are made.
 class THIMBLE_API MNIST : public Dataset {
  public:
   /// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, from `folder`. Throws IOError that says what to
@@ -24,7 +23,8 @@ class THIMBLE_API MNIST : public Dataset {
       : MNIST(folder, split, preprocessing, "run scripts/fetch-mnist " + folder) {}
 
   int64_t size() const override { return labels_.numel(); }
-  Shape image_shape() const override { return image_shape_; }
+  /// Without the batch.
+  const Shape& image_shape() const { return image_shape_; }
   const Preprocessing& preprocessing() const { return preprocessing_; }
   /// What the files hold: uint8 [n, height, width] and [n].
   const NDArray& pixels() const { return images_; }
@@ -35,7 +35,7 @@ class THIMBLE_API MNIST : public Dataset {
   MNIST(const std::string& folder, Split split, const Preprocessing& preprocessing, const std::string& remedy);
 
  private:
-  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const override;
+  Batch make(std::span<const int64_t> indices, const Generator& random) const override;
   void write_channel(const uint8_t* pixels, float* out) const;
 
   NDArray images_, labels_;  // uint8 [n, height, width] and [n]

@@ -422,12 +422,12 @@ TEST_F(OutOfMemory, LookingForStatesInAFolder) {
 class Numbers : public data::Dataset {
  public:
   int64_t size() const override { return 12; }
-  Shape image_shape() const override { return {2}; }
 
  private:
-  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> numbers) const override {
-    std::ranges::fill(images, 0.5f);
-    std::ranges::copy(indices, numbers.begin());
+  data::Batch make(std::span<const int64_t> indices, const Generator&) const override {
+    NDArray numbers({std::ssize(indices)}, DType::int64);
+    std::ranges::copy(indices, numbers.data<int64_t>());
+    return data::Batch({{"image", NDArray::full({std::ssize(indices), 2}, 0.5)}, {"number", numbers}});
   }
 };
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "tests/forked.h"
 #include <thimble/core/memory.h>
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/data/tensor_dataset.h>
 
 namespace thimble::data {
 namespace {
@@ -21,18 +23,19 @@ class Counting : public Dataset {
  public:
   explicit Counting(int64_t n, int64_t bad = -1) : n_(n), bad_(bad) {}
   int64_t size() const override { return n_; }
-  Shape image_shape() const override { return {2}; }
   int64_t batches_made() const { return batches_made_; }
 
  private:
-  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const override {
+  Batch make(std::span<const int64_t> indices, const Generator&) const override {
+    NDArray images({std::ssize(indices), 2}), labels({std::ssize(indices)}, DType::int64);
     for (size_t i = 0; i < indices.size(); ++i) {
       check<IOError>(indices[i] != bad_, "example ", bad_, " is bad");
-      images[2 * i] = static_cast<float>(indices[i]);
-      images[2 * i + 1] = static_cast<float>(indices[i]) + 0.5f;
-      labels[i] = indices[i];
+      images.data<float>()[2 * i] = static_cast<float>(indices[i]);
+      images.data<float>()[2 * i + 1] = static_cast<float>(indices[i]) + 0.5f;
+      labels.data<int64_t>()[i] = indices[i];
     }
     ++batches_made_;
+    return Batch({{"image", images}, {"label", labels}});
   }
 
   int64_t n_, bad_;
@@ -101,6 +104,47 @@ TEST(DataLoader, GivesTheSameBatchesWhateverIsPrefetched) {
   }
 }
 
+TEST(DataLoader, GivesTheSameBatchesWhoeverMakesThem) {
+  const Counting data(101);
+  const auto batches_of = [&](int64_t workers, int64_t prefetch) {
+    return run(
+        DataLoader(data, {.batch_size = 3, .shuffle = true, .seed = 5, .prefetch = prefetch, .workers = workers}));
+  };
+  const Batches first = batches_of(1, 0);
+  for (const int64_t workers : {1, 2, 5, 50})
+    for (const int64_t prefetch : {0, 1, 4, 100}) EXPECT_EQ(batches_of(workers, prefetch), first) << workers;
+}
+
+// Whatever a number is drawn for, it is that of the example in this epoch.
+TEST(DataLoader, ExamplesDrawBySeedAndEpochAlone) {
+  const FunctionDataset data(20, [](int64_t i, Generator& random) {
+    return Example{{"number", NDArray::full({}, static_cast<double>(i), DType::int64)},
+                   {"draw", NDArray::full({}, random.uniform())}};
+  });
+  using Draws = std::map<int64_t, float>;
+  const auto draws_of = [](DataLoader& loader) {
+    Draws draws;
+    for (auto& [numbers, values] : loader)
+      for (int64_t i = 0; i < numbers.numel(); ++i)
+        draws[numbers.data().data<int64_t>()[i]] = values.data().data<float>()[i];
+    return draws;
+  };
+  DataLoader loader(data, {.batch_size = 4, .shuffle = true, .seed = 7});
+  const Draws first = draws_of(loader), second = draws_of(loader);
+  EXPECT_EQ(first.size(), 20u);
+  for (const auto& [number, draw] : first) EXPECT_NE(draw, second.at(number));
+  DataLoader others(data, {.batch_size = 7, .seed = 7, .workers = 3});
+  EXPECT_EQ(draws_of(others), first);
+  DataLoader resumed(data, {.batch_size = 4, .shuffle = true, .seed = 7});
+  resumed.set_epoch(1);
+  resumed.skip(2);
+  const Draws rest = draws_of(resumed);
+  EXPECT_EQ(rest.size(), 12u);
+  for (const auto& [number, draw] : rest) EXPECT_EQ(draw, second.at(number));
+  DataLoader reseeded(data, {.batch_size = 4, .seed = 8});
+  EXPECT_NE(draws_of(reseeded), first);
+}
+
 TEST(DataLoader, ShufflesBySeedAndEpoch) {
   const Counting data(50);
   auto epochs = [&](uint64_t seed) {
@@ -146,39 +190,42 @@ TEST(DataLoader, AbandonedIterationsEndTheirThread) {
   const Counting data(1000);
   for (int prefetch : {0, 1, 3}) {
     for (int round = 0; round < 50; ++round) {
-      DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch});
+      DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch, .workers = 1 + round % 3});
       int seen = 0;
       for (auto& batch : loader) {
-        EXPECT_EQ(batch.labels.numel(), 2);
+        EXPECT_EQ(batch["label"].numel(), 2);
         if (seen++ == round % 5) break;
       }
       loader.begin();  // let go of at once
       auto it = loader.begin();
       it = loader.begin();
-      EXPECT_EQ(it->labels.data().data<int64_t>()[1], 1);
+      EXPECT_EQ((*it)["label"].data().data<int64_t>()[1], 1);
     }
   }
 }
 
 TEST(DataLoader, PreparesNoMoreThanItMay) {
   const Counting data(100);
-  DataLoader loader(data, {.prefetch = 3});
-  int64_t seen = 0;
-  for ([[maybe_unused]] auto& batch : loader) {
-    ++seen;
-    EXPECT_LE(data.batches_made(), seen + 3);
+  for (const int64_t workers : {1, 2, 5}) {
+    const int64_t before = data.batches_made();
+    DataLoader loader(data, {.prefetch = 3, .workers = workers});
+    int64_t seen = 0;
+    for ([[maybe_unused]] auto& batch : loader) {
+      ++seen;
+      EXPECT_LE(data.batches_made() - before, seen + std::max<int64_t>(3, workers));
+    }
+    EXPECT_EQ(data.batches_made() - before, 100);
   }
-  EXPECT_EQ(data.batches_made(), 100);
 }
 
 TEST(DataLoader, ThrowsWhatTheDatasetThrowsAtItsBatch) {
   const Counting data(20, 9);
   for (int prefetch : {0, 1, 4}) {
-    DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch});
+    DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch, .workers = 1 + prefetch / 2});
     Batches seen;
     EXPECT_THAT(
         [&] {
-          for (auto& batch : loader) seen.push_back(batch.labels.data().to_vector<int64_t>());
+          for (auto& batch : loader) seen.push_back(batch["label"].data().to_vector<int64_t>());
         },
         ThrowsMessage<IOError>(HasSubstr("example 9 is bad")));
     EXPECT_EQ(joined(seen), first_numbers(8));
@@ -212,14 +259,14 @@ TEST(DataLoader, AForkedChildGoesOnFromTheBatchThatWasTakenLast) {
   SKIP_WHERE_CHILDREN_MAY_HANG();
   const Counting data(40);
   for (int64_t taken : {1, 3, 9}) {
-    DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = 3});
+    DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = 3, .workers = 1 + taken % 2});
     DataLoader other(data, {.batch_size = 4, .shuffle = true});
     const Batches expected = run(other);
     auto it = loader.begin();
     for (int64_t i = 1; i < taken; ++i) ++it;
     const int status = status_of_child([&] {
       Batches seen;
-      for (; it != loader.end(); ++it) seen.push_back(it->labels.data().to_vector<int64_t>());
+      for (; it != loader.end(); ++it) seen.push_back((*it)["label"].data().to_vector<int64_t>());
       return seen == Batches(expected.begin() + taken - 1, expected.end());
     });
     EXPECT_EQ(status, 0) << "after " << taken;
@@ -239,6 +286,7 @@ TEST(DataLoader, RejectsBadOptions) {
   EXPECT_THROW(DataLoader(data, {.batch_size = 0}), ValueError);
   EXPECT_THROW(DataLoader(data, {.limit = -2}), ValueError);
   EXPECT_THROW(DataLoader(data, {.prefetch = -1}), ValueError);
+  EXPECT_THROW(DataLoader(data, {.workers = 0}), ValueError);
   DataLoader loader(data);
   EXPECT_THROW(loader.set_epoch(-1), ValueError);
   EXPECT_THROW(loader.skip(-1), ValueError);

@@ -64,8 +64,8 @@ TEST_F(Mnist, PreparesPixelsAsToldInEveryCombination) {
             EXPECT_EQ(data.image_shape(), flat ? (Shape{channels * h * w}) : (Shape{channels, h, w}));
             const std::vector<int64_t> which = {12, 0, 7, 0};
             const Batch batch = data.batch(which);
-            EXPECT_EQ(batch.labels.data().to_vector<int64_t>(), (std::vector<int64_t>{2, 0, 7, 0}));
-            const NDArray x = batch.images.data().reshape({4, channels, h, w});
+            EXPECT_EQ(batch["label"].data().to_vector<int64_t>(), (std::vector<int64_t>{2, 0, 7, 0}));
+            const NDArray x = batch["image"].data().reshape({4, channels, h, w});
             const float* value = x.data<float>();
             for (int64_t i : which)
               for (int64_t c = 0; c < channels; ++c)

@@ -15,14 +15,16 @@ class Toy : public data::Dataset {
  public:
   explicit Toy(int64_t size) : size_(size) {}
   int64_t size() const override { return size_; }
-  Shape image_shape() const override { return {4}; }
 
  private:
-  void fill(std::span<const int64_t> indices, std::span<float> images, std::span<int64_t> labels) const override {
-    for (size_t i = 0; i < indices.size(); ++i) {
-      for (int64_t c = 0; c < 4; ++c) images[4 * i + static_cast<size_t>(c)] = indices[i] % 4 == c;
-      labels[i] = indices[i] % 3;
+  data::Batch make(std::span<const int64_t> indices, const Generator&) const override {
+    NDArray images = NDArray::zeros({std::ssize(indices), 4}), labels({std::ssize(indices)}, DType::int64);
+    for (int64_t i = 0; i < std::ssize(indices); ++i) {
+      const int64_t example = indices[static_cast<size_t>(i)];
+      images.data<float>()[4 * i + example % 4] = 1;
+      labels.data<int64_t>()[i] = example % 3;
     }
+    return data::Batch({{"image", images}, {"label", labels}});
   }
   int64_t size_;
 };

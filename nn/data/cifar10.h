@@ -1,0 +1,38 @@
+// CIFAR-10 (Krizhevsky 2009): colour pictures of ten kinds of things.
+//
+//   data::CIFAR10 train("data/cifar10", data::Split::train);
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include <thimble/core/api.h>
+#include <thimble/nn/data/dataset.h>
+#include <thimble/nn/data/split.h>
+
+namespace thimble::data {
+
+/// Fields "image", float32 [n, 3, 32, 32] in [0, 1], and "label", int64 [n]. Pixels stay in memory as bytes.
+class THIMBLE_API CIFAR10 : public Dataset {
+ public:
+  /// What the labels 0 to 9 mean.
+  static constexpr std::array<std::string_view, 10> kClasses{"airplane", "automobile", "bird",  "cat",  "deer",
+                                                             "dog",      "frog",       "horse", "ship", "truck"};
+
+  /// Reads data_batch_1.bin to data_batch_5.bin, or test_batch.bin, of "CIFAR-10 binary version" from `folder`, plain
+  /// or gzip. Throws IOError that says what to do if a file is missing, FormatError if one is not what it should be.
+  CIFAR10(const std::string& folder, Split split);
+
+  int64_t size() const override { return labels_.numel(); }
+  /// What the files hold: uint8 [n, 3, 32, 32] and [n].
+  const NDArray& pixels() const { return pixels_; }
+  const NDArray& labels() const { return labels_; }
+
+ private:
+  Batch make(std::span<const int64_t> indices, const Generator& random) const override;
+
+  NDArray pixels_, labels_;
+};
+
+}  // namespace thimble::data
