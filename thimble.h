@@ -19,6 +19,7 @@
 #include <thimble/nn/data/idx.h>
 #include <thimble/nn/data/mnist.h>
 #include <thimble/nn/data/tensor_dataset.h>
+#include <thimble/nn/data/text.h>
 #include <thimble/nn/data/transforms.h>
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/passes.h>
