@@ -15,7 +15,16 @@ Batch::Batch(Fields fields) : fields_(std::move(fields)) {
   }
 }
 
-const Tensor& Batch::operator[](std::string_view name) const {
+void Batch::set(const std::string& name, Tensor tensor) {
+  Fields fields = fields_;
+  if (const size_t i = find(name); i < fields.size())
+    fields[i].second = std::move(tensor);
+  else
+    fields.emplace_back(name, std::move(tensor));
+  *this = Batch(std::move(fields));
+}
+
+const Tensor& Batch::operator[](std::string_view name) const& {
   const size_t i = find(name);
   check<ValueError>(i < fields_.size(), "batch: has no field ", detail::quote(name), ", it has ", names());
   return fields_[i].second;

@@ -30,20 +30,22 @@ class THIMBLE_API Batch {
 
   /// Examples.
   int64_t size() const { return fields_.empty() ? 0 : fields_[0].second.shape(0); }
-  const Fields& fields() const { return fields_; }
+  const Fields& fields() const& { return fields_; }
+  Fields fields() && { return std::move(fields_); }
   bool contains(std::string_view name) const { return find(name) != fields_.size(); }
   /// Throws ValueError that lists the fields if it has none of this name.
-  const Tensor& operator[](std::string_view name) const;
-  /// The same, to be replaced. That it fits the others is not checked.
-  Tensor& operator[](std::string_view name) { return const_cast<Tensor&>(std::as_const(*this)[name]); }
+  const Tensor& operator[](std::string_view name) const&;
+  Tensor operator[](std::string_view name) && { return std::as_const(*this)[name]; }
+  /// Replaces a field, or adds one. Throws ShapeError unless it has as many examples as the others.
+  void set(const std::string& name, Tensor tensor);
 
   /// For `auto& [x, y]`. Throws ValueError unless there are two fields.
   template <size_t I>
-  Tensor& get() {
-    return const_cast<Tensor&>(one_of_two(I));
+  const Tensor& get() const& {
+    return one_of_two(I);
   }
   template <size_t I>
-  const Tensor& get() const {
+  Tensor get() && {
     return one_of_two(I);
   }
 
@@ -61,7 +63,7 @@ template <>
 struct std::tuple_size<thimble::data::Batch> : std::integral_constant<size_t, 2> {};
 template <size_t I>
 struct std::tuple_element<I, thimble::data::Batch> {
-  using type = thimble::Tensor;
+  using type = const thimble::Tensor;
 };
 template <size_t I>
 struct std::tuple_element<I, const thimble::data::Batch> {

@@ -7,8 +7,23 @@
 
 namespace thimble::data {
 
+namespace {
+
+// None if it has no examples to tell them by.
+std::vector<std::string> names_of_fields(const Dataset& dataset) {
+  std::vector<std::string> names;
+  if (dataset.size() == 0) return names;
+  const int64_t first = 0;
+  const Batch batch = dataset.batch({&first, 1});
+  for (const auto& [name, tensor] : batch.fields()) names.push_back(name);
+  return names;
+}
+
+}  // namespace
+
 Subset::Subset(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices)
     : dataset_(std::move(dataset)), indices_(std::move(indices)) {
+  check<ValueError>(dataset_ != nullptr, "subset: of no dataset");
   const int64_t count = dataset_->size();
   for (const int64_t i : indices_)
     check<ValueError>(i >= 0 && i < count, "subset: example ", i, " is out of range, there are ", count);
@@ -23,7 +38,16 @@ Batch Subset::make(std::span<const int64_t> indices, const Generator& random) co
 ConcatDataset::ConcatDataset(std::vector<std::shared_ptr<const Dataset>> datasets) : datasets_(std::move(datasets)) {
   check<ValueError>(!datasets_.empty(), "concat: of no datasets");
   int64_t end = 0;
-  for (const auto& dataset : datasets_) ends_.push_back(end += dataset->size());
+  std::vector<std::string> names;
+  for (const auto& dataset : datasets_) {
+    check<ValueError>(dataset != nullptr, "concat: dataset ", ends_.size(), " is none");
+    if (const std::vector<std::string> own = names_of_fields(*dataset); names.empty())
+      names = own;
+    else
+      check<ValueError>(own.empty() || own == names, "concat: the fields of dataset ", ends_.size(),
+                        " are not those of the ones before it, or in another order");
+    ends_.push_back(end += dataset->size());
+  }
 }
 
 size_t ConcatDataset::dataset_of(int64_t index) const {
@@ -79,7 +103,7 @@ std::vector<std::shared_ptr<Subset>> random_split(const std::shared_ptr<const Da
     check<ValueError>(fraction >= 0 && fraction <= 1, "random_split: ", fraction, " is no fraction");
     sum += fraction;
   }
-  check<ValueError>(std::abs(sum - 1) < 1e-6, "random_split: the fractions add up to ", sum, ", expected 1");
+  check<ValueError>(std::abs(sum - 1) < 1e-9, "random_split: the fractions add up to ", sum, ", expected 1");
   std::vector<int64_t> sizes;
   for (const double fraction : fractions)
     sizes.push_back(static_cast<int64_t>(std::floor(fraction * static_cast<double>(dataset->size()))));

@@ -3,8 +3,11 @@
 //   auto [train, dev] = data::random_split(all, {0.9, 0.1}, seed);
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include <thimble/core/api.h>
@@ -12,10 +15,10 @@
 
 namespace thimble::data {
 
-/// The examples of these numbers, in this order.
+/// The examples of these numbers, in this order. One that is there several times draws the same at random each time.
 class THIMBLE_API Subset : public Dataset {
  public:
-  /// Throws ValueError for a number out of range.
+  /// Throws ValueError for no dataset, or a number out of range.
   Subset(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indices);
 
   int64_t size() const override { return std::ssize(indices_); }
@@ -28,11 +31,11 @@ class THIMBLE_API Subset : public Dataset {
   std::vector<int64_t> indices_;
 };
 
-/// One after the other. All must have the same fields, of the same shapes and dtypes; a batch throws as concat() where
-/// they have not.
+/// One after the other. All must have the same fields in the same order, of the same shapes and dtypes; a batch throws
+/// as concat() where shapes or dtypes differ.
 class THIMBLE_API ConcatDataset : public Dataset {
  public:
-  /// Throws ValueError for no datasets.
+  /// Makes the first example of each, and throws ValueError for no datasets, null, or fields of other names.
   explicit ConcatDataset(std::vector<std::shared_ptr<const Dataset>> datasets);
 
   int64_t size() const override { return ends_.back(); }
@@ -56,13 +59,15 @@ THIMBLE_API std::vector<std::shared_ptr<Subset>> random_split(const std::shared_
 THIMBLE_API std::vector<std::shared_ptr<Subset>> random_split(const std::shared_ptr<const Dataset>& dataset,
                                                               std::span<const double> fractions, uint64_t seed = 0);
 
-/// As many parts as fractions, to be given names: `auto [train, dev] = data::random_split(all, {0.9, 0.1});`
-template <size_t N>
-std::array<std::shared_ptr<Subset>, N> random_split(const std::shared_ptr<const Dataset>& dataset,
-                                                    const double (&fractions)[N], uint64_t seed = 0) {
-  const std::vector<std::shared_ptr<Subset>> parts = random_split(dataset, std::span<const double>(fractions), seed);
+/// As many parts as sizes or fractions, to be given names: `auto [train, dev] = data::random_split(all, {0.9, 0.1});`
+template <typename Part, size_t N>
+requires std::is_arithmetic_v<Part> std::array<std::shared_ptr<Subset>, N> random_split(
+    const std::shared_ptr<const Dataset>& dataset, const Part (&parts)[N], uint64_t seed = 0) {
+  using Number = std::conditional_t<std::is_integral_v<Part>, int64_t, double>;
+  const std::vector<Number> numbers(std::begin(parts), std::end(parts));
+  std::vector<std::shared_ptr<Subset>> all = random_split(dataset, std::span<const Number>(numbers), seed);
   std::array<std::shared_ptr<Subset>, N> named;
-  for (size_t i = 0; i < N; ++i) named[i] = parts[i];
+  std::ranges::move(all, named.begin());
   return named;
 }
 

@@ -7,12 +7,31 @@
 #include <optional>
 #include <utility>
 
+#include <thimble/core/autocast.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/fork.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/data/dataloader.h>
 
 namespace thimble::data {
+
+namespace {
+
+// This thread's default generator, for a scope.
+class DefaultGenerator {
+ public:
+  explicit DefaultGenerator(const Generator& generator) : before_(default_generator()) {
+    default_generator() = generator;
+  }
+  ~DefaultGenerator() { default_generator() = before_; }
+  DefaultGenerator(const DefaultGenerator&) = delete;
+  DefaultGenerator& operator=(const DefaultGenerator&) = delete;
+
+ private:
+  Generator before_;
+};
+
+}  // namespace
 
 /// One pass over the data: batches by their numbers. Threads of its own keep a ring of them filled, or next() makes
 /// them if there is no ring, or no thread: a forked child has none.
@@ -28,8 +47,8 @@ class DataLoader::Epoch {
     BatchTransform transform;
   };
 
-  Epoch(const Dataset& dataset, Plan plan)
-      : dataset_(dataset),
+  Epoch(std::shared_ptr<const Dataset> dataset, Plan plan)
+      : dataset_(std::move(dataset)),
         plan_(std::move(plan)),
         batches_((plan_.order.size() + plan_.batch_size - 1) / plan_.batch_size),
         next_(plan_.first),
@@ -69,7 +88,8 @@ class DataLoader::Epoch {
   }
 
  private:
-  static constexpr uint64_t kBatches = ~uint64_t{0};  // the stream of batches, which is no example's number
+  // Streams of batches, which are no example's number.
+  static constexpr uint64_t kBatches = ~uint64_t{0}, kDefaults = kBatches - 1;
 
   struct Slot {
     Batch batch;
@@ -78,8 +98,12 @@ class DataLoader::Epoch {
   };
 
   Batch make(size_t number) const {
+    // The same whoever makes it: without gradients, in float32, and what draws from the default generator draws for it.
+    const NoGrad guard;
+    const Autocast in_full(DType::float32);
+    const DefaultGenerator own_numbers(plan_.random.split(kDefaults).split(number));
     const size_t at = number * plan_.batch_size, n = std::min(plan_.batch_size, plan_.order.size() - at);
-    Batch batch = dataset_.batch({plan_.order.data() + at, n}, plan_.random);
+    Batch batch = dataset_->batch({plan_.order.data() + at, n}, plan_.random);
     if (plan_.transform) {
       Generator own = plan_.random.split(kBatches).split(number);
       plan_.transform(batch, own);
@@ -111,7 +135,6 @@ class DataLoader::Epoch {
   // Training has the other threads.
   void produce() {
     const OnThisThread alone;
-    const NoGrad guard;
     while (const std::optional<size_t> number = next_number()) {
       Slot slot;
       try {
@@ -136,7 +159,7 @@ class DataLoader::Epoch {
     return stopped_ || next_ >= batches_ ? std::nullopt : std::optional(next_++);
   }
 
-  const Dataset& dataset_;
+  const std::shared_ptr<const Dataset> dataset_;
   const Plan plan_;
   const size_t batches_;
 
@@ -162,18 +185,24 @@ DataLoader::Iterator& DataLoader::Iterator::operator++() {
 }
 
 DataLoader::DataLoader(const Dataset& dataset, const DataLoaderOptions& options)
-    : dataset_(dataset), options_(options), examples_(dataset.size()) {
+    : DataLoader(std::shared_ptr<const Dataset>(std::shared_ptr<void>(), &dataset), options) {}
+
+DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options)
+    : dataset_(std::move(dataset)), options_(options) {
+  check<ValueError>(dataset_ != nullptr, "dataloader: of no dataset");
+  examples_ = dataset_->size();
   check<ValueError>(options.batch_size >= 1, "dataloader: batch_size ", options.batch_size, " is not positive");
   check<ValueError>(options.limit >= -1, "dataloader: limit ", options.limit,
                     " is neither -1 nor a number of examples");
   check<ValueError>(options.prefetch >= 0, "dataloader: prefetch ", options.prefetch, " is negative");
-  check<ValueError>(options.workers >= 1, "dataloader: workers ", options.workers, " is not positive");
+  check<ValueError>(options.workers >= 1, "dataloader: workers ", options.workers,
+                    " is not positive; without threads it is prefetch 0");
   if (options.limit >= 0) examples_ = std::min(examples_, options.limit);
   if (options.drop_last) examples_ -= examples_ % options.batch_size;
 }
 
 DataLoader::Iterator DataLoader::begin() {
-  const int64_t batches = size(), first = std::min(std::exchange(skip_, 0), batches);
+  const int64_t batches = size(), first = std::min(skip_, batches);
   const int64_t ahead = options_.prefetch == 0 ? 0 : std::max(options_.prefetch, options_.workers);
   auto epoch = std::make_unique<Epoch>(dataset_, Epoch::Plan{.order = order(),
                                                              .batch_size = static_cast<size_t>(options_.batch_size),
@@ -182,8 +211,10 @@ DataLoader::Iterator DataLoader::begin() {
                                                              .workers = static_cast<size_t>(options_.workers),
                                                              .random = random(),
                                                              .transform = options_.transform});
+  Iterator iterator(std::move(epoch));
+  skip_ = 0;
   ++epoch_;
-  return Iterator(std::move(epoch));
+  return iterator;
 }
 
 int64_t DataLoader::size() const { return examples_ / options_.batch_size + (examples_ % options_.batch_size != 0); }
@@ -203,7 +234,9 @@ Generator DataLoader::random() const { return Generator(options_.seed).split(sta
 std::vector<int64_t> DataLoader::order() const {
   std::vector<int64_t> order;
   if (options_.shuffle) {
-    order = random().permutation(dataset_.size());
+    order = random().permutation(dataset_->size());
+    check<ValueError>(examples_ <= std::ssize(order), "dataloader: the dataset had ", examples_, " examples, now ",
+                      order.size());
     order.resize(static_cast<size_t>(examples_));
   } else {
     order.resize(static_cast<size_t>(examples_));

@@ -36,8 +36,11 @@ class THIMBLE_API DataLoader {
   class Epoch;
 
  public:
-  /// The dataset must outlive the loader and its iterators. Throws ValueError for options out of range.
+  /// A dataset that is not shared must outlive the loader and its iterators. Throws ValueError for options out of
+  /// range.
   explicit DataLoader(const Dataset& dataset, const DataLoaderOptions& options = {});
+  /// Keeps the dataset. Throws ValueError if there is none.
+  explicit DataLoader(std::shared_ptr<const Dataset> dataset, const DataLoaderOptions& options = {});
   explicit DataLoader(const Dataset&&, const DataLoaderOptions& = {}) = delete;
   template <typename Slip = detail::NotAnOptionOf<DataLoaderOptions>>
   DataLoader(const Dataset& dataset, ...) = delete;
@@ -86,7 +89,7 @@ class THIMBLE_API DataLoader {
   Generator random() const;  // of the epoch
   std::vector<int64_t> order() const;
 
-  const Dataset& dataset_;
+  std::shared_ptr<const Dataset> dataset_;  // which may own nothing
   DataLoaderOptions options_;
   int64_t examples_;  // in an epoch
   int64_t epoch_ = 0;

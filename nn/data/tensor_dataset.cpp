@@ -49,10 +49,12 @@ Batch TensorDataset::make(std::span<const int64_t> indices, const Generator&) co
 }
 
 FunctionDataset::FunctionDataset(int64_t size, const Function& function)
-    : FunctionDataset(size, [function](int64_t index, Generator&) { return function(index); }) {}
+    : FunctionDataset(
+          size, function ? [function](int64_t index, Generator&) { return function(index); } : RandomFunction()) {}
 
 FunctionDataset::FunctionDataset(int64_t size, RandomFunction function) : size_(size), function_(std::move(function)) {
   check<ValueError>(size >= 0, "dataset: of ", size, " examples");
+  check<ValueError>(function_ != nullptr, "dataset: its function is empty");
 }
 
 Batch FunctionDataset::make(std::span<const int64_t> indices, const Generator& random) const {

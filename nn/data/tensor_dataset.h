@@ -42,7 +42,7 @@ class THIMBLE_API FunctionDataset : public Dataset {
   /// The same where something is drawn at random: anew in each epoch, and the same when a run is resumed.
   using RandomFunction = std::function<Example(int64_t index, Generator& random)>;
 
-  /// Throws ValueError for a negative size.
+  /// Throws ValueError for a negative size or an empty function.
   FunctionDataset(int64_t size, const Function& function);
   FunctionDataset(int64_t size, RandomFunction function);
 

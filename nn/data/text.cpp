@@ -80,12 +80,13 @@ std::vector<int64_t> Vocabulary::encode(std::string_view text) const {
   return numbers;
 }
 
-LabelledTexts read_labelled_texts(const std::string& path) {
+LabelledTexts read_labelled_texts(const std::string& path, int64_t skipped_lines) {
   const std::string name = detail::quote_path(path), text = read_text(path);
   LabelledTexts out;
   std::string_view rest = text;
   for (int64_t number = 1; !rest.empty(); ++number) {
     const std::string_view line = next_line(rest);
+    if (number <= skipped_lines || line.empty()) continue;
     const size_t tab = line.rfind('\t');
     check<FormatError>(tab != std::string_view::npos, name, ": line ", number, " has no tab, expected TEXT<tab>LABEL");
     const std::string_view label = line.substr(tab + 1);
@@ -100,20 +101,22 @@ LabelledTexts read_labelled_texts(const std::string& path) {
   return out;
 }
 
-TextDataset::TextDataset(const LabelledTexts& texts, std::shared_ptr<const Vocabulary> vocabulary, int64_t most_words)
-    : vocabulary_(std::move(vocabulary)), labels_(texts.labels) {
+TextDataset::TextDataset(const LabelledTexts& texts, std::shared_ptr<const Vocabulary> vocabulary,
+                         const TextOptions& options)
+    : vocabulary_(std::move(vocabulary)), options_(options), labels_(texts.labels) {
+  check<ValueError>(vocabulary_ != nullptr, "texts: without a vocabulary");
   check<ValueError>(texts.texts.size() == texts.labels.size(), "texts: ", texts.labels.size(), " labels for ",
                     texts.texts.size(), " texts");
-  check<ValueError>(most_words > 0, "texts: of at most ", most_words, " words");
+  check<ValueError>(options.most_words > 0, "texts: of at most ", options.most_words, " words");
   for (const std::string& text : texts.texts) {
     std::vector<int64_t> tokens = vocabulary_->encode(text);
-    if (std::ssize(tokens) > most_words) tokens.resize(static_cast<size_t>(most_words));
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(options.most_words)));
     tokens_.push_back(std::move(tokens));
   }
 }
 
 Batch TextDataset::make(std::span<const int64_t> indices, const Generator&) const {
-  size_t length = 1;
+  size_t length = options_.pad_to_most ? static_cast<size_t>(options_.most_words) : 1;
   for (const int64_t i : indices) length = std::max(length, tokens_[static_cast<size_t>(i)].size());
   NDArray tokens = NDArray::full({std::ssize(indices), static_cast<int64_t>(length)},
                                  static_cast<double>(Vocabulary::kPadding), DType::int64);

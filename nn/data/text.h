@@ -5,6 +5,7 @@
 //   data::TextDataset sentences(train, words);
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,8 @@ namespace thimble::data {
 
 /// The parts of a text that spaces, tabs and ends of lines separate, none empty. They point into the text.
 THIMBLE_API std::vector<std::string_view> split_words(std::string_view text);
+template <std::same_as<std::string> Passing>
+std::vector<std::string_view> split_words(Passing&& text) = delete;  // they would point to what is gone
 
 /// Numbers for words: 0 fills sentences up, 1 is every word that is not in the vocabulary, then come its words.
 class THIMBLE_API Vocabulary {
@@ -51,20 +54,24 @@ struct THIMBLE_API LabelledTexts {
   std::vector<int64_t> labels;
 };
 
-/// A file of lines TEXT<tab>LABEL, plain or gzip, labels being numbers from 0 on. Throws IOError if it cannot be read,
-/// FormatError that names the line for another line, or a file without any.
-THIMBLE_API LabelledTexts read_labelled_texts(const std::string& path);
+/// A file of lines TEXT<tab>LABEL, plain or gzip, labels being numbers from 0 on. The first `skipped_lines`, a header
+/// say, and lines of nothing are left out. Throws IOError if it cannot be read, FormatError that names the line for
+/// another line, or a file without any.
+THIMBLE_API LabelledTexts read_labelled_texts(const std::string& path, int64_t skipped_lines = 0);
 
-/// Fields "tokens", int64 [n, length], and "label", int64 [n]. The length is that of the batch's longest text, at least
-/// 1 and at most `most_words`; shorter ones are filled up with Vocabulary::kPadding, of longer ones the rest is left
-/// out.
+/// Of a TextDataset.
+struct THIMBLE_API TextOptions {
+  int64_t most_words = 512;  ///< of longer texts the rest is left out
+  bool pad_to_most = false;  ///< all batches have the length most_words, as ConcatDataset needs it
+};
+
+/// Fields "tokens", int64 [n, length], and "label", int64 [n]. The length is that of the batch's longest text, and at
+/// least 1; shorter ones are filled up with Vocabulary::kPadding.
 class THIMBLE_API TextDataset : public Dataset {
  public:
-  static constexpr int64_t kMostWords = 512;
-
-  /// Throws ValueError unless there are as many labels as texts, or for a length that is not positive.
+  /// Throws ValueError for no vocabulary, not as many labels as texts, or a length that is not positive.
   TextDataset(const LabelledTexts& texts, std::shared_ptr<const Vocabulary> vocabulary,
-              int64_t most_words = kMostWords);
+              const TextOptions& options = {});
 
   int64_t size() const override { return std::ssize(labels_); }
   const Vocabulary& vocabulary() const { return *vocabulary_; }
@@ -73,6 +80,7 @@ class THIMBLE_API TextDataset : public Dataset {
   Batch make(std::span<const int64_t> indices, const Generator& random) const override;
 
   std::shared_ptr<const Vocabulary> vocabulary_;
+  TextOptions options_;
   std::vector<std::vector<int64_t>> tokens_;
   std::vector<int64_t> labels_;
 };

@@ -40,20 +40,24 @@ int64_t up_to(int64_t n, Generator& random) { return static_cast<int64_t>(random
 
 double between(double low, double high, Generator& random) { return low + (high - low) * random.uniform(); }
 
-// Gamma(shape, 1), by Marsaglia and Tsang (2000).
-double gamma_number(double shape, Generator& random) {
-  if (shape < 1) return gamma_number(shape + 1, random) * std::pow(1 - random.uniform(), 1 / shape);
+// The logarithm of Gamma(shape, 1), by Marsaglia and Tsang (2000). Of a small shape it may be below all floats.
+double log_gamma_number(double shape, Generator& random) {
+  if (shape < 1) return log_gamma_number(shape + 1, random) + std::log(1 - random.uniform()) / shape;
   const double d = shape - 1.0 / 3, c = 1 / std::sqrt(9 * d);
   for (;;) {
     const double x = random.normal(), v = std::pow(1 + c * x, 3);
-    if (v > 0 && std::log(1 - random.uniform()) < 0.5 * x * x + d - d * v + d * std::log(v)) return d * v;
+    if (v > 0 && std::log(1 - random.uniform()) < 0.5 * x * x + d - d * v + d * std::log(v)) return std::log(d * v);
   }
 }
 
 }  // namespace
 
 Transformed::Transformed(std::shared_ptr<const Dataset> dataset, std::string field, std::vector<Transform> transforms)
-    : dataset_(std::move(dataset)), field_(std::move(field)), transforms_(std::move(transforms)) {}
+    : dataset_(std::move(dataset)), field_(std::move(field)), transforms_(std::move(transforms)) {
+  check<ValueError>(dataset_ != nullptr, "transformed: of no dataset");
+  for (const Transform& transform : transforms_)
+    check<ValueError>(transform != nullptr, "transformed: a transform is empty");
+}
 
 // What is below may be transformed, too, and draws from another stream.
 Batch Transformed::make(std::span<const int64_t> indices, const Generator& random) const {
@@ -68,7 +72,7 @@ Batch Transformed::make(std::span<const int64_t> indices, const Generator& rando
     for (const Transform& transform : transforms_) x = transform(x, of_example);
     transformed.push_back(std::move(x));
   }
-  if (!transformed.empty()) batch[field_] = stack_examples(transformed, indices, field_);
+  if (!transformed.empty()) batch.set(field_, stack_examples(transformed, indices, field_));
   return batch;
 }
 
@@ -118,6 +122,8 @@ NDArray RandomHorizontalFlip::operator()(const NDArray& x, Generator& random) co
 // Each output pixel looks where it comes from: back by the shift, then rotated back about the middle.
 NDArray affine(const NDArray& x, double degrees, double right, double down, float fill) {
   const Image image("affine", x);
+  check<ValueError>(std::isfinite(degrees) && std::isfinite(right) && std::isfinite(down), "affine: by ", degrees,
+                    " degrees, ", right, " and ", down, " pixels");
   const double angle = degrees * std::numbers::pi / 180, cosine = std::cos(angle), sine = std::sin(angle);
   const double middle_x = static_cast<double>(image.width - 1) / 2;
   const double middle_y = static_cast<double>(image.height - 1) / 2;
@@ -169,7 +175,8 @@ NDArray Cutout::operator()(const NDArray& x, Generator& random) const {
 Normalize::Normalize(std::vector<float> mean, std::vector<float> std) : mean_(std::move(mean)), std_(std::move(std)) {
   check<ValueError>(!mean_.empty() && mean_.size() == std_.size(), "normalize: ", mean_.size(), " means and ",
                     std_.size(), " standard deviations");
-  for (const float s : std_) check<ValueError>(s > 0, "normalize: a standard deviation of ", s);
+  for (const float s : std_) check<ValueError>(s > 0 && std::isfinite(s), "normalize: a standard deviation of ", s);
+  for (const float m : mean_) check<ValueError>(std::isfinite(m), "normalize: a mean of ", m);
 }
 
 NDArray Normalize::operator()(const NDArray& x, Generator&) const {
@@ -193,13 +200,13 @@ MixUp::MixUp(double alpha, int64_t classes) : alpha_(alpha), classes_(classes) {
 }
 
 void MixUp::operator()(Batch& batch, Generator& random) const {
-  auto& [inputs, targets] = batch;
+  const auto& [inputs, targets] = batch;
   const NDArray x = inputs.data().contiguous(), labels = targets.data().contiguous();
   check<DTypeError>(x.dtype() == DType::float32 && labels.dtype() == DType::int64,
                     "mixup: expects float32 inputs and int64 classes, got ", x.dtype(), " and ", labels.dtype());
   check<ShapeError>(labels.ndim() == 1, "mixup: expects classes [n], got ", labels.shape());
-  const double a = gamma_number(alpha_, random), b = gamma_number(alpha_, random);
-  const auto lambda = static_cast<float>(a + b > 0 ? a / (a + b) : 0.5);
+  const double a = log_gamma_number(alpha_, random), b = log_gamma_number(alpha_, random);
+  const auto lambda = static_cast<float>(1 / (1 + std::exp(b - a)));  // a / (a + b) of those
   const std::vector<int64_t> other = random.permutation(batch.size());
   NDArray mixed(x.shape()), probabilities = NDArray::zeros({batch.size(), classes_});
   const int64_t row = batch.size() == 0 ? 0 : x.numel() / batch.size();
@@ -214,8 +221,7 @@ void MixUp::operator()(Batch& batch, Generator& random) const {
       probabilities.data<float>()[i * classes_ + label] += part;
     }
   }
-  inputs = Tensor(std::move(mixed));
-  targets = Tensor(std::move(probabilities));
+  batch = Batch({{batch.fields()[0].first, std::move(mixed)}, {batch.fields()[1].first, std::move(probabilities)}});
 }
 
 }  // namespace thimble::data

@@ -23,6 +23,7 @@ using Transform = std::function<NDArray(const NDArray& x, Generator& random)>;
 /// A dataset whose field `field` has gone through transforms, one after the other.
 class THIMBLE_API Transformed : public Dataset {
  public:
+  /// Throws ValueError for no dataset, or an empty function.
   Transformed(std::shared_ptr<const Dataset> dataset, std::string field, std::vector<Transform> transforms);
 
   int64_t size() const override { return dataset_->size(); }
@@ -104,7 +105,7 @@ class THIMBLE_API Cutout {
 /// (x - mean) / std, a number each for every channel, or one for all.
 class THIMBLE_API Normalize {
  public:
-  /// Throws ValueError for no numbers, not as many of both, or an std that is not positive.
+  /// Throws ValueError for no numbers, not as many of both, such as are not finite, or an std that is not positive.
   Normalize(std::vector<float> mean, std::vector<float> std);
   NDArray operator()(const NDArray& x, Generator& random) const;
 
@@ -112,7 +113,8 @@ class THIMBLE_API Normalize {
   std::vector<float> mean_, std_;
 };
 
-/// Changes a whole batch, of which it draws once; see DataLoaderOptions::transform.
+/// Changes a whole batch, for which it draws once; see DataLoaderOptions::transform. Called by several threads at once
+/// if there are several workers.
 using BatchTransform = std::function<void(Batch& batch, Generator& random)>;
 
 /// Each input becomes lambda of itself and 1 - lambda of another of the batch, and so does its class, given as

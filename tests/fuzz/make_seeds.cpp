@@ -204,6 +204,18 @@ void write_idx(const fs::path& folder) {
   write_bytes(folder / "gzip" / "members", gzipped(images.substr(0, 9)) + gzipped(images.substr(9)));
 }
 
+void write_cifar10(const fs::path& folder) {
+  const std::string record = '\7' + std::string(3072, '\x80');
+  write_bytes(folder / "cifar10" / "record", record);
+  write_bytes(folder / "cifar10" / "gzip", gzipped(record + record));
+}
+
+void write_labelled_texts(const fs::path& folder) {
+  const std::string lines = "a good film\t1\r\n\nnot\ta good one\t0";
+  write_bytes(folder / "labelled_texts" / "lines", lines);
+  write_bytes(folder / "labelled_texts" / "gzip", gzipped(lines));
+}
+
 void write_attributes(const fs::path& folder) {
   const Attributes all{{"flag", true},
                        {"integer", int64_t{3}},
@@ -247,6 +259,8 @@ int main(int argc, char** argv) try {
   write_safetensors(folder);
   write_numpy(folder);
   write_idx(folder);
+  write_cifar10(folder);
+  write_labelled_texts(folder);
   write_attributes(folder);
   write_training_states(folder);
   return 0;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <map>
 #include <numeric>
 #include <set>
@@ -145,6 +146,50 @@ TEST(DataLoader, ExamplesDrawBySeedAndEpochAlone) {
   EXPECT_NE(draws_of(reseeded), first);
 }
 
+// What lambdas draw from the default generator, as dropout does, is that of the batch, whoever makes it, and the
+// caller's own numbers are as if none had been drawn.
+TEST(DataLoader, TheDefaultGeneratorIsEachBatchsOwn) {
+  const FunctionDataset data(12, [](int64_t) {
+    return Example{{"draw", NDArray::full({}, default_generator().uniform())}};
+  });
+  const auto draws_of = [&](DataLoader& loader) {
+    std::vector<float> draws;
+    for (auto& batch : loader)
+      for (const float draw : batch["draw"].data().to_vector<float>()) draws.push_back(draw);
+    return draws;
+  };
+  manual_seed(5);
+  const double expected = Generator(default_generator()).uniform();
+  std::vector<std::vector<float>> epochs;
+  for (const int64_t prefetch : {0, 1, 4}) {
+    for (const int64_t workers : {1, 3}) {
+      DataLoader loader(data, {.batch_size = 3, .seed = 1, .prefetch = prefetch, .workers = workers});
+      const std::vector<float> first = draws_of(loader), second = draws_of(loader);
+      EXPECT_NE(first, second);
+      EXPECT_EQ(std::set<float>(first.begin(), first.end()).size(), 12u);
+      epochs.push_back(first);
+      EXPECT_EQ(first, epochs[0]) << prefetch << ' ' << workers;
+    }
+  }
+  EXPECT_EQ(default_generator().uniform(), expected);
+}
+
+TEST(DataLoader, KeepsASharedDataset) {
+  DataLoader loader(std::make_shared<Counting>(5), {.batch_size = 2});
+  EXPECT_EQ(joined(run(loader)), first_numbers(5));
+  EXPECT_THROW(DataLoader(std::shared_ptr<const Dataset>()), ValueError);
+}
+
+TEST(DataLoader, ABeginThatFailsIsNoEpoch) {
+  const Counting data(20, 9);
+  DataLoader loader(data, {.batch_size = 2});
+  loader.set_epoch(5);
+  loader.skip(4);
+  EXPECT_THROW(loader.begin(), IOError);
+  EXPECT_EQ(loader.epoch(), 5);
+  EXPECT_THROW(loader.begin(), IOError);
+}
+
 TEST(DataLoader, ShufflesBySeedAndEpoch) {
   const Counting data(50);
   auto epochs = [&](uint64_t seed) {
@@ -186,8 +231,14 @@ TEST(DataLoader, LimitTakesTheFirstOfTheOrder) {
   EXPECT_EQ(part, std::vector<int64_t>(whole.begin(), whole.begin() + 11));
 }
 
+int64_t threads_now() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
 TEST(DataLoader, AbandonedIterationsEndTheirThread) {
   const Counting data(1000);
+  const int64_t before = threads_now();
   for (int prefetch : {0, 1, 3}) {
     for (int round = 0; round < 50; ++round) {
       DataLoader loader(data, {.batch_size = 2, .prefetch = prefetch, .workers = 1 + round % 3});
@@ -201,6 +252,7 @@ TEST(DataLoader, AbandonedIterationsEndTheirThread) {
       it = loader.begin();
       EXPECT_EQ((*it)["label"].data().data<int64_t>()[1], 1);
     }
+    EXPECT_EQ(threads_now(), before);
   }
 }
 
@@ -259,7 +311,7 @@ TEST(DataLoader, AForkedChildGoesOnFromTheBatchThatWasTakenLast) {
   SKIP_WHERE_CHILDREN_MAY_HANG();
   const Counting data(40);
   for (int64_t taken : {1, 3, 9}) {
-    DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = 3, .workers = 1 + taken % 2});
+    DataLoader loader(data, {.batch_size = 4, .shuffle = true, .prefetch = 3, .workers = 1 + taken / 2 % 2});
     DataLoader other(data, {.batch_size = 4, .shuffle = true});
     const Batches expected = run(other);
     auto it = loader.begin();

@@ -43,6 +43,15 @@ TEST(Batch, HasItsFieldsByName) {
   const auto& [a, b] = batch;
   EXPECT_EQ(a.shape(), (Shape{3, 2}));
   EXPECT_EQ(b.shape(), (Shape{3}));
+  Batch changed = batch;
+  changed.set("a", NDArray::zeros({3}));
+  changed.set("c", NDArray::zeros({3, 1}));
+  EXPECT_EQ(changed["a"].shape(), (Shape{3}));
+  EXPECT_EQ(changed.fields()[2].first, "c");
+  EXPECT_THROW(changed.set("a", NDArray::zeros({2})), ShapeError);
+  EXPECT_EQ(batch["a"].shape(), (Shape{3, 2}));
+  const Tensor of_temporary = Batch({{"a", NDArray::zeros({1})}})["a"];
+  EXPECT_EQ(of_temporary.shape(), (Shape{1}));
   EXPECT_EQ(Batch().size(), 0);
   EXPECT_THROW(Batch()["a"], ValueError);
 }
@@ -91,6 +100,7 @@ TEST(FunctionDataset, PutsExamplesTogether) {
   EXPECT_THAT(numbers_of(batch), ElementsAre(7, 2));
   EXPECT_THROW(data.batch({}), ValueError);
   EXPECT_THROW(FunctionDataset(-1, [](int64_t) { return Example(); }), ValueError);
+  EXPECT_THROW(FunctionDataset(1, FunctionDataset::Function()), ValueError);
 }
 
 TEST(FunctionDataset, NamesTheExampleThatIsUnlikeOthers) {
@@ -125,6 +135,7 @@ TEST(Subset, HasTheExamplesOfItsNumbers) {
   EXPECT_THAT(all_of(part), ElementsAre(4, 4, 9, 0));
   EXPECT_THAT(numbers_of(part.batch(std::vector<int64_t>{2, 0})), ElementsAre(9, 4));
   EXPECT_THROW(Subset(counting(10), {10}), ValueError);
+  EXPECT_THROW(Subset(nullptr, {}), ValueError);
   EXPECT_THROW(Subset(counting(10), {-1}), ValueError);
 }
 
@@ -138,7 +149,15 @@ TEST(ConcatDataset, IsOneAfterTheOther) {
   EXPECT_EQ(all.batch({})["row"].shape(), (Shape{0, 2}));
   EXPECT_THROW(ConcatDataset({}), ValueError);
   const auto others = std::make_shared<TensorDataset>(Batch::Fields{{"other", NDArray::zeros({2})}});
-  EXPECT_THROW(ConcatDataset({counting(1), others}).batch(std::vector<int64_t>{0, 1}), ValueError);
+  EXPECT_THAT(
+      [&] {
+        ConcatDataset({counting(1), others});
+      },
+      ThrowsMessage<ValueError>(HasSubstr("fields of dataset 1")));
+  const auto turned = std::make_shared<TensorDataset>(
+      Batch::Fields{{"number", NDArray::zeros({2}, DType::int64)}, {"row", NDArray::zeros({2, 2})}});
+  EXPECT_THROW(ConcatDataset({counting(0), counting(1), turned}), ValueError);
+  EXPECT_THROW(ConcatDataset({counting(1), nullptr}), ValueError);
 }
 
 TEST(RandomSplit, DividesAllExamples) {
@@ -152,7 +171,10 @@ TEST(RandomSplit, DividesAllExamples) {
     EXPECT_NEAR(static_cast<double>(dev->size()), 0.2 * static_cast<double>(n), 1);
   }
   const std::shared_ptr<const Dataset> ten = counting(10);
+  const auto [seven, three] = random_split(ten, {7, 3}, 1);
+  EXPECT_EQ(three->size(), 3);
   const std::vector<int64_t> sizes{7, 3};
+  EXPECT_EQ(random_split(ten, sizes, 1)[0]->indices(), seven->indices());
   const auto parts = random_split(ten, sizes, 1), again = random_split(ten, sizes, 1),
              other = random_split(ten, sizes, 2);
   EXPECT_EQ(parts[0]->size(), 7);

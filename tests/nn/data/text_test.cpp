@@ -44,6 +44,8 @@ TEST(LabelledTexts, AreReadLineByLine) {
   const LabelledTexts read = read_labelled_texts((folder / "f").string());
   EXPECT_THAT(read.texts, ElementsAre("a good film", "", "with\ta tab"));
   EXPECT_THAT(read.labels, ElementsAre(1, 0, 12));
+  write_bytes(folder / "f", "sentence\tlabel\n\ngood\t1\n\n");
+  EXPECT_THAT(read_labelled_texts((folder / "f").string(), 1).texts, ElementsAre("good"));
   std::string large;
   for (int i = 0; i < 20'000; ++i) large += str("line ", i, "\t", i % 3, "\n");
   write_bytes(folder / "f", large);
@@ -70,7 +72,7 @@ TEST(LabelledTexts, RefusesOtherLines) {
 
 TEST(TextDataset, FillsUpToTheLongestOfTheBatch) {
   const auto words = std::make_shared<Vocabulary>(std::vector<std::string>{"a", "b", "c"});
-  const TextDataset data({{"a b c a", "", "c x"}, {0, 1, 2}}, words, 3);
+  const TextDataset data({{"a b c a", "", "c x"}, {0, 1, 2}}, words, {.most_words = 3});
   EXPECT_EQ(data.size(), 3);
   const Batch batch = data.batch(std::vector<int64_t>{2, 0, 1});
   EXPECT_EQ(batch["tokens"].shape(), (Shape{3, 3}));
@@ -78,7 +80,10 @@ TEST(TextDataset, FillsUpToTheLongestOfTheBatch) {
   EXPECT_THAT(batch["label"].data().to_vector<int64_t>(), ElementsAre(2, 0, 1));
   EXPECT_EQ(data.batch(std::vector<int64_t>{1})["tokens"].shape(), (Shape{1, 1}));
   EXPECT_THROW(TextDataset({{"a"}, {}}, words), ValueError);
-  EXPECT_THROW(TextDataset({{"a"}, {0}}, words, 0), ValueError);
+  EXPECT_THROW(TextDataset({{"a"}, {0}}, words, {.most_words = 0}), ValueError);
+  EXPECT_THROW(TextDataset({{"a"}, {0}}, nullptr), ValueError);
+  const TextDataset fixed({{"a b c a", "", "c x"}, {0, 1, 2}}, words, {.most_words = 5, .pad_to_most = true});
+  EXPECT_THAT(fixed.batch(std::vector<int64_t>{2})["tokens"].data().to_vector<int64_t>(), ElementsAre(4, 1, 0, 0, 0));
 }
 
 }  // namespace

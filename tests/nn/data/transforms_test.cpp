@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/core/special_values.h"
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/data/tensor_dataset.h>
 #include <thimble/nn/data/transforms.h>
@@ -122,6 +123,17 @@ TEST(RandomAffine, StaysWithinItsBounds) {
     EXPECT_LE(std::abs(right), 4);
   }
   EXPECT_EQ(places.size(), 45u);
+  // A pixel at the side goes around the middle.
+  x.fill(0);
+  x.data<float>()[10 * 21 + 16] = 1;
+  std::set<std::pair<bool, bool>> quarters;
+  for (int i = 0; i < 50; ++i) {
+    const std::vector<float> y = values(RandomAffine({.degrees = 180})(x, random));
+    const auto at = std::ranges::max_element(y) - y.begin();
+    EXPECT_NEAR(std::hypot(static_cast<double>(at / 21 - 10), static_cast<double>(at % 21 - 10)), 6, 1);
+    quarters.emplace(at / 21 > 10, at % 21 > 10);
+  }
+  EXPECT_EQ(quarters.size(), 4u);
   EXPECT_THAT(values(RandomAffine({})(image(1, 2, 2), random)), ElementsAre(0, 1, 2, 3));
 }
 
@@ -167,6 +179,9 @@ TEST(Transforms, RefuseWhatIsNoImageAndUnsoundSettings) {
   EXPECT_THROW(Cutout(0), ValueError);
   EXPECT_THROW(Normalize({}, {}), ValueError);
   EXPECT_THROW(Normalize({0}, {0}), ValueError);
+  EXPECT_THROW(Normalize({kNaN}, {1}), ValueError);
+  EXPECT_THROW(affine(image(1, 2, 2), kNaN, 0, 0), ValueError);
+  EXPECT_THROW(Transformed(nullptr, "x", {}), ValueError);
   EXPECT_THROW(MixUp(0, 10), ValueError);
   EXPECT_THROW(MixUp(1, 1), ValueError);
 }
@@ -192,9 +207,13 @@ TEST(MixUp, MixesInputsAndClassesAlike) {
       if (p[3 * i + i % 3] < 0.999f) lambdas.insert(std::round(p[3 * i + i % 3] * 1e4f));
     }
     EXPECT_LE(lambdas.size(), 1u) << "one for the batch";
-    float total = 0;
-    for (const float v : x) total += v;
-    EXPECT_NEAR(total, 15, 1e-4) << "each is a part of itself and of another";
+    // Which example it was mixed with, its class tells: numbers are their class's, modulo 3.
+    const float lambda = lambdas.empty() ? 1 : *lambdas.begin() / 1e4f;
+    for (size_t i = 0; i < 6 && lambda < 0.98f; ++i) {
+      const float other = (x[i] - lambda * static_cast<float>(i)) / (1 - lambda);
+      const auto of_other = static_cast<size_t>(std::lround(other)) % 3;
+      EXPECT_NEAR(p[3 * i + of_other], of_other == i % 3 ? 1 : 1 - lambda, 2e-4) << seed << ' ' << i;
+    }
     sum += lambdas.empty() ? 0.5 : *lambdas.begin() / 1e4;
   }
   EXPECT_NEAR(sum / 200, 0.5, 0.1);
