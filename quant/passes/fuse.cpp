@@ -11,6 +11,8 @@
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/layer_like.h>
+#include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/softmax_inputs.h>
 
 namespace thimble::quant {
 
@@ -76,10 +78,22 @@ ChannelAffine affine_with(std::string_view op, Node* constant, size_t layer, con
   return affine;
 }
 
+// Whether weights and bias stay numbers that floats hold well.
+bool is_sound(const ChannelAffine& affine) {
+  constexpr double kMost = 1e6;
+  const auto keeps_digits = [](double f) { return f == 0 || (std::abs(f) >= 1 / kMost && std::abs(f) <= kMost); };
+  return std::ranges::all_of(affine.factor, keeps_digits) &&
+         std::ranges::all_of(affine.shift, [](double s) { return std::isfinite(s); });
+}
+
+// What hides scores in front of a softmax is no bias: integers need it as a mask.
+bool hides_scores(const Graph& graph, const Node* node, const Node* constant) {
+  return only_softmax_behind(graph, node) && !can_be_integers(graph.tensor(constant));
+}
+
 // What an op does with a constant to what a layer gives, if weights and bias can take it over: x + c, x - c, c - x,
 // x * c, x / c.
 ChannelAffine channel_affine(const Graph& graph, const Node* node) {
-  constexpr double kMost = 1e6;  // beyond, or in its reciprocal, weights might leave floats
   const bool is_arithmetic = node->kind == Node::Kind::op && node->inputs.size() == 2 &&
                              std::ranges::count(std::array{"add", "sub", "mul", "div"}, node->target) > 0;
   if (!is_arithmetic) return {};
@@ -88,11 +102,10 @@ ChannelAffine channel_affine(const Graph& graph, const Node* node) {
   const bool fits = constant->kind == Node::Kind::tensor &&
                     is_layer_of(graph, first, {"Conv2d", "ConvTranspose2d", "Linear"}) &&
                     is_one_for_each_channel(graph, first, graph.tensor(constant));
-  if (!fits || (node->target == "div" && layer == 1)) return {};
+  if (!fits || (node->target == "div" && layer == 1) || hides_scores(graph, node, constant)) return {};
   ChannelAffine affine = affine_with(node->target, constant, layer, graph.tensor(constant).data().to_vector<double>());
-  const bool is_sound = std::ranges::all_of(affine.factor, [](double f) { return std::abs(f) <= kMost; });
   const bool takes_factors = is_layer_of(graph, first, {"Conv2d", "Linear"});
-  return is_sound && (takes_factors || affine.keeps_weights()) ? affine : ChannelAffine();
+  return is_sound(affine) && (takes_factors || affine.keeps_weights()) ? affine : ChannelAffine();
 }
 
 // The node that another one's work may go into: what it reads, without a constant.
@@ -235,9 +248,11 @@ class Fuser {
     return pairs;
   }
 
+  // x * c is c * x.
   bool does_the_same(const Node* a, const Node* b) const {
     const ChannelAffine of_a = channel_affine(graph_, a), of_b = channel_affine(graph_, b);
-    return a->kind == b->kind && a->target == b->target && of_a.constant == of_b.constant && of_a.layer == of_b.layer;
+    return a->kind == b->kind && a->target == b->target && of_a.constant == of_b.constant &&
+           of_a.factor == of_b.factor && of_a.shift == of_b.shift;
   }
 
   // The first nodes take the second ones' work and their users.

@@ -44,6 +44,9 @@ using FusionReport = std::vector<FusionAttempt>;
 ///
 /// Two nodes are not fused if
 /// - the first one's value has a second user, or is the graph's output;
+/// - the constant has a factor or divisor beyond 1e6 or, unless it is a factor of 0, within 1e-6 of 0, or a number that
+///   is not finite;
+/// - the constant has a number beyond 1000, and what it makes is read by softmax alone: then it is a mask;
 /// - another call of the first one's layer is followed by something else, or cannot be fused for one of these reasons;
 /// - the batch normalization is called behind other layers, too;
 /// - batch normalization is in training mode, where the batch's own statistics count;

@@ -98,17 +98,12 @@ bool passes_integers_on(const Graph& graph, const Node* node) {
   return effect == Effect::moves || (effect != Effect::none && is_marked(node));
 }
 
-namespace {
-
-// Not what is far larger than all else: minus infinity, or 1e9, would leave nothing of what it is added to.
 bool can_be_integers(const Tensor& constant) {
   constexpr float kLargest = 1000;
   if (constant.dtype() != DType::float32) return false;
   const std::vector<float> values = constant.data().to_vector<float>();
   return std::ranges::all_of(values, [](float v) { return std::abs(v) <= kLargest; });
 }
-
-}  // namespace
 
 bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
   const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };

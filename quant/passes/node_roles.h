@@ -58,6 +58,9 @@ std::span<nn::Node* const> values_of(const nn::Graph& graph, const nn::Node* nod
 /// Whether the node works on integers as on floats: it moves elements, or is marked. What selects or averages floats
 /// may have a much smaller range than they, and is better quantized behind that.
 bool passes_integers_on(const nn::Graph& graph, const nn::Node* node);
+/// Whether a constant's integers say enough of it and of what it meets: not what is far larger than all else. Minus
+/// infinity, or 1e9, would leave nothing of what it is added to.
+bool can_be_integers(const Tensor& constant);
 /// Whether these values come from nodes that are marked. Constants beside them do not count, if they can be integers.
 bool come_from_marked(const nn::Graph& graph, std::span<nn::Node* const> values);
 /// Marks a pool or slice that reads what comes from nodes that are marked.

@@ -196,6 +196,34 @@ TEST_F(QuantizeMasks, WhatStaysFloatKeepsItsMask) {
     }
 }
 
+// A mask of one number for each output of the layer in front is one, and no bias.
+TEST_F(QuantizeMasks, MasksBehindALayerAreNoBias) {
+  struct Net : nn::Module {
+    explicit Net(const NDArray& of) : mask(register_buffer("mask", of)) {}
+    nn::Submodule<nn::Linear> first{this, "first", 8, 8}, scores{this, "scores", 8, 6}, last{this, "last", 6, 4};
+    Tensor mask;
+    Tensor forward(const Tensor& x) override { return last(softmax(scores(first(x)) + mask, -1)); }
+  };
+  for (const float out : {-1e4f, -1e9f, kNever}) {
+    const NDArray numbers = NDArray::from_vector<float>({0, 0.5f, 0, -1, out, out});
+    std::vector<std::vector<float>> answers;
+    for (const Shape& shape : {Shape{6}, Shape{1, 6}}) {
+      SCOPED_TRACE(str(out, ' ', shape));
+      Net model(numbers.reshape(shape));
+      rng.seed(1);
+      const Graph graph = traced(model);
+      Converted result = quantized(graph);
+      EXPECT_EQ(result.count("QuantizedAdd"), 1) << result.graph.table();
+      EXPECT_EQ(result.count("QuantizedSoftmax"), 1);
+      EXPECT_GT(sqnr(graph, result), 26);
+      answers.push_back(result.graph(Tensor(data)).data().to_vector<float>());
+    }
+    EXPECT_EQ(answers[0], answers[1]);
+  }
+  Net small(NDArray::from_vector<float>({0, 0.5f, 0, -1, 3, -4}));
+  EXPECT_EQ(quantized(traced(small)).count("QuantizedAdd"), 0);
+}
+
 // A network has one mask and many layers.
 TEST_F(QuantizeMasks, AConditionThatIsSharedIsOneMask) {
   struct Twice : nn::Module {

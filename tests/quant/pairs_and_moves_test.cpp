@@ -125,16 +125,26 @@ TEST_F(PairsAndMoves, ConstantsBehindOthersAreIntegers) {
   }
 }
 
-// Factors that would leave floats, and divisors of 0, stay in front of nobody.
+// Factors that would leave floats or their digits, divisors of 0, and what is not finite stay behind their layer.
 TEST_F(PairsAndMoves, SenselessConstantsStayWhereTheyAre) {
-  for (const float number : {0.0f, 1e-30f, std::numeric_limits<float>::infinity()}) {
-    NDArray numbers = NDArray::ones({8, 1, 1});
-    numbers.data<float>()[3] = number;
-    const Tensor c(numbers);
-    Between model([=](const Tensor& x) { return number > 1 ? x * c : x / c; });
-    const Graph graph = traced(model, {4, 3, 7, 6});
-    EXPECT_EQ(as_convolutions(graph).nodes().size(), graph.nodes().size()) << number;
-  }
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  using WithConstant = std::function<Tensor(const Tensor& x, const Tensor& c)>;
+  const std::tuple<const char*, std::vector<float>, WithConstant> functions[] = {
+      {"x / c", {0, 1e-30f, 1e30f, kNaN}, [](const Tensor& x, const Tensor& c) { return x / c; }},
+      {"x * c", {1e-30f, 1e30f, kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x * c; }},
+      {"x + c", {kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x + c; }},
+      {"x - c", {kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x - c; }},
+      {"c - x", {-kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return c - x; }},
+  };
+  for (const auto& [name, senseless, function] : functions)
+    for (const float number : senseless) {
+      SCOPED_TRACE(str(name, ' ', number));
+      NDArray numbers = NDArray::ones({8, 1, 1});
+      numbers.data<float>()[3] = number;
+      Between model([f = function, c = Tensor(numbers)](const Tensor& x) { return f(x, c); });
+      const Graph graph = traced(model, {4, 3, 7, 6});
+      EXPECT_EQ(as_convolutions(graph).nodes().size(), graph.nodes().size());
+    }
 }
 
 TEST_F(PairsAndMoves, WhatMovesOrPicksIsDoneWithIntegers) {

@@ -415,6 +415,27 @@ TEST(Fuse, CallsOfALayerAreFusedTogether) {
   EXPECT_EQ(report[1].with, "block.bn_1");
 }
 
+// On whichever side of an op whose operands may be exchanged.
+TEST(Fuse, AConstantBehindAllCallsOfALayerGoesIntoIt) {
+  struct Net : nn::Module {
+    nn::Submodule<nn::Linear> fc{this, "fc", 4, 4};
+    Tensor c = register_buffer("c", NDArray::from_vector<float>({2, -3, 0.5f, 0}));
+    bool exchangeable = true;
+    Tensor forward(const Tensor& x) override {
+      const Tensor a = fc(x);
+      const Tensor y = exchangeable ? a * c : a - c, b = fc(tanh(y));
+      return exchangeable ? c * b : c - b;
+    }
+  } model;
+  FusionReport report;
+  EXPECT_EQ(count(fused(traced(model), &report), "mul"), 0);
+  ASSERT_EQ(report.size(), 2u);
+  EXPECT_TRUE(report[0].fused && report[1].fused);
+  model.exchangeable = false;
+  EXPECT_EQ(count(fused(traced(model), &report), "sub"), 2);
+  EXPECT_EQ(reason(report, "fc"), "'fc_1', which calls the same layer, is not followed by the same");
+}
+
 TEST(Fuse, AReluBehindOneCallAloneStays) {
   Towers model;
   model.relu_behind_both = false;
