@@ -55,6 +55,7 @@ class Converter {
     add_masks();
     share_parameters();
     narrow_masks();
+    leave_differences();
     find_integer_readers();
     const std::vector<Node*> nodes = graph_.nodes();
     if (report_)
@@ -181,6 +182,26 @@ class Converter {
     if (!alone_reads_source(graph_, function)) return;
     source->second = needed_range(source->second, result->second,
                                   [&](const NDArray& x) { return values_at(graph_, function, Tensor(x)).data(); });
+  }
+
+  // Where sums are far smaller than what they are made of, the rounding of that is too large for them. Training has
+  // seen it.
+  void leave_differences() {
+    constexpr double kMost = 4;
+    const auto span_of = [](const TensorQParams& p) { return double{p.scale} * p.qmax(); };
+    for (Node* node : graph_.nodes()) {
+      const bool sums = graph_.is_op(node, "add") || graph_.is_op(node, "add_relu") || graph_.is_op(node, "sub");
+      const auto own = qparams_.find(node);
+      if (!sums || !is_marked(node) || functions_.of(node) || adds_mask(node)) continue;
+      if (own == qparams_.end() || trained_.contains(node)) continue;
+      for (Node* input : node->inputs) {
+        const auto its = qparams_.find(source_of(input));
+        if (its == qparams_.end() || span_of(its->second) <= kMost * span_of(own->second)) continue;
+        differences_.emplace(node, str("its values are far smaller than those of its input '", input->name, "'"));
+        unmark(node);
+        break;
+      }
+    }
   }
 
   // The value that has parameters of its own, behind ops that pass them on.
@@ -446,6 +467,7 @@ class Converter {
     }
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
     if (uneven_masks_.contains(node)) return "softmax of a line that its mask hides as a whole depends on the scores";
+    if (const auto it = differences_.find(node); it != differences_.end()) return it->second;
     const Node* result = function ? function->result() : node;
     if (!is_marked(result))
       for (Node* input : values_of(graph_, function ? function->reader : node))
@@ -474,9 +496,10 @@ class Converter {
   ConversionReport* report_;
   CommonWeights common_weights_;
   std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_, masks_added_, uneven_masks_;
-  std::unordered_map<const Node*, TensorQParams> qparams_;   // of observed values
-  std::unordered_map<const Node*, TensorQParams> integers_;  // of nodes that give integers
-  std::unordered_map<const Node*, LayerReport> reports_;     // of what stays float
+  std::unordered_map<const Node*, TensorQParams> qparams_;    // of observed values
+  std::unordered_map<const Node*, TensorQParams> integers_;   // of nodes that give integers
+  std::unordered_map<const Node*, LayerReport> reports_;      // of what stays float
+  std::unordered_map<const Node*, std::string> differences_;  // that stay float, and why
   std::unordered_map<const Node*, Node*> quantized_, dequantized_;
   std::unordered_map<const Node*, std::pair<int, int>> bits_;  // of weights and activations of converted nodes
 };

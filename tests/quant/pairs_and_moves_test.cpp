@@ -59,6 +59,24 @@ TEST_F(PairsAndMoves, OfTwoValuesAreIntegerLayers) {
   }
 }
 
+// What is left of two values that nearly cancel would be their rounding.
+TEST_F(PairsAndMoves, SumsThatAreFarSmallerThanTheirInputsStayFloat) {
+  TwoBranches sub([](const Tensor& x, const Tensor& y) { return x - (x + 0.1 * y); }),
+      add([](const Tensor& x, const Tensor& y) { return x + (0.1 * y - x); });
+  for (const auto& [op, inner, model] : {std::tuple("sub", "add", &sub), {"add", "sub", &add}}) {
+    SCOPED_TRACE(op);
+    const Graph graph = traced(*model, {4, 3, 7, 6});
+    result = quantized(graph);
+    EXPECT_EQ(result.layer(op).reason, "its values are far smaller than those of its input 'a'");
+    EXPECT_EQ(result.layer(inner).reason, "no integer layer reads its result");
+    EXPECT_EQ(result.count("QuantizedConv2d"), 3);
+    EXPECT_GT(sqnr(graph, result), 35);
+    expect_integers(result.graph);
+  }
+  TwoBranches half([](const Tensor& x, const Tensor& y) { return x - (0.5 * x + 0.1 * y); });
+  expect_all_integers(half, {4, 3, 7, 6}, 25);
+}
+
 // A quotient of rounded numbers is as wrong as its divisor is small.
 TEST_F(PairsAndMoves, QuotientsStayFloat) {
   TwoBranches model([](const Tensor& x, const Tensor& y) { return x / (y * y + 1.0); });
