@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include <thimble/core/kernels/int8/quantized_group_norm.h>
@@ -22,6 +23,12 @@ constexpr int64_t kLeastPeriod = 256;           // of few channels, what fills v
 
 int64_t period_of(int64_t channels) { return channels * std::max<int64_t>(1, kLeastPeriod / channels); }
 
+// No infinity: times an integer of 0 it would be no number.
+float as_float(double x) {
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(x, -kLargest, kLargest));
+}
+
 // The channels' m, a and b, each repeated.
 void make_affine(const uint64_t* sums, const uint64_t* squares, int64_t pixels, int64_t channels,
                  const QuantizedGroupNormArgs& args, float* numbers) {
@@ -41,8 +48,8 @@ void make_affine(const uint64_t* sums, const uint64_t* squares, int64_t pixels, 
     const double factor = scale / std::sqrt(variance * scale * scale + args.eps);
     for (int64_t c = first; c < first + size; ++c) {
       m[c] = static_cast<float>(middle);
-      a[c] = static_cast<float>(factor * args.weight[c]);
-      b[c] = static_cast<float>(args.bias[c] - (mean - middle) * double{a[c]});
+      a[c] = as_float(factor * args.weight[c]);
+      b[c] = as_float(args.bias[c] - (mean - middle) * double{a[c]});
     }
   }
   for (int64_t i = channels; i < period; ++i) {

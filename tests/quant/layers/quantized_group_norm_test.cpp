@@ -80,14 +80,34 @@ TEST(QuantizedGroupNorm, IsTheNormalizationOfTheIntegersOnEveryMachine) {
   }
 }
 
-// Whose variance is 0: the bias.
+// Whose variance is 0: the bias, whatever it is divided by.
 TEST(QuantizedGroupNorm, EqualIntegersAreTheBias) {
   const Tensor weight(NDArray::full({2}, 3)), bias(NDArray::from_vector<float>({0.5f, -1}));
-  const auto layer =
-      QuantizedGroupNorm::from_float(nn::GroupNorm(1, 2, 1e-12, weight, bias), {0.1f, 7, 8}, {0.1f, 50, 8});
   const Tensor x(NDArray::full({1, 2, 3, 3}, 200, DType::uint8));
-  const auto y = (*layer)(x).data().to_vector<int>();
-  EXPECT_EQ(y, (std::vector<int>{55, 55, 55, 55, 55, 55, 55, 55, 55, 40, 40, 40, 40, 40, 40, 40, 40, 40}));
+  const std::vector<int> expected{55, 55, 55, 55, 55, 55, 55, 55, 55, 40, 40, 40, 40, 40, 40, 40, 40, 40};
+  for (const double eps : {1e-12, 1e-80, 1e-300}) {
+    const auto layer =
+        QuantizedGroupNorm::from_float(nn::GroupNorm(1, 2, eps, weight, bias), {0.1f, 7, 8}, {0.1f, 50, 8});
+    on_every_machine([&] { EXPECT_EQ((*layer)(x).data().to_vector<int>(), expected) << eps; });
+  }
+}
+
+// Factors and biases beyond floats are ends of the range, and what is in the middle stays there.
+TEST(QuantizedGroupNorm, NumbersBeyondFloatsSaturate) {
+  const Tensor weight(NDArray::full({1}, 1e30)), x(NDArray::from_vector<uint8_t>({9, 10, 11, 10}, {1, 1, 4}));
+  for (const float bias : {0.0f, 1e30f, -1e30f}) {
+    const Tensor b(NDArray::full({1}, bias));
+    const auto layer = QuantizedGroupNorm::from_float(nn::GroupNorm(1, 1, 1e-5, weight, b), {1, 0, 8}, {1e-30f, 50, 8});
+    const int middle = bias == 0 ? 50 : bias > 0 ? 255 : 0;
+    on_every_machine([&] {
+      const auto y = (*layer)(x).data().to_vector<int>();
+      EXPECT_EQ(y[1], middle) << bias;
+      EXPECT_EQ(y[3], middle) << bias;
+      if (bias != 0) return;
+      EXPECT_EQ(y[0], 0);
+      EXPECT_EQ(y[2], 255);
+    });
+  }
 }
 
 TEST(QuantizedGroupNorm, RefusesWhatItCannotTake) {
