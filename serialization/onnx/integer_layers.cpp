@@ -272,7 +272,14 @@ class IntegerLayers {
       inputs.push_back(integers_.at(input).node);
       parameters.push_back(integers_.at(input).parameters);
     }
-    replace_by_layer(node, form->layer(graph_, node, parameters, output), inputs, output);
+    std::shared_ptr<nn::Module> layer;
+    try {
+      layer = form->layer(graph_, node, parameters, output);
+    } catch (const Error& e) {  // scales may be as far apart as floats
+      keep_float(node, e.what());
+      return true;
+    }
+    replace_by_layer(node, std::move(layer), inputs, output);
     return true;
   }
 
