@@ -69,15 +69,10 @@ class Interpolate final : public ComposedOp {
  private:
   Tensor formula(std::span<const Tensor> inputs) const override {
     const Tensor& x = inputs[0];
-    const bool rounds = averages_integers(x.dtype());
+    const bool rounds = x.dtype() == DType::uint8 && averages_inputs(options_);  // to their own grid
     Tensor y = rounds ? cast(x, DType::float32) : x;
     for (const auto& [axis, sizes] : axes_to_resample(x.shape(), options_)) y = along(y, axis, sizes);
     return rounds ? cast(round(y), x.dtype()) : y;
-  }
-
-  // Means are rounded to their own grid: they stay within it.
-  bool averages_integers(DType dtype) const {
-    return dtype == DType::uint8 && options_.mode == "linear" && options_.coordinates != "tf_crop_and_resize";
   }
 
   Tensor along(const Tensor& x, int axis, const ResampledAxis& sizes) const {

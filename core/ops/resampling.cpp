@@ -136,6 +136,10 @@ Resampling Resampling::transposed() const {
   return t;
 }
 
+bool averages_inputs(const InterpolateOptions& o) {
+  return o.mode == "linear" && o.coordinates != "tf_crop_and_resize" && !o.exclude_outside;
+}
+
 Resampling resampling(const ResampledAxis& axis, const InterpolateOptions& o) {
   check<ValueError>(o.mode == "linear" || o.mode == "cubic", "interpolate: unknown mode '", o.mode, "'");
   Resampling matrix;

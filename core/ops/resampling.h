@@ -46,6 +46,10 @@ std::vector<AxisToResample> axes_to_resample(const Shape& x, const InterpolateOp
 /// The options of an "interpolate" op.
 InterpolateOptions interpolate_options(const Attributes& attributes);
 
+/// Whether each output is a mean of inputs, whatever the sizes: in the range of integers if they are. Beyond the edges
+/// "tf_crop_and_resize" has a number, and where those are excluded there may be none.
+bool averages_inputs(const InterpolateOptions& options);
+
 /// Of "linear" or "cubic". Throws ValueError for unknown names.
 Resampling resampling(const ResampledAxis& axis, const InterpolateOptions& options);
 

@@ -1,5 +1,6 @@
 // interpolate() of images, and pad() with pixels of theirs: pixel by pixel.
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -116,41 +117,68 @@ std::unique_ptr<InferenceStep> resize_step(const Attributes& attributes, std::sp
         sides_of<std::vector<int64_t>>(x.shape, options, {indices_up_to(height), indices_up_to(width)}, nearest_inputs);
     return sides ? std::make_unique<PickStep>(x, std::move(sides->rows), std::move(sides->columns)) : nullptr;
   }
-  const bool averages_integers = x.dtype == DType::uint8 && options.mode == "linear";
+  const bool averages_integers = x.dtype == DType::uint8 && averages_inputs(options);
   if (x.dtype != DType::float32 && !averages_integers) return nullptr;
   const auto sides = sides_of<Resampling>(x.shape, options, {identity(height), identity(width)}, resampling);
   if (!sides || !has_inputs_everywhere(sides->rows) || !has_inputs_everywhere(sides->columns)) return nullptr;
   return std::make_unique<ResizeStep>(x, resize_axis(sides->rows), resize_axis(sides->columns));
 }
 
-// Which rows and columns the output's are, as the op says of numbered pixels; none if it does more.
-std::optional<Sides<std::vector<int64_t>>> picked_by(std::string_view op, const Attributes& attributes, int64_t height,
-                                                     int64_t width) {
-  constexpr int64_t kMostPixels = int64_t{1} << 24;
-  if (height * width > kMostPixels) return std::nullopt;
-  const NDArray numbers = NDArray::from_vector(indices_up_to(height * width), {1, 1, height, width});
-  NDArray picked;
-  try {
-    picked = op_factory(op)(attributes)->compute(std::span(&numbers, 1));
-  } catch (const Error&) {  // it wants to repeat what is no pixel
+// What is put before and behind the elements of an axis.
+struct Amounts {
+  int64_t before = 0, after = 0;
+};
+
+// Of each axis of an image; none if the op's lists are not those of one.
+std::optional<std::array<Amounts, 4>> amounts_of(const Attributes& attributes) {
+  const bool is_onnx = attributes.contains("pads");
+  const auto list = attributes.get<std::vector<int64_t>>(is_onnx ? "pads" : "padding");
+  std::vector<int64_t> axes = is_onnx ? attributes.get<std::vector<int64_t>>("axes", {}) : std::vector<int64_t>();
+  const size_t pairs = list.size() / 2;
+  if (axes.empty()) axes = is_onnx ? std::vector<int64_t>{0, 1, 2, 3} : std::vector<int64_t>{3, 2, 1, 0};
+  if (list.size() % 2 != 0 || axes.size() > 4 || pairs > axes.size() || (is_onnx && pairs != axes.size()))
     return std::nullopt;
+  std::array<std::optional<Amounts>, 4> found;
+  for (size_t i = 0; i < pairs; ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + 4 : axes[i];
+    if (axis < 0 || axis > 3 || found[static_cast<size_t>(axis)]) return std::nullopt;
+    found[static_cast<size_t>(axis)] =
+        is_onnx ? Amounts{list[i], list[i + pairs]} : Amounts{list[2 * i], list[2 * i + 1]};
   }
-  const Shape& s = picked.shape();
-  if (s.ndim() != 4 || s[0] != 1 || s[1] != 1 || s.numel() == 0) return std::nullopt;
-  const std::vector<int64_t> from = picked.to_vector<int64_t>();
-  Sides<std::vector<int64_t>> sides;
-  for (int64_t y = 0; y < s[2]; ++y) sides.rows.push_back(from[static_cast<size_t>(y * s[3])] / width);
-  for (int64_t x = 0; x < s[3]; ++x) sides.columns.push_back(from[static_cast<size_t>(x)] % width);
-  return sides;
+  std::array<Amounts, 4> all;
+  std::ranges::transform(found, all.begin(), [](const auto& amounts) { return amounts.value_or(Amounts()); });
+  return all;
+}
+
+// Which elements of an axis the output's are, as the op says of numbered ones; none if they are too many, or it wants
+// to repeat what is no element.
+std::vector<int64_t> padded_indices(const std::string& mode, int64_t size, const Amounts& amounts) {
+  constexpr int64_t kMost = int64_t{1} << 20;
+  const auto is_large = [](int64_t n) { return n < -kMost || n > kMost; };
+  if (is_large(size) || is_large(amounts.before) || is_large(amounts.after)) return {};
+  const NDArray numbers = NDArray::from_vector(indices_up_to(size));
+  const Attributes attributes{{"mode", mode}, {"padding", std::vector<int64_t>{amounts.before, amounts.after}}};
+  try {
+    return make_op("pad", attributes)->compute(std::span(&numbers, 1)).to_vector<int64_t>();
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 std::unique_ptr<InferenceStep> pad_step(const Attributes& attributes, std::span<const ValueInfo> inputs) {
   const ValueInfo& x = inputs[0];
+  const auto mode = attributes.get<std::string>("mode", "constant");
   if (inputs.size() != 1 || !x.is_image() || !x.lies_as_usual() || x.is_constant || x.shape.numel() == 0 ||
-      attributes.get<std::string>("mode", "constant") == "constant")
+      mode == "constant")
     return nullptr;
-  auto sides = picked_by("pad", attributes, x.shape[2], x.shape[3]);
-  return sides ? std::make_unique<PickStep>(x, std::move(sides->rows), std::move(sides->columns)) : nullptr;
+  const auto amounts = amounts_of(attributes);
+  if (!amounts) return nullptr;
+  const auto& [samples, channels, along_rows, along_columns] = *amounts;
+  if (samples.before != 0 || samples.after != 0 || channels.before != 0 || channels.after != 0) return nullptr;
+  std::vector<int64_t> rows = padded_indices(mode, x.shape[2], along_rows),
+                       columns = padded_indices(mode, x.shape[3], along_columns);
+  if (rows.empty() || columns.empty()) return nullptr;
+  return std::make_unique<PickStep>(x, std::move(rows), std::move(columns));
 }
 
 const StepRegistration resize_registration("interpolate", resize_step);

@@ -4,6 +4,7 @@
 
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/op.h>
+#include <thimble/core/ops/resampling.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
@@ -55,9 +56,7 @@ bool follows_inputs(const Graph& graph, const Node* node) {
 }
 
 bool is_mean_of_neighbours(const Node& resampling) {
-  const Attributes& a = resampling.attributes;
-  return a.get<std::string>("mode", "") == "linear" &&
-         a.get<std::string>("coordinates", "half_pixel") != "tf_crop_and_resize";  // which knows numbers beyond edges
+  return averages_inputs(interpolate_options(resampling.attributes));
 }
 
 bool is_pad(const Graph& graph, const Node* node) {

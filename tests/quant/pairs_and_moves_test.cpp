@@ -61,8 +61,8 @@ TEST_F(PairsAndMoves, OfTwoValuesAreIntegerLayers) {
 
 // What is left of two values that nearly cancel would be their rounding.
 TEST_F(PairsAndMoves, SumsThatAreFarSmallerThanTheirInputsStayFloat) {
-  TwoBranches sub([](const Tensor& x, const Tensor& y) { return x - (x + 0.1 * y); }),
-      add([](const Tensor& x, const Tensor& y) { return x + (0.1 * y - x); });
+  TwoBranches sub([](const Tensor&x, const Tensor&y) { return x - (x + 0.1 * y); }),
+      add([](const Tensor&x, const Tensor&y) { return x + (0.1 * y - x); });
   for (const auto& [op, inner, model] : {std::tuple("sub", "add", &sub), {"add", "sub", &add}}) {
     SCOPED_TRACE(op);
     const Graph graph = traced(*model, {4, 3, 7, 6});
@@ -216,13 +216,21 @@ TEST_F(PairsAndMoves, WhatMovesOrPicksIsDoneWithIntegers) {
   }
 }
 
-// Cubics overshoot: what they give is in no integer's range.
-TEST_F(PairsAndMoves, CubicsStayFloat) {
-  const InterpolateOptions cubic{.mode = "cubic", .axes = {2, 3}, .scales = {2, 2}};
-  Between model([=](const Tensor& x) { return interpolate(x, cubic); });
-  const Graph graph = traced(model, {2, 3, 5, 6});
-  result = quantized(graph);
-  EXPECT_EQ(result.layer("interpolate").reason, "it has no integer form");
+// Cubics overshoot: what they give is in no integer's range. Where edges are excluded, an output may see no input.
+TEST_F(PairsAndMoves, WhatIsNoMeanStaysFloat) {
+  const InterpolateOptions cubic{.mode = "cubic", .axes = {2, 3}, .scales = {2, 2}},
+      excluding{.mode = "linear",
+                .axes = {2, 3},
+                .scales = {0.4, 0.4},
+                .coordinates = "tf_half_pixel_for_nn",
+                .exclude_outside = true};
+  for (const InterpolateOptions& options : {cubic, excluding}) {
+    Between model([=](const Tensor& x) { return interpolate(x, options); });
+    const Graph graph = traced(model, {2, 3, 5, 6});
+    result = quantized(graph);
+    EXPECT_EQ(result.layer("interpolate").reason, "it has no integer form");
+    EXPECT_GT(sqnr(graph, result), 25);
+  }
 }
 
 }  // namespace

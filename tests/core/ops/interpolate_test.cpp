@@ -123,6 +123,15 @@ TEST(Interpolate, RefusesWhatDoesNotFit) {
   EXPECT_THROW(interpolate(x, {.scales = {1, 2}, .coordinates = "polar"}), ValueError);
   EXPECT_THROW(interpolate(x, {.scales = {1, 2}, .rounding = "up"}), ValueError);
   EXPECT_THROW(interpolate(x, {.sizes = {2, 2}, .aspect = "odd"}), ValueError);
+  // Integers stay within their range only where each output is a mean.
+  const NDArray integers = NDArray::zeros({2, 3}, DType::uint8);
+  EXPECT_NO_THROW(interpolate(integers, {.mode = "linear", .sizes = {3, 4}}));
+  EXPECT_THROW(interpolate(integers, {.mode = "cubic", .sizes = {3, 4}}), DTypeError);
+  EXPECT_THROW(interpolate(integers, {.mode = "linear", .sizes = {3, 4}, .exclude_outside = true}), DTypeError);
+  EXPECT_THROW(
+      interpolate(integers,
+                  {.mode = "linear", .sizes = {3, 4}, .coordinates = "tf_crop_and_resize", .roi = {0, 0, 1, 1}}),
+      DTypeError);
 }
 
 // Values of PyTorch's documentation of the op, and its gradient against differences.

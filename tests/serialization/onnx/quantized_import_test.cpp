@@ -349,6 +349,44 @@ TEST(QuantizedImport, WhatElseLiesBetweenProductsIsInteger) {
   EXPECT_LE(steps.share, 0.05);
 }
 
+// No float is large enough for what integers would be multiplied by.
+TEST(QuantizedImport, PairsOfExtremeScalesStayDequantized) {
+  for (const char* op : {"Add", "Sub", "Mul", "Max", "Min"}) {
+    SCOPED_TRACE(op);
+    QuantizedBuilder model(13);
+    model.input("x", {-1, 3}).output("y").round_trip("x", 1e30f, 100);
+    model.node("Sigmoid", {"x.dq"}, {"s"}).round_trip("s", 1 / 256.0f, 0);
+    model.node(op, {"x.dq", "s.dq"}, {"d"}).round_trip("d", 1e-30f, 90);
+    model.node("Identity", {"d.dq"}, {"y"});
+    quant::ConversionReport report;
+    ImportOptions options;
+    options.report = &report;
+    nn::Graph graph = model.import_with(options), expected = model.dequantized();
+    ASSERT_EQ(report.size(), 1u);
+    EXPECT_EQ(report[0].name, "d");
+    EXPECT_THAT(report[0].reason, HasSubstr("float32 cannot hold"));
+    const Tensor x(random_floats({4, 3}, 6, 3e31f));
+    EXPECT_EQ(graph(x).data().to_vector<float>(), expected(x).data().to_vector<float>());
+  }
+}
+
+// Where edges are excluded or cut, outputs of Resize are no means.
+TEST(QuantizedImport, ResizesThatAreNoMeansStayDequantized) {
+  QuantizedBuilder model(13);
+  model.input("x", {-1, 2, 3, 3}).output("y").round_trip("x", 0.03f, 100);
+  model.initializer("scales", {4}, {1, 1, 2, 2})
+      .node("Resize", {"x.dq", "", "scales"}, {"r"},
+            {ModelBuilder::text("mode", "linear"), ModelBuilder::integer("exclude_outside", 1)});
+  model.quantize("r", "r.q", "x").dequantize("r.q", "y", "x");
+  quant::ConversionReport report;
+  ImportOptions options;
+  options.report = &report;
+  nn::Graph graph = model.import_with(options), expected = model.dequantized();
+  EXPECT_THAT(report, testing::SizeIs(1));
+  const Tensor x(random_floats({2, 2, 3, 3}, 6));
+  EXPECT_EQ(graph(x).data().to_vector<float>(), expected(x).data().to_vector<float>());
+}
+
 // QLinearMatMul, QLinearConv, ...: int8 in and out.
 TEST(QuantizedImport, OpsOnIntegersAreTheFloatOnesBetweenQuantizers) {
   QuantizedBuilder model(13);
