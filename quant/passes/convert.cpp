@@ -55,6 +55,7 @@ class Converter {
     add_masks();
     share_parameters();
     narrow_masks();
+    narrow_bounds();
     leave_differences();
     find_integer_readers();
     const std::vector<Node*> nodes = graph_.nodes();
@@ -156,7 +157,37 @@ class Converter {
       need.least = std::min(need.least, least_of_mask(scores, observed(node)));
       need.bits = std::max(need.bits, scores.bits);
     }
-    for (const auto& [mask, need] : needs) qparams_[mask] = mask_qparams(graph_.tensor(mask), need.least, need.bits);
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    for (const auto& [mask, need] : needs)
+      qparams_[mask] = qparams_within(graph_.tensor(mask), need.least, kInfinity, need.bits);
+  }
+
+  // What of a constant lies below all values that it is the maximum with, or above those of a minimum, changes nothing,
+  // and the rest keeps its digits.
+  void narrow_bounds() {
+    for (const Node* constant : graph_.nodes()) {
+      const auto own = qparams_.find(constant);
+      if (constant->kind != Node::Kind::tensor || own == qparams_.end() || trained_.contains(constant)) continue;
+      const auto [low, high] = bounds_that_count(constant);
+      if (std::isfinite(low) || std::isfinite(high))
+        own->second = qparams_within(graph_.tensor(constant), low, high, own->second.bits);
+    }
+  }
+
+  // Between which its readers tell its numbers apart.
+  std::pair<float, float> bounds_that_count(const Node* constant) const {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    float low = kInfinity, high = -kInfinity;
+    for (const Node* reader : graph_.users(constant)) {
+      const bool is_maximum = graph_.is_op(reader, "maximum"), is_minimum = graph_.is_op(reader, "minimum");
+      const auto other = is_maximum || is_minimum
+                             ? qparams_.find(source_of(reader->inputs[reader->inputs[0] == constant ? 1 : 0]))
+                             : qparams_.end();
+      if (other == qparams_.end()) return {-kInfinity, kInfinity};
+      low = std::min(low, is_maximum ? low_end(other->second) : -kInfinity);
+      high = std::max(high, is_minimum ? high_end(other->second) : kInfinity);
+    }
+    return {low, high};
   }
 
   // The inputs of a clamp or a concatenation get, where they can, the parameters that were observed behind it: they

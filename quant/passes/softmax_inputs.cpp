@@ -170,11 +170,12 @@ double least_of_mask(const TensorQParams& scores, const TensorQParams& sum) {
   return kMargin * double{low_end(sum) - high_end(scores)};
 }
 
-TensorQParams mask_qparams(const Tensor& mask, double least, int bits) {
+TensorQParams qparams_within(const Tensor& constant, double least, double most, int bits) {
   float low = 0, high = 0;
-  for (const float v : floats_of_mask(mask)) {
-    low = std::min(low, std::max(v, static_cast<float>(least)));
-    high = std::max(high, v);
+  for (const float v : floats_of_mask(constant)) {
+    const float within = std::min(std::max(v, static_cast<float>(least)), static_cast<float>(most));
+    low = std::min(low, within);
+    high = std::max(high, within);
   }
   return TensorQParams::from(choose_qparams(low, high, {.bits = bits}));
 }

@@ -79,7 +79,7 @@ float high_end(const TensorQParams& p);
 TensorQParams needed_scores(const TensorQParams& scores, const Tensor& mask, const TensorQParams& sum);
 /// The least number that a mask needs: added to any of the scores, it is at or below the low end of the sum's range.
 double least_of_mask(const TensorQParams& scores, const TensorQParams& sum);
-/// Parameters for a mask whose numbers below `least` may saturate there.
-TensorQParams mask_qparams(const Tensor& mask, double least, int bits);
+/// Parameters for a mask, or another constant, whose numbers beyond these may saturate there.
+TensorQParams qparams_within(const Tensor& constant, double least, double most, int bits);
 
 }  // namespace thimble::quant

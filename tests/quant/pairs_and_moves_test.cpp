@@ -143,6 +143,22 @@ TEST_F(PairsAndMoves, ConstantsBehindOthersAreIntegers) {
   }
 }
 
+// What is never the larger or the smaller one takes no integers from the rest.
+TEST_F(PairsAndMoves, BoundsThatNoValueReachesCostNothing) {
+  NDArray low = NDArray::full({8, 1, 1}, -900), high = NDArray::full({8, 1, 1}, 900);
+  for (const int64_t channel : {1, 2, 5}) {
+    low.data<float>()[channel] = 1.7f;
+    high.data<float>()[channel] = -1.7f;
+  }
+  Between largest([c = Tensor(low)](const Tensor&x) { return maximum(x, c); }),
+      smallest([c = Tensor(high)](const Tensor&x) { return minimum(c, x); });
+  for (const auto& [type, model] : {std::pair("QuantizedMaximum", &largest), {"QuantizedMinimum", &smallest}}) {
+    SCOPED_TRACE(type);
+    expect_all_integers(*model, {4, 3, 7, 6}, 30);
+    EXPECT_EQ(result.count(type), 1) << result.graph.table();
+  }
+}
+
 // Factors that would leave floats or their digits, divisors of 0, and what is not finite stay behind their layer.
 TEST_F(PairsAndMoves, SenselessConstantsStayWhereTheyAre) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
