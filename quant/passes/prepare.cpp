@@ -6,6 +6,7 @@
 #include <thimble/nn/layers/conv.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/prepare.h>
 #include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/quantize.h>
@@ -39,11 +40,18 @@ bool can_make(const QConfig& finer, const QConfig& coarser) {
 
 bool ask_for_the_same(const QConfig& a, const QConfig& b) { return can_make(a, b) && can_make(b, a); }
 
+bool stays_float_in_training(const Graph& graph, const Node* node) {
+  return graph.is_op(node, "sub") || graph.is_op(node, "maximum") || graph.is_op(node, "minimum");
+}
+
 // Puts observers where integer layers will need parameters.
 class Preparer {
  public:
-  Preparer(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer)
-      : graph_(without_observers(graph)), mapping_(mapping), make_observer_(make_observer) {
+  Preparer(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make_observer, bool for_training)
+      : graph_(without_observers(graph)),
+        mapping_(mapping),
+        make_observer_(make_observer),
+        for_training_(for_training) {
     for (Node* node : graph_.nodes())
       if (is_marked(node)) unmark(node);  // of an earlier mapping
     functions_ = ValueFunctions(graph_);
@@ -71,7 +79,8 @@ class Preparer {
 
   // An op inside of a function is what that becomes.
   bool may_follow(const Node* node) const {
-    return functions_.around(node) ? functions_.of(node) != nullptr : follows_inputs(graph_, node);
+    if (functions_.around(node)) return functions_.of(node) != nullptr;
+    return follows_inputs(graph_, node) && !(for_training_ && stays_float_in_training(graph_, node));
   }
 
   // The values that a node reads as integers, if it becomes an integer one.
@@ -187,10 +196,18 @@ class Preparer {
   ValueFunctions functions_;
   const QConfigMapping& mapping_;
   const ObserverFactory& make_observer_;
+  const bool for_training_;
   std::unordered_set<const Node*> for_products_;
   std::unordered_map<const Node*, QConfig> configs_;  // of nodes that become integer ones
   std::unordered_map<const Node*, std::vector<Reading>> readings_;
 };
+
+Graph prepared_graph(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make, bool for_training) {
+  check_names("prepare", graph, mapping);
+  check_has_no_qat_layers("prepare", graph);
+  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));
+  return Preparer(graph, mapping, make, for_training).run();
+}
 
 }  // namespace
 
@@ -201,10 +218,11 @@ nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping) {
 }
 
 nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {
-  check_names("prepare", graph, mapping);
-  check_has_no_qat_layers("prepare", graph);
-  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));
-  return Preparer(graph, mapping, make).run();
+  return prepared_graph(graph, mapping, make, /*for_training=*/false);
+}
+
+nn::Graph prepare_for_training(const nn::Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make) {
+  return prepared_graph(graph, mapping, make, /*for_training=*/true);
 }
 
 }  // namespace thimble::quant

@@ -4,6 +4,7 @@
 
 #include <thimble/quant/passes/fuse.h>
 #include <thimble/quant/passes/node_roles.h>
+#include <thimble/quant/passes/prepare.h>
 #include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/qat/qat_layers.h>
@@ -69,7 +70,8 @@ class QATPreparer {
     FusionReport report;
     const Graph fused = fuse_for_training(original_, &report);
     batch_norms_ = batch_norms_of(original_, report);
-    graph_ = prepare(fused, mapping, [&](const QConfig& config) { return fake_quantize_for(config, options_); });
+    graph_ = prepare_for_training(fused, mapping,
+                                  [&](const QConfig& config) { return fake_quantize_for(config, options_); });
   }
 
   // In a layer that stays float, normalization would be a constant, and no longer learn: it shall not be fused. Returns
