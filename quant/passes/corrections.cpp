@@ -4,11 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include <thimble/nn/layers/conv.h>
 #include <thimble/quant/analysis/error_report.h>
 #include <thimble/quant/passes/bias_correction.h>
 #include <thimble/quant/passes/corrections.h>
 #include <thimble/quant/passes/layer_by_layer.h>
+#include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -22,10 +22,7 @@ constexpr int64_t kMostSamples = 32;  // to correct biases on, and as many to co
 constexpr double kWorthIt = 0.5;      // decibels
 
 bool has_depthwise_layers(const Graph& graph) {
-  return std::ranges::any_of(graph.nodes(), [&](const Node* node) {
-    const auto* conv = graph.layer_as<nn::Conv2d>(node);
-    return conv && conv->options().groups > 1 && conv->options().groups == conv->in_channels();
-  });
+  return std::ranges::any_of(graph.nodes(), [&](const Node* node) { return is_depthwise(graph, node); });
 }
 
 // So many samples, from the first one on, in batches.

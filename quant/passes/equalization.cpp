@@ -51,7 +51,7 @@ bool has_scale_for_each_channel(const Graph& graph, const Node* product, const Q
 std::vector<LayerPair> depthwise_pairs(const Graph& graph, const QConfigMapping& mapping) {
   std::vector<LayerPair> pairs = layer_pairs(graph);
   std::erase_if(pairs, [&](const LayerPair& pair) {
-    return !pair.view.is_depthwise() || !has_scale_for_each_channel(graph, pair.first, mapping) ||
+    return !is_depthwise(graph, pair.second) || !has_scale_for_each_channel(graph, pair.first, mapping) ||
            !has_scale_for_each_channel(graph, pair.second, mapping);
   });
   return pairs;

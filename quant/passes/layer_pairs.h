@@ -15,8 +15,6 @@ struct InputView {
   int64_t out, channels_of_group, inner, groups;
 
   int64_t channels() const { return channels_of_group * groups; }
-  /// Whether each output channel reads one input channel.
-  bool is_depthwise() const { return channels_of_group == 1 && groups > 1; }
 
   /// f(channel, its first weight) for each `inner` weights of one channel.
   template <typename F>

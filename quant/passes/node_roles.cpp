@@ -41,6 +41,11 @@ bool is_product(const Graph& graph, const Node* node) {
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
+bool is_depthwise(const Graph& graph, const Node* node) {
+  const auto* conv = graph.layer_as<nn::Conv2d>(node);
+  return conv && conv->options().groups > 1 && conv->options().groups == conv->in_channels();
+}
+
 bool is_concat(const Graph& graph, const Node* node) {
   return graph.is_op(node, "concat") || graph.is_op(node, "stack");
 }

@@ -17,6 +17,8 @@ namespace thimble::quant {
 /// A layer that can become an integer product: linear and conv2d, also fused with relu or in the form that
 /// prepare_qat() gives them.
 bool is_product(const nn::Graph& graph, const nn::Node* node);
+/// A convolution each of whose output channels reads one input channel.
+bool is_depthwise(const nn::Graph& graph, const nn::Node* node);
 /// Values side by side, along an axis that they have or a new one.
 bool is_concat(const nn::Graph& graph, const nn::Node* node);
 /// Padding by zeros or by the value's own elements.
