@@ -54,6 +54,9 @@ class Preparer {
         for_training_(for_training) {
     for (Node* node : graph_.nodes())
       if (is_marked(node)) unmark(node);  // of an earlier mapping
+    if (!for_training_)
+      add_subtracted_constants(graph_,
+                               [&](const Node* node) { return mapping_.find(node->name, {"sub"}).has_value(); });
     functions_ = ValueFunctions(graph_);
   }
 
@@ -202,7 +205,8 @@ class Preparer {
   std::unordered_map<const Node*, std::vector<Reading>> readings_;
 };
 
-Graph prepared_graph(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make, bool for_training) {
+Graph prepared_graph(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make,
+                     bool for_training) {
   check_names("prepare", graph, mapping);
   check_has_no_qat_layers("prepare", graph);
   check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));

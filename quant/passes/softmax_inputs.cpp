@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 #include <vector>
 
 #include <thimble/core/ops/elementwise.h>
@@ -123,6 +124,25 @@ std::optional<Masking> masking_of(const Graph& graph, const Node* node) {
 
 bool adds_uneven_mask(const Graph& graph, const Node* node) {
   return adds_mask(graph, node) && !hides_any_scores_evenly(graph, node);
+}
+
+void add_subtracted_constants(Graph& graph, const std::function<bool(const Node*)>& is_wanted) {
+  const NoGrad guard;
+  std::unordered_map<Node*, Node*> negatives;
+  for (Node* node : graph.nodes()) {
+    const bool subtracts = graph.is_op(node, "sub") && node->inputs.size() == 2 && is_tensor(node->inputs[1]);
+    if (!subtracts || is_tensor(node->inputs[0]) || !only_softmax_behind(graph, node) || !is_wanted(node)) continue;
+    Node* constant = node->inputs[1];
+    Node*& negative = negatives[constant];
+    if (!negative) {
+      negative = graph.add_op(free_name(graph, constant->name + ".negative"), "neg", {}, {constant}, constant);
+      graph.replace_by_tensor(negative, -graph.tensor(constant));
+    }
+    graph.replace_op(node, "add", {});
+    graph.set_input(node, 1, negative);
+  }
+  for (const auto& [constant, negative] : negatives)
+    if (graph.num_users(constant) == 0 && !graph.is_output(constant)) graph.erase(constant);
 }
 
 Node* AddedMasks::replace(Node* node) {

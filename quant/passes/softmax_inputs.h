@@ -4,6 +4,7 @@
 // they saturate there, and a mask of minus infinity does what one of -20 does.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -52,6 +53,10 @@ bool adds_uneven_mask(const nn::Graph& graph, const nn::Node* node);
 /// A mask of fewer dimensions than the scores has the last axes; an axis that is counted from the front and lies behind
 /// its dimensions is taken for the last.
 bool hides_evenly(const Tensor& mask, int64_t axis, float low, float high);
+
+/// Constants that are subtracted in front of a softmax, from nodes that `is_wanted` of, become negative ones that are
+/// added, as masks are: the same floats.
+void add_subtracted_constants(nn::Graph& graph, const std::function<bool(const nn::Node*)>& is_wanted);
 
 /// What convert() puts in the place of nodes that mask, where they become integer ones: additions of constants in which
 /// a finite number stands for what is far below all scores. Floats keep what they had.

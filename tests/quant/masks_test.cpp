@@ -224,6 +224,24 @@ TEST_F(QuantizeMasks, MasksBehindALayerAreNoBias) {
   EXPECT_EQ(quantized(traced(small)).count("QuantizedAdd"), 0);
 }
 
+// A mask that is subtracted is its negative, added.
+TEST_F(QuantizeMasks, SubtractedMasksAreAdded) {
+  for (const float out : {-1e9f, kNever}) {
+    SCOPED_TRACE(out);
+    NDArray mask = numbers_of(out, false);
+    for (int64_t i = 0; i < mask.numel(); ++i) mask.data<float>()[i] *= -1;
+    Hiding added_one = added(out, false),
+           subtracted(mask, [](const Tensor&scores, const Tensor&m) { return scores - m; });
+    const Graph expected = traced_attention(added_one), graph = traced_attention(subtracted);
+    EXPECT_GT(sqnr_of_prepared(graph, QConfigMapping::static_int8()), 200);
+    Converted one = quantized(expected), other = quantized(graph);
+    EXPECT_EQ(other.count("QuantizedSoftmax"), 1) << other.graph.table();
+    EXPECT_EQ(other.graph(Tensor(data)).data().to_vector<float>(), one.graph(Tensor(data)).data().to_vector<float>());
+    const auto mapping = QConfigMapping::static_int8().set_type("sub", std::nullopt);
+    EXPECT_EQ(quantized(graph, mapping).count("sub"), 1);
+  }
+}
+
 // A network has one mask and many layers.
 TEST_F(QuantizeMasks, AConditionThatIsSharedIsOneMask) {
   struct Twice : nn::Module {
