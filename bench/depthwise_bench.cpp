@@ -21,36 +21,74 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Layer {
-  int64_t channels, size, kernel, stride;
-
-  kernels::Conv2dGeometry geometry() const {
-    const int64_t out = (size - 1) / stride + 1;
-    return {.batch = 1,
-            .in_height = size,
-            .in_width = size,
-            .in_channels = channels,
-            .out_height = out,
-            .out_width = out,
-            .out_channels = channels,
-            .kernel_height = kernel,
-            .kernel_width = kernel,
-            .stride_height = stride,
-            .stride_width = stride,
-            .pad_top = kernel / 2,
-            .pad_left = kernel / 2,
-            .groups = channels};
-  }
-  int64_t in_bytes() const { return size * size * channels; }
-  int64_t out_bytes() const { return geometry().out_pixels() * channels; }
-  int64_t products() const { return out_bytes() * kernel * kernel; }
+struct Size {
+  int64_t rows, columns;
 };
 
-// Those of well-known networks.
+struct Layer {
+  int64_t channels;
+  Size image, kernel;
+  int64_t stride;
+
+  constexpr Layer(int64_t c, Size of_image, Size of_kernel, int64_t s)
+      : channels(c), image(of_image), kernel(of_kernel), stride(s) {}
+  constexpr Layer(int64_t c, int64_t size, int64_t taps, int64_t s) : Layer(c, {size, size}, {taps, taps}, s) {}
+
+  kernels::Conv2dGeometry geometry() const {
+    return {.batch = 1,
+            .in_height = image.rows,
+            .in_width = image.columns,
+            .in_channels = channels,
+            .out_height = (image.rows - 1) / stride + 1,
+            .out_width = (image.columns - 1) / stride + 1,
+            .out_channels = channels,
+            .kernel_height = kernel.rows,
+            .kernel_width = kernel.columns,
+            .stride_height = stride,
+            .stride_width = stride,
+            .pad_top = kernel.rows / 2,
+            .pad_left = kernel.columns / 2,
+            .groups = channels};
+  }
+  int64_t taps() const { return kernel.rows * kernel.columns; }
+  int64_t in_bytes() const { return image.rows * image.columns * channels; }
+  int64_t out_bytes() const { return geometry().out_pixels() * channels; }
+  int64_t products() const { return out_bytes() * taps(); }
+};
+
+// Those of well-known networks, few channels, and kernels along one axis.
 constexpr Layer kLayers[] = {
-    {32, 112, 3, 1}, {96, 112, 3, 2}, {144, 56, 3, 1}, {144, 56, 3, 2}, {24, 64, 3, 1},  {192, 28, 3, 1},
-    {192, 28, 3, 2}, {384, 14, 3, 1}, {576, 14, 3, 1}, {576, 14, 3, 2}, {960, 7, 3, 1},  {72, 56, 5, 2},
-    {120, 28, 5, 1}, {240, 28, 5, 1}, {240, 14, 5, 1}, {672, 14, 5, 1}, {672, 14, 5, 2}, {1152, 7, 5, 1},
+    {32, 112, 3, 1},
+    {96, 112, 3, 2},
+    {144, 56, 3, 1},
+    {144, 56, 3, 2},
+    {24, 64, 3, 1},
+    {192, 28, 3, 1},
+    {192, 28, 3, 2},
+    {384, 14, 3, 1},
+    {576, 14, 3, 1},
+    {576, 14, 3, 2},
+    {960, 7, 3, 1},
+    {72, 56, 5, 2},
+    {120, 28, 5, 1},
+    {240, 28, 5, 1},
+    {240, 14, 5, 1},
+    {672, 14, 5, 1},
+    {672, 14, 5, 2},
+    {1152, 7, 5, 1},
+    {4, 112, 3, 1},
+    {8, 112, 3, 1},
+    {16, 112, 3, 1},
+    {16, 112, 3, 2},
+    {8, 112, 5, 1},
+    {64, {1, 400}, {1, 3}, 1},
+    {64, {1, 400}, {1, 15}, 1},
+    {64, {1, 400}, {1, 31}, 1},
+    {8, {1, 4000}, {1, 9}, 1},
+    {64, {400, 1}, {15, 1}, 1},
+    {64, {56, 56}, {1, 3}, 1},
+    {64, {56, 56}, {1, 9}, 1},
+    {64, {56, 56}, {9, 1}, 1},
 };
 
 // The best of many, a call.
@@ -121,7 +159,7 @@ Bytes bytes(int64_t count) { return std::static_pointer_cast<uint8_t>(allocate(s
 void run(benchmark::State& state, const Layer& layer) {
   set_num_threads(1);
   const auto channels = static_cast<size_t>(layer.channels);
-  const std::vector<int8_t> weight(channels * static_cast<size_t>(layer.kernel * layer.kernel), 3);
+  const std::vector<int8_t> weight(channels * static_cast<size_t>(layer.taps()), 3);
   const kernels::Int8Conv2d conv(layer.geometry(), weight.data());
   const Bytes x = bytes(layer.in_bytes()), y = bytes(layer.out_bytes()), scratch = bytes(conv.scratch_bytes(1));
   std::fill_n(x.get(), layer.in_bytes(), uint8_t{100});
@@ -147,13 +185,14 @@ void run(benchmark::State& state, const Layer& layer) {
   state.counters["share"] = std::max(of_products, of_bytes) / seconds;
 }
 
+std::string str(const Size& size) { return std::to_string(size.rows) + "x" + std::to_string(size.columns); }
+
 const bool registered = [] {
   for (const Layer& layer : kLayers)
     for (const Isa isa : available_isas()) {
       if (isa == Isa::scalar) continue;
-      const std::string shape = std::to_string(layer.channels) + ", " + std::to_string(layer.size) + "x" +
-                                std::to_string(layer.size) + ", " + std::to_string(layer.kernel) + "/" +
-                                std::to_string(layer.stride);
+      const std::string shape = std::to_string(layer.channels) + ", " + str(layer.image) + ", " + str(layer.kernel) +
+                                "/" + std::to_string(layer.stride);
       benchmark::RegisterBenchmark((shape + ", " + std::string(name(isa))).c_str(), [=](benchmark::State& state) {
         set_isa(isa);
         run(state, layer);
