@@ -3,6 +3,6 @@
 namespace thimble::kernels {
 
 const Int8DepthwiseTable int8_depthwise_avx2 =
-    DepthwiseLoops<Panels<DepthwiseVector<Madd256>, DepthwiseVector<Madd128>>>::kTable;
+    DepthwiseLoops<Panels<DepthwiseVector<Madd256>, DepthwiseWords<Words256>>>::kTable;
 
 }  // namespace thimble::kernels

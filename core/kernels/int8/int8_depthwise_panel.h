@@ -266,7 +266,7 @@ class DepthwisePanel {
     const Ints* quarters = quarters_;
     const int64_t channels = s_.channels, count = count_;
     for (int64_t column = 0; column < columns; column += kBlock, quarters += V::kQuarters) {
-      Ints pixels[kBlock];
+      typename V::Pixel pixels[kBlock];
       V::separate(quarters, pixels);
 #pragma GCC unroll 4
       for (int p = 0; p < kBlock; ++p, y += channels)

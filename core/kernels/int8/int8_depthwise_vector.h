@@ -28,6 +28,7 @@ namespace {
 template <typename R>
 struct DepthwiseVector : R {
   using Ints = typename R::Ints;
+  using Pixel = Ints;
   using R::kLanes, R::kRows;
   using Weight = std::conditional_t<kRows == 4, int8_t, int16_t>;
   static constexpr int kChannels = 16 * kLanes, kSums = 4 * kLanes, kQuarters = 4;
