@@ -20,8 +20,8 @@ class Int8Depthwise {
     const uint8_t* x;        ///< image [rows, columns, channels]
     const uint8_t* outside;  ///< the pixel around it; kWidestDepthwisePanel channels can be read
   };
-  /// Rows [first, last) of outputs [width, channels] side by side. The epilogue's arrays are [channels]; of an
-  /// Int8RowEpilogue's zero points and scales the first are used. On the calling thread.
+  /// Rows [first, last) of outputs [width, channels] side by side. The epilogue's arrays are [channels], multipliers
+  /// finite; of an Int8RowEpilogue's zero points and scales the first are used. On the calling thread.
   void run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue, uint8_t* y) const;
   void run(const Input& input, int64_t first, int64_t last, const Int8Epilogue& epilogue, float* y) const;
   void run(const Input& input, int64_t first, int64_t last, const Int8RowEpilogue& epilogue, float* y) const;

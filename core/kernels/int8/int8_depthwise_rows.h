@@ -27,11 +27,11 @@ struct Int8DepthwiseTask {
   const uint8_t* x;        ///< image [rows.size, columns.size, channels]
   const uint8_t* outside;  ///< the pixel that is all around it; kWidestDepthwisePanel channels can be read
   int64_t first_row, height;
-  void* scratch;        ///< scratch_bytes() of it, aligned to 64 bytes
-  const void* weights;  ///< as pack() has laid them out
-  const int32_t* bias;  ///< [channels], as the next
-  const float* multiplier;
-  float low, high;  ///< what uint8 results are clamped to before the zero point is added; of float ones, `low`
+  void* scratch;            ///< scratch_bytes() of it, aligned to 64 bytes
+  const void* weights;      ///< as pack() has laid them out
+  const int32_t* bias;      ///< [channels], as the next
+  const float* multiplier;  ///< finite
+  float low, high;          ///< what uint8 results are clamped to before the zero point is added; of float ones, `low`
   int32_t zero_point;
   /// Of an image with parameters of its own (see Int8RowEpilogue): then bias holds the sums of the channels' weights,
   /// multiplier their steps, and results are float.

@@ -57,7 +57,8 @@ class PackedInt8Weights {
 /// - to uint8: round_half_even(clamp(v, low - zero_point, high - zero_point)) + zero_point;
 /// - to float: relu ? max(v, 0) : v.
 /// bias and multiplier are [n]; bias holds the zero point correction of the inputs already (fold_zero_point).
-/// A ReLU before quantization is low = zero_point. sum + bias must fit int32.
+/// A ReLU before quantization is low = zero_point. sum + bias must fit int32, multipliers must be finite: what NaN
+/// becomes depends on the instruction set.
 struct Int8Epilogue {
   const int32_t* bias = nullptr;
   const float* multiplier = nullptr;
@@ -69,7 +70,7 @@ struct Int8Epilogue {
 
 /// The same for rows that have parameters of their own, as activations that are quantized at each call have: with s =
 /// sum - zero_point[row] * sums[n], to float v = float(s) * (scale[row] * step[n]) + bias[n], relu ? max(v, 0) : v,
-/// each operation rounded to float32.
+/// each operation rounded to float32. Steps, scales and biases are finite.
 struct Int8RowEpilogue {
   const int32_t* sums = nullptr;  ///< of each channel's weights, [n]
   const float* step = nullptr;    ///< [n]
