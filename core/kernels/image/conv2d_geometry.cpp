@@ -30,6 +30,25 @@ FirstTap trim_taps(Conv2dGeometry& g) {
           trim(g.kernel_width, g.pad_left, g.in_width, g.out_width, g.stride_width, g.dilation_width)};
 }
 
+Conv2dGeometry transposed_geometry(const Conv2dGeometry& g) {
+  return {.batch = g.batch,
+          .in_height = g.in_width,
+          .in_width = g.in_height,
+          .in_channels = g.in_channels,
+          .out_height = g.out_width,
+          .out_width = g.out_height,
+          .out_channels = g.out_channels,
+          .kernel_height = g.kernel_width,
+          .kernel_width = g.kernel_height,
+          .stride_height = g.stride_width,
+          .stride_width = g.stride_height,
+          .dilation_height = g.dilation_width,
+          .dilation_width = g.dilation_height,
+          .pad_top = g.pad_left,
+          .pad_left = g.pad_top,
+          .groups = g.groups};
+}
+
 Conv2dGeometry input_gradient_geometry(const Conv2dGeometry& g) {
   Conv2dGeometry gradient = g;
   std::swap(gradient.in_height, gradient.out_height);

@@ -35,6 +35,9 @@ struct FirstTap {
 /// image has eight such taps). One tap at least remains.
 FirstTap trim_taps(Conv2dGeometry& g);
 
+/// Rows and columns exchanged.
+Conv2dGeometry transposed_geometry(const Conv2dGeometry& g);
+
 /// The convolution that computes the gradient of g's input from that of its output, with the kernel's taps in reverse
 /// order and its channels in and out exchanged. For strides of 1.
 Conv2dGeometry input_gradient_geometry(const Conv2dGeometry& g);

@@ -66,6 +66,11 @@ std::vector<int8_t> depthwise_weight(const Conv2dGeometry& g, const Taps& taps) 
   return weight;
 }
 
+// Rows of outputs are what threads divide, and an image of one row is the same memory as one of one column.
+Conv2dGeometry with_rows_to_divide(const Conv2dGeometry& g) {
+  return g.in_height == 1 && g.out_height == 1 && g.kernel_height == 1 ? transposed_geometry(g) : g;
+}
+
 Int8DepthwiseShape depthwise_shape(const Conv2dGeometry& g) {
   return {.channels = g.out_channels,
           .rows = {g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, g.in_height},
@@ -131,6 +136,7 @@ Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(fu
   const Taps taps(full, g_, trim_taps(g_), weight);
   if (g_.depthwise()) {
     const std::vector<int8_t> own = depthwise_weight(g_, taps);
+    g_ = with_rows_to_divide(g_);
     depthwise_.emplace(depthwise_shape(g_), own.data());
     for (int64_t c = 0; c < g_.out_channels; ++c)
       sums_.push_back(std::accumulate(own.begin() + c * g_.taps(), own.begin() + (c + 1) * g_.taps(), int32_t{0}));

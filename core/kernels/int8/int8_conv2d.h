@@ -48,7 +48,7 @@ class Int8Conv2d {
   template <typename Epilogue, typename Out>
   void run_tile(const uint8_t* frames, int64_t first, int64_t count, const Epilogue& epilogue, Out* y) const;
 
-  Conv2dGeometry g_;  // without taps that see nothing but padding
+  Conv2dGeometry g_;  // without taps that see nothing but padding; depthwise, one row is one column
   std::optional<Int8Depthwise> depthwise_;
   std::optional<ConvFrames> frames_;       // or not depthwise
   std::vector<PackedInt8Weights> packed_;  // of each group

@@ -1,4 +1,5 @@
 #include <limits>
+#include <utility>
 
 #include <thimble/core/kernels/int8/int8_depthwise.h>
 #include <thimble/core/kernels/kernel_list.h>
@@ -13,6 +14,16 @@ constexpr KernelOf<const Int8DepthwiseTable*> kDepthwiseKernels[] = {THIMBLE_X86
     {Isa::avx512_vnni, &int8_depthwise_avx512_vnni}, {Isa::avx_vnni, &int8_depthwise_avx_vnni},
     {Isa::avx512, &int8_depthwise_avx512}, {Isa::avx2, &int8_depthwise_avx2}){Isa::scalar, &int8_depthwise_scalar}};
 
+bool is_column(const Int8DepthwiseShape& s) {
+  return s.width == 1 && s.columns.size == 1 && s.columns.taps == 1 && s.columns.padding == 0;
+}
+
+// Rows and columns exchanged: of a column that is the same memory.
+Int8DepthwiseShape turned(Int8DepthwiseShape s) {
+  std::swap(s.rows, s.columns);
+  return s;
+}
+
 void set_float_output(Int8DepthwiseTask& task, bool relu, float* y) {
   task.low = relu ? 0 : -std::numeric_limits<float>::infinity();
   task.float_out = true;
@@ -22,9 +33,10 @@ void set_float_output(Int8DepthwiseTask& task, bool relu, float* y) {
 }  // namespace
 
 Int8Depthwise::Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weight)
-    : shape_(shape),
+    : is_column_(is_column(shape)),
+      shape_(is_column_ ? turned(shape) : shape),
       table_(best_kernel<kDepthwiseKernels>()),
-      packed_(allocate(static_cast<size_t>(table_->packed_bytes(shape)))) {
+      packed_(allocate(static_cast<size_t>(table_->packed_bytes(shape_)))) {
   table_->pack(shape_, weight, packed_.get());
 }
 
@@ -33,9 +45,15 @@ Int8DepthwiseTask Int8Depthwise::task_of(const Input& input, int64_t first, int6
   task.shape = shape_;
   task.x = input.x;
   task.outside = input.outside;
-  task.first_row = first;
-  task.height = last - first;
-  task.scratch = thread_scratch(ScratchUse::columns, table_->scratch_bytes(shape_));
+  if (is_column_) {
+    task.shape.columns.padding -= first * shape_.columns.stride;
+    task.shape.width = last - first;
+    task.height = 1;
+  } else {
+    task.first_row = first;
+    task.height = last - first;
+  }
+  task.scratch = thread_scratch(ScratchUse::columns, table_->scratch_bytes(task.shape));
   task.weights = packed_.get();
   return task;
 }

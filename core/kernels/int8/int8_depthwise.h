@@ -29,7 +29,8 @@ class Int8Depthwise {
  private:
   Int8DepthwiseTask task_of(const Input& input, int64_t first, int64_t last) const;
 
-  Int8DepthwiseShape shape_;
+  bool is_column_;            // the image and its outputs, each one pixel wide: tasks are of a row of them
+  Int8DepthwiseShape shape_;  // of the row if so, without its width
   const Int8DepthwiseTable* table_;
   std::shared_ptr<void> packed_;
 };

@@ -55,7 +55,7 @@ struct DepthwiseLoops {
   static int64_t scratch_bytes(const Int8DepthwiseShape& s) {
     int64_t most = 0;
     AllPanels::for_each(s.channels, [&]<typename V>(int64_t, int64_t) {
-      const int64_t bytes = ScratchLayout<V>(s, Tile<V>(s)).end;
+      const int64_t bytes = DepthwisePanel<V>::scratch_bytes(s);
       if (bytes > most) most = bytes;
     });
     return most;

@@ -3,7 +3,7 @@
 // It takes three steps, for some rows of outputs and a tile of columns at a time:
 //   1. Groups of four or two rows of the image are interleaved, column by column, which is what the products want. What
 //      is outside of the image is put around it here. Several rows of outputs use the same groups, with weights of 0
-//      for rows that they do not see.
+//      for rows that they do not see. Of kernels of one row, a group is one row at several distances (FoldedTaps).
 //   2. Quarter by quarter (int8_depthwise_vector.h), a row of outputs is summed up and made bytes, four columns at
 //      once, with weights and parameters in registers.
 //   3. Quarters become pixels.
@@ -29,14 +29,16 @@ class DepthwisePanel {
 
   DepthwisePanel(const Int8DepthwiseTask& task, int64_t first, int64_t count, const void* weights)
       : t_(task),
-        s_(task.shape),
+        taps_(task.shape, V::kRows),
+        s_(taps_.shape),
         first_(first),
         count_(count),
         groups_(s_.rows),
         tile_(s_),
         weights_(static_cast<const Ints*>(weights)) {
     auto* scratch = static_cast<uint8_t*>(t_.scratch);
-    const ScratchLayout<V> layout(s_, tile_);
+    const ScratchLayout<V> layout(s_, taps_, tile_);
+    row_bytes_ = layout.row_bytes;
     columns_ = reinterpret_cast<Ints*>(scratch);
     quarters_ = reinterpret_cast<Ints*>(scratch + layout.quarters);
     rows_ = scratch + layout.rows;
@@ -50,13 +52,22 @@ class DepthwisePanel {
     is_bounded_ = !is_unbounded;
   }
 
-  static int64_t registers_of_weights(const Int8DepthwiseShape& s) {
+  static int64_t scratch_bytes(const Int8DepthwiseShape& shape) {
+    const FoldedTaps taps(shape, V::kRows);
+    return ScratchLayout<V>(taps.shape, taps, Tile<V>(taps.shape)).end;
+  }
+
+  static int64_t registers_of_weights(const Int8DepthwiseShape& shape) {
+    const Int8DepthwiseShape s = FoldedTaps(shape, V::kRows).shape;
     const RowGroups<V> groups(s.rows);
     return groups.outputs * V::kQuarters * groups.used * s.columns.taps;
   }
 
   // [rows of outputs][quarters][groups that they use][taps]
-  static void pack(const Int8DepthwiseShape& s, const int8_t* weight, int64_t count, void* packed) {
+  static void pack(const Int8DepthwiseShape& kernel, const int8_t* weight, int64_t count, void* packed) {
+    const FoldedTaps taps(kernel, V::kRows);
+    const Int8DepthwiseShape& s = taps.shape;
+    const int64_t columns = kernel.columns.taps;
     const RowGroups<V> groups(s.rows);
     auto* to = static_cast<typename V::Weight*>(packed);
     for (int64_t output = 0; output < groups.outputs; ++output)
@@ -65,9 +76,14 @@ class DepthwisePanel {
           for (int64_t tap = 0; tap < s.columns.taps; ++tap)
             for (int sum = 0; sum < V::kSums; ++sum)
               for (int j = 0; j < V::kRows; ++j) {
-                const int64_t channel = V::channel_of(q, sum), row = V::kRows * group + j - output * s.rows.stride;
-                const bool exists = channel < count && row >= 0 && row < s.rows.taps;
-                *to++ = exists ? weight[(channel * s.rows.taps + row) * s.columns.taps + tap] : 0;
+                const int64_t channel = V::channel_of(q, sum);
+                int64_t row = V::kRows * group + j - output * s.rows.stride, column = tap;
+                if (taps.are_folded) {
+                  column = V::kRows * tap + j;
+                  row = 0;
+                }
+                const bool exists = channel < count && row >= 0 && row < kernel.rows.taps && column < columns;
+                *to++ = exists ? weight[(channel * kernel.rows.taps + row) * columns + column] : 0;
               }
   }
 
@@ -97,6 +113,7 @@ class DepthwisePanel {
 
  private:
   static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
   // Numbers of the panel's channels, in the order of its sums.
   template <typename T>
@@ -117,20 +134,23 @@ class DepthwisePanel {
     int64_t step;
   };
 
-  // The row-th of the rows that `outputs` rows of outputs see.
-  PixelRow pixel_row(int64_t first_output, int64_t outputs, int64_t row, uint8_t* copy) const {
+  // The row-th of the rows that `outputs` rows of outputs see, of which columns [first, last) will be read.
+  PixelRow pixel_row(int64_t first_output, int64_t outputs, int64_t row, int64_t first, int64_t last,
+                     uint8_t* copy) const {
     const Int8DepthwiseAxis& rows = s_.rows;
     const int64_t at = first_output * rows.stride - rows.padding + row * rows.dilation;
     const bool is_seen = row < (outputs - 1) * rows.stride + rows.taps;
     if (!is_seen || at < 0 || at >= rows.size) return {t_.outside + first_, 0};
-    const int64_t bytes = s_.columns.size * s_.channels;
-    const uint8_t* x = t_.x + at * bytes;
+    const int64_t size = s_.columns.size, pixel = s_.channels;
+    const uint8_t* x = t_.x + at * size * pixel;
+    if (first < 0) first = 0;
+    if (last > size) last = size;
     // Pixels of fewer channels than a panel: what is read of the last ones beyond the image must be memory, too.
-    if (count_ < V::kChannels && (rows.size - at) * bytes < bytes + V::kChannels) {
-      std::memcpy(copy, x, static_cast<size_t>(bytes));
-      x = copy;
+    if (count_ < V::kChannels && first < last && ((rows.size - at) * size - last + 1) * pixel < V::kChannels) {
+      std::memcpy(copy, x + first * pixel, static_cast<size_t>((last - first) * pixel));
+      x = copy - first * pixel;
     }
-    return {x + first_, s_.channels};
+    return {x + first_, pixel};
   }
 
   // The columns of the three rows that a row of outputs sees, one after the other.
@@ -141,7 +161,7 @@ class DepthwisePanel {
     PixelColumns(const DepthwisePanel& panel, int64_t row)
         : outside(panel.t_.outside + panel.first_), column(-panel.s_.columns.padding), size(panel.s_.columns.size) {
       for (int i = 0; i < 3; ++i) {
-        const PixelRow of_row = panel.pixel_row(row, 1, i, panel.rows_ + i * ScratchLayout<V>::row_bytes(panel.s_));
+        const PixelRow of_row = panel.pixel_row(row, 1, i, 0, size, panel.rows_ + i * panel.row_bytes_);
         step[i] = of_row.step;
         x[i] = of_row.x + column * step[i];
       }
@@ -159,36 +179,44 @@ class DepthwisePanel {
 
   void interleave_group(int64_t first_output, int64_t outputs, int64_t group, int64_t first_column,
                         int64_t columns) const {
-    PixelRow rows[V::kRows];
-    for (int i = 0; i < V::kRows; ++i)
-      rows[i] = pixel_row(first_output, outputs, V::kRows * group + i, rows_ + i * ScratchLayout<V>::row_bytes(s_));
     const int64_t begin = first_column * s_.columns.stride - s_.columns.padding,
                   end = begin + Tile<V>::seen_by(s_.columns, columns);
-    const int64_t left = smaller(end, 0), inside = smaller(end, s_.columns.size);
+    const int64_t reach = (V::kRows - 1) * taps_.shift;  // columns that a group's last row is ahead of its first
+    PixelRow rows[V::kRows];
+    for (int i = 0; i < V::kRows; ++i)
+      rows[i] = i > 0 && taps_.are_folded ? rows[0]
+                                          : pixel_row(first_output, outputs, V::kRows * group + i, begin, end + reach,
+                                                      rows_ + i * row_bytes_);
+    const int64_t left = larger(begin, smaller(end, 0)), right = larger(left, smaller(end, s_.columns.size - reach));
     Ints* to = columns_ + group * tile_.columns * V::kQuarters;
-    int64_t column = begin;
-    to = surround(to, left - column);
-    if (column < left) column = left;
+    to = interleave_edge(rows, begin, left, to);
     const uint8_t* x[V::kRows];
     int64_t step[V::kRows];
 #pragma GCC unroll 4
     for (int i = 0; i < V::kRows; ++i) {
       step[i] = rows[i].step;
-      x[i] = rows[i].x + column * step[i];
+      x[i] = rows[i].x + (left + i * taps_.shift) * step[i];
     }
-    for (; column < inside; ++column, to += V::kQuarters) {
+    for (int64_t column = left; column < right; ++column, to += V::kQuarters) {
       V::store_interleaved(x, to);
 #pragma GCC unroll 4
       for (int i = 0; i < V::kRows; ++i) x[i] += step[i];
     }
-    surround(to, end - column);
+    interleave_edge(rows, right, end, to);
   }
 
-  // Columns that are outside of the image.
-  Ints* surround(Ints* to, int64_t columns) const {
-    const uint8_t* x[V::kRows];
-    for (const uint8_t*& of_row : x) of_row = t_.outside + first_;
-    for (int64_t i = 0; i < columns; ++i, to += V::kQuarters) V::store_interleaved(x, to);
+  // Columns of which some or all pixels are outside of the image.
+  Ints* interleave_edge(const PixelRow (&rows)[V::kRows], int64_t column, int64_t end, Ints* to) const {
+    const uint8_t* outside = t_.outside + first_;
+    for (; column < end; ++column, to += V::kQuarters) {
+      const uint8_t* x[V::kRows];
+#pragma GCC unroll 4
+      for (int i = 0; i < V::kRows; ++i) {
+        const int64_t at = column + i * taps_.shift;
+        x[i] = at >= 0 && at < s_.columns.size ? rows[i].x + at * rows[i].step : outside;
+      }
+      V::store_interleaved(x, to);
+    }
     return to;
   }
 
@@ -294,6 +322,7 @@ class DepthwisePanel {
   }
 
   const Int8DepthwiseTask& t_;
+  const FoldedTaps taps_;
   const Int8DepthwiseShape& s_;
   int64_t first_, count_;
   RowGroups<V> groups_;
@@ -303,6 +332,7 @@ class DepthwisePanel {
   // a group's rows.
   Ints *columns_, *quarters_;
   uint8_t* rows_;
+  int64_t row_bytes_;
   bool is_bounded_;  // sums times multipliers are in the range of int32
   // In the order of the sums.
   alignas(64) int32_t bias_[V::kQuarters][V::kSums];

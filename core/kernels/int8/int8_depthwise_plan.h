@@ -13,6 +13,26 @@ constexpr int64_t kRowSlack = kWidestDepthwisePanel;
 
 inline int64_t blocks_of(int64_t columns) { return (columns + kBlock - 1) / kBlock; }
 
+// Kernels of one row, whose groups would be of one row and zeros: a group's rows become the same row of the image, each
+// so many columns further on than the one in front that it is the next tap's. So there are fewer taps, further apart.
+// Of wide kernels; of others only where there is no other row, as groups of different rows serve more than one row of
+// outputs.
+struct FoldedTaps {
+  bool are_folded;
+  Int8DepthwiseShape shape;  // of the kernel that it becomes
+  int64_t shift = 0;         // columns from one row of a group to the next
+
+  FoldedTaps(const Int8DepthwiseShape& s, int rows_of_group)
+      : are_folded(s.rows.taps == 1 && (s.columns.taps > rows_of_group || s.rows.size == 1)), shape(s) {
+    if (!are_folded) return;
+    shift = s.columns.dilation;
+    shape.rows.taps = rows_of_group;
+    shape.rows.dilation = 0;
+    shape.columns.taps = (s.columns.taps + rows_of_group - 1) / rows_of_group;
+    shape.columns.dilation *= rows_of_group;
+  }
+};
+
 // How rows of outputs share groups of interleaved rows, which lie dilation apart.
 template <typename V>
 struct RowGroups {
@@ -24,7 +44,7 @@ struct RowGroups {
     // Of groups of four rows there are no more than what one row of outputs uses, whose last rows others see, too. Of
     // groups of two some more.
     if (rows.dilation == 1) outputs = V::kRows == 4 ? (used * 4 - rows.taps) / rows.stride + 1 : 4;
-    if (V::kRows == 2 && rows.stride % 2 != 0) used = groups_of(rows.taps + 1);
+    if (V::kRows == 2 && outputs > 1 && rows.stride % 2 != 0) used = groups_of(rows.taps + 1);
     all = first(rows, outputs - 1) + used;
   }
   static int64_t groups_of(int64_t rows) { return (rows + V::kRows - 1) / V::kRows; }
@@ -55,13 +75,16 @@ struct Tile {
 // Where the parts of a panel's scratch memory lie, in bytes.
 template <typename V>
 struct ScratchLayout {
-  int64_t quarters, rows, end;
+  int64_t quarters, rows, end, row_bytes;
 
-  ScratchLayout(const Int8DepthwiseShape& s, const Tile<V>& tile)
+  ScratchLayout(const Int8DepthwiseShape& s, const FoldedTaps& taps, const Tile<V>& tile)
       : quarters(RowGroups<V>(s.rows).all * tile.columns * V::kQuarters * V::kRegisterBytes),
-        rows(quarters + tile.outputs * V::kRegisterBytes),
-        end(rows + (s.channels < V::kChannels ? V::kRows * row_bytes(s) : 0)) {}
-  static int64_t row_bytes(const Int8DepthwiseShape& s) { return s.columns.size * s.channels + kRowSlack; }
+        rows(quarters + tile.outputs * V::kRegisterBytes) {
+    // A folded row may be very long: of it there is one copy, of what a tile sees.
+    const int64_t columns = taps.are_folded ? tile.columns + (V::kRows - 1) * taps.shift : s.columns.size;
+    row_bytes = columns * s.channels + kRowSlack;
+    end = rows + (s.channels < V::kChannels ? (taps.are_folded ? 1 : V::kRows) * row_bytes : 0);
+  }
 };
 
 }  // namespace

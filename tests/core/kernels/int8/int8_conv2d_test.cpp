@@ -124,6 +124,29 @@ Conv2dGeometry random_geometry(std::mt19937& rng) {
   return g;
 }
 
+// Depthwise, of one row or one column, of which kernels have tiles.
+Conv2dGeometry random_line(std::mt19937& rng) {
+  auto up_to = [&](unsigned n) { return static_cast<int64_t>(rng() % n) + 1; };
+  const int64_t channels = up_to(100) + 1, taps = up_to(40), stride = up_to(3), dilation = up_to(3);
+  const int64_t reach = dilation * (taps - 1) + 1, padding = up_to(static_cast<unsigned>(reach)) - 1;
+  const int64_t size = std::max(up_to(250), reach - padding);
+  Conv2dGeometry g{.batch = up_to(2),
+                   .in_height = 1,
+                   .in_width = size,
+                   .in_channels = channels,
+                   .out_height = 1,
+                   .out_width = (size + padding + up_to(4) - 1 - reach) / stride + 1,
+                   .out_channels = channels,
+                   .kernel_height = 1,
+                   .kernel_width = taps,
+                   .stride_height = up_to(2),
+                   .stride_width = stride,
+                   .dilation_width = dilation,
+                   .pad_left = padding,
+                   .groups = channels};
+  return rng() % 2 == 0 ? g : transposed_geometry(g);
+}
+
 Conv2dGeometry square(int64_t batch, int64_t size, int64_t in, int64_t out, int64_t kernel, int64_t stride,
                       int64_t groups = 1) {
   const int64_t pad = kernel / 2, after = (size + 2 * pad - kernel) / stride + 1;
@@ -173,6 +196,14 @@ TEST_F(Int8Conv2dTest, IsExactForRandomSizesOnEveryInstructionSet) {
   for (int i = 0; i < 400; ++i) {
     set_num_threads(i % 3 + 1);
     expect_exact(Int8ConvProblem(random_geometry(rng), rng));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(Int8Conv2dTest, ImagesOfOneRowOrColumnAreExactOnEveryInstructionSet) {
+  for (int i = 0; i < 100; ++i) {
+    set_num_threads(i % 3 + 1);
+    expect_exact(Int8ConvProblem(random_line(rng), rng));
     if (HasFatalFailure()) return;
   }
 }
