@@ -3,6 +3,7 @@
 #include <cstring>
 #include <numeric>
 
+#include <thimble/core/error.h>
 #include <thimble/core/kernels/int8/int8_conv2d.h>
 #include <thimble/core/kernels/rounding.h>
 #include <thimble/core/parallel.h>
@@ -134,6 +135,8 @@ class TileEpilogue<Int8RowEpilogue> {
 
 Int8Conv2d::Int8Conv2d(const Conv2dGeometry& full, const int8_t* weight) : g_(full) {
   const Taps taps(full, g_, trim_taps(g_), weight);
+  check(g_.columns() <= PackedInt8Weights::kMaxK, "Int8Conv2d: sums of ", g_.columns(), " products, ",
+        PackedInt8Weights::kMaxK, " are the most");
   if (g_.depthwise()) {
     const std::vector<int8_t> own = depthwise_weight(g_, taps);
     g_ = with_rows_to_divide(g_);

@@ -236,6 +236,31 @@ TEST_F(Int8Conv2dTest, EdgesOfLargeImagesAreExactOnEveryInstructionSet) {
     }
 }
 
+Conv2dGeometry window(int64_t height, int64_t width, int64_t channels, int64_t groups) {
+  return {.batch = 1,
+          .in_height = height,
+          .in_width = width,
+          .in_channels = channels,
+          .out_height = 1,
+          .out_width = 1,
+          .out_channels = groups,
+          .kernel_height = height,
+          .kernel_width = width,
+          .groups = groups};
+}
+
+TEST_F(Int8Conv2dTest, SumsThatInt32HoldsAreExactOthersRefused) {
+  static_assert(PackedInt8Weights::kMaxK == 256 * 256);
+  Int8ConvProblem p(window(256, 256, 2, 2), rng);
+  std::fill(p.x.begin(), p.x.end(), uint8_t{255});
+  std::fill(p.w.begin(), p.w.end(), int8_t{-128});
+  p.input_zero_point = 0;
+  expect_exact(p);
+  const std::vector<int8_t> weight(2 * 257 * 256);
+  EXPECT_THROW(Int8Conv2d(window(257, 256, 2, 2), weight.data()), ValueError);
+  EXPECT_THROW(Int8Conv2d(window(257, 128, 2, 1), weight.data()), ValueError);
+}
+
 // Beyond what int32 holds, too, which conversions of floats make the smallest number of.
 TEST_F(Int8Conv2dTest, ResultsFarOutsideAreClampedOnEveryInstructionSet) {
   for (const Conv2dGeometry& g : {square(1, 13, 24, 40, 1, 1), square(1, 9, 112, 112, 3, 1, 112)}) {
