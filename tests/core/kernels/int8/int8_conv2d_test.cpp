@@ -28,7 +28,7 @@ struct Int8ConvProblem {
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
   uint8_t input_zero_point;
-  int32_t zero_point, low, high = 255;
+  int32_t zero_point, low, high;
   bool relu;
 
   Int8ConvProblem(const Conv2dGeometry& geometry, std::mt19937& rng) : g(geometry) {
@@ -39,7 +39,8 @@ struct Int8ConvProblem {
     input_zero_point = static_cast<uint8_t>(rng());
     zero_point = static_cast<int32_t>(rng() % 256);
     relu = rng() % 2 == 0;
-    low = relu ? zero_point : 0;
+    low = relu ? zero_point : rng() % 2 == 0 ? 0 : static_cast<int32_t>(rng() % 256);
+    high = rng() % 2 == 0 ? 255 : low + static_cast<int32_t>(rng() % static_cast<unsigned>(256 - low));
     const double typical = 255.0 * 74 * std::sqrt(static_cast<double>(g.columns()));
     for (int64_t c = 0; c < g.out_channels; ++c) {
       bias.push_back(static_cast<int32_t>(rng() % 20001) - 10000);
@@ -97,6 +98,24 @@ struct Int8ConvProblem {
   }
 };
 
+struct Kernel {
+  int64_t height, width;
+};
+
+Kernel random_kernel(std::mt19937& rng) {
+  auto up_to = [&](unsigned n) { return static_cast<int64_t>(rng() % n) + 1; };
+  switch (rng() % 8) {
+    case 0:
+      return {1, up_to(20)};
+    case 1:
+      return {up_to(20), 1};
+    case 2:
+      return {7, 7};
+    default:
+      return {up_to(4), up_to(6)};
+  }
+}
+
 Conv2dGeometry random_geometry(std::mt19937& rng) {
   auto up_to = [&](unsigned n) { return static_cast<int64_t>(rng() % n) + 1; };
   Conv2dGeometry g{};
@@ -106,8 +125,9 @@ Conv2dGeometry random_geometry(std::mt19937& rng) {
   g.in_channels = g.groups * (depthwise ? 1 : up_to(9));
   g.out_channels = g.groups * (depthwise ? 1 : up_to(40));
   if (depthwise) g.groups = g.in_channels = g.out_channels = up_to(rng() % 2 == 0 ? 40 : 200);
-  g.kernel_height = up_to(4);
-  g.kernel_width = up_to(6);
+  const Kernel kernel = random_kernel(rng);
+  g.kernel_height = kernel.height;
+  g.kernel_width = kernel.width;
   g.stride_height = up_to(3);
   g.stride_width = up_to(3);
   g.dilation_height = up_to(2);
@@ -303,7 +323,8 @@ TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionS
     Int8ConvProblem p(random_geometry(rng), rng);
     std::vector<float> bias, scale, expected;
     std::vector<int32_t> zero_points;
-    for (float& m : p.multiplier) bias.push_back(1000 * m * static_cast<float>(rng() % 2001));
+    const bool has_bias = rng() % 3 != 0;
+    for (float& m : p.multiplier) bias.push_back(has_bias ? 1000 * m * static_cast<float>(rng() % 2001) : 0);
     std::fill(p.bias.begin(), p.bias.end(), 0);
     for (int64_t n = 0; n < p.g.batch; ++n) {
       scale.push_back(static_cast<float>(rng() % 1000 + 1) * 1e-3f);
@@ -322,7 +343,12 @@ TEST_F(Int8Conv2dTest, ImagesWithParametersOfTheirOwnAreExactOnEveryInstructionS
       std::vector<uint8_t> scratch(at(conv.scratch_bytes(p.g.batch)));
       std::vector<float> y(expected.size());
       conv.run(p.x.data(), p.g.batch,
-               {conv.channel_sums().data(), p.multiplier.data(), bias.data(), zero_points.data(), scale.data(), p.relu},
+               {.sums = conv.channel_sums().data(),
+                .step = p.multiplier.data(),
+                .bias = has_bias ? bias.data() : nullptr,
+                .zero_point = zero_points.data(),
+                .scale = scale.data(),
+                .relu = p.relu},
                y.data(), scratch.data());
       ASSERT_EQ(y, expected) << name(isa) << ", " << describe(p.g);
     }
