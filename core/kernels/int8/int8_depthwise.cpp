@@ -36,7 +36,8 @@ Int8Depthwise::Int8Depthwise(const Int8DepthwiseShape& shape, const int8_t* weig
     : is_column_(is_column(shape)),
       shape_(is_column_ ? turned(shape) : shape),
       table_(best_kernel<kDepthwiseKernels>()),
-      packed_(allocate(static_cast<size_t>(table_->packed_bytes(shape_)))) {
+      packed_(allocate(static_cast<size_t>(table_->packed_bytes(shape_)))),
+      scratch_bytes_(table_->scratch_bytes(shape_)) {
   table_->pack(shape_, weight, packed_.get());
 }
 
@@ -53,7 +54,7 @@ Int8DepthwiseTask Int8Depthwise::task_of(const Input& input, int64_t first, int6
     task.first_row = first;
     task.height = last - first;
   }
-  task.scratch = thread_scratch(ScratchUse::columns, table_->scratch_bytes(task.shape));
+  task.scratch = thread_scratch(ScratchUse::columns, is_column_ ? table_->scratch_bytes(task.shape) : scratch_bytes_);
   task.weights = packed_.get();
   return task;
 }

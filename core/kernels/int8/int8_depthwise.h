@@ -33,6 +33,7 @@ class Int8Depthwise {
   Int8DepthwiseShape shape_;  // of the row if so, without its width
   const Int8DepthwiseTable* table_;
   std::shared_ptr<void> packed_;
+  int64_t scratch_bytes_;  // unless it is a column
 };
 
 }  // namespace thimble::kernels

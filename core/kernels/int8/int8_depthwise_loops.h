@@ -41,14 +41,9 @@ struct Panels<V, Narrower...> {
 
 template <typename AllPanels>
 struct DepthwiseLoops {
-  template <typename V>
-  static int64_t weight_bytes(const Int8DepthwiseShape& s) {
-    return DepthwisePanel<V>::registers_of_weights(s) * V::kRegisterBytes;
-  }
-
   static int64_t packed_bytes(const Int8DepthwiseShape& s) {
     int64_t bytes = 0;
-    AllPanels::for_each(s.channels, [&]<typename V>(int64_t, int64_t) { bytes += weight_bytes<V>(s); });
+    AllPanels::for_each(s.channels, [&]<typename V>(int64_t, int64_t) { bytes += DepthwisePanel<V>::weight_bytes(s); });
     return bytes;
   }
 
@@ -65,15 +60,16 @@ struct DepthwiseLoops {
     auto* to = static_cast<char*>(packed);
     AllPanels::for_each(s.channels, [&]<typename V>(int64_t first, int64_t count) {
       DepthwisePanel<V>::pack(s, weight + first * s.rows.taps * s.columns.taps, count, to);
-      to += weight_bytes<V>(s);
+      to += DepthwisePanel<V>::weight_bytes(s);
     });
   }
 
   static void run(const Int8DepthwiseTask& t) {
     const auto* weights = static_cast<const char*>(t.weights);
     AllPanels::for_each(t.shape.channels, [&]<typename V>(int64_t first, int64_t count) {
-      DepthwisePanel<V>(t, first, count, weights).run();
-      weights += weight_bytes<V>(t.shape);
+      const DepthwisePanel<V> panel(t, first, count, weights);
+      panel.run();
+      weights += panel.weight_bytes();
     });
   }
 

@@ -30,7 +30,7 @@ class DepthwisePanel {
   DepthwisePanel(const Int8DepthwiseTask& task, int64_t first, int64_t count, const void* weights)
       : t_(task),
         taps_(task.shape, V::kRows),
-        s_(taps_.shape),
+        s_(taps_.shape()),
         first_(first),
         count_(count),
         groups_(s_.rows),
@@ -54,19 +54,19 @@ class DepthwisePanel {
 
   static int64_t scratch_bytes(const Int8DepthwiseShape& shape) {
     const FoldedTaps taps(shape, V::kRows);
-    return ScratchLayout<V>(taps.shape, taps, Tile<V>(taps.shape)).end;
+    return ScratchLayout<V>(taps.shape(), taps, Tile<V>(taps.shape())).end;
   }
 
-  static int64_t registers_of_weights(const Int8DepthwiseShape& shape) {
-    const Int8DepthwiseShape s = FoldedTaps(shape, V::kRows).shape;
-    const RowGroups<V> groups(s.rows);
-    return groups.outputs * V::kQuarters * groups.used * s.columns.taps;
+  static int64_t weight_bytes(const Int8DepthwiseShape& shape) {
+    const FoldedTaps taps(shape, V::kRows);
+    return weight_bytes(taps.shape(), RowGroups<V>(taps.shape().rows));
   }
+  int64_t weight_bytes() const { return weight_bytes(s_, groups_); }
 
   // [rows of outputs][quarters][groups that they use][taps]
   static void pack(const Int8DepthwiseShape& kernel, const int8_t* weight, int64_t count, void* packed) {
     const FoldedTaps taps(kernel, V::kRows);
-    const Int8DepthwiseShape& s = taps.shape;
+    const Int8DepthwiseShape& s = taps.shape();
     const int64_t columns = kernel.columns.taps;
     const RowGroups<V> groups(s.rows);
     auto* to = static_cast<typename V::Weight*>(packed);
@@ -114,6 +114,9 @@ class DepthwisePanel {
  private:
   static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
   static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+  static int64_t weight_bytes(const Int8DepthwiseShape& s, const RowGroups<V>& groups) {
+    return groups.outputs * V::kQuarters * groups.used * s.columns.taps * V::kRegisterBytes;
+  }
 
   // Numbers of the panel's channels, in the order of its sums.
   template <typename T>
@@ -143,14 +146,15 @@ class DepthwisePanel {
     if (!is_seen || at < 0 || at >= rows.size) return {t_.outside + first_, 0};
     const int64_t size = s_.columns.size, pixel = s_.channels;
     const uint8_t* x = t_.x + at * size * pixel;
-    if (first < 0) first = 0;
-    if (last > size) last = size;
+    if (count_ == V::kChannels) return {x + first_, pixel};
     // Pixels of fewer channels than a panel: what is read of the last ones beyond the image must be memory, too.
-    if (count_ < V::kChannels && first < last && ((rows.size - at) * size - last + 1) * pixel < V::kChannels) {
+    first = larger(first, 0);
+    last = smaller(last, size);
+    if (first < last && ((rows.size - at) * size - last + 1) * pixel < V::kChannels) {
       std::memcpy(copy, x + first * pixel, static_cast<size_t>((last - first) * pixel));
       x = copy - first * pixel;
     }
-    return {x + first_, pixel};
+    return {x, pixel};
   }
 
   // The columns of the three rows that a row of outputs sees, one after the other.
@@ -205,12 +209,15 @@ class DepthwisePanel {
     interleave_edge(rows, right, end, to);
   }
 
-  // Columns of which some or all pixels are outside of the image.
+  // Columns of which all pixels are outside of the image, of folded taps some.
   Ints* interleave_edge(const PixelRow (&rows)[V::kRows], int64_t column, int64_t end, Ints* to) const {
-    const uint8_t* outside = t_.outside + first_;
+    const uint8_t *outside = t_.outside + first_, *x[V::kRows];
+    for (const uint8_t*& of_row : x) of_row = outside;
+    if (!taps_.are_folded) {
+      for (; column < end; ++column, to += V::kQuarters) V::store_interleaved(x, to);
+      return to;
+    }
     for (; column < end; ++column, to += V::kQuarters) {
-      const uint8_t* x[V::kRows];
-#pragma GCC unroll 4
       for (int i = 0; i < V::kRows; ++i) {
         const int64_t at = column + i * taps_.shift;
         x[i] = at >= 0 && at < s_.columns.size ? rows[i].x + at * rows[i].step : outside;

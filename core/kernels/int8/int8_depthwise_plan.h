@@ -17,20 +17,28 @@ inline int64_t blocks_of(int64_t columns) { return (columns + kBlock - 1) / kBlo
 // so many columns further on than the one in front that it is the next tap's. So there are fewer taps, further apart.
 // Of wide kernels; of others only where there is no other row, as groups of different rows serve more than one row of
 // outputs.
-struct FoldedTaps {
-  bool are_folded;
-  Int8DepthwiseShape shape;  // of the kernel that it becomes
-  int64_t shift = 0;         // columns from one row of a group to the next
-
+class FoldedTaps {
+ public:
+  // s lives as long.
   FoldedTaps(const Int8DepthwiseShape& s, int rows_of_group)
-      : are_folded(s.rows.taps == 1 && (s.columns.taps > rows_of_group || s.rows.size == 1)), shape(s) {
+      : are_folded(s.rows.taps == 1 && (s.columns.taps > rows_of_group || s.rows.size == 1)), shape_(s) {
     if (!are_folded) return;
     shift = s.columns.dilation;
-    shape.rows.taps = rows_of_group;
-    shape.rows.dilation = 0;
-    shape.columns.taps = (s.columns.taps + rows_of_group - 1) / rows_of_group;
-    shape.columns.dilation *= rows_of_group;
+    folded_ = s;
+    folded_.rows.taps = rows_of_group;
+    folded_.rows.dilation = 0;
+    folded_.columns.taps = (s.columns.taps + rows_of_group - 1) / rows_of_group;
+    folded_.columns.dilation *= rows_of_group;
   }
+  // Of the kernel that it becomes.
+  const Int8DepthwiseShape& shape() const { return are_folded ? folded_ : shape_; }
+
+  bool are_folded;
+  int64_t shift = 0;  // columns from one row of a group to the next
+
+ private:
+  const Int8DepthwiseShape& shape_;
+  Int8DepthwiseShape folded_;
 };
 
 // How rows of outputs share groups of interleaved rows, which lie dilation apart.
