@@ -38,7 +38,8 @@ struct THIMBLE_API InterpolateOptions {
 };
 
 /// x, float32 or float64 (any dtype for "nearest"; uint8, rounded half to even, for "linear" unless edges are excluded
-/// or coordinates are "tf_crop_and_resize"), resampled. Throws DTypeError for others, ShapeError for axes and lists that do not fit, ValueError for unknown names, and scales that are not above 0.
+/// or coordinates are "tf_crop_and_resize"), resampled. Throws DTypeError for others, ShapeError for axes and lists
+/// that do not fit, ValueError for unknown names, and scales that are not above 0.
 THIMBLE_API Tensor interpolate(const Tensor& x, const InterpolateOptions& options);
 
 }  // namespace thimble

@@ -59,6 +59,7 @@ class THIMBLE_API Batch {
 
 }  // namespace thimble::data
 
+/// \cond
 template <>
 struct std::tuple_size<thimble::data::Batch> : std::integral_constant<size_t, 2> {};
 template <size_t I>
@@ -69,3 +70,4 @@ template <size_t I>
 struct std::tuple_element<I, const thimble::data::Batch> {
   using type = const thimble::Tensor;
 };
+/// \endcond

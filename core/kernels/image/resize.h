@@ -19,9 +19,9 @@ struct ResizeAxis {
 
 /// A resampling of images with so many channels. Each row of outputs is, in floats, the sum over input rows in their
 /// order, then each pixel the one over that row's pixels: one rounding for each product and sum, so the same bits on
-/// every instruction set. Of uint8, results are rounded half to even; weights must be at least 0 and their sums 1. Where
-/// weights are multiples of 2^-4 or more, sums of bytes may be integers of 16 bits: the same results, as floats are
-/// exact there.
+/// every instruction set. Of uint8, results are rounded half to even; weights must be at least 0 and their sums 1.
+/// Where weights are multiples of 2^-4 or more, sums of bytes may be integers of 16 bits: the same results, as floats
+/// are exact there.
 class ImageResize {
  public:
   ImageResize(ResizeAxis rows, ResizeAxis columns, int64_t channels);
