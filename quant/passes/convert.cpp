@@ -53,10 +53,10 @@ class Converter {
     functions_ = ValueFunctions(graph_);
     sizes_ = nodes_of_sizes(graph_);
     add_masks();
+    leave_differences();
     share_parameters();
     narrow_masks();
     narrow_bounds();
-    leave_differences();
     find_integer_readers();
     const std::vector<Node*> nodes = graph_.nodes();
     if (report_)
@@ -216,7 +216,7 @@ class Converter {
   }
 
   // Where sums are far smaller than what they are made of, the rounding of that is too large for them. Training has
-  // seen it.
+  // seen it. What a clamp or a concatenation makes of a sum says nothing of it.
   void leave_differences() {
     constexpr double kMost = 4;
     const auto span_of = [](const TensorQParams& p) { return double{p.scale} * p.qmax(); };
