@@ -5,6 +5,7 @@
 //   --gtest_filter='FormatSamples.*'
 //
 // and commit the folder. The folders of older versions never change.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <set>
@@ -18,7 +19,9 @@
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
+#include <thimble/nn/layers/group_norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
@@ -40,6 +43,7 @@ const fs::path kSamples = THIMBLE_TEST_DATA "/format";
 constexpr const char* kTrainingState = "training_state";
 constexpr const char* kFrozen = "frozen_mlp";   // its first parameter is
 constexpr const char* kShared = "shared_int8";  // one layer that is called three times
+constexpr const char* kPairs = "static_int8_pairs";
 
 nn::Graph sample_mlp() {
   manual_seed(1);
@@ -79,6 +83,20 @@ nn::Graph sample_attention() {
     }
   } model;
   return nn::trace(model.eval(), Tensor(random_input({2, 5, 6})));
+}
+
+nn::Graph sample_pairs() {
+  manual_seed(4);
+  struct Net : nn::Module {
+    nn::Submodule<nn::Conv2d> a{this, "a", 2, 4, 3, nn::Conv2d::Options{.padding = 1}}, b{this, "b", 2, 4, 1},
+        last{this, "last", 4, 2, 1};
+    nn::Submodule<nn::GroupNorm> norm{this, "norm", 2, 4};
+    Tensor forward(const Tensor& x) override {
+      const Tensor y = a(x), z = norm(b(x));
+      return flatten(last(maximum(y - z, minimum(y, z))), 1);
+    }
+  } model;
+  return nn::trace(model.eval(), Tensor(random_input({2, 2, 4, 4})));
 }
 
 nn::Graph sample_of_calls() {
@@ -122,6 +140,7 @@ std::vector<Sample> make_samples() {
        true});
   samples.push_back({"dynamic_int8", quant::quantize_dynamic(sample_mlp()), {4, 8}, true});
   samples.push_back({kShared, int8(sample_of_calls(), {16, 8}), {4, 8}, true});
+  samples.push_back({kPairs, int8(sample_pairs(), {8, 2, 4, 4}), {2, 2, 4, 4}, true});
   return samples;
 }
 
@@ -170,7 +189,7 @@ TEST(FormatSamples, FilesOfEveryVersionLoadAndComputeWhatTheyDid) {
   for (const char* version : {"1.0", "1.1"}) EXPECT_EQ(found[version], all) << version;
   all.insert(kFrozen);
   EXPECT_EQ(found["1.2"], all);
-  all.insert(kShared);
+  all.insert({kShared, kPairs});
   EXPECT_EQ(found["1.4"], all);
 }
 
@@ -192,6 +211,13 @@ void write_training_state(const fs::path& to) {
   const json expected{
       {"lr", state.lr}, {"generator", {state.generator.key, state.generator.position}}, {"losses", run.steps(5)}};
   write_bytes(to / (std::string(kTrainingState) + ".json"), expected.dump() + '\n');
+}
+
+TEST(FormatSamples, HaveTheLayersOfTwoValues) {
+  const nn::Graph graph = load_checkpoint(kSamples / "1.4" / (std::string(kPairs) + ".safetensors")).graph;
+  for (const char* type : {"QuantizedSub", "QuantizedMaximum", "QuantizedMinimum", "QuantizedGroupNorm"})
+    EXPECT_EQ(std::ranges::count_if(graph.nodes(), [&](const nn::Node* node) { return graph.is_layer(node, type); }), 1)
+        << type;
 }
 
 TEST(FormatSamples, TrainingStatesOfEveryVersionLoadAndGoOnAsTheyDid) {
