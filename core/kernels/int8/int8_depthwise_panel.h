@@ -137,24 +137,25 @@ class DepthwisePanel {
     int64_t step;
   };
 
-  // The row-th of the rows that `outputs` rows of outputs see, of which columns [first, last) will be read.
-  PixelRow pixel_row(int64_t first_output, int64_t outputs, int64_t row, int64_t first, int64_t last,
-                     uint8_t* copy) const {
+  // The row-th of the rows that `outputs` rows of outputs see.
+  PixelRow pixel_row(int64_t first_output, int64_t outputs, int64_t row) const {
     const Int8DepthwiseAxis& rows = s_.rows;
     const int64_t at = first_output * rows.stride - rows.padding + row * rows.dilation;
     const bool is_seen = row < (outputs - 1) * rows.stride + rows.taps;
     if (!is_seen || at < 0 || at >= rows.size) return {t_.outside + first_, 0};
-    const int64_t size = s_.columns.size, pixel = s_.channels;
-    const uint8_t* x = t_.x + at * size * pixel;
-    if (count_ == V::kChannels) return {x + first_, pixel};
-    // Pixels of fewer channels than a panel: what is read of the last ones beyond the image must be memory, too.
+    return {t_.x + at * s_.columns.size * s_.channels + first_, s_.channels};
+  }
+
+  // Pixels of fewer channels than a panel: what is read of the last ones beyond the image must be memory, too. Columns
+  // [first, last) will be read.
+  void copy_if_last(PixelRow& row, int64_t first, int64_t last, uint8_t* copy) const {
+    if (row.step == 0) return;
     first = larger(first, 0);
-    last = smaller(last, size);
-    if (first < last && ((rows.size - at) * size - last + 1) * pixel < V::kChannels) {
-      std::memcpy(copy, x + first * pixel, static_cast<size_t>((last - first) * pixel));
-      x = copy - first * pixel;
-    }
-    return {x, pixel};
+    last = smaller(last, s_.columns.size);
+    const uint8_t* end = t_.x + s_.rows.size * s_.columns.size * s_.channels;
+    if (first >= last || end - (row.x + (last - 1) * row.step) >= V::kChannels) return;
+    std::memcpy(copy, row.x + first * row.step, static_cast<size_t>((last - first) * row.step));
+    row.x = copy - first * row.step;
   }
 
   // The columns of the three rows that a row of outputs sees, one after the other.
@@ -165,7 +166,8 @@ class DepthwisePanel {
     PixelColumns(const DepthwisePanel& panel, int64_t row)
         : outside(panel.t_.outside + panel.first_), column(-panel.s_.columns.padding), size(panel.s_.columns.size) {
       for (int i = 0; i < 3; ++i) {
-        const PixelRow of_row = panel.pixel_row(row, 1, i, 0, size, panel.rows_ + i * panel.row_bytes_);
+        PixelRow of_row = panel.pixel_row(row, 1, i);
+        if (panel.count_ < V::kChannels) panel.copy_if_last(of_row, 0, size, panel.rows_ + i * panel.row_bytes_);
         step[i] = of_row.step;
         x[i] = of_row.x + column * step[i];
       }
@@ -187,10 +189,11 @@ class DepthwisePanel {
                   end = begin + Tile<V>::seen_by(s_.columns, columns);
     const int64_t reach = (V::kRows - 1) * taps_.shift;  // columns that a group's last row is ahead of its first
     PixelRow rows[V::kRows];
-    for (int i = 0; i < V::kRows; ++i)
-      rows[i] = i > 0 && taps_.are_folded ? rows[0]
-                                          : pixel_row(first_output, outputs, V::kRows * group + i, begin, end + reach,
-                                                      rows_ + i * row_bytes_);
+    for (int i = 0; i < V::kRows; ++i) {
+      rows[i] = pixel_row(first_output, outputs, V::kRows * group + i);
+      if (count_ < V::kChannels)
+        copy_if_last(rows[i], begin, end + reach, rows_ + (taps_.are_folded ? 0 : i) * row_bytes_);
+    }
     const int64_t left = larger(begin, smaller(end, 0)), right = larger(left, smaller(end, s_.columns.size - reach));
     Ints* to = columns_ + group * tile_.columns * V::kQuarters;
     to = interleave_edge(rows, begin, left, to);
@@ -231,13 +234,13 @@ class DepthwisePanel {
   // that see the same rows.
   template <typename Taps, typename Finish>
   [[gnu::always_inline]] void sum_quarter(int64_t output, int q, Ints start, int64_t blocks, Finish&& finish) const {
-    const int64_t row_of_columns = tile_.columns * V::kQuarters;
+    const int64_t row_of_columns = tile_.columns * V::kQuarters, groups = groups_.used;
     const Ints* weights = weights_ + (output * V::kQuarters + q) * groups_.used * s_.columns.taps;
     const Ints* at = columns_ + groups_.first(s_.rows, output) * row_of_columns + q;
     const int64_t step = kBlock * Taps::stride(s_) * V::kQuarters;
     for (int64_t block = 0; block < blocks; ++block, at += step) {
       Ints sums[kBlock] = {start, start, start, start};
-      Taps::sum(s_, at, row_of_columns, weights, sums);
+      Taps::sum(s_, groups, at, row_of_columns, weights, sums);
       finish(block, sums);
     }
   }

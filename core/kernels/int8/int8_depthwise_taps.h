@@ -17,7 +17,7 @@ struct KnownTaps {
   static constexpr bool kIsBounded = true;
   static constexpr int64_t stride(const Int8DepthwiseShape&) { return kStride; }
 
-  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape&, const Ints* columns, int64_t group_step,
+  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape&, int64_t, const Ints* columns, int64_t group_step,
                                          const Ints* weights, Ints (&sums)[kBlock]) {
     // Weights that are more than registers can hold are loaded for each block.
     if constexpr (kGroups * kTaps > 12) asm("" : "+r"(weights));
@@ -55,9 +55,9 @@ struct AnyTaps {
   static constexpr bool kIsBounded = false;
   static int64_t stride(const Int8DepthwiseShape& s) { return s.columns.stride; }
 
-  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape& s, const Ints* columns, int64_t group_step,
-                                         const Ints* weights, Ints (&sums)[kBlock]) {
-    const int64_t groups = RowGroups<V>(s.rows).used, stride = s.columns.stride * V::kQuarters;
+  [[gnu::always_inline]] static void sum(const Int8DepthwiseShape& s, int64_t groups, const Ints* columns,
+                                         int64_t group_step, const Ints* weights, Ints (&sums)[kBlock]) {
+    const int64_t stride = s.columns.stride * V::kQuarters;
     for (int64_t group = 0; group < groups; ++group)
       for (int64_t tap = 0; tap < s.columns.taps; ++tap, ++weights) {
         const Ints* at = columns + group * group_step + tap * s.columns.dilation * V::kQuarters;
