@@ -2,7 +2,10 @@
 //
 //   class Squares : public data::Dataset {
 //     int64_t size() const override { return 100; }
-//     data::Batch make(std::span<const int64_t> indices, const Generator&) const override { ... }
+//     data::Batch make(std::span<const int64_t> indices, const Generator&) const override {
+//       Tensor x(NDArray::from_vector<int64_t>({indices.begin(), indices.end()}));
+//       return data::Batch({{"x", x}, {"y", x * x}});
+//     }
 //   };
 #pragma once
 

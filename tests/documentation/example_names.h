@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,9 +34,13 @@ struct ExampleNames : nn::Module {
   Attributes progress;
 
   data::MNIST train;
+  std::shared_ptr<const data::Dataset> pictures, all;
+  data::TextDataset reviews;
+  static NDArray wave(int64_t index), pitch(int64_t index);
+  uint64_t seed;
   data::DataLoader loader, calibration;
   std::vector<Tensor> batches;
-  Tensor example, images, labels, loss, x, weight, bias, running_mean, running_var;
+  Tensor example, images, labels, loss, x, weight, bias, running_mean, running_var, y;
   NDArray a, b, w;
   Generator generator;
   std::string bytes;
