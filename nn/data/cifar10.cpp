@@ -1,10 +1,9 @@
-#include <cstring>
-#include <filesystem>
 #include <vector>
 
 #include <thimble/core/text.h>
 #include <thimble/nn/data/byte_reader.h>
 #include <thimble/nn/data/cifar10.h>
+#include <thimble/nn/data/find_file.h>
 
 namespace thimble::data {
 
@@ -20,7 +19,7 @@ std::vector<std::string> files_of(Split split) {
 }
 
 // Appends the file's records, all of which must be whole.
-void read_records(const std::string& path, std::vector<uint8_t>& records) {
+void read_records(const std::string& path, std::vector<uint8_t>& pixels, std::vector<uint8_t>& labels) {
   const std::string name = detail::quote_path(path);
   ByteReader file(path);
   std::array<uint8_t, kRecord> record;
@@ -32,29 +31,21 @@ void read_records(const std::string& path, std::vector<uint8_t>& records) {
     if (got == 0) return;
     check<FormatError>(record[0] < CIFAR10::kClasses.size(), name, ": label ", i, " is ", int{record[0]},
                        ", expected less than ", CIFAR10::kClasses.size());
-    records.insert(records.end(), record.begin(), record.end());
+    labels.push_back(record[0]);
+    pixels.insert(pixels.end(), record.begin() + 1, record.end());
   }
 }
 
 }  // namespace
 
 CIFAR10::CIFAR10(const std::string& folder, Split split) {
-  std::vector<uint8_t> records;
-  for (const std::string& file : files_of(split)) {
-    const std::filesystem::path path = std::filesystem::path(folder) / file;
-    std::error_code ignored;
-    check<IOError>(std::filesystem::exists(path, ignored), "'", file, "' is not in ", detail::quote_path(folder),
-                   ": unpack cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) there");
-    read_records(path.string(), records);
-  }
-  const auto count = static_cast<int64_t>(records.size() / kRecord);
-  pixels_ = NDArray({count, 3, 32, 32}, DType::uint8);
-  labels_ = NDArray({count}, DType::uint8);
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t* record = records.data() + static_cast<size_t>(i) * kRecord;
-    labels_.data<uint8_t>()[i] = record[0];
-    std::memcpy(pixels_.data<uint8_t>() + i * static_cast<int64_t>(kPixels), record + 1, kPixels);
-  }
+  std::vector<uint8_t> pixels, labels;
+  for (const std::string& file : files_of(split))
+    read_records(
+        find_file(folder, file, "unpack cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) there"),
+        pixels, labels);
+  labels_ = NDArray::from_vector(labels);
+  pixels_ = NDArray::from_vector(pixels, {labels_.numel(), 3, 32, 32});
 }
 
 Batch CIFAR10::make(std::span<const int64_t> indices, const Generator&) const {

@@ -1,0 +1,12 @@
+// A dataset's file in its folder. Internal to nn.
+#pragma once
+
+#include <string>
+
+namespace thimble::data {
+
+/// The path of the plain or the compressed file, `name` or `name`.gz. Throws IOError, which ends with `remedy`, if
+/// there is neither.
+std::string find_file(const std::string& folder, const std::string& name, const std::string& remedy);
+
+}  // namespace thimble::data
