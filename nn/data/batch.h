@@ -66,8 +66,4 @@ template <size_t I>
 struct std::tuple_element<I, thimble::data::Batch> {
   using type = const thimble::Tensor;
 };
-template <size_t I>
-struct std::tuple_element<I, const thimble::data::Batch> {
-  using type = const thimble::Tensor;
-};
 /// \endcond

@@ -1,5 +1,4 @@
-#include <cstring>
-
+#include <thimble/core/ops/indexing.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/stack_examples.h>
 #include <thimble/nn/data/tensor_dataset.h>
@@ -7,21 +6,6 @@
 namespace thimble::data {
 
 namespace {
-
-NDArray rows_of(const NDArray& array, std::span<const int64_t> indices) {
-  Shape shape = array.shape();
-  const int64_t row = shape[0] == 0 ? 0 : array.nbytes() / shape[0];
-  shape[0] = std::ssize(indices);
-  NDArray rows(shape, array.dtype());
-  if (rows.nbytes() == 0) return rows;
-  const auto* from = static_cast<const char*>(array.raw());
-  auto* to = static_cast<char*>(rows.raw());
-  for (const int64_t i : indices) {
-    std::memcpy(to, from + i * row, static_cast<size_t>(row));
-    to += row;
-  }
-  return rows;
-}
 
 Batch::Fields contiguous(const Batch::Fields& fields) {
   Batch::Fields rows;
@@ -43,8 +27,10 @@ void check_names(const Example& example, const Example& first, int64_t index) {
 TensorDataset::TensorDataset(Batch::Fields fields) : rows_(contiguous(fields)) {}
 
 Batch TensorDataset::make(std::span<const int64_t> indices, const Generator&) const {
+  const NoGrad guard;
+  const Tensor index(NDArray::from_vector<int64_t>({indices.begin(), indices.end()}));
   Batch::Fields fields;
-  for (const auto& [name, tensor] : rows_.fields()) fields.emplace_back(name, rows_of(tensor.data(), indices));
+  for (const auto& [name, tensor] : rows_.fields()) fields.emplace_back(name, index_select(tensor, 0, index));
   return Batch(std::move(fields));
 }
 
