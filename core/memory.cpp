@@ -7,9 +7,9 @@
 #include <new>
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <thimble/core/memory.h>
+#include <thimble/core/platform/huge_pages.h>
 #include <thimble/core/platform/machine_memory.h>
 
 namespace thimble {
@@ -29,7 +29,6 @@ constexpr bool kCaching = true;
 #endif
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kHugePage = size_t{2} << 20;
 
 // Four size classes to each power of two, so that shapes that vary a little (the last batch of an epoch) share them.
 size_t size_class(size_t bytes) {
@@ -55,11 +54,10 @@ size_t class_index(size_t bytes) {
 constexpr size_t kClasses = 4 * 64;
 
 void* system_allocate(size_t bytes) {
-  const size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+  const size_t alignment = bytes >= detail::kHugePage ? detail::kHugePage : kAlignment;
   void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
   if (!p) throw std::bad_alloc();
-  // Weights of megabytes are read from end to end each step: large pages spare the TLB. Advice only.
-  if (bytes >= kHugePage) (void)madvise(p, bytes, MADV_HUGEPAGE);
+  detail::prefer_huge_pages(p, bytes);  // weights of megabytes are read from end to end each step
   return p;
 }
 

@@ -8,6 +8,7 @@
 
 #include <thimble/core/error.h>
 #include <thimble/core/memory.h>
+#include <thimble/core/platform/huge_pages.h>
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/unread_bytes.h>
 
@@ -15,18 +16,13 @@ namespace thimble {
 
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
+using detail::kHugePage;
 
 // Address space alone: what is never touched never takes memory.
 void* map_memory(size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   return memory;
-}
-
-// New pages cost more than what is copied to them; large ones are fewer. Advice only.
-void prefer_huge_pages(void* memory, size_t bytes) {
-  if (bytes >= kHugePage) (void)::madvise(memory, bytes, MADV_HUGEPAGE);
 }
 
 // The allocator's cache would keep as much as the largest weights take, and so would malloc().
@@ -37,7 +33,7 @@ std::shared_ptr<void> passing_memory(size_t bytes) {
   void* aligned = memory;
   size_t left = mapped;
   std::align(kHugePage, bytes, aligned, left);
-  prefer_huge_pages(aligned, bytes);
+  detail::prefer_huge_pages(aligned, bytes);
   return {aligned, [memory, mapped](void*) { ::munmap(memory, mapped); }};
 }
 
@@ -49,7 +45,7 @@ UnreadBytes::UnreadBytes(std::shared_ptr<const MappedFile> file, size_t offset, 
                     "array: it lies beyond the end of its file");
   if (size_ == 0) return;
   memory_ = map_memory(size_);
-  prefer_huge_pages(memory_, size_);
+  detail::prefer_huge_pages(memory_, size_);
 }
 
 UnreadBytes::~UnreadBytes() {

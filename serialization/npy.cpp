@@ -104,8 +104,9 @@ NDArray detail::as_npy(const NDArray& array) {
 
 std::string detail::npy_header(const NDArray& array) {
   const std::string dict = format_npy_header(array.dtype(), array.shape());
-  constexpr size_t kAlignment = 64;
-  const size_t before = kMagic.size() + 4, total = (before + dict.size() + kAlignment) / kAlignment * kAlignment;
+  constexpr size_t kHeaderAlignment = 64;
+  const size_t before = kMagic.size() + 4,
+               total = (before + dict.size() + kHeaderAlignment) / kHeaderAlignment * kHeaderAlignment;
   const size_t length = total - before;
   std::string out(kMagic);
   out += {'\1', '\0', static_cast<char>(length & 0xff), static_cast<char>(length >> 8)};

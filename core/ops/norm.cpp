@@ -153,14 +153,14 @@ class BatchNormTrain final : public Op {
       const Channels<T> c = channels_of<T>(arrays);
       const kernels::ChannelMap<T> map = c.map(relu_);
       NDArray memory({2, channels}, DType::float64);
-      double *sums = memory.data<double>(), *products = sums + channels;
+      double *sums = memory.data<double>(), *product_sums = sums + channels;
       const int64_t samples = x.shape(0);
       kernels::batch_norm_gradient_sums(x.data<S>(), dy.data<S>(), samples, rows / samples, channels, map, sums,
-                                        products);
+                                        product_sums);
       if (inputs.size() > 1) {
         NDArray weight_grad({channels}, channel_type), bias_grad({channels}, channel_type);
         for (int64_t i = 0; i < channels; ++i) {
-          weight_grad.data<T>()[i] = static_cast<T>(products[i] * inverse_std(i));
+          weight_grad.data<T>()[i] = static_cast<T>(product_sums[i] * inverse_std(i));
           bias_grad.data<T>()[i] = static_cast<T>(sums[i]);
         }
         grads[1] = weight_grad;
@@ -172,7 +172,7 @@ class BatchNormTrain final : public Op {
         T *offset = parts.data<T>(), *slope = offset + channels;
         for (int64_t i = 0; i < channels; ++i) {
           offset[i] = static_cast<T>(sums[i] / static_cast<double>(rows));
-          slope[i] = static_cast<T>(products[i] / static_cast<double>(rows) * inverse_std(i) * inverse_std(i));
+          slope[i] = static_cast<T>(product_sums[i] / static_cast<double>(rows) * inverse_std(i) * inverse_std(i));
         }
         NDArray dx(x.shape(), x.dtype());
         kernels::batch_norm_input_gradient(x.data<S>(), dy.data<S>(), rows, channels, map, offset, slope, dx.data<S>());

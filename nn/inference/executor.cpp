@@ -9,7 +9,7 @@ namespace thimble::nn {
 namespace {
 
 // Elements of an input that programs are told: sizes, axes, bounds.
-constexpr int64_t kMostKnown = 64;
+constexpr int64_t kMostTold = 64;
 
 size_t hash_of(std::span<const Tensor> inputs) {
   size_t hash = inputs.size();
@@ -60,7 +60,7 @@ std::shared_ptr<const BatchedProgram> Executor::make_program(const Graph& graph,
   std::vector<ValueInfo> infos;
   for (size_t i = 0; i < inputs.size(); ++i) {
     infos.push_back(info_of(inputs[i]));
-    if (i < by_value_.size() && by_value_[i] && inputs[i].numel() <= kMostKnown)
+    if (i < by_value_.size() && by_value_[i] && inputs[i].numel() <= kMostTold)
       infos.back().value = inputs[i].data().clone();
   }
   try {

@@ -10,8 +10,6 @@ namespace thimble::quant {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
 const nn::LayerRegistration cross_entropy_observer_registration{
     "CrossEntropyObserver", [](const Attributes& a) {
       return std::make_shared<CrossEntropyObserver>(QuantizationSpec::from_attributes(a), a.get<int64_t>("classes", 0));
@@ -77,6 +75,7 @@ double cross_entropy_of(const NDArray& probabilities, const NDArray& integers, d
 CrossEntropyObserver::CrossEntropyObserver(const QuantizationSpec& spec, int64_t classes) : Observer(spec) {
   check<ValueError>(!spec.axis, "CrossEntropyObserver: it observes per tensor, the spec is per channel");
   check<ValueError>(classes >= 0, "CrossEntropyObserver: ", classes, " classes");
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   min_ = register_buffer("min", NDArray::full({}, kInfinity));
   max_ = register_buffer("max", NDArray::full({}, -kInfinity));
   seen_ = register_buffer("seen", NDArray::zeros({}, DType::int64));

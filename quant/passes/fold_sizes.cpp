@@ -15,7 +15,7 @@ namespace {
 using nn::Graph;
 using nn::Node;
 
-constexpr int64_t kMostElements = int64_t{1} << 24;  // of an input: a file may ask for any size
+constexpr int64_t kMostInputElements = int64_t{1} << 24;  // of an input: a file may ask for any size
 
 // Nodes that compute with sizes and constants alone.
 std::unordered_set<const Node*> nodes_of_sizes_alone(const Graph& graph) {
@@ -57,12 +57,12 @@ std::optional<Tensor> ones_for(const Graph& graph, const Node* input, int64_t ba
   for (size_t d = 0; doubled && d < static_cast<size_t>(shape.ndim()); ++d)
     if (!doubled->input || (doubled->input == input && doubled->dimension == d)) shape[static_cast<int>(d)] *= 2;
   shape.insert(0, batch);
-  if (NDArray::placeholder(shape).numel() > kMostElements) return std::nullopt;
+  if (NDArray::placeholder(shape).numel() > kMostInputElements) return std::nullopt;
   return NDArray::full(shape, 1, sample->dtype);
 }
 
 // The values of all nodes for ones as inputs; none if the graph cannot say.
-std::vector<Tensor> values_of(Graph& graph, int64_t batch, const std::optional<Doubled>& doubled = std::nullopt) {
+std::vector<Tensor> values_for_ones(Graph& graph, int64_t batch, const std::optional<Doubled>& doubled = std::nullopt) {
   const NoGrad guard;
   try {
     std::vector<Tensor> inputs;
@@ -83,9 +83,10 @@ std::vector<std::vector<Tensor>> values_of_other_sizes(Graph& graph) {
   for (const Node* input : graph.inputs())
     if (const auto sample = nn::sample_of(*input); sample && !graph.default_of(input).defined())
       for (size_t d = 0; d < static_cast<size_t>(sample->shape.ndim()); ++d) choices.emplace_back(Doubled{input, d});
-  std::vector<std::vector<Tensor>> values{values_of(graph, 2)};
+  std::vector<std::vector<Tensor>> values{values_for_ones(graph, 2)};
   for (const std::optional<Doubled>& doubled : choices)
-    if (std::vector<Tensor> others = values_of(graph, 1, doubled); !others.empty()) values.push_back(std::move(others));
+    if (std::vector<Tensor> others = values_for_ones(graph, 1, doubled); !others.empty())
+      values.push_back(std::move(others));
   return values;
 }
 
@@ -102,7 +103,7 @@ nn::Graph fold_sizes(const nn::Graph& graph) {
   if (wanted.empty()) return folded;
   Graph runner = graph.clone();
   runner.eval();
-  const std::vector<Tensor> values = values_of(runner, 1);
+  const std::vector<Tensor> values = values_for_ones(runner, 1);
   const std::vector<std::vector<Tensor>> others = values_of_other_sizes(runner);
   const std::vector<Node*> nodes = folded.nodes();
   if (values.size() != nodes.size() || others[0].size() != nodes.size()) return folded;

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include <thimble/serialization/onnx/data_types.h>
 #include <thimble/serialization/onnx/export_tensors.h>
 
 namespace thimble::onnx {

@@ -9,9 +9,6 @@
 
 namespace thimble::onnx {
 
-/// Elements of few bits, which the messages of older versions do not name (TensorProto::DataType).
-enum PackedType : int32_t { kUint4 = 21, kInt4 = 22, kUint2 = 25, kInt2 = 26 };
-
 /// What ONNX numbers the dtype by (TensorProto::DataType). Throws ValueError for one that it lacks.
 int32_t onnx_type(DType dtype);
 

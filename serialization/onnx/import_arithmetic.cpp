@@ -12,7 +12,7 @@ namespace thimble::onnx {
 namespace {
 
 // Ops that Thimble has under another name, without attributes.
-const std::map<std::string, const char*> kSameOps = {
+const std::map<std::string, const char*> kRenamedOps = {
     {"Abs", "abs"},
     {"Acos", "acos"},
     {"Acosh", "acosh"},
@@ -90,7 +90,7 @@ void same_op(Importer& importer, const OnnxNode& node) {
   std::vector<Value> operands;
   for (size_t i = 0; i < node.num_inputs(); ++i)
     operands.push_back(i == 1 && node.num_inputs() == 2 ? second_operand(importer, node) : importer.input(node, i));
-  importer.set(node, 0, importer.apply(node, kSameOps.at(node.op()), {}, operands));
+  importer.set(node, 0, importer.apply(node, kRenamedOps.at(node.op()), {}, operands));
 }
 
 // Those of which Thimble has the one of exchanged operands.
@@ -220,7 +220,7 @@ void add_arithmetic(Handlers& handlers) {
                      {"Reciprocal", reciprocal},
                      {"Sum", fold<kAdd>}};
   handlers.insert(own.begin(), own.end());
-  for (const auto& [name, op] : kSameOps) handlers.emplace(name, same_op);
+  for (const auto& [name, op] : kRenamedOps) handlers.emplace(name, same_op);
 }
 
 }  // namespace thimble::onnx

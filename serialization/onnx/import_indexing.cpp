@@ -54,10 +54,10 @@ void gather_nd(Importer& importer, const OnnxNode& node) {
 }
 
 std::string reduction_of(const OnnxNode& node) {
-  static const std::map<std::string, std::string> kReductions = {
+  static const std::map<std::string, std::string> reductions = {
       {"none", "none"}, {"add", "sum"}, {"mul", "prod"}, {"max", "amax"}, {"min", "amin"}};
-  const auto reduction = kReductions.find(node.text("reduction", "none"));
-  node.require(reduction != kReductions.end(), "its attribute 'reduction' is none of none, add, mul, max and min");
+  const auto reduction = reductions.find(node.text("reduction", "none"));
+  node.require(reduction != reductions.end(), "its attribute 'reduction' is none of none, add, mul, max and min");
   return reduction->second;
 }
 

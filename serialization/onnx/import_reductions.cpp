@@ -13,13 +13,13 @@ Value axes_of(Importer& importer, const OnnxNode& node) {
   return importer.has_input(node, 1) ? importer.input(node, 1) : Importer::integers({});
 }
 
-struct Reduction {
+struct ReductionOps {
   const char* op;
   const char* before = nullptr;  // what is done to the elements
   const char* after = nullptr;
 };
 
-const std::map<std::string, Reduction> kReductions = {
+const std::map<std::string, ReductionOps> kReductionOps = {
     {"ReduceL1", {"sum", "abs"}},
     {"ReduceL2", {"sum", "square", "sqrt"}},
     {"ReduceLogSum", {"sum", nullptr, "log"}},
@@ -56,7 +56,7 @@ Value reduced(Importer& importer, const OnnxNode& node, const char* op, const Va
 }
 
 void reduction(Importer& importer, const OnnxNode& node) {
-  const auto& [op, before, after] = kReductions.at(node.op());
+  const auto& [op, before, after] = kReductionOps.at(node.op());
   const Value x = elementwise(importer, node, before, importer.input(node, 0));
   importer.set(node, 0, elementwise(importer, node, after, reduced(importer, node, op, x)));
 }
@@ -113,7 +113,7 @@ void add_reductions(Handlers& handlers) {
                      {"MeanVarianceNormalization", mean_variance_normalization},
                      {"TopK", top_k}};
   handlers.insert(own.begin(), own.end());
-  for (const auto& [name, reduction_ops] : kReductions) handlers.emplace(name, reduction);
+  for (const auto& [name, reduction_ops] : kReductionOps) handlers.emplace(name, reduction);
 }
 
 }  // namespace thimble::onnx

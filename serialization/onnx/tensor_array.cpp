@@ -6,6 +6,7 @@
 #include <thimble/core/float16.h>
 #include <thimble/core/small_float.h>
 #include <thimble/core/text.h>
+#include <thimble/serialization/onnx/data_types.h>
 #include <thimble/serialization/onnx/tensor_array.h>
 
 namespace thimble::onnx {
@@ -15,10 +16,6 @@ namespace {
 using ::onnx::TensorProto;
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 40;
-
-// Numbers of types that are newer than the messages that this is compiled with.
-constexpr int32_t kFloat8E4M3FN = 17, kFloat8E4M3FNUZ = 18, kFloat8E5M2 = 19, kFloat8E5M2FNUZ = 20, kUint4 = 21,
-                  kInt4 = 22, kFloat4E2M1 = 23, kUint2 = 25, kInt2 = 26;
 
 Shape shape_of(const TensorProto& tensor) {
   check<FormatError>(tensor.dims_size() <= Shape::kMaxDims, "tensor ", detail::quote(tensor.name()), " has ",

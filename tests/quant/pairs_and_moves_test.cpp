@@ -161,14 +161,14 @@ TEST_F(PairsAndMoves, BoundsThatNoValueReachesCostNothing) {
 
 // Factors that would leave floats or their digits, divisors of 0, and what is not finite stay behind their layer.
 TEST_F(PairsAndMoves, SenselessConstantsStayWhereTheyAre) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
   using WithConstant = std::function<Tensor(const Tensor& x, const Tensor& c)>;
   const std::tuple<const char*, std::vector<float>, WithConstant> functions[] = {
       {"x / c", {0, 1e-30f, 1e30f, kNaN}, [](const Tensor& x, const Tensor& c) { return x / c; }},
-      {"x * c", {1e-30f, 1e30f, kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x * c; }},
-      {"x + c", {kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x + c; }},
-      {"x - c", {kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return x - c; }},
-      {"c - x", {-kInfinity, kNaN}, [](const Tensor& x, const Tensor& c) { return c - x; }},
+      {"x * c", {1e-30f, 1e30f, kInf, kNaN}, [](const Tensor& x, const Tensor& c) { return x * c; }},
+      {"x + c", {kInf, kNaN}, [](const Tensor& x, const Tensor& c) { return x + c; }},
+      {"x - c", {kInf, kNaN}, [](const Tensor& x, const Tensor& c) { return x - c; }},
+      {"c - x", {-kInf, kNaN}, [](const Tensor& x, const Tensor& c) { return c - x; }},
   };
   for (const auto& [name, senseless, function] : functions)
     for (const float number : senseless) {

@@ -14,7 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-NDArray counted(const Shape& shape) {
+NDArray counted_array(const Shape& shape) {
   std::vector<double> values(static_cast<size_t>(shape.numel()));
   std::iota(values.begin(), values.end(), 1.0);
   return NDArray::from_vector(values, shape);
@@ -22,7 +22,7 @@ NDArray counted(const Shape& shape) {
 
 // The values are those of the ONNX standard's Resize.
 TEST(Interpolate, AgreesWithTheStandard) {
-  const NDArray small = counted({2, 2}), large = counted({4, 4});
+  const NDArray small = counted_array({2, 2}), large = counted_array({4, 4});
   const std::vector<double> twice{2, 2}, less{0.8, 0.8}, least{static_cast<double>(0.6f), static_cast<double>(0.6f)};
   const auto expect = [](const NDArray& x, const InterpolateOptions& o, const Shape& shape,
                          const std::vector<double>& values) {
@@ -57,7 +57,7 @@ TEST(Interpolate, AgreesWithTheStandard) {
 }
 
 TEST(Interpolate, NearestTakesTheElementThatItsRoundingNames) {
-  const NDArray x = counted({4});
+  const NDArray x = counted_array({4});
   const auto nearest = [&](const char* coordinates, const char* rounding, int64_t size) {
     return interpolate(x, {.sizes = {size}, .coordinates = coordinates, .rounding = rounding})
         .data()
@@ -72,7 +72,7 @@ TEST(Interpolate, NearestTakesTheElementThatItsRoundingNames) {
 }
 
 TEST(Interpolate, NearestMovesAnyDtypeAsUpsamplingDoes) {
-  const NDArray x = counted({1, 2, 2, 3});
+  const NDArray x = counted_array({1, 2, 2, 3});
   const InterpolateOptions options{.axes = {2, 3}, .scales = {2, 3}, .coordinates = "asymmetric", .rounding = "floor"};
   EXPECT_EQ(interpolate(x, options).data().to_vector<double>(),
             upsample_nearest2d(x, {2, 3}).data().to_vector<double>());
@@ -136,7 +136,7 @@ TEST(Interpolate, RefusesWhatDoesNotFit) {
 
 // Values of PyTorch's documentation of the op, and its gradient against differences.
 TEST(GridSample, TakesPixelsAtTheirPlaces) {
-  const NDArray x = counted({1, 1, 2, 3});
+  const NDArray x = counted_array({1, 1, 2, 3});
   const NDArray middles = NDArray::from_vector<double>({-1, -1, 0, 0, 1, 1, 3, 0}, {1, 2, 2, 2});
   const auto sampled = [&](const GridSampleOptions& o) {
     return grid_sample(x, middles, o).data().to_vector<double>();

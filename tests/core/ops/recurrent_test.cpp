@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 using Vector = std::vector<double>;
 
-double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
+double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
 // Sizes and operands of a case.
 struct RecurrentCase {
@@ -71,10 +71,10 @@ void plain_lstm(const RecurrentCase& c, int64_t d, const Vector& wx, Vector& h, 
     };
     const auto peephole = [&](int64_t i) { return element(c.operands.peepholes, {d, i * c.hidden + k}); };
     double& own = cell[static_cast<size_t>(k)];
-    const double i = sigmoid_of(bounded(c, sum(0) + peephole(0) * own));
-    const double f = c.options.couples_gates ? 1 - i : sigmoid_of(bounded(c, sum(1) + peephole(1) * own));
+    const double i = logistic(bounded(c, sum(0) + peephole(0) * own));
+    const double f = c.options.couples_gates ? 1 - i : logistic(bounded(c, sum(1) + peephole(1) * own));
     own = f * own + i * std::tanh(bounded(c, sum(2)));
-    h[static_cast<size_t>(k)] = sigmoid_of(bounded(c, sum(3) + peephole(2) * own)) * std::tanh(own);
+    h[static_cast<size_t>(k)] = logistic(bounded(c, sum(3) + peephole(2) * own)) * std::tanh(own);
   }
 }
 
@@ -85,7 +85,7 @@ void plain_gru(const RecurrentCase& c, int64_t d, const Vector& wx, Vector& h, V
   for (int64_t k = 0; k < c.hidden; ++k) {
     const auto i = static_cast<size_t>(k);
     const auto gate = [&](int64_t row) {
-      return sigmoid_of(bounded(c, wx[static_cast<size_t>(row)] + u_h(c, d, row, before) + bias(row)));
+      return logistic(bounded(c, wx[static_cast<size_t>(row)] + u_h(c, d, row, before) + bias(row)));
     };
     r[i] = gate(k);
     z[i] = gate(c.hidden + k);

@@ -66,9 +66,9 @@ void randomize(BatchNorm& bn, uint64_t seed) {
 }
 
 // A network of convolutions whose forward function is given, with normalization behind each.
-struct Net : Module {
-  using Forward = std::function<Tensor(Net&, const Tensor&)>;
-  explicit Net(Forward f) : forward_(std::move(f)) {
+struct AnyNet : Module {
+  using Forward = std::function<Tensor(AnyNet&, const Tensor&)>;
+  explicit AnyNet(Forward f) : forward_(std::move(f)) {
     randomize(*bn, 1);
     randomize(*bn2, 11);
     randomize(*bn1d, 21);
@@ -87,71 +87,71 @@ struct Net : Module {
 
 struct FusionCase {
   const char* what;
-  Net::Forward forward;
+  AnyNet::Forward forward;
   size_t steps;
   Shape sample = {4, 6, 5};
 };
 
 const FusionCase kCases[] = {
-    {"conv, bn, relu", [](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x))); }, 1},
-    {"conv, bn, relu6", [](Net& n, const Tensor& x) { return relu6(n.bn(n.conv(x))); }, 1},
-    {"no bias", [](Net& n, const Tensor& x) { return clamp(n.bn(n.conv2(x)), -0.5, 1); }, 1},
-    {"linear, bn, relu", [](Net& n, const Tensor& x) { return relu(n.bn1d(n.fc(x))); }, 1, {5}},
-    {"two clamps", [](Net& n, const Tensor& x) { return clamp(clamp(n.conv(x), -1, 0.5), -0.25, 2); }, 1},
-    {"clamps that exclude each other", [](Net& n, const Tensor& x) { return clamp(relu6(n.conv(x)), -2, -1); }, 1},
-    {"residual", [](Net& n, const Tensor& x) { return relu(x + n.bn(n.conv(x))); }, 1},
-    {"residual on the right", [](Net& n, const Tensor& x) { return n.bn(n.conv(x)) + x; }, 1},
-    {"two convolutions added", [](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x)) + n.bn2(n.conv2(x))); }, 2},
+    {"conv, bn, relu", [](AnyNet& n, const Tensor& x) { return relu(n.bn(n.conv(x))); }, 1},
+    {"conv, bn, relu6", [](AnyNet& n, const Tensor& x) { return relu6(n.bn(n.conv(x))); }, 1},
+    {"no bias", [](AnyNet& n, const Tensor& x) { return clamp(n.bn(n.conv2(x)), -0.5, 1); }, 1},
+    {"linear, bn, relu", [](AnyNet& n, const Tensor& x) { return relu(n.bn1d(n.fc(x))); }, 1, {5}},
+    {"two clamps", [](AnyNet& n, const Tensor& x) { return clamp(clamp(n.conv(x), -1, 0.5), -0.25, 2); }, 1},
+    {"clamps that exclude each other", [](AnyNet& n, const Tensor& x) { return clamp(relu6(n.conv(x)), -2, -1); }, 1},
+    {"residual", [](AnyNet& n, const Tensor& x) { return relu(x + n.bn(n.conv(x))); }, 1},
+    {"residual on the right", [](AnyNet& n, const Tensor& x) { return n.bn(n.conv(x)) + x; }, 1},
+    {"two convolutions added", [](AnyNet& n, const Tensor& x) { return relu(n.bn(n.conv(x)) + n.bn2(n.conv2(x))); }, 2},
     {"the addend comes later",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor h = n.bn(n.conv(x));
        return relu(h + tanh(x * 0.5));
      },
      3},
     {"a value added to itself",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor h = n.conv(x);
        return relu(h + h);
      },
      3},
     {"a value with two readers",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor h = n.bn(n.conv(x));
        return relu(h) + n.conv2(h);
      },
      3},
     {"a broadcast addend",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        return n.conv(x) + mean(x, {2, 3}, true);
      },
      3},
     {"the convolution is what is broadcast",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        return n.conv2(mean(x, {2, 3}, true)) + x;
      },
      3},
-    {"relu in front of the addition", [](Net& n, const Tensor& x) { return x + relu(n.conv(x)); }, 2},
-    {"bn behind relu", [](Net& n, const Tensor& x) { return n.bn(relu(n.conv(x))); }, 2},
-    {"bn behind bn", [](Net& n, const Tensor& x) { return n.bn2(n.bn(n.conv(x))); }, 2},
-    {"bn behind an addition", [](Net& n, const Tensor& x) { return relu(n.bn(x + n.conv(x))); }, 2},
-    {"bn in front", [](Net& n, const Tensor& x) { return n.conv(relu(n.bn(x))); }, 2},
-    {"an activation that is no clamp", [](Net& n, const Tensor& x) { return relu(silu(n.bn(n.conv(x)))); }, 3},
+    {"relu in front of the addition", [](AnyNet& n, const Tensor& x) { return x + relu(n.conv(x)); }, 2},
+    {"bn behind relu", [](AnyNet& n, const Tensor& x) { return n.bn(relu(n.conv(x))); }, 2},
+    {"bn behind bn", [](AnyNet& n, const Tensor& x) { return n.bn2(n.bn(n.conv(x))); }, 2},
+    {"bn behind an addition", [](AnyNet& n, const Tensor& x) { return relu(n.bn(x + n.conv(x))); }, 2},
+    {"bn in front", [](AnyNet& n, const Tensor& x) { return n.conv(relu(n.bn(x))); }, 2},
+    {"an activation that is no clamp", [](AnyNet& n, const Tensor& x) { return relu(silu(n.bn(n.conv(x)))); }, 3},
     {"hard-swish",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor h = n.bn(n.conv(x));
        return h * relu6(h + 3.0) / 6.0;
      },
      5},
-    {"bn of channels behind features", [](Net& n, const Tensor& x) { return relu(n.bn1d(n.fc(x))); }, 3, {4, 5}},
+    {"bn of channels behind features", [](AnyNet& n, const Tensor& x) { return relu(n.bn1d(n.fc(x))); }, 3, {4, 5}},
     {"a flattened image as addend",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor rows = flatten(max_pool2d(x, 1), 1);
        return relu(n.square(rows) + rows);
      },
      3,
      {2, 3, 1}},
     {"a flattened input as addend",
-     [](Net& n, const Tensor& x) {
+     [](AnyNet& n, const Tensor& x) {
        const Tensor rows = flatten(x, 1);
        return relu(n.square(rows) + rows);
      },
@@ -163,7 +163,7 @@ TEST(Fusion, StepsDoWhatFollowsThem) {
   for (const FusionCase& c : kCases) {
     SCOPED_TRACE(c.what);
     manual_seed(3);
-    Net net(c.forward);
+    AnyNet net(c.forward);
     Shape shape = c.sample;
     shape.insert(0, 2);
     Graph graph = trace(net.eval(), random(shape));
@@ -185,7 +185,7 @@ TEST(Fusion, DegenerateStatisticsGiveWhatTheNodesGive) {
       for (const bool residual : {false, true}) {
         SCOPED_TRACE(str(bad, " in ", which));
         manual_seed(4);
-        Net net([&](Net& n, const Tensor& x) {
+        AnyNet net([&](AnyNet& n, const Tensor& x) {
           const Tensor h = n.bn(n.conv(x));
           return relu(residual ? x + h : h);
         });
@@ -199,7 +199,7 @@ TEST(Fusion, DegenerateStatisticsGiveWhatTheNodesGive) {
 
 // 1e-30 / sqrt(1e-30) of weights of 1e36 is beyond float32, the sum of two products that cancel is not.
 TEST(Fusion, WhatWouldOverflowIsNotFolded) {
-  Net net([](Net& n, const Tensor& x) { return n.bn(n.conv2(x)); });
+  AnyNet net([](AnyNet& n, const Tensor& x) { return n.bn(n.conv2(x)); });
   net.conv2->weight.set_data(NDArray::full({4, 4, 1, 1}, 1e36));
   net.bn->running_var.set_data(NDArray::full({4}, 1e-30));
   net.bn->weight.set_data(NDArray::full({4}, 1e3));
@@ -215,7 +215,7 @@ TEST(Fusion, WhatWouldOverflowIsNotFolded) {
 
 TEST(Fusion, InputsThatAreNotFinitePassAsInTheNodes) {
   manual_seed(5);
-  Net net([](Net& n, const Tensor& x) { return relu6(x + n.bn(n.conv(x))); });
+  AnyNet net([](AnyNet& n, const Tensor& x) { return relu6(x + n.bn(n.conv(x))); });
   Graph graph = trace(net.eval(), random({1, 4, 6, 6}));
   for (const float bad : {kNaN, kInfinity, -kInfinity}) {
     Tensor x = random({2, 4, 6, 6});
@@ -226,7 +226,7 @@ TEST(Fusion, InputsThatAreNotFinitePassAsInTheNodes) {
 
 TEST(Fusion, NoticesChangedStatistics) {
   manual_seed(6);
-  Net net([](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x))); });
+  AnyNet net([](AnyNet& n, const Tensor& x) { return relu(n.bn(n.conv(x))); });
   Graph graph = trace(net.eval(), random({1, 4, 6, 6}));
   const Tensor x = random({3, 4, 6, 6});
   expect_same(graph, x);
@@ -254,7 +254,7 @@ TEST(Fusion, DerivedNormalizationIsCalled) {
 }
 
 TEST(Fusion, NodesThatTheOutputDoesNotNeedAreNotRun) {
-  Net net([](Net& n, const Tensor& x) {
+  AnyNet net([](AnyNet& n, const Tensor& x) {
     const Tensor h = n.conv(x);
     tanh(n.conv2(h));
     return relu(n.bn(h));
@@ -308,7 +308,7 @@ TEST(Fusion, ABatchHasTheBitsOfItsSamples) {
 // Elementwise ops write where their input lies, of all sizes.
 TEST(Fusion, ChainsOfElementwiseOpsRunInPlace) {
   for (int64_t size = 1; size <= 70; ++size) {
-    Net net([](Net&, const Tensor& x) {
+    AnyNet net([](AnyNet&, const Tensor& x) {
       Tensor h = gelu(silu(sigmoid(tanh(x * 0.5) * 2.0)));
       h = maximum(h * h, leaky_relu(h - 0.25, 0.1));
       return abs(sqrt(exp(neg(h)) + 1.0)) / (h + 2.0);
@@ -321,7 +321,7 @@ TEST(Fusion, ChainsOfElementwiseOpsRunInPlace) {
 
 TEST(Fusion, ManyThreadsGetTheSameAnswers) {
   manual_seed(8);
-  Net net([](Net& n, const Tensor& x) { return relu(n.bn(n.conv(x)) + n.bn2(n.conv2(x))); });
+  AnyNet net([](AnyNet& n, const Tensor& x) { return relu(n.bn(n.conv(x)) + n.bn2(n.conv2(x))); });
   Graph graph = trace(net.eval(), random({1, 4, 6, 6}));
   std::vector<Tensor> inputs;
   std::vector<std::vector<float>> expected;

@@ -18,7 +18,8 @@ namespace {
 using kernels::Binary;
 using kernels::Unary;
 
-constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kFloatInfinity = std::numeric_limits<float>::infinity(),
+                kFloatNaN = std::numeric_limits<float>::quiet_NaN();
 
 double sigmoid_of(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); }
@@ -115,47 +116,47 @@ TEST_F(VectorMath, SpecialValuesAreThoseOfTheCLibrary) {
   } cases[] = {
       {Unary::exp, 0.0f, 1},
       {Unary::exp, -0.0f, 1},
-      {Unary::exp, kInf, kInf},
-      {Unary::exp, -kInf, 0.0f},
-      {Unary::exp, kMax, kInf},
+      {Unary::exp, kFloatInfinity, kFloatInfinity},
+      {Unary::exp, -kFloatInfinity, 0.0f},
+      {Unary::exp, kMax, kFloatInfinity},
       {Unary::exp, -kMax, 0.0f},
-      {Unary::exp, 0x1.62e43p6f, kInf},
+      {Unary::exp, 0x1.62e43p6f, kFloatInfinity},
       {Unary::exp, -103.9f, kTiny},
       {Unary::exp, -104.1f, 0.0f},
       {Unary::exp, kTiny, 1},
-      {Unary::log, 0.0f, -kInf},
-      {Unary::log, -0.0f, -kInf},
-      {Unary::log, -kTiny, kNaN},
-      {Unary::log, -kInf, kNaN},
-      {Unary::log, kInf, kInf},
+      {Unary::log, 0.0f, -kFloatInfinity},
+      {Unary::log, -0.0f, -kFloatInfinity},
+      {Unary::log, -kTiny, kFloatNaN},
+      {Unary::log, -kFloatInfinity, kFloatNaN},
+      {Unary::log, kFloatInfinity, kFloatInfinity},
       {Unary::log, 1.0f, 0.0f},
       {Unary::tanh, -0.0f, -0.0f},
       {Unary::tanh, 0.0f, 0.0f},
-      {Unary::tanh, kInf, 1},
-      {Unary::tanh, -kInf, -1},
+      {Unary::tanh, kFloatInfinity, 1},
+      {Unary::tanh, -kFloatInfinity, -1},
       {Unary::tanh, -kTiny, -kTiny},
       {Unary::erf, -0.0f, -0.0f},
-      {Unary::erf, kInf, 1},
-      {Unary::erf, -kInf, -1},
+      {Unary::erf, kFloatInfinity, 1},
+      {Unary::erf, -kFloatInfinity, -1},
       {Unary::erf, kTiny, kTiny},
       {Unary::sigmoid, 0.0f, 0.5f},
       {Unary::sigmoid, -0.0f, 0.5f},
-      {Unary::sigmoid, kInf, 1},
-      {Unary::sigmoid, -kInf, 0.0f},
+      {Unary::sigmoid, kFloatInfinity, 1},
+      {Unary::sigmoid, -kFloatInfinity, 0.0f},
       {Unary::sigmoid, -103.9f, kTiny},
       {Unary::sigmoid, -kMax, 0.0f},
       {Unary::silu, -0.0f, -0.0f},
       {Unary::silu, 0.0f, 0.0f},
-      {Unary::silu, kInf, kInf},
+      {Unary::silu, kFloatInfinity, kFloatInfinity},
       {Unary::silu, kMax, kMax},
       {Unary::silu, -kMax, -0.0f},
-      {Unary::silu, -kInf, kNaN},  // as in PyTorch
+      {Unary::silu, -kFloatInfinity, kFloatNaN},  // as in PyTorch
       {Unary::gelu, -0.0f, -0.0f},
       {Unary::gelu, 0.0f, 0.0f},
-      {Unary::gelu, kInf, kInf},
+      {Unary::gelu, kFloatInfinity, kFloatInfinity},
       {Unary::gelu, kMax, kMax},
       {Unary::gelu, -kMax, -0.0f},
-      {Unary::gelu, -kInf, kNaN},  // as in PyTorch
+      {Unary::gelu, -kFloatInfinity, kFloatNaN},  // as in PyTorch
   };
   for (Isa isa : available_isas()) {
     set_isa(isa);
@@ -164,7 +165,7 @@ TEST_F(VectorMath, SpecialValuesAreThoseOfTheCLibrary) {
       EXPECT_TRUE(same(y, c.y)) << "unary " << static_cast<int>(c.kernel) << " of " << c.x << ": " << y << " on "
                                 << name(isa);
     }
-    for (const Function& f : kFunctions) EXPECT_TRUE(std::isnan(run(f.kernel, {kNaN})[0])) << f.name;
+    for (const Function& f : kFunctions) EXPECT_TRUE(std::isnan(run(f.kernel, {kFloatNaN})[0])) << f.name;
   }
 }
 
