@@ -41,6 +41,7 @@
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
+#include <thimble/nn/layers/recurrent.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <thimble/core/ops/composed_op.h>
@@ -6,6 +7,7 @@
 #include <thimble/core/ops/matmul.h>
 #include <thimble/core/ops/recurrent.h>
 #include <thimble/core/ops/recurrent_activations.h>
+#include <thimble/core/ops/recurrent_fused.h>
 #include <thimble/core/ops/shape.h>
 
 namespace thimble {
@@ -31,7 +33,8 @@ struct GateState {
 // Part i of the last dimension, which is cut into parts of n.
 Tensor gate_part(const Tensor& x, int64_t i, int64_t n) { return slice(x, -1, i * n, (i + 1) * n); }
 
-// Derived classes say what one step does.
+// Derived classes say what one step does. What PyTorch has runs by kernels; what ONNX has besides, and derivatives of
+// derivatives, by the formula.
 class Recurrent : public ComposedOp {
  public:
   Recurrent(RecurrentOptions options, int64_t given) : options_(std::move(options)), given_(given) {}
@@ -42,6 +45,25 @@ class Recurrent : public ComposedOp {
     Attributes a{{"operands", given_}};
     options_.to_attributes(a);
     return a;
+  }
+
+  NDArray compute(std::span<const NDArray> inputs) override {
+    const Operands o = checked(std::vector<Tensor>(inputs.begin(), inputs.end()));
+    const std::optional<kernels::CellKind> kind = fused_kind();
+    if (!kind) return ComposedOp::compute(inputs);
+    fused_.emplace(*kind, options_.direction);
+    return fused_->compute(arrays_of(o), grad_enabled());
+  }
+
+  std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor& output) override {
+    if (!fused_ || grad_enabled()) return ComposedOp::gradient(out_grad, inputs, output);
+    RecurrentArrays grads = fused_->gradient(arrays_of(named(inputs)), out_grad.data(), inputs[0].requires_grad());
+    std::vector<Tensor> all{grads.x.defined() ? Tensor(grads.x) : Tensor(), grads.ih, grads.hh};
+    if (is_given(kBias)) all.insert(all.end(), {Tensor(grads.bias_ih), Tensor(grads.bias_hh)});
+    if (is_given(kLengths)) all.emplace_back();
+    if (is_given(kHidden)) all.emplace_back(grads.h0);
+    if (is_given(kCell)) all.emplace_back(grads.c0);
+    return all;
   }
 
  protected:
@@ -55,6 +77,14 @@ class Recurrent : public ComposedOp {
     if (all.empty()) return i < num_gate_kinds() ? sigmoid(x) : tanh(x);
     return apply_activation(all[static_cast<size_t>(direction * num_activations() + i)], x);
   }
+  // Sigmoid for gates, tanh else.
+  bool are_usual(const std::vector<GateActivation>& activations) const {
+    for (size_t i = 0; i < activations.size(); ++i) {
+      const bool is_gate = static_cast<int64_t>(i) % num_activations() < num_gate_kinds();
+      if (activations[i].name != (is_gate ? "sigmoid" : "tanh")) return false;
+    }
+    return true;
+  }
   Tensor clipped(const Tensor& x) const { return options_.clip > 0 ? clamp(x, -options_.clip, options_.clip) : x; }
 
  private:
@@ -63,6 +93,8 @@ class Recurrent : public ComposedOp {
   virtual int64_t num_activations() const = 0;
   virtual int64_t num_gate_kinds() const = 0;
   virtual bool has_cell() const { return false; }
+  /// The kernels' name for it with the activations that are given, if they have it.
+  virtual std::optional<kernels::CellKind> kind_of(const std::vector<GateActivation>& activations) const = 0;
   /// x_part [n, gates * hidden] is W x and the biases that can be added before.
   virtual GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w,
                          int64_t direction) const = 0;
@@ -99,6 +131,37 @@ class Recurrent : public ComposedOp {
                       x.defined() ? x.shape() : Shape());
   }
 
+  static RecurrentArrays arrays_of(const Operands& o) {
+    const auto array = [](const Tensor& t) { return t.defined() ? t.data() : NDArray(); };
+    return {array(o.x),       array(o.ih),      array(o.hh), array(o.bias_ih),
+            array(o.bias_hh), array(o.lengths), array(o.h0), array(o.c0)};
+  }
+
+  std::optional<kernels::CellKind> fused_kind() const {
+    if (options_.clip > 0 || options_.couples_gates || is_given(kPeepholes)) return {};
+    return kind_of(options_.activations);
+  }
+
+  Operands checked(std::span<const Tensor> inputs) const {
+    Operands o = named(inputs);
+    check_shapes(o);
+    const DType dtype = o.x.dtype();
+    for (const Tensor& t : {o.x, o.ih, o.hh, o.bias_ih, o.bias_hh, o.h0, o.c0, o.peepholes})
+      check<DTypeError>(!t.defined() || (t.dtype() == dtype && (dtype == DType::float32 || dtype == DType::float64)),
+                        name(), ": expects one of float32 and float64 for all, got ", dtype, " and ",
+                        t.defined() ? t.dtype() : dtype);
+    if (o.lengths.defined()) lengths_of(o);
+    return o;
+  }
+
+  std::vector<int64_t> lengths_of(const Operands& o) const {
+    const std::vector<int64_t> lengths = o.lengths.data().to_vector<int64_t>();
+    const int64_t steps = o.x.shape(0);
+    for (const int64_t length : lengths)
+      check<ValueError>(length >= 0 && length <= steps, name(), ": a length is ", length, ", expected 0 to ", steps);
+    return lengths;
+  }
+
   void check_shapes(const Operands& o) const {
     check<ShapeError>(o.x.ndim() == 3 && o.ih.ndim() == 3 && o.hh.ndim() == 3, name(),
                       ": expects x [steps, n, in], weight_ih [directions, gates * hidden, in] and weight_hh ",
@@ -123,11 +186,8 @@ class Recurrent : public ComposedOp {
   std::vector<Tensor> running_at(const Operands& o) const {
     std::vector<Tensor> running;
     if (!o.lengths.defined()) return running;
-    const std::vector<int64_t> lengths = o.lengths.data().to_vector<int64_t>();
-    const int64_t steps = o.x.shape(0);
-    for (const int64_t length : lengths)
-      check<ValueError>(length >= 0 && length <= steps, name(), ": a length is ", length, ", expected 0 to ", steps);
-    for (int64_t t = 0; t < steps; ++t) {
+    const std::vector<int64_t> lengths = lengths_of(o);
+    for (int64_t t = 0; t < o.x.shape(0); ++t) {
       NDArray flags({o.x.shape(1), 1}, DType::uint8);
       std::ranges::transform(lengths, flags.data<uint8_t>(), [t](int64_t length) { return t < length ? 1 : 0; });
       running.emplace_back(std::move(flags));
@@ -136,8 +196,7 @@ class Recurrent : public ComposedOp {
   }
 
   Tensor formula(std::span<const Tensor> inputs) const override {
-    const Operands o = named(inputs);
-    check_shapes(o);
+    const Operands o = checked(inputs);
     std::vector<Tensor> directions;
     const std::vector<Tensor> running = running_at(o);
     for (int64_t d = 0; d < num_directions(); ++d) directions.push_back(one_direction(o, d, running));
@@ -175,6 +234,7 @@ class Recurrent : public ComposedOp {
 
   RecurrentOptions options_;
   int64_t given_;
+  std::optional<FusedRecurrent> fused_;
 };
 
 class Lstm final : public Recurrent {
@@ -187,6 +247,9 @@ class Lstm final : public Recurrent {
   int64_t num_activations() const override { return 3; }
   int64_t num_gate_kinds() const override { return 1; }
   bool has_cell() const override { return true; }
+  std::optional<kernels::CellKind> kind_of(const std::vector<GateActivation>& activations) const override {
+    return are_usual(activations) ? std::optional(kernels::CellKind::lstm) : std::nullopt;
+  }
 
   GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
     const int64_t hidden = before.h.shape(1);
@@ -212,6 +275,9 @@ class Gru final : public Recurrent {
   int64_t num_activations() const override { return 2; }
   int64_t num_gate_kinds() const override { return 1; }
   bool adds_bias_first() const override { return !options().reset_after; }
+  std::optional<kernels::CellKind> kind_of(const std::vector<GateActivation>& activations) const override {
+    return options().reset_after && are_usual(activations) ? std::optional(kernels::CellKind::gru) : std::nullopt;
+  }
 
   GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
     const int64_t hidden = before.h.shape(1);
@@ -248,6 +314,14 @@ class Rnn final : public Recurrent {
   int64_t num_gates() const override { return 1; }
   int64_t num_activations() const override { return 1; }
   int64_t num_gate_kinds() const override { return 0; }
+  std::optional<kernels::CellKind> kind_of(const std::vector<GateActivation>& activations) const override {
+    const auto all = [&](const char* name) {
+      return std::ranges::all_of(activations, [name](const GateActivation& a) { return a.name == name; });
+    };
+    if (all("tanh")) return kernels::CellKind::tanh_rnn;
+    if (all("relu")) return kernels::CellKind::relu_rnn;
+    return {};
+  }
 
   GateState step(const Tensor& x_part, const GateState& before, const GateWeights& w, int64_t d) const override {
     return {gate(x_part + linear(before.h, w.hh), d, 0), {}};
