@@ -165,7 +165,7 @@ Tensor RecurrentLayer::forward_all(std::span<const Tensor> inputs) {
     x = slice(y, 0, 0, steps);
     for (int64_t i = 0; given.wants_states && i < kind_.states; ++i)
       states[static_cast<size_t>(i * layers + layer)] = slice(y, 0, steps + i, steps + i + 1);
-    if (training() && layer + 1 < layers) x = dropout(x, options_.dropout);
+    if (training() && options_.dropout > 0 && layer + 1 < layers) x = dropout(x, options_.dropout);
   }
   if (given.wants_states) {
     states.insert(states.begin(), x);
