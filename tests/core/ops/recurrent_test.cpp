@@ -16,6 +16,9 @@ using Vector = std::vector<double>;
 
 double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
+// Which operands there are: those that PyTorch has, or peepholes, too, with which an lstm has no kernel.
+enum class Given { none, usual, all };
+
 // Sizes and operands of a case.
 struct RecurrentCase {
   int64_t steps, n, in, hidden, gates;
@@ -27,13 +30,13 @@ struct RecurrentCase {
   int64_t directions() const { return options.direction == Direction::bidirectional ? 2 : 1; }
 
   RecurrentCase(int64_t steps_, int64_t n_, int64_t in_, int64_t hidden_, int64_t gates_, RecurrentOptions o,
-                Generator& rng, bool has_all)
+                Generator& rng, Given given)
       : steps(steps_), n(n_), in(in_), hidden(hidden_), gates(gates_), has_cell(gates_ == 4), options(std::move(o)) {
     const int64_t d = directions(), wide = gates * hidden;
     x = randn_view({steps, n, in}, rng);
     ih = randn_view({d, wide, in}, rng);
     hh = randn_view({d, wide, hidden}, rng);
-    if (!has_all) return;
+    if (given == Given::none) return;
     operands.bias_ih = randn_view({d, wide}, rng);
     operands.bias_hh = randn_view({d, wide}, rng);
     operands.h0 = randn_view({d, n, hidden}, rng);
@@ -42,7 +45,7 @@ struct RecurrentCase {
     operands.lengths = NDArray::from_vector(lengths);
     if (!has_cell) return;
     operands.c0 = randn_view({d, n, hidden}, rng);
-    operands.peepholes = randn_view({d, 3 * hidden}, rng);
+    if (given == Given::all) operands.peepholes = randn_view({d, 3 * hidden}, rng);
   }
 };
 
@@ -168,26 +171,26 @@ TEST(Recurrent, AgreesWithPlainLoops) {
   Generator rng(1);
   for (const RecurrentKind& kind : kKinds)
     for (const RecurrentOptions& options : option_cases())
-      for (const bool has_all : {false, true}) {
-        SCOPED_TRACE(str(kind.name, ' ', name(options.direction), " clip ", options.clip, " all ", has_all));
-        const RecurrentCase c(4, 3, 2, 3, kind.gates, options, rng, has_all);
+      for (const Given given : {Given::none, Given::usual, Given::all}) {
+        SCOPED_TRACE(
+            str(kind.name, ' ', name(options.direction), " clip ", options.clip, " given ", static_cast<int>(given)));
+        const RecurrentCase c(4, 3, 2, 3, kind.gates, options, rng, given);
         expect_close(kind.op(c.x, c.ih, c.hh, c.operands, options).data(), plain(c, kind.step), 1e-12);
       }
 }
 
 TEST(Recurrent, GradientsAreRight) {
   Generator rng(2);
+  const RecurrentOptions both{.direction = Direction::bidirectional}, before{.reset_after = false};
   for (const RecurrentKind& kind : kKinds)
-    for (const RecurrentOptions& options :
-         {RecurrentOptions{.direction = Direction::bidirectional}, RecurrentOptions{.reset_after = false}}) {
-      const RecurrentCase c(3, 2, 2, 2, kind.gates, options, rng, true);
-      const auto f = [&](const std::vector<Tensor>& in) {
+    for (const auto& [options, given] :
+         {std::pair(both, Given::usual), std::pair(both, Given::all), std::pair(before, Given::all)}) {
+      const RecurrentCase c(3, 2, 2, 2, kind.gates, options, rng, given);
+      const auto f = [&, &used = options](const std::vector<Tensor>& in) {
         RecurrentOperands o{.bias_ih = in[3], .bias_hh = in[4], .lengths = c.operands.lengths, .h0 = in[5]};
-        if (c.has_cell) {
-          o.c0 = in[6];
-          o.peepholes = in[7];
-        }
-        return kind.op(in[0], in[1], in[2], o, options);
+        if (c.has_cell) o.c0 = in[6];
+        if (c.operands.peepholes.defined()) o.peepholes = in[7];
+        return kind.op(in[0], in[1], in[2], o, used);
       };
       std::vector<NDArray> inputs{c.x, c.ih, c.hh};
       for (const Tensor* t :
@@ -229,7 +232,7 @@ TEST(Recurrent, ActivationsAreThoseThatAreNamed) {
 
 TEST(Recurrent, RefusesWhatDoesNotFit) {
   Generator rng(4);
-  const RecurrentCase c(3, 2, 2, 2, 1, {}, rng, true);
+  const RecurrentCase c(3, 2, 2, 2, 1, {}, rng, Given::all);
   const NDArray two_directions = NDArray::zeros({2, 2, 2}, DType::float64);
   EXPECT_THROW(rnn(c.x, two_directions, c.hh), ShapeError);
   EXPECT_THROW(rnn(c.x, c.ih, c.hh, {.h0 = NDArray::zeros({2, 2}, DType::float64)}), ShapeError);
@@ -244,7 +247,7 @@ TEST(Recurrent, TheOpIsMadeAgainFromItsAttributes) {
   Generator rng(5);
   const RecurrentOptions options{
       .direction = Direction::bidirectional, .activations = {{"relu"}, {"affine", 0.5, 0.25}}, .clip = 2};
-  const RecurrentCase c(3, 2, 2, 2, 1, options, rng, false);
+  const RecurrentCase c(3, 2, 2, 2, 1, options, rng, Given::none);
   const Tensor x(c.x, true), y = rnn(x, c.ih, c.hh, {}, options);
   ASSERT_NE(y.op(), nullptr);
   const Tensor again = apply(make_op("rnn", y.op()->attributes()), {x, Tensor(c.ih), Tensor(c.hh)});

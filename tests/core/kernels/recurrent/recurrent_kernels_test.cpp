@@ -74,7 +74,7 @@ std::vector<NDArray> answers(const char* op, int64_t gates, DType dtype, int64_t
 
 TEST(RecurrentKernels, FloatsAgreeWithFloat64Everywhere) {
   for (const auto& [op, gates] : {std::pair("lstm", 4), std::pair("gru", 3), std::pair("rnn", 1)})
-    for (const int64_t n : {1, 2, 13, 70}) {
+    for (const int64_t n : {1, 3, 70}) {
       SCOPED_TRACE(str(op, ' ', n));
       const std::vector<NDArray> expected = answers(op, gates, DType::float64, n);
       everywhere([&, op = op, gates = gates] {
