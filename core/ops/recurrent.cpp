@@ -14,8 +14,6 @@ namespace thimble {
 
 namespace {
 
-constexpr std::string_view kDirections[] = {"forward", "reverse", "bidirectional"};
-
 // The operands that are given, as bits of an attribute: files have one list of inputs.
 enum Given : int64_t { kBias = 1, kLengths = 2, kHidden = 4, kCell = 8, kPeepholes = 16 };
 
@@ -361,31 +359,6 @@ const OpRegistration recurrent_registrations[] = {
 };
 
 }  // namespace
-
-void RecurrentOptions::to_attributes(Attributes& a) const {
-  a.set("direction", std::string(name(direction)));
-  a.set("clip", clip);
-  a.set("reset_after", reset_after);
-  a.set("couples_gates", couples_gates);
-  activations_to_attributes(activations, a);
-}
-
-RecurrentOptions RecurrentOptions::from_attributes(const Attributes& a) {
-  return {.direction = direction_from_name(a.get<std::string>("direction")),
-          .activations = activations_from_attributes(a),
-          .clip = a.get<double>("clip"),
-          .reset_after = a.get<bool>("reset_after"),
-          .couples_gates = a.get<bool>("couples_gates")};
-}
-
-std::string_view name(Direction direction) { return kDirections[static_cast<size_t>(direction)]; }
-
-Direction direction_from_name(std::string_view name) {
-  const auto at = std::ranges::find(kDirections, name);
-  check<FormatError>(at != std::end(kDirections), "'", name, "' is no direction: expected forward, reverse or ",
-                     "bidirectional");
-  return static_cast<Direction>(at - std::begin(kDirections));
-}
 
 Tensor lstm(const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh, const RecurrentOperands& operands,
             const RecurrentOptions& options) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include <thimble/core/ops/elementwise.h>
@@ -7,6 +8,8 @@
 namespace thimble {
 
 namespace {
+
+constexpr std::string_view kDirections[] = {"forward", "reverse", "bidirectional"};
 
 using ActivationFunction = Tensor (*)(const Tensor& x, double alpha, double beta);
 
@@ -62,6 +65,31 @@ std::vector<GateActivation> activations_from_attributes(const Attributes& attrib
     begin = end + 1;
   }
   return activations;
+}
+
+void RecurrentOptions::to_attributes(Attributes& a) const {
+  a.set("direction", std::string(name(direction)));
+  a.set("clip", clip);
+  a.set("reset_after", reset_after);
+  a.set("couples_gates", couples_gates);
+  activations_to_attributes(activations, a);
+}
+
+RecurrentOptions RecurrentOptions::from_attributes(const Attributes& a) {
+  return {.direction = direction_from_name(a.get<std::string>("direction")),
+          .activations = activations_from_attributes(a),
+          .clip = a.get<double>("clip"),
+          .reset_after = a.get<bool>("reset_after"),
+          .couples_gates = a.get<bool>("couples_gates")};
+}
+
+std::string_view name(Direction direction) { return kDirections[static_cast<size_t>(direction)]; }
+
+Direction direction_from_name(std::string_view name) {
+  const auto at = std::ranges::find(kDirections, name);
+  check<FormatError>(at != std::end(kDirections), "'", name, "' is no direction: expected forward, reverse or ",
+                     "bidirectional");
+  return static_cast<Direction>(at - std::begin(kDirections));
 }
 
 }  // namespace thimble

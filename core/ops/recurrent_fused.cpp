@@ -42,6 +42,47 @@ kernels::MatrixView<T> matrix(const T* data, int64_t rows, int64_t cols) {
 
 NDArray empty_like(const NDArray& a) { return a.defined() ? NDArray(a.shape(), a.dtype()) : NDArray(); }
 
+// Of an application.
+struct Sizes {
+  int64_t steps, n, in, directions, wide, hidden;
+
+  explicit Sizes(const RecurrentArrays& o)
+      : steps(o.x.shape(0)),
+        n(o.x.shape(1)),
+        in(o.x.shape(2)),
+        directions(o.ih.shape(0)),
+        wide(o.ih.shape(1)),
+        hidden(o.hh.shape(2)) {}
+
+  NDArray of_steps(int64_t width, DType dtype) const { return NDArray({directions, steps, n, width}, dtype); }
+};
+
+// g^T x of all steps and samples.
+template <typename T>
+void sum_products(const kernels::MatrixView<T>& g, const T* x, int64_t width, T* out) {
+  kernels::gemm<T>(g.transposed(), matrix<T>(x, g.rows, width), out, {}, kernels::SumOrder::in_shards);
+}
+
+// sum + g w, w [g.cols, shape.back()]; sum may be undefined.
+template <typename T>
+NDArray plus_product(const NDArray& sum, const kernels::MatrixView<T>& g, const T* w, const Shape& shape) {
+  NDArray out(shape, dtype_of<T>);
+  kernels::gemm<T>(g, matrix<T>(w, g.cols, shape.back()), out.data<T>(),
+                   {.addend = sum.defined() ? sum.data<T>() : nullptr});
+  return out;
+}
+
+// A copy of one of the rows behind the outputs: [D, n, hidden].
+NDArray state_gradient(const NDArray& out_grad, int64_t row) {
+  return out_grad.slice(0, row, row + 1).clone().reshape({out_grad.shape(1), out_grad.shape(2), out_grad.shape(3)});
+}
+
+// Of direction d's rows.
+NDArray sum_of_rows(const NDArray& g, int64_t d) {
+  const NoGrad guard;
+  return sum(Tensor(g.slice(0, d, d + 1).reshape({g.shape(1) * g.shape(2), g.shape(3)})), {0}).data();
+}
+
 void put(const NDArray& whole, int64_t d, const NDArray& part) {
   NDArray to = whole.slice(0, d, d + 1);
   to.copy_from(part.reshape(to.shape()));
@@ -63,47 +104,48 @@ template <typename T>
 NDArray FusedRecurrent::compute_as(const RecurrentArrays& operands, bool keep) {
   RecurrentArrays o = dense(operands);
   if (!has_dense_rows(o.x)) o.x = o.x.contiguous();
-  const int64_t steps = o.x.shape(0), n = o.x.shape(1), in = o.x.shape(2), d_count = o.ih.shape(0),
-                wide = o.ih.shape(1), hidden = o.hh.shape(2), states = kind_ == CellKind::lstm ? 2 : 1;
-  const DType dtype = o.x.dtype();
-  NDArray y({steps + states, d_count, n, hidden}, dtype);
+  const Sizes s(o);
+  const int64_t states = kind_ == CellKind::lstm ? 2 : 1, size = s.n * s.hidden, in_step = s.directions * size;
+  NDArray y({s.steps + states, s.directions, s.n, s.hidden}, o.x.dtype());
   if (keep) {
-    gates_ = NDArray({d_count, steps, n, wide}, dtype);
-    kept_ = wide > hidden ? NDArray({d_count, steps, n, hidden}, dtype) : NDArray();
-    h_before_ = NDArray({d_count, steps, n, hidden}, dtype);
+    gates_ = s.of_steps(s.wide, o.x.dtype());
+    kept_ = kind_ == CellKind::lstm || kind_ == CellKind::gru ? s.of_steps(s.hidden, o.x.dtype()) : NDArray();
+    h_before_ = s.of_steps(s.hidden, o.x.dtype());
   }
   std::vector<kernels::RecurrentWeights<T>> weights;
   std::vector<kernels::RecurrentTask<T>> tasks;
-  weights.reserve(static_cast<size_t>(d_count));
-  const int64_t size = n * hidden;
-  for (int64_t d = 0; d < d_count; ++d) {
-    weights.emplace_back(kind_, in, hidden, direction_of<T>(o.ih, d), direction_of<T>(o.hh, d),
+  weights.reserve(static_cast<size_t>(s.directions));
+  for (int64_t d = 0; d < s.directions; ++d) {
+    weights.emplace_back(kind_, s.in, s.hidden, direction_of<T>(o.ih, d), direction_of<T>(o.hh, d),
                          direction_of<T>(o.bias_ih, d), direction_of<T>(o.bias_hh, d));
-    T *out = y.data<T>() + d * size, *h_n = out + steps * d_count * size;
+    T *out = y.data<T>() + d * size, *h_n = out + s.steps * in_step;
     tasks.push_back({.weights = &weights.back(),
-                     .steps = steps,
-                     .n = n,
-                     .reverse = direction_ == Direction::reverse || d == 1,
+                     .steps = s.steps,
+                     .n = s.n,
+                     .reverse = is_reverse(d),
                      .x = o.x.data<T>(),
                      .x_step = o.x.strides()[0],
                      .x_row = o.x.strides()[1],
-                     .lengths = o.lengths.defined() ? o.lengths.data<int64_t>() : nullptr,
+                     .lengths = direction_of<int64_t>(o.lengths, 0),
                      .h0 = direction_of<T>(o.h0, d),
                      .c0 = direction_of<T>(o.c0, d),
-                     .h0_row = hidden,
-                     .c0_row = hidden,
+                     .h0_row = s.hidden,
+                     .c0_row = s.hidden,
                      .out = out,
-                     .out_step = d_count * size,
-                     .out_row = hidden,
+                     .out_step = in_step,
+                     .out_row = s.hidden,
                      .h_n = h_n,
-                     .c_n = states == 2 ? h_n + d_count * size : nullptr,
-                     .last_row = hidden,
-                     .kept = keep ? kernels::RecurrentKept<T>{direction_of<T>(gates_, d), direction_of<T>(kept_, d),
-                                                              direction_of<T>(h_before_, d)}
-                                  : kernels::RecurrentKept<T>{}});
+                     .c_n = states == 2 ? h_n + in_step : nullptr,
+                     .last_row = s.hidden,
+                     .kept = keep ? kept_of<T>(d) : kernels::RecurrentKept<T>{}});
   }
   kernels::run_recurrent<T>(tasks);
   return y;
+}
+
+template <typename T>
+kernels::RecurrentKept<T> FusedRecurrent::kept_of(int64_t d) const {
+  return {direction_of<T>(gates_, d), direction_of<T>(kept_, d), direction_of<T>(h_before_, d)};
 }
 
 template <typename T>
@@ -111,68 +153,59 @@ RecurrentArrays FusedRecurrent::gradient_as(const RecurrentArrays& operands, con
                                             bool wants_x) const {
   RecurrentArrays o = dense(operands);
   o.x = o.x.contiguous();
+  const Sizes s(o);
   const NDArray out_grad = any_out_grad.contiguous();
-  const int64_t steps = o.x.shape(0), n = o.x.shape(1), in = o.x.shape(2), d_count = o.ih.shape(0),
-                wide = o.ih.shape(1), hidden = o.hh.shape(2), size = n * hidden, rows = steps * n;
-  const bool is_lstm = kind_ == CellKind::lstm, is_gru = kind_ == CellKind::gru;
-  const DType dtype = o.x.dtype();
-  const NDArray d_gates({d_count, steps, n, wide}, dtype), d_h_part = is_gru ? empty_like(d_gates) : d_gates;
-  NDArray dh = out_grad.slice(0, steps, steps + 1).clone().reshape({d_count, n, hidden});
-  NDArray dc = is_lstm ? out_grad.slice(0, steps + 1, steps + 2).clone().reshape({d_count, n, hidden}) : NDArray();
-  std::vector<kernels::StepMatrix<T>> hh;
-  std::vector<kernels::RecurrentGradientTask<T>> tasks;
-  hh.reserve(static_cast<size_t>(d_count));
-  for (int64_t d = 0; d < d_count; ++d) {
-    hh.emplace_back(direction_of<T>(o.hh, d), wide, hidden, hidden, 1);
-    tasks.push_back({.kind = kind_,
-                     .hh = &hh.back(),
-                     .steps = steps,
-                     .n = n,
-                     .reverse = direction_ == Direction::reverse || d == 1,
-                     .lengths = o.lengths.defined() ? o.lengths.data<int64_t>() : nullptr,
-                     .c0 = direction_of<T>(o.c0, d),
-                     .kept = {direction_of<T>(gates_, d), direction_of<T>(kept_, d), direction_of<T>(h_before_, d)},
-                     .out_grad = out_grad.data<T>() + d * size,
-                     .out_step = d_count * size,
-                     .out_row = hidden,
-                     .d_gates = direction_of<T>(d_gates, d),
-                     .d_h_part = direction_of<T>(d_h_part, d),
-                     .dh = direction_of<T>(dh, d),
-                     .dc = direction_of<T>(dc, d)});
-  }
-  kernels::run_recurrent_gradient<T>(tasks);
-
-  RecurrentArrays grads{.x = {},
-                        .ih = empty_like(o.ih),
+  const NDArray d_gates = s.of_steps(s.wide, o.x.dtype()),
+                d_h_part = kind_ == CellKind::gru ? empty_like(d_gates) : d_gates;
+  RecurrentArrays grads{.ih = empty_like(o.ih),
                         .hh = empty_like(o.hh),
                         .bias_ih = empty_like(o.bias_ih),
                         .bias_hh = empty_like(o.bias_hh),
-                        .lengths = {},
-                        .h0 = dh,
-                        .c0 = dc};
-  const NoGrad guard;
-  for (int64_t d = 0; d < d_count; ++d) {
-    const auto of_gates = matrix<T>(direction_of<T>(d_gates, d), rows, wide),
-               of_h_part = matrix<T>(direction_of<T>(d_h_part, d), rows, wide);
-    kernels::gemm<T>(of_gates.transposed(), matrix<T>(o.x.data<T>(), rows, in), direction_of<T>(grads.ih, d), {},
-                     kernels::SumOrder::in_shards);
-    kernels::gemm<T>(of_h_part.transposed(), matrix<T>(direction_of<T>(h_before_, d), rows, hidden),
-                     direction_of<T>(grads.hh, d), {}, kernels::SumOrder::in_shards);
-    if (wants_x) {
-      NDArray dx(o.x.shape(), dtype);
-      kernels::gemm<T>(of_gates, matrix<T>(direction_of<T>(o.ih, d), wide, in), dx.data<T>(),
-                       {.addend = d > 0 ? grads.x.data<T>() : nullptr});
-      grads.x = dx;
-    }
+                        .h0 = state_gradient(out_grad, s.steps),
+                        .c0 = kind_ == CellKind::lstm ? state_gradient(out_grad, s.steps + 1) : NDArray()};
+  run_backward<T>(o, out_grad, d_gates, d_h_part, grads);
+  for (int64_t d = 0; d < s.directions; ++d) {
+    const auto of_gates = matrix<T>(direction_of<T>(d_gates, d), s.steps * s.n, s.wide),
+               of_h_part = matrix<T>(direction_of<T>(d_h_part, d), s.steps * s.n, s.wide);
+    sum_products(of_gates, o.x.data<T>(), s.in, direction_of<T>(grads.ih, d));
+    sum_products(of_h_part, direction_of<T>(h_before_, d), s.hidden, direction_of<T>(grads.hh, d));
+    if (wants_x) grads.x = plus_product(grads.x, of_gates, direction_of<T>(o.ih, d), o.x.shape());
     if (!o.bias_ih.defined()) continue;
-    const auto summed = [&](const NDArray& all) {
-      return sum(Tensor(all.slice(0, d, d + 1).reshape({rows, wide})), {0}).data();
-    };
-    const NDArray bias = summed(d_gates);
+    const NDArray bias = sum_of_rows(d_gates, d);
     put(grads.bias_ih, d, bias);
-    put(grads.bias_hh, d, is_gru ? summed(d_h_part) : bias);
+    put(grads.bias_hh, d, kind_ == CellKind::gru ? sum_of_rows(d_h_part, d) : bias);
   }
   return grads;
+}
+
+// What the gates' gradients are. Those of the first states take the place of those of the last.
+template <typename T>
+void FusedRecurrent::run_backward(const RecurrentArrays& o, const NDArray& out_grad, const NDArray& d_gates,
+                                  const NDArray& d_h_part, const RecurrentArrays& grads) const {
+  const Sizes s(o);
+  const int64_t size = s.n * s.hidden;
+  std::vector<kernels::StepMatrix<T>> hh;
+  std::vector<kernels::RecurrentGradientTask<T>> tasks;
+  hh.reserve(static_cast<size_t>(s.directions));
+  for (int64_t d = 0; d < s.directions; ++d) {
+    hh.emplace_back(direction_of<T>(o.hh, d), s.wide, s.hidden, s.hidden, 1);
+    tasks.push_back({.kind = kind_,
+                     .hh = &hh.back(),
+                     .steps = s.steps,
+                     .n = s.n,
+                     .reverse = is_reverse(d),
+                     .lengths = direction_of<int64_t>(o.lengths, 0),
+                     .c0 = direction_of<T>(o.c0, d),
+                     .kept = kept_of<T>(d),
+                     .out_grad = out_grad.data<T>() + d * size,
+                     .out_step = s.directions * size,
+                     .out_row = s.hidden,
+                     .d_gates = direction_of<T>(d_gates, d),
+                     .d_h_part = direction_of<T>(d_h_part, d),
+                     .dh = direction_of<T>(grads.h0, d),
+                     .dc = direction_of<T>(grads.c0, d)});
+  }
+  kernels::run_recurrent_gradient<T>(tasks);
 }
 
 }  // namespace thimble
