@@ -43,10 +43,10 @@ kernels::MatrixView<T> matrix(const T* data, int64_t rows, int64_t cols) {
 NDArray empty_like(const NDArray& a) { return a.defined() ? NDArray(a.shape(), a.dtype()) : NDArray(); }
 
 // Of an application.
-struct Sizes {
+struct RecurrentSizes {
   int64_t steps, n, in, directions, wide, hidden;
 
-  explicit Sizes(const RecurrentArrays& o)
+  explicit RecurrentSizes(const RecurrentArrays& o)
       : steps(o.x.shape(0)),
         n(o.x.shape(1)),
         in(o.x.shape(2)),
@@ -104,7 +104,7 @@ template <typename T>
 NDArray FusedRecurrent::compute_as(const RecurrentArrays& operands, bool keep) {
   RecurrentArrays o = dense(operands);
   if (!has_dense_rows(o.x)) o.x = o.x.contiguous();
-  const Sizes s(o);
+  const RecurrentSizes s(o);
   const int64_t states = kind_ == CellKind::lstm ? 2 : 1, size = s.n * s.hidden, in_step = s.directions * size;
   NDArray y({s.steps + states, s.directions, s.n, s.hidden}, o.x.dtype());
   if (keep) {
@@ -153,7 +153,7 @@ RecurrentArrays FusedRecurrent::gradient_as(const RecurrentArrays& operands, con
                                             bool wants_x) const {
   RecurrentArrays o = dense(operands);
   o.x = o.x.contiguous();
-  const Sizes s(o);
+  const RecurrentSizes s(o);
   const NDArray out_grad = any_out_grad.contiguous();
   const NDArray d_gates = s.of_steps(s.wide, o.x.dtype()),
                 d_h_part = kind_ == CellKind::gru ? empty_like(d_gates) : d_gates;
@@ -182,7 +182,7 @@ RecurrentArrays FusedRecurrent::gradient_as(const RecurrentArrays& operands, con
 template <typename T>
 void FusedRecurrent::run_backward(const RecurrentArrays& o, const NDArray& out_grad, const NDArray& d_gates,
                                   const NDArray& d_h_part, const RecurrentArrays& grads) const {
-  const Sizes s(o);
+  const RecurrentSizes s(o);
   const int64_t size = s.n * s.hidden;
   std::vector<kernels::StepMatrix<T>> hh;
   std::vector<kernels::RecurrentGradientTask<T>> tasks;

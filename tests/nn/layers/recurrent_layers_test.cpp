@@ -23,17 +23,17 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-std::vector<float> floats(const Tensor& t) { return t.data().to_vector<float>(); }
+std::vector<float> values_of(const Tensor& t) { return t.data().to_vector<float>(); }
 
-NDArray array_from(const json& j) {
+NDArray array_of_case(const json& j) {
   return NDArray::from_vector(j.at("values").get<std::vector<float>>(),
                               Shape(j.at("shape").get<std::vector<int64_t>>()));
 }
 
-void expect_near(const Tensor& got, const json& expected, const std::string& what) {
-  const NDArray e = array_from(expected);
+void expect_near_case(const Tensor& got, const json& expected, const std::string& what) {
+  const NDArray e = array_of_case(expected);
   ASSERT_EQ(got.shape(), e.shape()) << what;
-  const auto g = floats(got), v = e.to_vector<float>();
+  const auto g = values_of(got), v = e.to_vector<float>();
   for (size_t i = 0; i < v.size(); ++i) EXPECT_NEAR(g[i], v[i], 1e-5 * (1 + std::abs(v[i]))) << what << ' ' << i;
 }
 
@@ -63,10 +63,10 @@ std::vector<Tensor> outputs_of(const RecurrentOutput& y) {
 void expect_agreement_with(const json& c) {
   const auto layer = layer_of(c);
   NamedArrays parameters;
-  for (const auto& [name, value] : c.at("parameters").items()) parameters.emplace_back(name, array_from(value));
+  for (const auto& [name, value] : c.at("parameters").items()) parameters.emplace_back(name, array_of_case(value));
   layer->load_state(parameters);
-  std::vector<Tensor> inputs{Tensor(array_from(c.at("x")), true)};
-  for (const json& s : c.at("state")) inputs.emplace_back(array_from(s), true);
+  std::vector<Tensor> inputs{Tensor(array_of_case(c.at("x")), true)};
+  for (const json& s : c.at("state")) inputs.emplace_back(array_of_case(s), true);
   RecurrentState state{inputs.size() > 1 ? inputs[1] : Tensor(), inputs.size() > 2 ? inputs[2] : Tensor()};
   Tensor lengths;
   if (!c.at("lengths").is_null()) lengths = NDArray::from_vector(c.at("lengths").get<std::vector<int64_t>>());
@@ -74,13 +74,13 @@ void expect_agreement_with(const json& c) {
   Tensor weighted = NDArray::zeros({});
   ASSERT_EQ(outputs.size(), c.at("outputs").size());
   for (size_t i = 0; i < outputs.size(); ++i) {
-    expect_near(outputs[i], c.at("outputs").at(i), str("output ", i));
-    weighted = weighted + sum(outputs[i] * Tensor(array_from(c.at("out_grads").at(i))));
+    expect_near_case(outputs[i], c.at("outputs").at(i), str("output ", i));
+    weighted = weighted + sum(outputs[i] * Tensor(array_of_case(c.at("out_grads").at(i))));
   }
   for (const Tensor& p : layer->parameters()) inputs.push_back(p);
   const auto grads = grad(weighted, inputs);
   ASSERT_EQ(grads.size(), c.at("grads").size());
-  for (size_t i = 0; i < grads.size(); ++i) expect_near(grads[i], c.at("grads").at(i), str("gradient ", i));
+  for (size_t i = 0; i < grads.size(); ++i) expect_near_case(grads[i], c.at("grads").at(i), str("gradient ", i));
 }
 
 TEST(RecurrentLayers, AgreeWithPyTorch) {
@@ -94,7 +94,7 @@ TEST(RecurrentLayers, AgreeWithPyTorch) {
 }
 
 // A layer of each kind, of several layers and both directions.
-std::vector<std::shared_ptr<RecurrentLayer>> layers(const RecurrentLayer::Options& o) {
+std::vector<std::shared_ptr<RecurrentLayer>> layers_of_each_kind(const RecurrentLayer::Options& o) {
   return {std::make_shared<LSTM>(5, 4, o), std::make_shared<GRU>(5, 4, o),
           std::make_shared<RNN>(
               5, 4, RNN::Options{o.num_layers, Nonlinearity::relu, o.bias, o.batch_first, o.dropout, o.bidirectional})};
@@ -109,7 +109,7 @@ TEST(RecurrentLayers, ParametersAreNamedAndInitializedAsInPyTorch) {
   for (const auto& [name, tensor] : lstm.named_parameters()) {
     names.push_back(name);
     double largest = 0;
-    for (const float v : floats(tensor)) largest = std::max(largest, std::abs(double{v}));
+    for (const float v : values_of(tensor)) largest = std::max(largest, std::abs(double{v}));
     EXPECT_LE(largest, 0.25) << name;
     EXPECT_GT(largest, 0.2) << name;
   }
@@ -123,10 +123,10 @@ TEST(RecurrentLayers, ParametersAreNamedAndInitializedAsInPyTorch) {
 
 TEST(RecurrentLayers, OfOneInputGiveTheOutputsOfRun) {
   for (const auto& options : {kDeep, kDeepBatchFirst})
-    for (const auto& layer : layers(options)) {
+    for (const auto& layer : layers_of_each_kind(options)) {
       SCOPED_TRACE(layer->type());
       const Tensor x = random({3, 6, 5});
-      EXPECT_EQ(floats((*layer)(x)), floats(layer->run(x).output));
+      EXPECT_EQ(values_of((*layer)(x)), values_of(layer->run(x).output));
     }
 }
 
@@ -135,18 +135,18 @@ TEST(RecurrentLayers, OneRowOfStatesIsForAllSamples) {
   const Tensor x = random({3, 2, 5}), h = random({4, 1, 4}, 1), c = random({4, 1, 4}, 2);
   const RecurrentOutput one = lstm.run(x, {h, c});
   const RecurrentOutput all = lstm.run(x, {broadcast_to(h, {4, 2, 4}), broadcast_to(c, {4, 2, 4})});
-  EXPECT_EQ(floats(one.output), floats(all.output));
-  EXPECT_EQ(floats(one.c_n), floats(all.c_n));
+  EXPECT_EQ(values_of(one.output), values_of(all.output));
+  EXPECT_EQ(values_of(one.c_n), values_of(all.c_n));
 }
 
 TEST(RecurrentLayers, GoOnFromTheirStates) {
-  for (const auto& layer : layers({.num_layers = 2})) {
+  for (const auto& layer : layers_of_each_kind({.num_layers = 2})) {
     SCOPED_TRACE(layer->type());
     const Tensor x = random({6, 2, 5});
     const RecurrentOutput whole = layer->run(x), first = layer->run(slice(x, 0, 0, 4));
     const RecurrentOutput rest = layer->run(slice(x, 0, 4, 6), {first.h_n, first.c_n});
-    EXPECT_EQ(floats(rest.output), floats(slice(whole.output, 0, 4, 6)));
-    EXPECT_EQ(floats(rest.h_n), floats(whole.h_n));
+    EXPECT_EQ(values_of(rest.output), values_of(slice(whole.output, 0, 4, 6)));
+    EXPECT_EQ(values_of(rest.h_n), values_of(whole.h_n));
   }
 }
 
@@ -156,48 +156,48 @@ TEST(RecurrentLayers, DropoutIsBetweenLayersAndInTrainingAlone) {
   RecurrentLayer::Options without = options;
   without.dropout = 0;
   for (size_t kind = 0; kind < 3; ++kind) {
-    const auto layer = layers(options)[kind], twin = layers(without)[kind];
+    const auto layer = layers_of_each_kind(options)[kind], twin = layers_of_each_kind(without)[kind];
     SCOPED_TRACE(layer->type());
     twin->load_state(layer->state());
     const auto expected = outputs_of(twin->run(x)), dropped = outputs_of(layer->run(x));
     // The first layer's state is as it was, the second layer's input is 0.
-    EXPECT_EQ(floats(slice(dropped[1], 0, 0, 1)), floats(slice(expected[1], 0, 0, 1)));
-    EXPECT_NE(floats(dropped[0]), floats(expected[0]));
+    EXPECT_EQ(values_of(slice(dropped[1], 0, 0, 1)), values_of(slice(expected[1], 0, 0, 1)));
+    EXPECT_NE(values_of(dropped[0]), values_of(expected[0]));
     layer->eval();
-    EXPECT_EQ(floats(layer->run(x).output), floats(expected[0]));
+    EXPECT_EQ(values_of(layer->run(x).output), values_of(expected[0]));
   }
 }
 
 TEST(RecurrentLayers, LengthsHideWhatLiesBehind) {
-  for (const auto& layer : layers(kDeepBatchFirst)) {
+  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst)) {
     SCOPED_TRACE(layer->type());
     const Tensor x = random({3, 6, 5}), lengths = NDArray::from_vector<int64_t>({6, 2, 0});
     const RecurrentOutput y = layer->run(x, {}, lengths);
     const RecurrentOutput alone = layer->run(slice(slice(x, 0, 1, 2), 1, 0, 2));
-    EXPECT_EQ(floats(slice(slice(y.output, 0, 1, 2), 1, 0, 2)), floats(alone.output));
-    EXPECT_EQ(floats(slice(y.h_n, 1, 1, 2)), floats(alone.h_n));
-    for (const float v : floats(slice(slice(y.output, 0, 1, 2), 1, 2, 6))) EXPECT_EQ(v, 0);
-    for (const float v : floats(slice(y.h_n, 1, 2, 3))) EXPECT_EQ(v, 0);
+    EXPECT_EQ(values_of(slice(slice(y.output, 0, 1, 2), 1, 0, 2)), values_of(alone.output));
+    EXPECT_EQ(values_of(slice(y.h_n, 1, 1, 2)), values_of(alone.h_n));
+    for (const float v : values_of(slice(slice(y.output, 0, 1, 2), 1, 2, 6))) EXPECT_EQ(v, 0);
+    for (const float v : values_of(slice(y.h_n, 1, 2, 3))) EXPECT_EQ(v, 0);
   }
 }
 
 TEST(RecurrentLayers, SamplesAreTheSameBitsInEveryBatchAndOnEveryNumberOfThreads) {
   const int threads = num_threads();
-  for (const auto& layer : layers(kDeepBatchFirst)) {
+  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst)) {
     SCOPED_TRACE(layer->type());
     const Tensor x = random({37, 5, 5});
     set_num_threads(1);
-    const auto whole = floats((*layer)(x)), part = floats((*layer)(slice(x, 0, 0, 3)));
+    const auto whole = values_of((*layer)(x)), part = values_of((*layer)(slice(x, 0, 0, 3)));
     EXPECT_EQ(std::vector<float>(whole.begin(), whole.begin() + static_cast<int64_t>(part.size())), part);
     set_num_threads(3);
-    EXPECT_EQ(floats((*layer)(x)), whole);
+    EXPECT_EQ(values_of((*layer)(x)), whole);
     set_num_threads(threads);
   }
 }
 
 TEST(RecurrentLayers, GradientsAreTheSameBitsOnEveryNumberOfThreads) {
   const int threads = num_threads();
-  for (const auto& layer : layers(kDeep)) {
+  for (const auto& layer : layers_of_each_kind(kDeep)) {
     SCOPED_TRACE(layer->type());
     const Tensor x(random({7, 19, 5}).data(), true);
     std::vector<std::vector<float>> one;
@@ -208,9 +208,9 @@ TEST(RecurrentLayers, GradientsAreTheSameBitsOnEveryNumberOfThreads) {
       const auto grads = grad(sum((*layer)(x)*random({7, 19, 8}, 9)), wanted);
       for (size_t i = 0; i < grads.size(); ++i)
         if (count == 1)
-          one.push_back(floats(grads[i]));
+          one.push_back(values_of(grads[i]));
         else
-          EXPECT_EQ(floats(grads[i]), one[i]) << i;
+          EXPECT_EQ(values_of(grads[i]), one[i]) << i;
     }
     set_num_threads(threads);
   }
@@ -230,16 +230,16 @@ struct LastState : Module {
   Submodule<Linear> fc{this, "fc", 16, 3};
 };
 
-void expect_same(Graph& graph, Module& model, const std::vector<Tensor>& inputs) {
+void expect_graph_answers_as(Graph& graph, Module& model, const std::vector<Tensor>& inputs) {
   const NoGrad guard;
-  const auto got = floats(graph.call(inputs)), expected = floats(model.call(inputs));
+  const auto got = values_of(graph.call(inputs)), expected = values_of(model.call(inputs));
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5) << i;
 }
 
 TEST(RecurrentLayers, AreOneNodeOfAGraphThatRunsOnOtherSizes) {
   for (const auto& options : {kDeep, kDeepBatchFirst})
-    for (const auto& layer : layers(options)) {
+    for (const auto& layer : layers_of_each_kind(options)) {
       SCOPED_TRACE(str(layer->type(), ' ', options.batch_first));
       Sequential model;
       model.add(layer).emplace<Linear>(8, 3);
@@ -249,20 +249,20 @@ TEST(RecurrentLayers, AreOneNodeOfAGraphThatRunsOnOtherSizes) {
       EXPECT_TRUE(graph.is_layer(graph.nodes()[1], layer->type()));
       EXPECT_EQ(graph.state()[0].first, "0.weight_ih_l0");
       for (const Shape& shape : {Shape{1, 6, 5}, Shape{4, 7, 5}, Shape{6, 1, 5}})
-        expect_same(graph, model, {random(shape, 3)});
+        expect_graph_answers_as(graph, model, {random(shape, 3)});
     }
 }
 
 TEST(RecurrentLayers, StatesAndLengthsAreTraced) {
-  for (const auto& layer : layers(kDeepBatchFirst)) {
+  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst)) {
     SCOPED_TRACE(layer->type());
     LastState model(layer);
     model.eval();
     const Tensor one = random({1, 4, 5}), x = random({3, 6, 5});
     Graph states = trace(model, one);
-    expect_same(states, model, {x});
+    expect_graph_answers_as(states, model, {x});
     Graph with_lengths = trace(model, {one, Tensor(NDArray::from_vector<int64_t>({3}))});
-    expect_same(with_lengths, model, {x, NDArray::from_vector<int64_t>({2, 6, 1})});
+    expect_graph_answers_as(with_lengths, model, {x, NDArray::from_vector<int64_t>({2, 6, 1})});
   }
 }
 
