@@ -50,7 +50,7 @@ std::string listed(const std::vector<nn::Node*>& inputs) {
 int64_t valid_indices(const nn::Graph& graph, const nn::Node* input) {
   std::optional<int64_t> fewest;
   for (const nn::Node* user : graph.users(input)) {
-    if (!graph.is_layer(user, "Embedding")) return 1;
+    if (!graph.is_layer(user, "Embedding") && !graph.is_layer(user, "EmbeddingBag")) return 1;
     const auto rows = graph.layer(user).attributes().get<int64_t>("num_embeddings");
     fewest = std::min(rows, fewest.value_or(rows));
   }

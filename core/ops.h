@@ -7,6 +7,7 @@
 #include <thimble/core/ops/dropout.h>
 #include <thimble/core/ops/einsum.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/embedding.h>
 #include <thimble/core/ops/grid_sample.h>
 #include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/interpolate.h>

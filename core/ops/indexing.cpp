@@ -2,6 +2,7 @@
 
 #include <thimble/core/kernels/elementwise/indexing.h>
 #include <thimble/core/ops/checked_index.h>
+#include <thimble/core/ops/embedding_bag.h>
 #include <thimble/core/ops/indexing.h>
 #include <thimble/core/ops/shape.h>
 #include <thimble/core/ops/shape_attribute.h>
@@ -180,8 +181,13 @@ class IndexSelect final : public Op {
 
 class Embedding final : public Op {
  public:
+  /// padding: the row without a gradient; -1: none.
+  explicit Embedding(int64_t padding) : padding_(padding) {}
   std::string_view name() const override { return "embedding"; }
   InputCount num_inputs() const override { return {2, 2}; }
+  Attributes attributes() const override {
+    return padding_ < 0 ? Attributes() : Attributes({{"padding_idx", padding_}});
+  }
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &index = inputs[0], &weight = inputs[1];
     check<ShapeError>(weight.ndim() == 2, "embedding: weight must be [num_embeddings, dim], got ", weight.shape());
@@ -195,9 +201,19 @@ class Embedding final : public Op {
   std::vector<Tensor> gradient(const Tensor& out_grad, std::span<const Tensor> inputs, const Tensor&) override {
     const Tensor &index = inputs[0], &weight = inputs[1];
     const Tensor rows = reshape(out_grad, {index.numel(), weight.shape(1)});
+    if (padding_ >= 0) return {{}, without_padding(rows, index, weight.shape(0))};
     auto backward = std::make_unique<IndexSelectBackward>(0, weight.shape(0));
     return {{}, apply(std::move(backward), {rows, reshape(index, {index.numel()})})};
   }
+
+ private:
+  // Bags of one row each, in which the padding does not count.
+  Tensor without_padding(const Tensor& rows, const Tensor& index, int64_t num_embeddings) const {
+    const Attributes sums{{"mode", std::string("sum")}, {"padding_idx", padding_}, {"num_embeddings", num_embeddings}};
+    return apply(make_op("embedding_bag_backward", sums), {rows, reshape(index, {index.numel(), 1})});
+  }
+
+  int64_t padding_;
 };
 
 const OpRegistration indexing_registrations[] = {
@@ -215,7 +231,7 @@ const OpRegistration indexing_registrations[] = {
        return std::make_unique<IndexSelectBackward>(a.get<int64_t>("axis"), a.get<int64_t>("size"),
                                                     a.get("wrap", false));
      }},
-    {"embedding", [](const Attributes&) { return std::make_unique<Embedding>(); }},
+    {"embedding", [](const Attributes& a) { return std::make_unique<Embedding>(a.get<int64_t>("padding_idx", -1)); }},
 };
 
 }  // namespace
@@ -232,8 +248,9 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index) {
   return apply(std::make_unique<IndexSelect>(axis), {x, index});
 }
 
-Tensor embedding(const Tensor& index, const Tensor& weight) {
-  return apply(std::make_unique<Embedding>(), {index, weight});
+Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_idx) {
+  check<ShapeError>(weight.ndim() == 2, "embedding: weight must be [num_embeddings, dim], got ", weight.shape());
+  return apply(std::make_unique<Embedding>(padding_row(padding_idx, weight.shape(0), "embedding")), {index, weight});
 }
 
 }  // namespace thimble

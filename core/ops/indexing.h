@@ -2,6 +2,7 @@
 #pragma once
 
 #include <thimble/core/api.h>
+#include <thimble/core/ops/embedding.h>
 #include <thimble/core/tensor.h>
 
 namespace thimble {
@@ -14,8 +15,6 @@ THIMBLE_API Tensor index_select(const Tensor& x, int64_t axis, const Tensor& ind
 /// The same for an index of any shape, whose dimensions take the place of x's axis, and whose negative entries count
 /// from the end, as NumPy's take.
 THIMBLE_API Tensor take(const Tensor& x, const Tensor& index, int64_t axis);
-/// Rows of weight [num_embeddings, dim] for an index of any shape: [index shape..., dim].
-THIMBLE_API Tensor embedding(const Tensor& index, const Tensor& weight);
 
 /// What becomes of an element that is written to by index.
 enum class ScatterReduction { none, sum, prod, amax, amin };

@@ -124,6 +124,8 @@ std::vector<ChangedCase> cases() {
 
   const Tensor table = trainable({7, 2}), rows = NDArray::from_vector<int64_t>({1, 5, 1});
   add_case("embedding", embedding(rows, table), {}, {table});
+  const Tensor words = trainable({7, 2});
+  add_case("embedding_bag", embedding_bag(reshape(rows, {1, 3}), words), {}, {words});
   const Tensor logits = trainable({3, 4}), classes = NDArray::from_vector<int64_t>({1, 3, 0});
   add_case("cross_entropy", cross_entropy(logits, classes), {logits}, {classes});
   return all;

@@ -69,6 +69,7 @@ TEST(PyTorchState, LayersNameTheirTensorsAsPyTorchDoes) {
               ElementsAre("weight", "bias", "running_mean", "running_var", "num_batches_tracked"));
   EXPECT_THAT(names_of(nn::Embedding(7, 3)), ElementsAre("weight"));
   EXPECT_EQ(nn::Embedding(7, 3).weight.shape(), (Shape{7, 3}));
+  EXPECT_THAT(names_of(nn::EmbeddingBag(7, 3)), ElementsAre("weight"));
   EXPECT_THAT(names_of(nn::BatchNorm2d(4, {.affine = false})),
               ElementsAre("running_mean", "running_var", "num_batches_tracked"));
   EXPECT_THAT(names_of(nn::Linear(2, 3, {.bias = false})), ElementsAre("weight"));

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include <thimble/core/kernels/elementwise/indexing.h>
+#include <thimble/core/kernels/elementwise/long_sums.h>
 #include <thimble/core/kernels/elementwise/strided.h>
 
 namespace thimble::kernels {
@@ -59,28 +59,6 @@ void for_each_index(const NDArray& index, int axis, const Shape& selected_stride
         body(selected + v[i * index.strides()[axis]] * selected_strides[axis], place + i * place_strides[axis]);
     }
   });
-}
-
-// Terms of a running sum in float32; those of many more lose digits, and at 2^24 equal terms no longer grow.
-constexpr int64_t kMostFloatTerms = 4096;
-
-// How often the most frequent of the indices, below `size`, occurs.
-int64_t most_repeats(const NDArray& index, int64_t size) {
-  if (index.numel() <= kMostFloatTerms) return index.numel();
-  std::vector<int64_t> counts(static_cast<size_t>(size));
-  for (int64_t i = 0; i < index.numel(); ++i) ++counts[static_cast<size_t>(index.data<int64_t>()[i])];
-  return *std::max_element(counts.begin(), counts.end());
-}
-
-// Calls add(elements of grad, elements of out to add to); with `widen` the sums of float32 are formed in float64.
-template <typename Add>
-void add_to_sums(const NDArray& grad, NDArray& out, bool widen, Add&& add) {
-  if (out.dtype() == DType::float64) return add(grad.data<double>(), out.data<double>());
-  if (!widen) return add(grad.data<float>(), out.data<float>());
-  NDArray sums = NDArray::empty_like(out, DType::float64);
-  sums.copy_from(out);
-  add(grad.data<float>(), sums.data<double>());
-  out.copy_from(sums);
 }
 
 }  // namespace

@@ -139,10 +139,19 @@ TEST(LongSums, OfNormalizationsAreRight) {
   expect_normalized(layer_norm(reshape(x.detach(), {1, kTerms}), {kTerms}).data());
 }
 
+TEST(LongSums, OfBagsAreRight) {
+  const Tensor weight = terms({2, 1}), index = NDArray::zeros({1, kTerms}, DType::int64);
+  expect_sum(embedding_bag(index, weight, {.mode = BagMode::sum}).data());
+  EXPECT_NEAR(embedding_bag(index, weight).item<float>(), kTerm, 1e-5);
+}
+
 TEST(LongSums, OfIndexedGradientsAreRight) {
   const Tensor weight(NDArray::zeros({2, 1}), true), x(NDArray::zeros({2}), true);
   const Tensor index = NDArray::zeros({kTerms}, DType::int64);
   embedding(index, weight).backward(Tensor(terms({kTerms, 1})));
+  expect_sum(weight.grad().data().slice(0, 0, 1));
+  weight.set_grad({});
+  embedding_bag(reshape(index, {kTerms, 1}), weight, {.mode = BagMode::sum}).backward(Tensor(terms({kTerms, 1})));
   expect_sum(weight.grad().data().slice(0, 0, 1));
   gather(x, 0, index).backward(Tensor(terms({kTerms})));
   expect_sum(x.grad().data().slice(0, 0, 1));

@@ -39,6 +39,7 @@ TEST(TraceBatch, EveryOpRunsOnBatchesOfAnySize) {
 TEST(TraceBatch, IndicesAndTargetsMayBeOfAnySize) {
   const std::map<std::string, std::function<Tensor(const Tensor&)>> functions{
       {"embedding", [w = random({9, 4}, 1)](const Tensor& index) { return embedding(index, w); }},
+      {"embedding_bag", [w = random({9, 4}, 1)](const Tensor& i) { return embedding_bag(unsqueeze(i, 1), w); }},
       {"gather", [w = random({40, 9}, 2)](const Tensor& index) { return gather(w, 1, unsqueeze(index, 1)); }},
       {"cross_entropy", [w = random({9, 9}, 3)](const Tensor& t) { return cross_entropy(embedding(t, w), t); }},
       {"nll_loss", [w = random({9, 9}, 4)](const Tensor& t) { return nll_loss(embedding(t, w), t); }}};
@@ -54,7 +55,7 @@ TEST(TraceBatch, IndicesAndTargetsMayBeOfAnySize) {
 
 // A new op gets a case above, or its name here if no forward pass of a model applies it.
 TEST(TraceBatch, KnowsEveryOp) {
-  std::set<std::string> known{"embedding",     "gather",     "cross_entropy", "nll_loss",        "dropout",
+  std::set<std::string> known{"embedding_bag", "embedding", "gather",     "cross_entropy", "nll_loss",        "dropout",
                               "conv2d_weight", "sum_to",     "fake_quantize", "arange",          "nonzero",
                               "gather_nd",     "scatter_nd", "scatter",       "reverse_sequence"};
   known.insert({"quantize_linear", "dequantize_linear"});  // quant's
