@@ -29,6 +29,7 @@
 #include <thimble/nn/inference/profile.h>
 #include <thimble/nn/init.h>
 #include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/attention.h>
 #include <thimble/nn/layers/batch_norm.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
@@ -42,6 +43,7 @@
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
 #include <thimble/nn/layers/recurrent.h>
+#include <thimble/nn/layers/transformer.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>

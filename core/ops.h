@@ -1,6 +1,7 @@
 // Every op.
 #pragma once
 
+#include <thimble/core/ops/attention.h>
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv3d.h>

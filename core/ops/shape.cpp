@@ -377,6 +377,22 @@ const OpRegistration shape_registrations[] = {
 
 Tensor reshape(const Tensor& x, const Shape& shape) { return apply(std::make_unique<Reshape>(shape), {x}); }
 
+Tensor unflatten(const Tensor& x, int64_t axis, const Shape& sizes) {
+  const int at = normalize_axis(axis, x.ndim(), "unflatten");
+  const int64_t size = x.shape(at);
+  int64_t known = 1, free = 0;
+  for (const int64_t s : sizes) s == -1 ? void(++free) : void(known *= s);
+  check<ShapeError>(!sizes.empty() && free <= 1 && (free == 0 ? known == size : known > 0 && size % known == 0),
+                    "unflatten: dimension ", axis, " of ", x.shape(), " does not divide into ", sizes);
+  // Sizes that are left open are so in a traced graph, too; of nothing, all are said.
+  const bool is_empty = x.numel() == 0;
+  Shape shape;
+  for (int d = 0; d < at; ++d) shape.push_back(is_empty ? x.shape(d) : 0);
+  for (const int64_t s : sizes) shape.push_back(s == -1 && is_empty ? size / known : s);
+  for (int d = at + 1; d < x.ndim(); ++d) shape.push_back(x.shape(d));
+  return apply(std::make_unique<Reshape>(shape, /*zero_copies=*/!is_empty && at > 0), {x});
+}
+
 Tensor shape_of(const Tensor& x) { return apply(std::make_unique<ShapeOf>(), {x}); }
 
 Tensor transpose(const Tensor& x, int64_t axis0, int64_t axis1) {

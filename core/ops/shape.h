@@ -34,6 +34,9 @@ THIMBLE_API Tensor squeeze(const Tensor& x);
 THIMBLE_API Tensor unsqueeze(const Tensor& x, int64_t axis);
 /// Merges dimensions start_dim to end_dim, both included. A scalar becomes [1].
 THIMBLE_API Tensor flatten(const Tensor& x, int64_t start_dim = 0, int64_t end_dim = -1);
+/// The inverse: the dimension `axis` becomes several, of which one size may be -1, as PyTorch's unflatten. A graph that
+/// was traced with it takes any sizes of the dimensions before.
+THIMBLE_API Tensor unflatten(const Tensor& x, int64_t axis, const Shape& sizes);
 /// What is put around: a constant, or the element at the edge repeated, or elements mirrored at it, which itself is not
 /// repeated, or those of the other end. PyTorch's names.
 enum class PadMode { constant, reflect, replicate, circular };

@@ -41,6 +41,7 @@ struct ExampleNames : nn::Module {
   data::DataLoader loader, calibration;
   std::vector<Tensor> batches;
   Tensor example, images, labels, loss, x, weight, bias, running_mean, running_var, y;
+  Tensor tokens, table, queries, keys, values, padding, key_padding_mask, attn_mask;
   NDArray a, b, w;
   Generator generator;
   std::string bytes;
