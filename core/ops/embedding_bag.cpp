@@ -54,6 +54,10 @@ struct BagConfig {
   // Of what follows the first `given` inputs.
   template <typename Array>
   Array offsets(std::span<const Array> inputs, size_t given) const {
+    const size_t most = given + has_offsets + 1;
+    check<ValueError>(inputs.size() >= given + has_offsets && inputs.size() <= most, "embedding_bag: got ",
+                      inputs.size(), " inputs, expected ", given, has_offsets ? " and offsets" : "",
+                      ", and perhaps per_sample_weights");
     return has_offsets ? inputs[given] : Array();
   }
   template <typename Array>

@@ -90,7 +90,8 @@ struct Twice : nn::Module {
 
 struct Words : nn::Module {
   nn::Submodule<nn::Embedding> embedding{this, "embedding", 5, 3};
-  Tensor forward(const Tensor& x) override { return sum(embedding(x), {1}); }
+  nn::Submodule<nn::EmbeddingBag> bag{this, "bag", 5, 3, nn::EmbeddingBag::Options{.padding_idx = 0}};
+  Tensor forward(const Tensor& x) override { return sum(embedding(x), {1}) + bag(x); }
 };
 
 // A model in every form that it can be saved in, each as a checkpoint and as a graph.

@@ -193,6 +193,15 @@ TEST(EmbeddingBag, RefusesWhatDoesNotFit) {
   refused([&] { embedding_bag(bags, weight, Tensor(), NDArray::ones({4}), {.mode = BagMode::sum}); },
           "embedding_bag: per_sample_weights [4] must have index's shape [2,2]");
   refused([&] { embedding(bags, weight, -6); }, "embedding: padding_idx -6 is out of range for 5 embeddings");
+  const auto made_of = [](bool has_offsets, const std::vector<Tensor>& inputs) {
+    return thimble::apply(make_op("embedding_bag", {{"mode", std::string("sum")}, {"offsets", has_offsets}}), inputs);
+  };
+  refused([&] { made_of(true, {flat, weight}); }, "embedding_bag: got 2 inputs, expected 2 and offsets");
+  refused(
+      [&] {
+        made_of(false, {bags, weight, NDArray::ones({2, 2}), NDArray::ones({2, 2})});
+      },
+      "embedding_bag: got 4 inputs, expected 2, and perhaps");
   refused([] { bag_mode_from_name("median"); }, "mode 'median' is none of sum, mean and max");
 }
 
