@@ -3,6 +3,7 @@
 // A slice or a permutation is a view: its ValueInfo says where the elements lie. So attention's queries, keys and
 // values are read from the product that made all three.
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include <thimble/core/op.h>
@@ -172,6 +173,48 @@ std::unique_ptr<InferenceStep> pointwise_step(const std::string& op, const Attri
                                        as_they_lie({.shape = {}, .dtype = view->dtype}, all), in_place);
 }
 
+// where() with a number on one side, a mask in front of softmax for example: the result lies as the other side does.
+class MaskStep : public InferenceStep {
+ public:
+  MaskStep(std::span<const ValueInfo> inputs, const ValueInfo& like)
+      : InferenceStep({.shape = like.shape, .dtype = like.dtype, .strides = like.strides}),
+        op_(op_factory("where")({})),
+        inputs_(inputs.begin(), inputs.end()) {}
+
+  bool is_per_sample() const override {
+    const ValueInfo& condition = inputs_[0];
+    const Shape& shape = output().shape;
+    if (condition.is_constant) return condition.shape.ndim() < shape.ndim() || condition.shape[0] == 1;
+    return condition.shape.ndim() == shape.ndim() && condition.shape[0] == shape[0];
+  }
+  bool is_per_sample_with_constants() const override { return is_per_sample(); }
+
+  void run(std::span<const void* const> inputs, void* output, uint8_t*) const override {
+    std::array<NDArray, 3> arguments;
+    for (size_t i = 0; i < arguments.size(); ++i) arguments[i] = array_over(inputs[i], inputs_[i]);
+    NDArray out = array_over(output, this->output());
+    check(op_->compute_into(arguments, out), "where: did not compute in place");
+  }
+
+ private:
+  std::unique_ptr<const Op> op_;
+  std::vector<ValueInfo> inputs_;
+};
+
+std::unique_ptr<InferenceStep> where_step(const std::string& op, const Attributes&, std::span<const ValueInfo> inputs) {
+  if (inputs.size() != 3) return nullptr;
+  const auto is_number = [&](const ValueInfo& x, const ValueInfo& other) {
+    return x.is_constant && x.shape.numel() == 1 && x.shape.ndim() <= other.shape.ndim() && x.dtype == other.dtype;
+  };
+  for (const size_t i : {1, 2}) {
+    const ValueInfo &x = inputs[i], &condition = inputs[0];
+    const bool is_condition = condition.dtype == DType::bool_ && condition.flattened_image.empty();
+    if (!is_condition || !is_dense_view(x) || !is_number(inputs[3 - i], x)) continue;
+    if (broadcast_shapes(condition.shape, x.shape, op.c_str()) == x.shape) return std::make_unique<MaskStep>(inputs, x);
+  }
+  return nullptr;
+}
+
 std::unique_ptr<InferenceStep> softmax_step(const std::string& op, const Attributes& attributes,
                                             std::span<const ValueInfo> inputs) {
   const ValueInfo& x = inputs[0];
@@ -203,6 +246,7 @@ const bool registered_views = [] {
                 "relu",        "relu6",     "sigmoid",    "silu",  "sqrt",    "sub",     "tanh"},
                pointwise_step);
   register_for({"softmax", "log_softmax"}, softmax_step);
+  register_for({"where"}, where_step);
   return true;
 }();
 

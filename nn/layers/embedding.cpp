@@ -69,7 +69,7 @@ bool is_index(const ValueInfo& x) {
   return (x.dtype == DType::int64 || x.dtype == DType::int32) && x.lies_as_usual() && !x.is_image();
 }
 
-// Rows of a table as bags of one entry each: nothing is converted, nothing allocated.
+// Nothing is converted, nothing allocated: rows that int32 numbers are bags of one entry each.
 class EmbeddingStep : public InferenceStep {
  public:
   EmbeddingStep(ValueInfo output, const ValueInfo& index, const Tensor& table)
@@ -83,7 +83,10 @@ class EmbeddingStep : public InferenceStep {
     NDArray out = NDArray::borrow(output, {index_.shape[0], table_.shape(1)}, table_.dtype(), nullptr);
     const kernels::Bags rows =
         bags_of(array_over(inputs[0], index_), NDArray(), table_.shape(0), kNoPadding, "embedding");
-    kernels::embedding_bag_sum(table_, rows, NDArray(), false, out);
+    if (rows.index.dtype() == DType::int64)
+      kernels::index_select(table_, 0, rows.index, out);
+    else
+      kernels::embedding_bag_sum(table_, rows, NDArray(), false, out);
   }
 
  private:

@@ -268,6 +268,9 @@ void where_row(const uint8_t* condition, int64_t sc, const T* a, int64_t sa, con
                int64_t n) {
   if (sc == 1 && sa == 1 && sb == 1) {
     for (int64_t i = 0; i < n; ++i) out[i] = condition[i] ? a[i] : b[i];
+  } else if (sc == 1 && sa == 0 && sb == 1) {  // a number where there is a mask
+    const T number = *a;
+    for (int64_t i = 0; i < n; ++i) out[i] = condition[i] ? number : b[i];
   } else {
     for (int64_t i = 0; i < n; ++i) out[i] = condition[i * sc] ? a[i * sa] : b[i * sb];
   }

@@ -217,6 +217,44 @@ TEST(AttentionLayers, PaddingIsNotSeen) {
   for (const double v : y.to_vector<double>()) EXPECT_TRUE(std::isfinite(v));  // nothing is seen of the third
 }
 
+// Masks that are values, and constants, and both: the batch divided or not.
+TEST(AttentionLayers, TheExecutorMasksAsTheModuleDoes) {
+  struct Masked : Module {
+    explicit Masked(bool is_causal) : mask(is_causal ? register_buffer("mask", causal_mask(7)) : Tensor()) {}
+    Submodule<MultiheadAttention> attention{this, "attention", 8, 2, MultiheadAttention::Options{.batch_first = true}};
+    Tensor mask;
+    Tensor forward_all(std::span<const Tensor> inputs) override {
+      const Tensor& x = inputs[0];
+      return attention(x, x, x, inputs.size() > 1 ? inputs[1] : Tensor(), mask);
+    }
+  };
+  const int before = num_threads();
+  for (const bool is_causal : {false, true}) {
+    for (const bool is_padded : {false, true}) {
+      manual_seed(8);
+      Masked model(is_causal);
+      const auto inputs_of = [&](int64_t n) {
+        std::vector<Tensor> inputs{random({n, 7, 8}, static_cast<uint64_t>(n))};
+        std::vector<int64_t> lengths;
+        for (int64_t i = 0; i < n; ++i) lengths.push_back(7 - i % 5);
+        if (is_padded) inputs.push_back(hidden_after(lengths, 7));
+        return inputs;
+      };
+      Graph graph = trace(model.eval(), inputs_of(2));
+      const NoGrad guard;
+      Executor executor(graph);
+      for (const int threads : {1, 2}) {
+        set_num_threads(threads);
+        for (const int64_t n : {1, 3, 100}) {
+          const std::vector<Tensor> inputs = inputs_of(n);
+          expect_near(executor.run(graph, inputs)[0].data(), model.call(inputs).data(), 1e-5, str(n, " samples"));
+        }
+      }
+      set_num_threads(before);
+    }
+  }
+}
+
 TEST(AttentionLayers, ACausalMaskHidesWhatComesAfter) {
   manual_seed(4);
   TransformerEncoderLayer layer(8, 2, {.dim_feedforward = 12, .batch_first = true});
