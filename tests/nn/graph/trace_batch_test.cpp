@@ -55,9 +55,9 @@ TEST(TraceBatch, IndicesAndTargetsMayBeOfAnySize) {
 
 // A new op gets a case above, or its name here if no forward pass of a model applies it.
 TEST(TraceBatch, KnowsEveryOp) {
-  std::set<std::string> known{"embedding_bag", "embedding", "gather",     "cross_entropy", "nll_loss",        "dropout",
-                              "conv2d_weight", "sum_to",     "fake_quantize", "arange",          "nonzero",
-                              "gather_nd",     "scatter_nd", "scatter",       "reverse_sequence"};
+  std::set<std::string> known{"embedding_bag", "embedding",     "gather",     "cross_entropy", "nll_loss",
+                              "dropout",       "conv2d_weight", "sum_to",     "fake_quantize", "arange",
+                              "nonzero",       "gather_nd",     "scatter_nd", "scatter",       "reverse_sequence"};
   known.insert({"quantize_linear", "dequantize_linear"});  // quant's
   for (const OpCase& c : op_cases()) known.insert(c.name);
   for (const std::string& op : registered_ops())
