@@ -5,6 +5,7 @@
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/conv.h>
 #include <thimble/core/ops/conv3d.h>
+#include <thimble/core/ops/distance.h>
 #include <thimble/core/ops/dropout.h>
 #include <thimble/core/ops/einsum.h>
 #include <thimble/core/ops/elementwise.h>

@@ -81,6 +81,11 @@ Tensor gradient_per_class(const Tensor& contribution, const Tensor& out_grad, Re
   return where(Tensor(counts.unsqueeze(1)), gradient, Tensor::scalar(0, gradient.dtype()));
 }
 
+void check_smoothing(const CrossEntropyOptions& options) {
+  check<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1,
+                    "cross_entropy: label_smoothing must lie in [0, 1], got ", options.label_smoothing);
+}
+
 class NllLoss final : public Op {
  public:
   NllLoss(Reduction reduction, int64_t ignore_index) : reduction_(reduction), ignore_index_(ignore_index) {}
@@ -117,10 +122,7 @@ class NllLoss final : public Op {
 
 class CrossEntropy final : public Op {
  public:
-  explicit CrossEntropy(const CrossEntropyOptions& options) : options_(options) {
-    check<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1,
-                      "cross_entropy: label_smoothing must lie in [0, 1], got ", options.label_smoothing);
-  }
+  explicit CrossEntropy(const CrossEntropyOptions& options) : options_(options) { check_smoothing(options); }
 
   std::string_view name() const override { return "cross_entropy"; }
   InputCount num_inputs() const override { return {2, 2}; }
@@ -195,6 +197,10 @@ const OpRegistration cross_entropy_registration{
 }  // namespace
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
+  check_smoothing(options);
+  if (is_floating_point(target.dtype()) && target.shape() == logits.shape())
+    return cross_entropy_of_probabilities(logits, target, options);
+  if (options.weight.defined()) return weighted_cross_entropy(logits, target, options);
   return apply(std::make_unique<CrossEntropy>(options), {logits, target});
 }
 

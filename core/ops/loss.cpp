@@ -2,6 +2,7 @@
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/loss_reduction.h>
+#include <thimble/core/ops/reduce.h>
 
 namespace thimble {
 
@@ -35,6 +36,11 @@ NDArray reduce_losses(const NDArray& losses, Reduction reduction, int64_t count)
   return out;
 }
 
+Tensor reduce_losses(const Tensor& losses, Reduction reduction) {
+  if (reduction == Reduction::none) return losses;
+  return reduction == Reduction::sum ? sum(losses) : mean(losses);
+}
+
 Tensor gradient_of_losses(const Tensor& out_grad, Reduction reduction, int64_t count) {
   return reduction == Reduction::mean ? out_grad / static_cast<double>(count) : out_grad;
 }
@@ -51,11 +57,7 @@ class MseLoss final : public Op {
 
   NDArray compute(std::span<const NDArray> inputs) override {
     const NDArray &input = inputs[0], &target = inputs[1];
-    check<ShapeError>(input.shape() == target.shape(), "mse_loss: input ", input.shape(), " and target ",
-                      target.shape(), " differ");
-    check<DTypeError>(is_differentiable(input.dtype()) && input.dtype() == target.dtype(),
-                      "mse_loss: expects input and target of one dtype, float32 or float64, got ", input.dtype(),
-                      " and ", target.dtype());
+    check_loss_operands(name(), input, target);
     NDArray losses(input.shape(), input.dtype());
     // Over no axes: the squared deviation of each element.
     kernels::reduce_squared_deviations(input, {}, target.contiguous(), losses);

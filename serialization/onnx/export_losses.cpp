@@ -34,9 +34,22 @@ void write_mse_loss(Exporter& e, const Node& node) {
   e.result(node, reduction == "sum" ? "ReduceSum" : "ReduceMean", {square}, {{"keepdims", false}});
 }
 
+// Of each element, of logarithms that end at -100.
+void write_binary_cross_entropy(Exporter& e, const Node& node) {
+  const DType dtype = e.type_of(node).dtype;
+  const std::string p = e.input(node, 0), target = e.input(node, 1), one = e.number(1, dtype);
+  const auto cost = [&](const std::string& probability, const std::string& weight) {
+    const std::string log = e.step(node, "Max", {e.step(node, "Log", {probability}), e.number(-100, dtype)});
+    return e.step(node, "Mul", {weight, log});
+  };
+  const auto other = [&](const std::string& x) { return e.step(node, "Sub", {one, x}); };
+  e.result(node, "Neg", {e.step(node, "Add", {cost(p, target), cost(other(p), other(target))})});
+}
+
 }  // namespace
 
 void add_loss_exports(ExportHandlers& handlers) {
+  handlers["binary_cross_entropy"] = {write_binary_cross_entropy};
   handlers["cross_entropy"] = {write_class_loss};
   handlers["mse_loss"] = {write_mse_loss};
   handlers["nll_loss"] = {write_class_loss};

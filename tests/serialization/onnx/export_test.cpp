@@ -255,6 +255,23 @@ TEST(OnnxExport, FunctionsAreTheSameAfterExportAndImport) {
   }
 }
 
+struct BinaryLoss : nn::Module {
+  Tensor forward(const Tensor& x) override {
+    return binary_cross_entropy(sigmoid(x), sigmoid(x * 0.3), {Reduction::none}) +
+           binary_cross_entropy_with_logits(x, sigmoid(x * 0.3), {Reduction::none});
+  }
+};
+
+TEST(OnnxExport, BinaryCrossEntropyIsTheSameAfterExportAndImport) {
+  BinaryLoss model;
+  nn::Graph graph = nn::trace(model.eval(), Tensor(random_batch({3, 5})));
+  nn::Graph again = imported(exported(graph, {}));
+  const Tensor x(random_batch({6, 5}, 7));
+  const auto expected = graph(x).data().to_vector<float>(), got = again(x).data().to_vector<float>();
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-5 * (1 + std::abs(expected[i])));
+}
+
 // A new op is exported, or it is here. (Recurrent ones ONNX has in another form.)
 TEST(OnnxExport, EveryOpHasAFormUnlessOnnxHasNone) {
   const std::set<std::string> without{"batch_norm_train",   "conv2d_weight", "diagonal", "dropout",
