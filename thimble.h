@@ -47,7 +47,14 @@
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>
+#include <thimble/nn/training/optim/adagrad.h>
+#include <thimble/nn/training/optim/clip_grad.h>
+#include <thimble/nn/training/optim/lion.h>
+#include <thimble/nn/training/optim/moving_average.h>
+#include <thimble/nn/training/optim/nadam.h>
 #include <thimble/nn/training/optim/optimizer.h>
+#include <thimble/nn/training/optim/reduce_lr_on_plateau.h>
+#include <thimble/nn/training/optim/rmsprop.h>
 #include <thimble/nn/training/optim/schedule.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
 #include <thimble/quant/analysis/error_report.h>

@@ -11,6 +11,10 @@
 #include <thimble/core/ops/reduce.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/nn/training/optim/adagrad.h>
+#include <thimble/nn/training/optim/lion.h>
+#include <thimble/nn/training/optim/nadam.h>
+#include <thimble/nn/training/optim/rmsprop.h>
 #include <thimble/serialization/atomic_file.h>
 #include <thimble/serialization/safetensors.h>
 #include <thimble/serialization/training_state.h>
@@ -132,6 +136,36 @@ TEST(TrainingStateTest, ARunWithGroupsOfParametersGoesOnWithTheSameBits) {
   const std::vector<double> before = resumed.adam.lrs();
   EXPECT_THROW(restore(wrong, resumed.net, resumed.adam, resumed.generator), ValueError);
   EXPECT_EQ(resumed.adam.lrs(), before);
+}
+
+template <typename Optimizer, typename Options>
+void expect_goes_on_with_the_same_bits(Options options) {
+  TempFolder folder;
+  nn::Linear net{3, 4}, resumed_net{3, 4};
+  Optimizer optimizer(net.parameters(), options), resumed(resumed_net.parameters(), options);
+  const auto steps = [](nn::Module& model, optim::Optimizer& made, int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      made.zero_grad();
+      const Tensor y = model(Tensor(NDArray::full({2, 3}, 0.1 * i - 0.2)));
+      sum(y * y).backward();
+      made.step();
+    }
+  };
+  Generator generator;
+  steps(net, optimizer, 0, 4);
+  save_training_state(folder / "s", capture(net, optimizer, generator, {}));
+  steps(net, optimizer, 4, 9);
+  restore(load_training_state(folder / "s"), resumed_net, resumed, generator);
+  steps(resumed_net, resumed, 4, 9);
+  EXPECT_EQ(resumed_net.weight.data().to_vector<float>(), net.weight.data().to_vector<float>());
+}
+
+TEST(TrainingStateTest, RunsOfOtherOptimizersGoOnWithTheSameBits) {
+  expect_goes_on_with_the_same_bits<optim::AdamW>(optim::AdamWOptions{.lr = 0.1, .amsgrad = true});
+  expect_goes_on_with_the_same_bits<optim::RMSprop>(optim::RMSpropOptions{.momentum = 0.9, .centered = true});
+  expect_goes_on_with_the_same_bits<optim::Adagrad>(optim::AdagradOptions{.lr_decay = 0.1});
+  expect_goes_on_with_the_same_bits<optim::NAdam>(optim::NAdamOptions{.lr = 0.1});
+  expect_goes_on_with_the_same_bits<optim::Lion>(optim::LionOptions{.lr = 0.01});
 }
 
 // A layer that looks at its arrays only when they are in place.

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <unordered_set>
 #include <utility>
 
 #include <thimble/core/kernels/training/optimizer.h>
 #include <thimble/core/parallel.h>
+#include <thimble/nn/training/optim/check_options.h>
 #include <thimble/nn/training/optim/optimizer.h>
 
 namespace thimble::optim {
@@ -14,14 +14,9 @@ namespace thimble::optim {
 namespace {
 constexpr int64_t kGrain = 16384;                 // elements of an update that are worth another thread
 constexpr int64_t kMostSteps = int64_t{1} << 53;  // doubles count so far, and more than anything can make
-
-void check_option(const char* optimizer, const char* option, double value) {
-  check<ValueError>(std::isfinite(value) && value >= 0, optimizer, ": ", option, " ", value,
-                    " must be finite and not negative");
-}
 }  // namespace
 
-void Optimizer::add_group(const std::vector<Tensor>& params, double lr, std::vector<std::string> state_names) {
+void Optimizer::add_group(const std::vector<Tensor>& params, double lr, const Kept& kept) {
   check<ValueError>(!params.empty(), "optimizer: there are no parameters");
   check_option("optimizer", "lr", lr);
   std::unordered_set<const void*> seen;
@@ -33,11 +28,12 @@ void Optimizer::add_group(const std::vector<Tensor>& params, double lr, std::vec
     group_.push_back(static_cast<int64_t>(lrs_.size()));
     steps_.push_back(0);
     std::vector<NDArray>& arrays = state_.emplace_back();
-    for (size_t i = 0; i < state_names.size(); ++i) arrays.push_back(NDArray::zeros(p.shape()));
+    for (size_t i = 0; i < kept.arrays.size(); ++i) arrays.push_back(NDArray::full(p.shape(), kept.array_value));
+    numbers_.emplace_back(kept.numbers.size(), 1.0);
   }
   lrs_.push_back(lr);
   initial_lrs_.push_back(lr);
-  state_names_.push_back(std::move(state_names));
+  kept_.push_back(kept);
 }
 
 void Optimizer::set_lr(double lr) {
@@ -75,6 +71,7 @@ void Optimizer::make_slices(std::vector<NDArray>& copied_grads) {
     slices_.push_back({std::as_const(grad).data<float>(),
                        nullptr,
                        {first, state_[i].size()},
+                       numbers_[i],
                        p.numel(),
                        steps_[i] + 1,
                        group,
@@ -90,6 +87,7 @@ void Optimizer::step() {
   for (size_t i = 0, next = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].grad().defined()) continue;
     ++steps_[i];
+    advance(numbers_[i], static_cast<size_t>(group_[i]), steps_[i]);
     total += slices_[next].n;
     slices_[next++].param = parameters_[i].mutable_data().data<float>();  // graphs take it for changed from now on
   }
@@ -111,9 +109,11 @@ void Optimizer::zero_grad() {
 NamedArrays Optimizer::state() const {
   NamedArrays arrays;
   for (size_t i = 0; i < state_.size(); ++i) {
-    const std::vector<std::string>& names = state_names_[static_cast<size_t>(group_[i])];
+    const Kept& kept = kept_[static_cast<size_t>(group_[i])];
     arrays.emplace_back(str(i, ".step"), NDArray::from_vector<int64_t>({steps_[i]}, {}));
-    for (size_t j = 0; j < names.size(); ++j) arrays.emplace_back(str(i, '.', names[j]), state_[i][j]);
+    for (size_t j = 0; j < kept.arrays.size(); ++j) arrays.emplace_back(str(i, '.', kept.arrays[j]), state_[i][j]);
+    for (size_t j = 0; j < kept.numbers.size(); ++j)
+      arrays.emplace_back(str(i, '.', kept.numbers[j]), NDArray::from_vector<double>({numbers_[i][j]}, {}));
   }
   if (lrs_.size() == 1) return arrays;  // the rate is kept apart, as it was before there were groups
   arrays.emplace_back("lr", NDArray::from_vector(lrs_));
@@ -127,6 +127,17 @@ void Optimizer::check_groups(const std::map<std::string, NDArray>& given) const 
     for (double lr : given.at(name).to_vector<double>()) check_option("optimizer: state", name, lr);
   check<ValueError>(given.at("group").to_vector<int64_t>() == group_, "optimizer: the state's parameters are in other ",
                     "groups");
+}
+
+std::vector<std::vector<double>> Optimizer::numbers_of(const std::map<std::string, NDArray>& given) const {
+  std::vector<std::vector<double>> numbers = numbers_;
+  for (size_t i = 0; i < numbers.size(); ++i)
+    for (size_t j = 0; j < numbers[i].size(); ++j) {
+      const std::string name = str(i, '.', kept_[static_cast<size_t>(group_[i])].numbers[j]);
+      numbers[i][j] = given.at(name).item<double>();
+      check<ValueError>(std::isfinite(numbers[i][j]), "optimizer: state '", name, "' is ", numbers[i][j]);
+    }
+  return numbers;
 }
 
 std::function<void()> Optimizer::prepare_state(const NamedArrays& arrays) {
@@ -149,13 +160,15 @@ std::function<void()> Optimizer::prepare_state(const NamedArrays& arrays) {
   if (has_groups) check_groups(given);
   std::vector<int64_t> steps;
   for (size_t i = 0; i < steps_.size(); ++i) steps.push_back(given.at(str(i, ".step")).item<int64_t>());
+  std::vector<std::vector<double>> numbers = numbers_of(given);
   std::vector<double> lrs = has_groups ? given.at("lr").to_vector<double>() : lrs_;
   std::vector<double> initial_lrs = has_groups ? given.at("initial_lr").to_vector<double>() : initial_lrs_;
   for (auto& [name, array] : given) array = array.contiguous();
   return [this, has_groups, mine = std::move(mine), given = std::move(given), steps = std::move(steps),
-          lrs = std::move(lrs), initial_lrs = std::move(initial_lrs)]() mutable {
+          numbers = std::move(numbers), lrs = std::move(lrs), initial_lrs = std::move(initial_lrs)]() mutable {
     for (auto& [name, array] : mine) array.copy_from(given.at(name));  // the moments themselves, copies of the rest
     steps_ = std::move(steps);
+    numbers_ = std::move(numbers);
     if (!has_groups) return;  // the one rate is its owner's
     lrs_ = std::move(lrs);
     initial_lrs_ = std::move(initial_lrs);
@@ -170,9 +183,9 @@ SGD::SGD(const std::vector<ParamGroup<SGDOptions>>& groups) {
     check<ValueError>(std::isfinite(o.dampening), "SGD: dampening ", o.dampening, " is not finite");
     check<ValueError>(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
                       "SGD: Nesterov momentum needs momentum above 0 and no dampening");
-    std::vector<std::string> state_names;
-    if (o.momentum != 0) state_names.push_back("momentum_buffer");
-    add_group(params, o.lr, std::move(state_names));
+    Kept kept;
+    if (o.momentum != 0) kept.arrays.push_back("momentum_buffer");
+    add_group(params, o.lr, kept);
     options_.push_back(o);
   }
 }
@@ -192,11 +205,13 @@ void SGD::update(const Slice& slice, int64_t begin, int64_t end) const {
 Adam::Adam(const std::vector<ParamGroup<AdamOptions>>& groups, bool decoupled) : decoupled_(decoupled) {
   check<ValueError>(!groups.empty(), "Adam: there are no parameters");
   for (const auto& [params, o] : groups) {
-    for (double beta : {o.beta1, o.beta2})
-      check<ValueError>(beta >= 0 && beta < 1, "Adam: beta ", beta, " is not in [0, 1)");
+    check_decay("Adam", "beta1", o.beta1);
+    check_decay("Adam", "beta2", o.beta2);
     check_option("Adam", "eps", o.eps);
     check_option("Adam", "weight_decay", o.weight_decay);
-    add_group(params, o.lr, {"exp_avg", "exp_avg_sq"});
+    Kept kept{.arrays = {"exp_avg", "exp_avg_sq"}};
+    if (o.amsgrad) kept.arrays.push_back("max_exp_avg_sq");
+    add_group(params, o.lr, kept);
     options_.push_back(o);
   }
 }
@@ -216,55 +231,18 @@ void Adam::update(const Slice& slice, int64_t begin, int64_t end) const {
       .decay = static_cast<float>(decoupled_ ? 1 - slice.lr * o.weight_decay : 1),
   };
   kernels::adam(step, slice.grad + begin, slice.param + begin, slice.state[0] + begin, slice.state[1] + begin,
-                end - begin);
+                o.amsgrad ? slice.state[2] + begin : nullptr, end - begin);
 }
 
 namespace {
 std::vector<ParamGroup<AdamOptions>> as_adam(const std::vector<ParamGroup<AdamWOptions>>& groups) {
   std::vector<ParamGroup<AdamOptions>> same;
-  for (const auto& [params, o] : groups) same.push_back({params, {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay}});
+  for (const auto& [params, o] : groups)
+    same.push_back({params, {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.amsgrad}});
   return same;
 }
 }  // namespace
 
 AdamW::AdamW(const std::vector<ParamGroup<AdamWOptions>>& groups) : Adam(as_adam(groups), true) {}
-
-namespace {
-// Several sums, so that additions need not wait for each other.
-double sum_of_squares(const float* x, int64_t n) {
-  constexpr int kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += double{x[i + lane]} * x[i + lane];
-  for (; i < n; ++i) lanes[0] += double{x[i]} * x[i];
-  return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
-}
-}  // namespace
-
-double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
-  check<ValueError>(max_norm > 0, "clip_grad_norm: max_norm ", max_norm, " must be above 0");
-  double squares = 0;
-  for (const Tensor& p : parameters) {
-    if (!p.grad().defined()) continue;
-    check<DTypeError>(p.dtype() == DType::float32, "clip_grad_norm: parameters must be float32, got ", p.dtype());
-    const NDArray grad = p.grad().data().contiguous();
-    squares += sum_of_squares(grad.data<float>(), grad.numel());
-  }
-  const double norm = std::sqrt(squares);
-  check<ValueError>(std::isfinite(norm), "clip_grad_norm: the gradients' norm is ", norm);
-  if (norm <= max_norm) return norm;
-  const auto scale = static_cast<float>(max_norm / norm);
-  std::vector<std::pair<Tensor, Tensor>> clipped;  // all of them before any is changed
-  for (const Tensor& p : parameters) {
-    if (!p.grad().defined()) continue;
-    NDArray scaled = p.grad().data().clone();
-    float* g = scaled.data<float>();
-    for (int64_t i = 0; i < scaled.numel(); ++i) g[i] *= scale;
-    clipped.emplace_back(p, scaled);
-  }
-  for (auto& [p, scaled] : clipped) p.set_grad(scaled);
-  return norm;
-}
 
 }  // namespace thimble::optim

@@ -1,4 +1,5 @@
-// Optimizers, in order of increasing complexity: SGD, Adam, AdamW. Names and defaults are PyTorch's.
+// Optimizers: their base, SGD, Adam and AdamW. Names and defaults are PyTorch's. Others have headers of their own:
+// rmsprop.h, adagrad.h, nadam.h, lion.h.
 //
 //   optim::Adam adam(net.parameters(), {.lr = 1e-3});
 //   adam.zero_grad(); loss.backward(); adam.step();
@@ -19,6 +20,7 @@
 #include <thimble/core/api.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/compiler_messages.h>
+#include <thimble/nn/training/optim/clip_grad.h>
 
 namespace thimble::optim {
 
@@ -54,30 +56,37 @@ class THIMBLE_API Optimizer {
   void set_lrs(const std::vector<double>& lrs);
 
   /// Everything that the next step depends on besides the parameters and the learning rate: for each parameter how
-  /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape). With
-  /// several groups the rates, too: "lr" and "initial_lr", from which the ratios are (float64 [groups]), and "group",
-  /// that of each parameter (int64 [parameters]).
+  /// often it was updated ("0.step", int64 []) and its moments ("0.exp_avg", float32, of the parameter's shape), some
+  /// optimizers' numbers ("0.mu_product", float64 []). With several groups the rates, too: "lr" and "initial_lr", from
+  /// which the ratios are (float64 [groups]), and "group", that of each parameter (int64 [parameters]).
   NamedArrays state() const;
   /// Copies state() of another run into this optimizer's. Throws ValueError for other names than its own, steps not in
-  /// [0, 2^53), rates that are none or other groups, ShapeError or DTypeError for an array that does not fit; nothing
-  /// is changed then.
+  /// [0, 2^53), numbers and rates that are none or other groups, ShapeError or DTypeError for an array that does not
+  /// fit; nothing is changed then.
   void load_state(const NamedArrays& arrays) { prepare_state(arrays)(); }
   /// Throws what load_state() would; what it returns does the rest and cannot fail, so that other things can be loaded
   /// together with this or not at all.
   std::function<void()> prepare_state(const NamedArrays& arrays);
 
  protected:
+  /// What is kept for each parameter of a group.
+  struct Kept {
+    std::vector<std::string> arrays = {};   // names; each is of the parameter's shape
+    double array_value = 0;                 // what is in them at first
+    std::vector<std::string> numbers = {};  // names; 1 at first
+  };
+
   Optimizer() = default;
   /// To be called by constructors, at least once. Throws ValueError for no parameters, one that is there already or a
-  /// learning rate that is negative or not finite, DTypeError for other than float32. state_names are the arrays kept
-  /// for each parameter, zeros at first.
-  void add_group(const std::vector<Tensor>& params, double lr, std::vector<std::string> state_names);
+  /// learning rate that is negative or not finite, DTypeError for other than float32.
+  void add_group(const std::vector<Tensor>& params, double lr, const Kept& kept);
 
-  /// One parameter's `n` elements, with its state arrays in the order of state_names.
+  /// One parameter's `n` elements, with its arrays and numbers in the order of their names.
   struct Slice {
     const float* grad;
     float* param;
     std::span<float* const> state;
+    std::span<const double> numbers;
     int64_t n;
     int64_t step;  // how often this parameter has been updated, this time included: it may have been without gradient
     size_t group;
@@ -85,17 +94,22 @@ class THIMBLE_API Optimizer {
   };
   /// Updates n elements from `begin` on of the slice; called from several threads on disjoint ranges.
   virtual void update(const Slice& slice, int64_t begin, int64_t end) const = 0;
+  /// The numbers of a parameter that will be updated for the step-th time (from 1); called before update(). Cannot
+  /// fail.
+  virtual void advance(std::span<double> /*numbers*/, size_t /*group*/, int64_t /*step*/) const {}
 
  private:
   void check_groups(const std::map<std::string, NDArray>& given) const;
+  std::vector<std::vector<double>> numbers_of(const std::map<std::string, NDArray>& given) const;
   void make_slices(std::vector<NDArray>& copied_grads);
 
-  std::vector<double> lrs_, initial_lrs_;              // of each group
-  std::vector<std::vector<std::string>> state_names_;  // of each group
+  std::vector<double> lrs_, initial_lrs_;  // of each group
+  std::vector<Kept> kept_;                 // of each group
   std::vector<Tensor> parameters_;
-  std::vector<int64_t> group_;               // of each parameter
-  std::vector<int64_t> steps_;               // of each parameter
-  std::vector<std::vector<NDArray>> state_;  // [parameter][state name]
+  std::vector<int64_t> group_;                // of each parameter
+  std::vector<int64_t> steps_;                // of each parameter
+  std::vector<std::vector<NDArray>> state_;   // [parameter][array]
+  std::vector<std::vector<double>> numbers_;  // [parameter][number]
   // Of the step being made; kept, so that the next one needs no memory.
   std::vector<Slice> slices_;
   std::vector<float*> slice_states_;
@@ -133,6 +147,8 @@ struct THIMBLE_API AdamOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;
+  /// Divides by the root of the largest second moment so far, in place of the present one's (Reddi et al. 2018).
+  bool amsgrad = false;
 };
 
 /// Kingma and Ba 2015; weight decay is added to the gradient. Throws ValueError for options out of range.
@@ -161,6 +177,7 @@ struct THIMBLE_API AdamWOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 1e-2;
+  bool amsgrad = false;  ///< as in AdamOptions
 };
 
 /// Loshchilov and Hutter 2019: weight decay acts on the parameter itself.
@@ -173,9 +190,5 @@ class THIMBLE_API AdamW : public Adam {
   template <typename Slip = detail::NotAnOptionOf<AdamWOptions>>
   AdamW(std::vector<Tensor> parameters, ...) = delete;
 };
-
-/// Scales all gradients so that their joint 2-norm is at most max_norm; returns the norm before. Throws ValueError for
-/// a max_norm that is not positive or a norm that is not finite, DTypeError for parameters that are not float32.
-THIMBLE_API double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 }  // namespace thimble::optim
