@@ -47,6 +47,7 @@
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>
+#include <thimble/nn/training/metrics.h>
 #include <thimble/nn/training/optim/adagrad.h>
 #include <thimble/nn/training/optim/clip_grad.h>
 #include <thimble/nn/training/optim/lion.h>
