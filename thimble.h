@@ -39,10 +39,13 @@
 #include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/fused.h>
 #include <thimble/nn/layers/group_norm.h>
+#include <thimble/nn/layers/instance_norm.h>
 #include <thimble/nn/layers/layer_norm.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
+#include <thimble/nn/layers/prelu.h>
 #include <thimble/nn/layers/recurrent.h>
+#include <thimble/nn/layers/rms_norm.h>
 #include <thimble/nn/layers/transformer.h>
 #include <thimble/nn/module.h>
 #include <thimble/nn/training/eval_mode.h>

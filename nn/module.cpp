@@ -120,6 +120,7 @@ Tensor Module::register_parameter(const std::string& name, Tensor parameter) {
 }
 
 Tensor Module::register_buffer(const std::string& name, Tensor buffer) {
+  if (!buffer.defined()) return buffer;
   check_name(name);
   register_tensor(&Module::buffers_, name, buffer);
   return buffer;

@@ -51,6 +51,9 @@ THIMBLE_API Tensor hardshrink(const Tensor& x, double lambd = 0.5);
 THIMBLE_API Tensor softshrink(const Tensor& x, double lambd = 0.5);
 /// x above 0, else weight * x. weight has one element, or one for each channel, x's second dimension.
 THIMBLE_API Tensor prelu(const Tensor& x, const Tensor& weight);
+/// The first half of x along axis, times the sigmoid of the second (Dauphin et al. 2016). Throws ShapeError for an axis
+/// of an odd size.
+THIMBLE_API Tensor glu(const Tensor& x, int64_t axis = -1);
 
 /// The remainder of a / b that has b's sign, as % in Python. Integers, too: ValueError for a divisor of 0.
 THIMBLE_API Tensor remainder(const Tensor& a, const Tensor& b);

@@ -44,4 +44,16 @@ THIMBLE_API Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, co
 THIMBLE_API Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {}, const Tensor& bias = {},
                               double eps = 1e-5);
 
+/// Instance normalization (Ulyanov et al. 2016): group_norm() of one channel in each group, of x [n, channels, ...]
+/// with at least one dimension more. weight and bias are [channels] or both undefined. Throws ShapeError for other
+/// sizes.
+THIMBLE_API Tensor instance_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {},
+                                 double eps = 1e-5);
+
+/// Root mean square normalization (Zhang and Sennrich 2019): x / sqrt(mean of x^2 + eps) over the last dimensions,
+/// whose sizes are normalized_shape, times weight, of that shape or undefined. eps is what PyTorch takes for float32.
+/// Throws ShapeError for sizes that do not fit, ValueError for eps that is not above 0.
+THIMBLE_API Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
+                            double eps = 1.1920928955078125e-07);
+
 }  // namespace thimble

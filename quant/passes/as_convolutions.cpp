@@ -111,7 +111,7 @@ NDArray convolution_weight(const Transposed& t, const NDArray& weight) {
 std::shared_ptr<nn::Module> repeated_norm(const nn::BatchNorm& bn, int64_t times) {
   auto result = std::make_shared<nn::BatchNorm2d>(repeated(bn.weight, times), repeated(bn.bias, times),
                                                   repeated(bn.running_mean, times), repeated(bn.running_var, times),
-                                                  bn.eps(), bn.attributes().get<double>("momentum"));
+                                                  bn.eps(), bn.momentum());
   result->eval();
   return result;
 }

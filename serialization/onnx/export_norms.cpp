@@ -24,7 +24,7 @@ void write_batch_norm_layer(Exporter& e, const Node& node) {
       {e.input(node, 0), e.tensor(node, "weight", affine ? bn.weight.data() : filled_with(1, shape, dtype)),
        e.tensor(node, "bias", affine ? bn.bias.data() : filled_with(0, shape, dtype)),
        e.tensor(node, "running_mean", bn.running_mean.data()), e.tensor(node, "running_var", bn.running_var.data())},
-      {{"epsilon", bn.eps()}, {"momentum", 1 - bn.attributes().get<double>("momentum")}});
+      {{"epsilon", bn.eps()}, {"momentum", 1 - bn.momentum().value_or(0.1)}});
 }
 
 // x, mean, variance and, perhaps, weight and bias.
