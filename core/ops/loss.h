@@ -1,7 +1,7 @@
 // Losses. Names, order of arguments and defaults are PyTorch's; Reduction::mean is the default.
 //
-//   Tensor loss = cross_entropy(logits, labels, {.label_smoothing = 0.1, .weight = class_weights});
-//   Tensor other = huber_loss(prediction, target, Reduction::sum, /*delta=*/0.5);
+//   Tensor loss = cross_entropy(net(images), labels, {.label_smoothing = 0.1, .weight = weight});
+//   Tensor other = huber_loss(x, y, Reduction::sum, /*delta=*/0.5);
 //
 // input and target are float32 or float64, of one dtype; bfloat16, as mixed precision gives it, counts as float32.
 // Unless told otherwise they have one shape, losses are one for each element, and gradients flow to both. Throw

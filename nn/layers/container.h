@@ -36,6 +36,7 @@ class THIMBLE_API Sequential : public Module {
 /// A list of modules that are called one by one by the model that holds it; their names are "0", "1", ...
 ///
 ///   nn::Submodule<nn::ModuleList> blocks{this, "blocks"};
+///   Tensor h = x;
 ///   for (const auto& [name, block] : blocks->children()) h = (*block)(h);
 class THIMBLE_API ModuleList : public Module {
  public:
@@ -64,7 +65,7 @@ class THIMBLE_API ModuleList : public Module {
 /// Modules by name, which the model that holds it calls; in the order in which they were added.
 ///
 ///   nn::Submodule<nn::ModuleDict> heads{this, "heads"};
-///   Tensor y = (*heads)["left"](h);
+///   Tensor y = (*heads)["left"](x);
 class THIMBLE_API ModuleDict : public Module {
  public:
   /// Throws ValueError for a name that is taken.

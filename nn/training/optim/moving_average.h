@@ -2,7 +2,7 @@
 //
 //   optim::ExponentialMovingAverage ema(net.parameters(), {.decay = 0.999});
 //   adam.step(); ema.update();                       // after each step
-//   { const optim::AveragedWeights guard(ema); evaluate(net, test); }
+//   { const optim::AveragedWeights guard(ema); accuracy(net, train); }
 #pragma once
 
 #include <vector>

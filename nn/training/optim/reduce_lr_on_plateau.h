@@ -1,7 +1,7 @@
 // A learning rate that becomes smaller where a metric no longer gets better.
 //
 //   optim::ReduceLROnPlateau plateau(adam, {.factor = 0.5, .patience = 3});
-//   plateau.step(evaluate(net, validation).loss);        // after each epoch
+//   plateau.step(loss.item<double>());        // after each epoch, of validation best
 #pragma once
 
 #include <cstdint>
