@@ -1,15 +1,35 @@
 # Most of the time to compile a source goes into what it includes and the templates that it shares with others, so several
-# are compiled at a time (unity builds), in their order in batches. Names in anonymous namespaces must therefore not
-# repeat within a floor, its tests or the program. Who works on one file may prefer -DTHIMBLE_COMPILE_TOGETHER=OFF.
+# of a folder are compiled at a time (unity builds), in their order in batches. Names in anonymous namespaces must
+# therefore not repeat within a floor, its tests or the program. Who works on one file may prefer
+# -DTHIMBLE_COMPILE_TOGETHER=OFF.
 function(thimble_compile_together target)
   if(NOT THIMBLE_COMPILE_TOGETHER)
     return()
   endif()
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  thimble_batch_by_folder(${target})
   if(THIMBLE_BUILD_TESTS)
     # When all is known about the sources.
     cmake_language(EVAL CODE "cmake_language(DEFER DIRECTORY [[${PROJECT_SOURCE_DIR}]] CALL thimble_test_as_one ${target})")
   endif()
+endfunction()
+
+# A new file moves others to another batch in its own folder alone: the rest need not be compiled again.
+function(thimble_batch_by_folder target)
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "\\.cpp$")
+  foreach(source IN LISTS sources)
+    cmake_path(ABSOLUTE_PATH source)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(RELATIVE_PATH folder BASE_DIRECTORY ${PROJECT_SOURCE_DIR})
+    string(MAKE_C_IDENTIFIER ${folder} name)
+    if(NOT DEFINED count_${name})
+      set(count_${name} 0)
+    endif()
+    math(EXPR batch "${count_${name}} / 8")
+    math(EXPR count_${name} "${count_${name}} + 1")
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${name}_${batch})
+  endforeach()
 endfunction()
 
 # Which sources share a batch changes with every new file, and with what is left out of a build: a test shows the
