@@ -20,6 +20,13 @@ void check_bools(const Tensor& mask) {
                     ", expected bool, or floats to add");
 }
 
+// A mask does not make more scores of some: a batch of 3 with that of 1 is a mistake.
+void check_fits(const Tensor& mask, const Tensor& scores) {
+  if (!mask.defined()) return;
+  check<ShapeError>(broadcast_shapes(mask.shape(), scores.shape(), "attention") == scores.shape(),
+                    "attention: a mask of shape ", mask.shape(), " does not fit scores ", scores.shape());
+}
+
 // [l, s]: true at and below the diagonal.
 NDArray causal_mask(int64_t l, int64_t s) {
   NDArray seen({l, s}, DType::bool_);
@@ -39,6 +46,7 @@ Tensor attention_weights(const Tensor& query, const Tensor& key, const Attention
   check_bools(masks.hidden);
   const double factor = scale.value_or(1 / std::sqrt(static_cast<double>(std::max<int64_t>(1, query.shape(-1)))));
   Tensor scores = matmul(query, transpose(key, key.ndim() - 2, key.ndim() - 1)) * factor;
+  for (const Tensor& mask : {masks.added, masks.seen, masks.hidden}) check_fits(mask, scores);
   if (masks.added.defined()) scores = scores + masks.added;
   const Tensor fill = Tensor::scalar(kHiddenScore, scores.dtype());
   if (masks.seen.defined()) scores = where(masks.seen, scores, fill);

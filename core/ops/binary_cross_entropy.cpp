@@ -17,8 +17,8 @@ namespace {
 constexpr double kLeastLogarithm = -100, kLeastSlope = 1e-12f;
 
 template <typename T>
-T bounded_log(T x) {
-  return std::max(std::log(x), static_cast<T>(kLeastLogarithm));
+T bounded(T logarithm) {
+  return std::max(logarithm, static_cast<T>(kLeastLogarithm));
 }
 
 // Of each element. An op of its own, for its gradient is finite where that of the logarithm is not.
@@ -37,7 +37,7 @@ class BinaryCrossEntropy final : public Op {
       for (int64_t i = 0; i < p.numel(); ++i) {
         check<ValueError>(input[i] >= 0 && input[i] <= 1, name(), ": input ", i, " is ", input[i],
                           ", no probability; logits are for binary_cross_entropy_with_logits");
-        losses.data<T>()[i] = -(t[i] * bounded_log(input[i]) + (1 - t[i]) * bounded_log(1 - input[i]));
+        losses.data<T>()[i] = -(t[i] * bounded(std::log(input[i])) + (1 - t[i]) * bounded(std::log1p(-input[i])));
       }
     });
     return losses;

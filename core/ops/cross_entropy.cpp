@@ -201,11 +201,11 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   if (is_floating_point(target.dtype()) && target.shape() == logits.shape())
     return cross_entropy_of_probabilities(logits, target, options);
   if (options.weight.defined()) return weighted_cross_entropy(logits, target, options);
-  return apply(std::make_unique<CrossEntropy>(options), {logits, target});
+  return apply(std::make_unique<CrossEntropy>(options), {in_full_precision(logits), target});
 }
 
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction, int64_t ignore_index) {
-  return apply(std::make_unique<NllLoss>(reduction, ignore_index), {log_probabilities, target});
+  return apply(std::make_unique<NllLoss>(reduction, ignore_index), {in_full_precision(log_probabilities), target});
 }
 
 }  // namespace thimble

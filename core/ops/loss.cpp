@@ -82,7 +82,7 @@ const OpRegistration loss_registration{
 }  // namespace
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, Reduction reduction) {
-  return apply(std::make_unique<MseLoss>(reduction), {input, target});
+  return apply(std::make_unique<MseLoss>(reduction), {in_full_precision(input), in_full_precision(target)});
 }
 
 }  // namespace thimble

@@ -153,6 +153,8 @@ class Recurrent : public ComposedOp {
   }
 
   std::vector<int64_t> lengths_of(const Operands& o) const {
+    check<DTypeError>(o.lengths.dtype() == DType::int64 || o.lengths.dtype() == DType::int32, name(), ": lengths are ",
+                      o.lengths.dtype(), ", expected int64 or int32");
     const std::vector<int64_t> lengths = o.lengths.data().to_vector<int64_t>();
     const int64_t steps = o.x.shape(0);
     for (const int64_t length : lengths)

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <thimble/core/kernels/gemm/gemm.h>
 #include <thimble/core/kernels/recurrent/recurrent.h>
 #include <thimble/core/ops/recurrent_fused.h>
@@ -88,6 +90,18 @@ void put(const NDArray& whole, int64_t d, const NDArray& part) {
   to.copy_from(part.reshape(to.shape()));
 }
 
+// A copy of x [steps, n, in] with zeros behind the ends of sequences: what lies there may be NaN, and is multiplied
+// with the gates' gradients, which are 0.
+template <typename T>
+NDArray without_hidden_steps(const NDArray& x, const NDArray& lengths) {
+  NDArray seen = x.contiguous().clone();
+  const int64_t n = x.shape(1), in = x.shape(2);
+  for (int64_t t = 0; t < x.shape(0); ++t)
+    for (int64_t row = 0; row < n; ++row)
+      if (t >= lengths.data<int64_t>()[row]) std::fill_n(seen.data<T>() + (t * n + row) * in, in, T(0));
+  return seen;
+}
+
 }  // namespace
 
 NDArray FusedRecurrent::compute(const RecurrentArrays& operands, bool keep) {
@@ -152,7 +166,7 @@ template <typename T>
 RecurrentArrays FusedRecurrent::gradient_as(const RecurrentArrays& operands, const NDArray& any_out_grad,
                                             bool wants_x) const {
   RecurrentArrays o = dense(operands);
-  o.x = o.x.contiguous();
+  o.x = o.lengths.defined() ? without_hidden_steps<T>(o.x, o.lengths) : o.x.contiguous();
   const RecurrentSizes s(o);
   const NDArray out_grad = any_out_grad.contiguous();
   const NDArray d_gates = s.of_steps(s.wide, o.x.dtype()),

@@ -1,13 +1,15 @@
 #include <cmath>
 
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/loss_reduction.h>
 #include <thimble/core/ops/norm.h>
 #include <thimble/core/ops/reduce.h>
 
 namespace thimble {
 
-Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, double eps) {
+Tensor rms_norm(const Tensor& input, const Shape& normalized_shape, const Tensor& weight, double eps) {
   check<ValueError>(eps > 0 && std::isfinite(eps), "rms_norm: eps ", eps, " must be above 0");
+  const Tensor x = in_full_precision(input);  // squares of bfloat16 would be rounded before they are added
   check<ShapeError>(!normalized_shape.empty(), "rms_norm: normalized_shape is empty");
   const int first = x.ndim() - normalized_shape.ndim();
   bool fits = first >= 0;

@@ -381,8 +381,13 @@ Tensor unflatten(const Tensor& x, int64_t axis, const Shape& sizes) {
   const int at = normalize_axis(axis, x.ndim(), "unflatten");
   const int64_t size = x.shape(at);
   int64_t known = 1, free = 0;
-  for (const int64_t s : sizes) s == -1 ? void(++free) : void(known *= s);
-  check<ShapeError>(!sizes.empty() && free <= 1 && (free == 0 ? known == size : known > 0 && size % known == 0),
+  bool is_known = !sizes.empty();
+  for (const int64_t s : sizes)
+    if (s == -1)
+      ++free;
+    else
+      is_known = is_known && s >= 0 && !__builtin_mul_overflow(known, s, &known);
+  check<ShapeError>(is_known && free <= 1 && (free == 0 ? known == size : known > 0 && size % known == 0),
                     "unflatten: dimension ", axis, " of ", x.shape(), " does not divide into ", sizes);
   // Sizes that are left open are so in a traced graph, too; of nothing, all are said.
   const bool is_empty = x.numel() == 0;

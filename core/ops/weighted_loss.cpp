@@ -86,7 +86,7 @@ Tensor cross_entropy_of_probabilities(const Tensor& logits, const Tensor& target
   if (o.weight.defined()) {
     check<ShapeError>(o.weight.shape() == Shape{x.shape(1)}, "cross_entropy: weight must be [", x.shape(1), "], got ",
                       o.weight.shape());
-    log_p = log_p * per_class(o.weight, log_p);
+    p = p * per_class(o.weight, log_p);
   }
   // An impossible class, whose logarithm is infinite, costs nothing where it is not expected.
   const double least =

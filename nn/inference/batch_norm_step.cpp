@@ -57,9 +57,9 @@ const BatchNorm* batch_norm_of(const Module& layer, const ValueInfo& x) {
   if (!takes || x.dtype != DType::float32 || x.shape.numel() == 0) return nullptr;
   const auto& bn = static_cast<const BatchNorm&>(layer);
   const Tensor own[] = {bn.running_mean, bn.running_var, bn.weight, bn.bias};
-  const bool fit = std::ranges::all_of(own, [&](const Tensor& t) {
-    return !t.defined() || (t.dtype() == DType::float32 && t.shape() == Shape{x.shape[1]});
-  });
+  const bool fit = bn.running_mean.defined() && std::ranges::all_of(own, [&](const Tensor& t) {
+                     return !t.defined() || (t.dtype() == DType::float32 && t.shape() == Shape{x.shape[1]});
+                   });
   return fit ? &bn : nullptr;
 }
 

@@ -33,7 +33,7 @@ class THIMBLE_API BatchNorm : public Module {
 
   Tensor forward(const Tensor& x) override;
   std::string type() const override { return running_mean.defined() ? type_ : std::string(); }
-  bool is_per_sample() const override { return true; }
+  bool is_per_sample() const override { return running_mean.defined(); }  // else evaluation looks at the batch
   std::unique_ptr<InferenceStep> inference_step(std::span<const ValueInfo> inputs) const override;
   /// relu(forward(x)), in training in one pass over memory.
   Tensor forward_relu(const Tensor& x);

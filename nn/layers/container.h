@@ -41,7 +41,9 @@ class THIMBLE_API Sequential : public Module {
 class THIMBLE_API ModuleList : public Module {
  public:
   template <typename... Modules>
-  requires(std::derived_from<std::remove_cvref_t<Modules>, Module>&&...) explicit ModuleList(Modules&&... modules) {
+  requires(std::derived_from<std::remove_cvref_t<Modules>, Module>&&... &&
+           !(sizeof...(Modules) == 1 && (std::same_as<std::remove_cvref_t<Modules>, ModuleList> && ...)))  // a copy
+      explicit ModuleList(Modules&&... modules) {
     (append(std::make_shared<std::remove_cvref_t<Modules>>(std::forward<Modules>(modules))), ...);
   }
 

@@ -157,8 +157,11 @@ EmbeddingBag::EmbeddingBag(Tensor table, Options options)
 Tensor EmbeddingBag::forward_all(std::span<const Tensor> inputs) {
   check<ValueError>(!inputs.empty() && inputs.size() <= 3, "EmbeddingBag: expects an index, offsets and weights, got ",
                     inputs.size(), " inputs");
+  for (const Tensor& x : inputs) check<ValueError>(x.defined(), "EmbeddingBag: an input is undefined; leave it out");
   const bool has_weights = inputs.size() > 1 && is_floating_point(inputs.back().dtype());
   const bool has_offsets = inputs.size() > 1 + size_t{has_weights};
+  check<DTypeError>(inputs.size() < 3 || has_weights, "EmbeddingBag: per_sample_weights are ", inputs.back().dtype(),
+                    ", expected floats");
   return embedding_bag(inputs[0], weight, has_offsets ? inputs[1] : Tensor(), has_weights ? inputs.back() : Tensor(),
                        options_);
 }

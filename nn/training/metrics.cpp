@@ -77,7 +77,9 @@ void TopKAccuracy::add(const NDArray& scores, const NDArray& labels) {
 double TopKAccuracy::value() const { return share("TopKAccuracy", static_cast<double>(correct_), count_); }
 
 ConfusionMatrix::ConfusionMatrix(int64_t classes) : classes_(classes) {
-  check<ValueError>(classes >= 1, "ConfusionMatrix: classes ", classes, " must be at least 1");
+  constexpr int64_t kMostClasses = int64_t{1} << 16;
+  check<ValueError>(classes >= 1 && classes <= kMostClasses, "ConfusionMatrix: classes ", classes, " is not in [1, ",
+                    kMostClasses, "]");
   counts_.resize(static_cast<size_t>(classes * classes));
 }
 

@@ -32,8 +32,9 @@ TEST_F(TextCheckpoint, EncodersComeBack) {
   struct Classifier : nn::Module {
     nn::Submodule<nn::Embedding> words{this, "words", 6, 8, nn::Embedding::Options{.padding_idx = 0}};
     nn::Submodule<nn::TransformerEncoder> encoder{
-        this, "encoder", 8, 2, 2,
-        nn::TransformerEncoder::Options{.layer = {.dim_feedforward = 12, .batch_first = true}, .norm = true}};
+        this, "encoder",
+        8,    2,
+        2,    nn::TransformerEncoder::Options{.layer = {.dim_feedforward = 12, .batch_first = true}, .norm = true}};
     nn::Submodule<nn::Linear> head{this, "head", 8, 3};
     Tensor forward(const Tensor& tokens) override {
       const Tensor padding = equal(tokens, Tensor::scalar(0, DType::int64));

@@ -39,13 +39,16 @@ void ExponentialMovingAverage::update() {
     Tensor& average = averages_[i];
     if (average.data().is_copy_on_write() || !average.data().is_contiguous()) average.set_data(average.data().clone());
   }
-  const double keep = num_updates_ == 0 ? 0 : decay_;
+  const bool is_first = num_updates_ == 0;
+  const auto keep = static_cast<float>(decay_), take = static_cast<float>(1 - decay_);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const float* x = std::as_const(current_[i]).data<float>();
     float* average = averages_[i].mutable_data().data<float>();
     parallel_for(current_[i].numel(), kGrainOfAverages, [&](int64_t begin, int64_t end) {
-      kernels::move_average(static_cast<float>(keep), static_cast<float>(1 - keep), x + begin, average + begin,
-                            end - begin);
+      if (is_first)
+        std::copy(x + begin, x + end, average + begin);  // 0 times what was there may be NaN
+      else
+        kernels::move_average(keep, take, x + begin, average + begin, end - begin);
     });
   }
   current_.clear();

@@ -135,7 +135,8 @@ std::vector<std::vector<double>> Optimizer::numbers_of(const std::map<std::strin
     for (size_t j = 0; j < numbers[i].size(); ++j) {
       const std::string name = str(i, '.', kept_[static_cast<size_t>(group_[i])].numbers[j]);
       numbers[i][j] = given.at(name).item<double>();
-      check<ValueError>(std::isfinite(numbers[i][j]), "optimizer: state '", name, "' is ", numbers[i][j]);
+      check<ValueError>(numbers[i][j] >= 0 && numbers[i][j] <= 1, "optimizer: state '", name, "' is ", numbers[i][j],
+                        ", expected a product of factors below 1");
     }
   return numbers;
 }

@@ -15,6 +15,11 @@ int64_t checked_step(int64_t t) {
   return t;
 }
 
+void check_factor(const char* schedule, const char* option, double factor) {
+  check<ValueError>(factor >= 0 && std::isfinite(factor), schedule, ": ", option, ' ', factor,
+                    " must be a number from 0 on");
+}
+
 // From `from` to `to` along half a cosine, for progress from 0 to 1.
 double along_cosine(double from, double to, double progress) {
   return to + (from - to) * (1 + std::cos(std::numbers::pi * progress)) / 2;
@@ -47,6 +52,7 @@ Schedule warmup(int64_t steps, Schedule then) {
 }
 
 Schedule multi_step(const std::vector<int64_t>& milestones, double gamma) {
+  check_factor("multi-step schedule", "gamma", gamma);
   for (int64_t milestone : milestones)
     check<ValueError>(milestone >= 0, "multi-step schedule: milestone ", milestone, " is negative");
   return [=](int64_t t) {
@@ -57,11 +63,14 @@ Schedule multi_step(const std::vector<int64_t>& milestones, double gamma) {
 }
 
 Schedule exponential(double gamma) {
+  check_factor("exponential schedule", "gamma", gamma);
   return [=](int64_t t) { return std::pow(gamma, static_cast<double>(checked_step(t))); };
 }
 
 Schedule linear(double first, double last, int64_t total) {
   check<ValueError>(total >= 1, "linear schedule: total ", total, " must be at least 1");
+  check_factor("linear schedule", "first", first);
+  check_factor("linear schedule", "last", last);
   return [=](int64_t t) {
     return first + (last - first) * static_cast<double>(std::min(checked_step(t), total)) / static_cast<double>(total);
   };
@@ -70,6 +79,7 @@ Schedule linear(double first, double last, int64_t total) {
 Schedule cosine_warm_restarts(int64_t period, int64_t factor, double least) {
   check<ValueError>(period >= 1, "cosine schedule: period ", period, " must be at least 1");
   check<ValueError>(factor >= 1, "cosine schedule: factor ", factor, " must be at least 1");
+  check_factor("cosine schedule", "least", least);
   return [=](int64_t t) {
     int64_t since = checked_step(t), length = period;
     if (factor == 1) since %= length;

@@ -99,6 +99,12 @@ TEST(Attention, RefusesWhatDoesNotFit) {
         attention_weights(x, x, {.hidden = NDArray::ones({4, 4})});
       },
       ThrowsMessage<DTypeError>(HasSubstr("attention: a mask of float32, expected bool")));
+  // One that would make more scores of them.
+  EXPECT_THAT(
+      [&] {
+        attention_weights(slice(x, 1, 0, 1), x, {.added = NDArray::ones({4, 4})});
+      },
+      ThrowsMessage<ShapeError>(HasSubstr("a mask of shape [4,4] does not fit scores [2,1,4]")));
 }
 
 TEST(Unflatten, IsTheInverseOfFlatten) {

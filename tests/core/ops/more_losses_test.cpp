@@ -325,5 +325,23 @@ TEST(Distances, GradientsAgreeWithDifferences) {
                   {randn({3, 4}, generator, DType::float64), randn({4}, generator, DType::float64)});
 }
 
+TEST(Distances, BroadcastBeforeTheyMeasure) {
+  Generator generator(4);
+  const Tensor x(randn({3, 4}, generator)), column(randn({3, 1}, generator)), row(randn({4}, generator));
+  for (const Tensor& other : {column, row})
+    for (const int64_t axis : {int64_t{0}, int64_t{1}})
+      EXPECT_EQ(cosine_similarity(x, other, axis).data().to_vector<float>(),
+                cosine_similarity(x, broadcast_to(other, {3, 4}), axis).data().to_vector<float>());
+}
+
+TEST(Distances, OfTheSameHaveNoGradient) {
+  const Tensor x(NDArray::ones({2, 3}), true);
+  for (const double p : {2.0, 3.0}) {
+    x.set_grad(Tensor());
+    sum(pairwise_distance(x, NDArray::ones({2, 3}), p, 0)).backward();
+    for (const float g : x.grad().data().to_vector<float>()) EXPECT_EQ(g, 0) << p;
+  }
+}
+
 }  // namespace
 }  // namespace thimble

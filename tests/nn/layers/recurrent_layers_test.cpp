@@ -1,6 +1,7 @@
 // LSTM, GRU and RNN as layers: against PyTorch, traced, in the executor, and what they refuse.
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <memory>
 
 #include <gmock/gmock.h>
@@ -178,6 +179,27 @@ TEST(RecurrentLayers, LengthsHideWhatLiesBehind) {
     EXPECT_EQ(values_of(slice(y.h_n, 1, 1, 2)), values_of(alone.h_n));
     for (const float v : values_of(slice(slice(y.output, 0, 1, 2), 1, 2, 6))) EXPECT_EQ(v, 0);
     for (const float v : values_of(slice(y.h_n, 1, 2, 3))) EXPECT_EQ(v, 0);
+  }
+}
+
+TEST(RecurrentLayers, WhatLiesBehindAnEndMayBeAnything) {
+  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst)) {
+    SCOPED_TRACE(layer->type());
+    const Tensor lengths = NDArray::from_vector<int64_t>({6, 2, 0});
+    const auto gradients_with = [&](float behind) {
+      NDArray x = random({3, 6, 5}).data().clone();
+      for (int64_t row = 0; row < 3; ++row)
+        for (int64_t t = lengths.data().data<int64_t>()[row]; t < 6; ++t)
+          std::fill_n(x.data<float>() + (row * 6 + t) * 5, 5, behind);
+      for (const Tensor& parameter : layer->parameters()) parameter.set_grad(Tensor());
+      const RecurrentOutput y = layer->run(Tensor(x), {}, lengths);
+      sum(y.output * y.output).backward();
+      std::vector<float> all;
+      for (const Tensor& parameter : layer->parameters())
+        for (const float g : parameter.grad().data().to_vector<float>()) all.push_back(g);
+      return all;
+    };
+    EXPECT_EQ(gradients_with(std::numeric_limits<float>::quiet_NaN()), gradients_with(0));
   }
 }
 

@@ -287,6 +287,14 @@ TEST(ExponentialMovingAverage, FollowsItsFormula) {
   EXPECT_THROW(ExponentialMovingAverage(std::vector<Tensor>()), ValueError);
 }
 
+TEST(ExponentialMovingAverage, WhatWasThereBeforeTheFirstUpdateIsGone) {
+  const Tensor p(NDArray::full({2}, std::numeric_limits<double>::quiet_NaN()), true);
+  ExponentialMovingAverage ema({p}, {.decay = 0.75});
+  p.set_data(NDArray::from_vector<float>({3, 4}));
+  ema.update();
+  EXPECT_EQ(ema.state()[1].second.to_vector<float>(), (std::vector<float>{3, 4}));
+}
+
 TEST(ExponentialMovingAverage, GoesOnFromItsState) {
   const std::vector<Tensor> p = some_parameters(5);
   SGD sgd(p, {.lr = 0.1});
