@@ -10,6 +10,7 @@
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 #include <thimble/core/platform/mapped_file.h>
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/data/batch.h>
@@ -17,6 +18,7 @@
 #include <thimble/nn/data/combine.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/data/idx.h>
+#include <thimble/nn/data/image_dataset.h>
 #include <thimble/nn/data/mnist.h>
 #include <thimble/nn/data/tensor_dataset.h>
 #include <thimble/nn/data/text.h>
@@ -48,9 +50,13 @@
 #include <thimble/nn/layers/rms_norm.h>
 #include <thimble/nn/layers/transformer.h>
 #include <thimble/nn/module.h>
+#include <thimble/nn/training/callbacks.h>
 #include <thimble/nn/training/eval_mode.h>
 #include <thimble/nn/training/evaluate.h>
+#include <thimble/nn/training/fit.h>
+#include <thimble/nn/training/means.h>
 #include <thimble/nn/training/metrics.h>
+#include <thimble/nn/training/objective.h>
 #include <thimble/nn/training/optim/adagrad.h>
 #include <thimble/nn/training/optim/clip_grad.h>
 #include <thimble/nn/training/optim/lion.h>
@@ -60,6 +66,7 @@
 #include <thimble/nn/training/optim/reduce_lr_on_plateau.h>
 #include <thimble/nn/training/optim/rmsprop.h>
 #include <thimble/nn/training/optim/schedule.h>
+#include <thimble/nn/training/training_progress.h>
 #include <thimble/quant/analysis/calibrated_graph.h>
 #include <thimble/quant/analysis/error_report.h>
 #include <thimble/quant/analysis/knapsack.h>
@@ -97,6 +104,7 @@
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
+#include <thimble/serialization/training_callbacks.h>
 #include <thimble/serialization/training_state.h>
 #include <thimble/serialization/training_state_folder.h>
 #include <thimble/serialization/version_error.h>

@@ -8,7 +8,7 @@
 #include "apps/calibration.h"
 #include "apps/command.h"
 #include "apps/numbers.h"
-#include "apps/progress_bar.h"
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/text_table.h>
 #include <thimble/nn/training/evaluate.h>
 #include <thimble/quant/analysis/output_divergence.h>

@@ -7,8 +7,8 @@
 
 #include <unistd.h>
 
-#include "apps/terminal.h"
 #include <thimble/core/error.h>
+#include <thimble/core/platform/terminal.h>
 #include <thimble/core/text.h>
 #include <thimble/core/text_wrap.h>
 
@@ -76,7 +76,7 @@ class Help : public CLI::Formatter {
     return CLI::detail::rtrim(text);
   }
 
-  size_t width_ = terminal_width(STDOUT_FILENO);
+  size_t width_ = detail::terminal_width(STDOUT_FILENO);
 };
 
 // Insertions, deletions and replacements that make one word the other (Levenshtein 1966).

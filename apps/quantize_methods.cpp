@@ -6,9 +6,9 @@
 #include "apps/datasets.h"
 #include "apps/input_arrays.h"
 #include "apps/numbers.h"
-#include "apps/progress_bar.h"
 #include "apps/training_run.h"
 #include <thimble/core/ops/reduce.h>
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/training/evaluate.h>
@@ -45,7 +45,30 @@ quant::QConfigMapping mapping_for(const QuantizeOptions& o) {
 }
 
 // The ranges of activations settle on the first images; the last part is trained as the integers will compute.
-constexpr double kFrozenPart = 0.25;
+class FreezeInTheEnd : public Callback {
+ public:
+  FreezeInTheEnd(nn::Graph& prepared, int64_t steps)
+      : prepared_(prepared),
+        first_(std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)))) {}
+
+  void on_start(TrainingRun& run) override {
+    if (run.steps() > first_) freeze();
+  }
+  void before_step(TrainingRun& run) override {
+    if (run.steps() == first_) freeze();
+  }
+
+ private:
+  static constexpr double kFrozenPart = 0.25;
+
+  void freeze() {
+    quant::freeze_bn_stats(prepared_);
+    quant::disable_observer(prepared_);
+  }
+
+  nn::Graph& prepared_;
+  int64_t first_;  // not 0: observers have seen nothing before the first step
+};
 
 // What the result depends on, see StateKeeper.
 Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, const data::Dataset& train,
@@ -96,27 +119,20 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& t
                                   .seed = o.seed,
                                   .limit = images_an_epoch(loaded.graph, train.size(), o.batch_size, out)});
   const int64_t steps = o.epochs * loader.size();
-  const optim::Schedule schedule = optim::cosine(steps);
-  // Not the first step: observers have seen nothing before it.
-  const auto last_part = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(steps) * (1 - kFrozenPart)));
-  const auto freeze = [&] {
-    quant::freeze_bn_stats(prepared);
-    quant::disable_observer(prepared);
-  };
-  const auto before_step = [&](int64_t step) {
-    optimizer.set_lr(o.lr * schedule(step));
-    if (step == last_part) freeze();
-  };
-  const auto print_epoch = [&](const std::string& title, const EpochRecord& record) {
-    out << title << ": train loss " << fixed(record.train_loss, 4) << ", test accuracy "
-        << fixed(100 * record.test_accuracy, 2) << " % (fake-quantized), " << fixed(record.seconds, 1) << " s\n"
-        << std::flush;
-  };
+  EpochBar bar([](const EpochSoFar& epoch) { return figures_of(epoch, "images"); });
+  FreezeInTheEnd freeze(prepared, steps);
+  EpochLine line(out, [](const EpochRecord& record) {
+    return str("train loss ", fixed(record["train_loss"], 4), ", test accuracy ",
+               fixed(100 * record["test_accuracy"], 2), " % (fake-quantized), ", fixed(record["seconds"], 1), " s");
+  });
   StateKeeper states(o.states, settings_of(loaded, o, train, test), prepared, optimizer, out);
-  TrainingProgress progress = states.resume(o.epochs, loader.size());
-  if (progress.steps(loader.size()) > last_part) freeze();
-  train_epochs(prepared, optimizer, loader, test, o.epochs, states,
-               {.before_step = before_step, .after_epoch = print_epoch}, progress);
+  FitOptions options{.epochs = o.epochs,
+                     .evaluate = {{"test", &test}},
+                     .schedule = optim::cosine(steps),
+                     .callbacks = {&bar, &freeze, &states, &line},
+                     .start = states.resume(o.epochs, loader.size())};
+  options.start.lr = o.lr;
+  fit(prepared, optimizer, loader, classification_in_batches(), options);
   prepared.eval();
   QuantizedModel quantized;
   quantized.advice = states.advice();
@@ -159,8 +175,8 @@ double accuracy_within(nn::Graph& graph, const data::Dataset& test, const Quanti
 }
 
 // Arrays of the user's own need neither notes nor a dataset.
-std::unique_ptr<data::MNIST> calibration_images(const LoadedModel& loaded, const Images& sets,
-                                                const QuantizeOptions& o) {
+std::shared_ptr<const data::Dataset> calibration_images(const LoadedModel& loaded, const Images& sets,
+                                                        const QuantizeOptions& o) {
   if (!o.calibration.empty()) return nullptr;
   check<FormatError>(loaded.notes.has_value(), detail::quote_path(loaded.path),
                      " names no images to calibrate on: give --calibration FILE.npy (", loaded.no_notes, ")");

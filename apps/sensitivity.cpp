@@ -8,7 +8,7 @@
 #include "apps/images.h"
 #include "apps/latency.h"
 #include "apps/numbers.h"
-#include "apps/progress_bar.h"
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
 #include <thimble/quant/analysis/sensitivity.h>

@@ -172,9 +172,13 @@ void StateKeeper::compare_conditions(const FoundTrainingState& found) {
              ": its results may differ in their last bits"));
 }
 
+void StateKeeper::after_step(TrainingRun& run) {
+  if (interruption_.signal() || saves_after(run.steps())) after_step(run.steps(), run.snapshot());
+}
+
 void StateKeeper::after_step(int64_t step, const TrainingProgress& progress) {
   if (const int signal = interruption_.signal()) stop(signal, step, progress);
-  if (folder_ && step % options_.every == 0) saving([&] { save(step, progress); }, "training goes on");
+  if (saves_after(step)) saving([&] { save(step, progress); }, "training goes on");
 }
 
 // Whoever has sent the signal shall see by the status that it was obeyed, saved or not.

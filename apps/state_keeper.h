@@ -6,7 +6,7 @@
 #include <string>
 
 #include "apps/interruption.h"
-#include "apps/training_progress.h"
+#include <thimble/nn/training/fit.h>
 #include <thimble/serialization/training_state_folder.h>
 
 namespace CLI {
@@ -36,7 +36,7 @@ struct StateOptions {
 std::string origin_of(const TrainingState& state);
 
 /// Saves the state of a run now and then, and where a signal ends it. Takes note of signals as long as it lives.
-class StateKeeper {
+class StateKeeper : public Callback {
  public:
   /// What belongs to the run; all must outlive the keeper. `settings` are its options by name: it only goes on from a
   /// state with the same. `out` is for people. Throws ValueError if the folder to save in holds states of another run,
@@ -48,6 +48,9 @@ class StateKeeper {
   /// optimizer and this thread's default generator are set, or at the start. Throws FormatError or ValueError if it
   /// cannot go on from there; nothing is changed then.
   TrainingProgress resume(int64_t epochs, int64_t steps);
+
+  void after_step(TrainingRun& run) override;
+  void on_end(TrainingRun& run) override { finish(run.steps(), run.snapshot()); }
 
   /// To be called after each step, whose number counts from the start of the run. Throws Interrupted if a signal has
   /// come, when the state is saved, could not be, or was not to be; IOError for an error of saving only if
@@ -61,6 +64,7 @@ class StateKeeper {
   void finish(int64_t step, const TrainingProgress& progress);
 
  private:
+  bool saves_after(int64_t step) const { return folder_ && step % options_.every == 0; }
   void save(int64_t step, const TrainingProgress& progress);
   /// f(); its error ends the run or is a warning, as told, with what becomes of the run in spite of it.
   template <typename F>

@@ -18,8 +18,8 @@ namespace thimble {
 
 // A network whose next step depends on all that a state holds: parameters, running statistics, moments, and the
 // generator, by dropout and by its data.
-struct TrainingRun {
-  TrainingRun() { manual_seed(7); }
+struct SmallTrainingRun {
+  SmallTrainingRun() { manual_seed(7); }
 
   double step() {
     const Tensor x = randn({8, 6}, default_generator());

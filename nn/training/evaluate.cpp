@@ -1,4 +1,3 @@
-#include <thimble/core/ops/loss.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/nn/data/dataloader.h>
 #include <thimble/nn/training/eval_mode.h>
@@ -7,31 +6,30 @@
 namespace thimble {
 
 int64_t count_correct(const NDArray& logits, const NDArray& labels) {
-  check<ShapeError>(logits.ndim() == 2 && labels.ndim() == 1 && labels.shape(0) == logits.shape(0),
-                    "evaluate: expects logits [n, classes] for labels ", labels.shape(), ", got ", logits.shape());
+  Shape expected_shape = logits.shape();
+  if (logits.ndim() >= 2) expected_shape.erase(1);
+  check<ShapeError>(logits.ndim() >= 2 && labels.shape() == expected_shape,
+                    "evaluate: expects logits [n, classes] or [n, classes, ...] for labels ", labels.shape(), ", got ",
+                    logits.shape());
   const auto predicted = argmax(logits, 1).to_vector<int64_t>(), expected = labels.to_vector<int64_t>();
   int64_t correct = 0;
   for (size_t i = 0; i < expected.size(); ++i) correct += predicted[i] == expected[i];
   return correct;
 }
 
-Evaluation evaluate(nn::Module& model, const data::Dataset& dataset, int64_t batch_size) {
+Means evaluate(nn::Module& model, const data::Dataset& dataset, const Objective& objective, int64_t batch_size) {
   check<ValueError>(dataset.size() > 0, "evaluate: the dataset is empty");
   const nn::EvalMode mode(model);
   const NoGrad guard;
-  Evaluation total;
-  double loss = 0;
-  int64_t correct = 0;
+  Means means;
   data::DataLoader loader(dataset, {.batch_size = batch_size});
-  for (auto& [images, labels] : loader) {
-    const Tensor logits = model(images);
-    correct += count_correct(logits.data(), labels.data());
-    loss += cross_entropy(logits, labels, {.reduction = Reduction::sum}).item<double>();
-    total.images += labels.shape(0);
-  }
-  total.accuracy = static_cast<double>(correct) / static_cast<double>(total.images);
-  total.loss = loss / static_cast<double>(total.images);
-  return total;
+  for (const data::Batch& batch : loader) (void)reported_loss(objective, model, batch, means);
+  return means;
+}
+
+Evaluation evaluate(nn::Module& model, const data::Dataset& dataset, int64_t batch_size) {
+  const Means means = evaluate(model, dataset, classification(), batch_size);
+  return {.accuracy = means["accuracy"], .loss = means["loss"], .images = dataset.size()};
 }
 
 double accuracy(nn::Module& model, const data::Dataset& dataset) { return evaluate(model, dataset).accuracy; }

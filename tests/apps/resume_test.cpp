@@ -138,7 +138,7 @@ TEST_F(ResumeTest, StatesOfStepsThatTheRunDoesNotHaveAreRefused) {
     expect_failure(training("n.st", {"--resume", "states"}), 1, why);
   };
   refused("step", 1, "is after step 1 of epoch 4, but the run has 3 epochs of 10 steps");
-  for (const char* key : {"step", "images", "correct"})
+  for (const char* key : {"step", "examples", "examples.loss"})
     for (const int64_t value : {int64_t{-1}, std::numeric_limits<int64_t>::max()})
       refused(key, value, str(key, " is ", value));
   EXPECT_FALSE(fs::exists(folder / "n.st"));
@@ -420,12 +420,13 @@ class ResumeQatTest : public ResumeTest {
     for (const auto& [name, value] : Attributes(progress)) {
       if (!name.starts_with("epochs.")) continue;
       auto values = std::get<std::vector<double>>(value);
-      if (name == "epochs.train_loss") progress.set("loss_sum", values.back() * 200);
+      if (name == "epochs.train_loss") progress.set("sums.loss", values.back() * 200);
       values.pop_back();
       progress.set(name, values);
     }
-    for (const auto& [name, value] : {std::pair{"epoch", 2}, {"step", 4}, {"images", 200}})
+    for (const auto& [name, value] : {std::pair{"epoch", 2}, {"step", 4}, {"examples", 200}, {"examples.loss", 200}})
       progress.set(name, int64_t{value});
+    progress.set("means.0", std::string("loss"));
     save_training_state(state(12), end);
   }
 };

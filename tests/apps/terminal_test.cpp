@@ -3,8 +3,8 @@
 
 #include <pty.h>
 
-#include "apps/progress_bar.h"
 #include "tests/apps/program.h"
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/text_wrap.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/layers/container.h>
@@ -74,14 +74,16 @@ class TerminalTest : public ProgramTest {
 
 TEST(ProgressLine, TheBarShrinksBeforeFiguresDo) {
   const std::string figures = "0:07 left  loss 0.1234  accuracy 98.12%  50,000 images/s";
-  EXPECT_EQ(progress_line("epoch 1/2", 0.5, figures, 200), "epoch 1/2 [############............] 50%  " + figures);
-  EXPECT_EQ(progress_line("epoch 1/2", 0.5, figures, 80), "epoch 1/2 [###...] 50%  " + figures);
-  EXPECT_EQ(progress_line("epoch 1/2", 0.5, figures, 75), "epoch 1/2 50%  " + figures);
-  EXPECT_EQ(progress_line("epoch 1/2", 0.5, figures, 60), "epoch 1/2 50%  0:07 left  loss 0.1234  accuracy 98.12%");
-  EXPECT_EQ(progress_line("epoch 1/2", 0.5, figures, 20), "epoch 1/2 50%");
+  EXPECT_EQ(detail::progress_line("epoch 1/2", 0.5, figures, 200),
+            "epoch 1/2 [############............] 50%  " + figures);
+  EXPECT_EQ(detail::progress_line("epoch 1/2", 0.5, figures, 80), "epoch 1/2 [###...] 50%  " + figures);
+  EXPECT_EQ(detail::progress_line("epoch 1/2", 0.5, figures, 75), "epoch 1/2 50%  " + figures);
+  EXPECT_EQ(detail::progress_line("epoch 1/2", 0.5, figures, 60),
+            "epoch 1/2 50%  0:07 left  loss 0.1234  accuracy 98.12%");
+  EXPECT_EQ(detail::progress_line("epoch 1/2", 0.5, figures, 20), "epoch 1/2 50%");
   for (size_t width = 1; width < 120; ++width)
     for (const double part : {0.0, 0.3, 1.0})
-      EXPECT_LE(detail::text_width(progress_line("époque 1/2", part, figures, width)), width);
+      EXPECT_LE(detail::text_width(detail::progress_line("époque 1/2", part, figures, width)), width);
 }
 
 TEST_F(TerminalTest, ProgressKeepsItsFiguresInSixtyColumns) {

@@ -237,7 +237,7 @@ void write_training_states(const fs::path& folder) {
                             {"settings.model", std::string("mlp")}};
   const fs::path states = folder / "training_state";
   fs::create_directories(states);
-  TrainingRun run;
+  SmallTrainingRun run;
   save_training_state(states / "start", run.state());
   run.steps(2);
   save_training_state(states / "mlp", run.state(progress));

@@ -47,7 +47,7 @@ void go_on(const TrainingState& state) {
 
 void go_on_from(const std::filesystem::path& path) {
   const TrainingState state = load_training_state(path);
-  go_on<TrainingRun>(state);
+  go_on<SmallTrainingRun>(state);
   go_on<fuzz::QatRun>(state);
 }
 
@@ -86,7 +86,7 @@ void spoil(TrainingState& state, std::mt19937& random) {
 }
 
 void go_on_from_spoiled(const std::filesystem::path& path, uint32_t seed) {
-  static const TrainingState good[] = {good_state<TrainingRun>(), good_state<fuzz::QatRun>()};
+  static const TrainingState good[] = {good_state<SmallTrainingRun>(), good_state<fuzz::QatRun>()};
   std::mt19937 random(seed);
   TrainingState state = good[random() % std::size(good)];
   for (unsigned i = 0; i <= random() % 3; ++i) spoil(state, random);

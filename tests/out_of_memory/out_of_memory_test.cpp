@@ -343,7 +343,7 @@ TEST_F(OutOfMemory, EditsOfAGraphAreMadeOrNot) {
 }
 
 TEST_F(OutOfMemory, AStateIsLoadedWholeOrNotAtAll) {
-  TrainingRun run;
+  SmallTrainingRun run;
   run.steps(2);
   const TrainingState other = run.state();
   run.steps(2);
@@ -394,7 +394,7 @@ TEST_F(OutOfMemory, ALoadedStateOfIntegersIsUsedWholeOrNotAtAll) {
 }
 
 TEST_F(OutOfMemory, WritingStatesInTheBackground) {
-  TrainingRun run;
+  SmallTrainingRun run;
   const TrainingState state = run.state();
   TrainingStateFolder states(folder / "states");
   states.save(1, state);

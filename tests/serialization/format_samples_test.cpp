@@ -204,7 +204,7 @@ Attributes sample_progress() {
 }
 
 void write_training_state(const fs::path& to) {
-  TrainingRun run;
+  SmallTrainingRun run;
   run.steps(5);
   const TrainingState state = run.state(sample_progress());
   save_training_state(to / (std::string(kTrainingState) + ".safetensors"), state);
@@ -231,7 +231,7 @@ TEST(FormatSamples, TrainingStatesOfEveryVersionLoadAndGoOnAsTheyDid) {
     EXPECT_EQ(state.lr, expected.at("lr").get<double>());
     EXPECT_EQ(state.generator.key, expected.at("generator").at(0).get<uint64_t>());
     EXPECT_EQ(state.generator.position, expected.at("generator").at(1).get<uint64_t>());
-    TrainingRun run;
+    SmallTrainingRun run;
     run.restore(state);
     for (const double loss : expected.at("losses").get<std::vector<double>>()) EXPECT_NEAR(run.step(), loss, 1e-4);
   }

@@ -26,13 +26,13 @@ namespace {
 
 TEST(TrainingStateTest, ARunGoesOnWithTheSameLosses) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   run.steps(5);
   save_training_state(folder / "s", run.state({{"epoch", int64_t{3}}}));
   const std::vector<double> expected = run.steps(10);
   run.steps(3);  // and somewhere else
 
-  TrainingRun resumed;
+  SmallTrainingRun resumed;
   const TrainingState state = load_training_state(folder / "s");
   EXPECT_EQ(state.progress, (Attributes{{"epoch", int64_t{3}}}));
   resumed.restore(state);
@@ -40,7 +40,7 @@ TEST(TrainingStateTest, ARunGoesOnWithTheSameLosses) {
 }
 
 TEST(TrainingStateTest, ACopyStaysAsItWas) {
-  TrainingRun run;
+  SmallTrainingRun run;
   run.steps(2);
   const TrainingState state = run.state();
   const std::vector<double> expected = run.steps(4);
@@ -60,7 +60,7 @@ NDArray& array_of(TrainingState& state, const std::string& name) {
 
 // Each has the optimizer's state of another moment and another learning rate, which must not be taken over.
 TEST(TrainingStateTest, AStateThatDoesNotFitChangesNothing) {
-  TrainingRun run;
+  SmallTrainingRun run;
   run.steps(2);
   const TrainingState other = run.state();
   run.steps(2);
@@ -192,7 +192,7 @@ TEST(TrainingStateTest, AStateThatALayerRefusesChangesNothing) {
 }
 
 TEST(TrainingStateTest, ErrorsAreOneLineWhateverTheNamesAre) {
-  TrainingRun run;
+  SmallTrainingRun run;
   TrainingState wrong = run.state();
   wrong.model.back().first = "two\nlines";
   EXPECT_THAT(message_of<ValueError>([&] { run.restore(wrong); }), testing::HasSubstr("'two\\nlines'"));
@@ -200,7 +200,7 @@ TEST(TrainingStateTest, ErrorsAreOneLineWhateverTheNamesAre) {
 
 TEST(TrainingStateTest, LearningRatesThatAreNoneAreFormatErrors) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   TrainingState state = run.state();
   for (const double lr : {-1.0, HUGE_VAL}) {
     state.lr = lr;
@@ -213,7 +213,7 @@ TEST(TrainingStateTest, FilesThatAreNoStatesAreRefused) {
   TempFolder folder;
   save_safetensors(folder / "model", {{"format", "thimble"}}, {});
   EXPECT_THROW(load_training_state(folder / "model"), FormatError);
-  TrainingRun run;
+  SmallTrainingRun run;
   save_training_state(folder / "s", run.state());
   TensorFile file = load_safetensors(folder / "s");
   auto tensors = file.tensors;
@@ -233,7 +233,7 @@ TEST(TrainingStateTest, FilesThatAreNoStatesAreRefused) {
 
 TEST(TrainingStateTest, AFlippedBitIsFound) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   run.step();
   save_training_state(folder / "s", run.state());
   const std::string good = read_bytes(folder / "s");
@@ -260,7 +260,7 @@ class TrainingStateFolderTest : public testing::Test {
   }
 
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   TrainingStateFolder states{folder / "states", 2};
 };
 
@@ -371,7 +371,7 @@ TEST_F(TrainingStateFolderTest, FoldersAreNoStates) {
 // Were a damaged state to count as one of the last, a valid one would be removed for it.
 TEST(TrainingStateFolders, DamagedStatesDoNotCount) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   const auto file = [&](int64_t step) { return folder / ("state-" + std::to_string(step) + ".safetensors"); };
   for (const int64_t step : {18, 21, 24, 28}) save_training_state(file(step), run.state());
   for (const int64_t step : {24, 28}) {
@@ -393,7 +393,7 @@ TEST(TrainingStateFolders, DamagedStatesDoNotCount) {
 
 TEST(TrainingStateFolders, WhatCannotBeReadStaysAndDoesNotCount) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   const auto file = [&](int64_t step) { return folder / ("state-" + std::to_string(step) + ".safetensors"); };
   for (const int64_t step : {1, 2}) save_training_state(file(step), run.state());
   const TensorFile state = load_safetensors(file(2));
@@ -446,7 +446,7 @@ TEST(TrainingStateFolders, WhatOthersAreWritingThereStays) {
 
 TEST(TrainingStateFolders, AnErrorOfSavingIsReportedOnceAndTheNextSaveGoesWell) {
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   TrainingStateFolder states(folder / "states");
   states.save(1, run.state());
   states.flush();
@@ -462,7 +462,7 @@ TEST(TrainingStateFolders, AnErrorOfSavingIsReportedOnceAndTheNextSaveGoesWell) 
 TEST(TrainingStateFolders, BelongToTheProcessThatMadeThem) {
   SKIP_WHERE_CHILDREN_MAY_HANG();
   TempFolder folder;
-  TrainingRun run;
+  SmallTrainingRun run;
   {
     TrainingStateFolder states(folder / "states");
     states.save(1, run.state());

@@ -1,17 +1,16 @@
-#include "apps/progress_bar.h"
-
 #include <algorithm>
 #include <iostream>
 
 #include <unistd.h>
 
-#include "apps/numbers.h"
-#include "apps/terminal.h"
 #include <thimble/core/error.h>
+#include <thimble/core/platform/terminal.h>
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/text.h>
+#include <thimble/core/text_numbers.h>
 #include <thimble/core/text_wrap.h>
 
-namespace thimble::apps {
+namespace thimble {
 
 namespace {
 
@@ -34,9 +33,9 @@ std::string fitting(const std::string& figures, size_t width) {
 
 }  // namespace
 
-std::string progress_line(const std::string& title, double part, const std::string& figures, size_t width) {
+std::string detail::progress_line(const std::string& title, double part, const std::string& figures, size_t width) {
   constexpr size_t kMostCells = 24, kFewestCells = 4;
-  const std::string text = str(fixed(100 * part, 0), "%  ", figures);
+  const std::string text = str(detail::fixed(100 * part, 0), "%  ", figures);
   const size_t taken = detail::text_width(title) + detail::text_width(text) + 4;  // " [" and "] "
   if (taken + kFewestCells > width) return fitting(title + ' ' + text, width);
   const size_t cells = std::min(kMostCells, width - taken),
@@ -57,7 +56,7 @@ void ProgressBar::update(int64_t done, const std::string& text) {
   const std::string left = part > 0 ? minutes(elapsed * (1 - part) / part) + " left  " : "";
   // A line that wraps could not be drawn over.
   const std::string line =
-      progress_line(title_, part, left + detail::printable(text), terminal_width(STDERR_FILENO) - 1);
+      detail::progress_line(title_, part, left + detail::printable(text), detail::terminal_width(STDERR_FILENO) - 1);
   std::cerr << "\r\x1b[K" << line << std::flush;
   drawn_ = true;
 }
@@ -67,4 +66,4 @@ void ProgressBar::finish() {
   drawn_ = false;
 }
 
-}  // namespace thimble::apps
+}  // namespace thimble

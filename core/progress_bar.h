@@ -1,4 +1,7 @@
 // A progress bar on a terminal; nothing in a pipe.
+//
+//   ProgressBar bar("reading", 100);
+//   for (int i = 0; i < 100; ++i) bar.update(i + 1, str("file ", i));
 #pragma once
 
 #include <chrono>
@@ -6,15 +9,13 @@
 #include <cstdint>
 #include <string>
 
-namespace thimble::apps {
+#include <thimble/core/api.h>
 
-/// "epoch 1/2 [###...] 50%  0:07 left  loss 0.1234" in at most `width` characters: the bar becomes shorter and then
-/// goes before figures do, and those the last ones first. Two blanks separate figures; part is 0 to 1.
-std::string progress_line(const std::string& title, double part, const std::string& figures, size_t width);
+namespace thimble {
 
-class ProgressBar {
+/// Draws to standard error if that is a terminal.
+class THIMBLE_API ProgressBar {
  public:
-  /// Draws to standard error if that is a terminal.
   ProgressBar(std::string title, int64_t total);
   ~ProgressBar() { finish(); }
   ProgressBar(const ProgressBar&) = delete;
@@ -36,4 +37,12 @@ class ProgressBar {
   Clock::time_point start_ = Clock::now(), last_{};
 };
 
-}  // namespace thimble::apps
+namespace detail {
+
+/// "epoch 1/2 [###...] 50%  0:07 left  loss 0.1234" in at most `width` characters: the bar becomes shorter and then
+/// goes before figures do, and those the last ones first. Two blanks separate figures; part is 0 to 1.
+THIMBLE_API std::string progress_line(const std::string& title, double part, const std::string& figures, size_t width);
+
+}  // namespace detail
+
+}  // namespace thimble

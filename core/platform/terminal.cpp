@@ -1,10 +1,10 @@
-#include "apps/terminal.h"
-
 #include <algorithm>
 
 #include <sys/ioctl.h>
 
-namespace thimble::apps {
+#include <thimble/core/platform/terminal.h>
+
+namespace thimble::detail {
 
 size_t terminal_width(int fd) {
   constexpr size_t kUsual = 80, kLeast = 20;
@@ -12,4 +12,4 @@ size_t terminal_width(int fd) {
   return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::max<size_t>(size.ws_col, kLeast) : kUsual;
 }
 
-}  // namespace thimble::apps
+}  // namespace thimble::detail
