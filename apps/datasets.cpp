@@ -4,28 +4,80 @@
 
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
+#include <thimble/nn/data/cifar10.h>
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/data/find_file.h>
+#include <thimble/nn/data/mnist.h>
 #include <thimble/serialization/checksums.h>
 
 namespace thimble::apps {
 
 namespace {
 
+using Open = NamedDataset (*)(const std::string& folder, data::Split split, const Preparation& preparation);
+
 template <typename T>
-std::unique_ptr<data::MNIST> open(const std::string& folder, data::Split split, const data::Preprocessing& p) {
-  return std::make_unique<T>(folder, split, p);
+NamedDataset open_images(const std::string& folder, data::Split split, const Preparation& preparation) {
+  check<ValueError>(preparation.vocabulary == nullptr,
+                    "the model was trained on texts, and these are images; name another --dataset");
+  auto images = std::make_shared<T>(folder, split, preparation.images);
+  const uint32_t sum = detail::crc32_of(images->labels(), detail::crc32_of(images->pixels()));
+  return {.examples = images,
+          .input_shape = images->image_shape(),
+          .checksum = str(with_commas(images->size()), " images, checksum ", sum)};
+}
+
+// Sentences of the Stanford Sentiment Treebank, and whether they are positive.
+data::LabelledTexts read_sst2(const std::string& folder, data::Split split) {
+  const std::string name = split == data::Split::train ? "train.tsv" : "dev.tsv";
+  const std::string path =
+      data::find_file(folder, name, "put SST-2 there, train.tsv and dev.tsv: lines of a sentence, a tab, and 0 or 1");
+  data::LabelledTexts texts = data::read_labelled_texts(path);
+  for (size_t i = 0; i < texts.labels.size(); ++i)
+    check<FormatError>(texts.labels[i] <= 1, detail::quote_path(path), ": label ", i, " is ", texts.labels[i],
+                       ", expected 0 or 1");
+  return texts;
+}
+
+uint32_t checksum_of(const data::LabelledTexts& texts) {
+  std::vector<uint8_t> lines;
+  for (const std::string& text : texts.texts) {
+    lines.insert(lines.end(), text.begin(), text.end());
+    lines.push_back('\n');
+  }
+  return detail::crc32_of(NDArray::from_vector(texts.labels), detail::crc32_of(NDArray::from_vector(lines)));
+}
+
+NamedDataset open_texts(const std::string& folder, data::Split split, const Preparation& preparation) {
+  check<ValueError>(preparation.vocabulary != nullptr,
+                    "the model was not trained on texts: it has no vocabulary; name another --dataset");
+  const data::LabelledTexts texts = read_sst2(folder, split);
+  auto examples = std::make_shared<data::TextDataset>(texts, preparation.vocabulary);
+  return {.examples = examples,
+          .classes = 2,
+          .checksum = str(with_commas(examples->size()), " texts, checksum ", checksum_of(texts))};
 }
 
 struct Entry {
   std::string name, folder;
-  decltype(&open<data::MNIST>) open;
+  Open open;
 };
 
 const std::vector<Entry>& entries() {
-  static const std::vector<Entry> entries{{"mnist", "data/mnist", open<data::MNIST>},
-                                          {"fashion-mnist", data::FashionMNIST::kFolder, open<data::FashionMNIST>}};
+  static const std::vector<Entry> entries{
+      {"mnist", "data/mnist", open_images<data::MNIST>},
+      {"fashion-mnist", data::FashionMNIST::kFolder, open_images<data::FashionMNIST>},
+      {"cifar10", "data/cifar10", open_images<data::CIFAR10>},
+      {"sst2", "data/sst2", open_texts}};
   return entries;
 }
+
+const Entry& entry_of(const std::string& name) {
+  check_dataset_name(name);
+  return *std::ranges::find(entries(), name, &Entry::name);
+}
+
+bool is_of_texts(const Entry& entry) { return entry.open == open_texts; }
 
 }  // namespace
 
@@ -45,16 +97,20 @@ void check_dataset_name(const std::string& name) {
   throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", known));
 }
 
-std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
-                                          const data::Preprocessing& preprocessing) {
-  check_dataset_name(name);
-  const Entry& entry = *std::ranges::find(entries(), name, &Entry::name);
-  return entry.open(folder.empty() ? entry.folder : folder, split, preprocessing);
+std::string examples_of(const std::string& dataset) { return is_of_texts(entry_of(dataset)) ? "texts" : "images"; }
+
+std::shared_ptr<const data::Vocabulary> vocabulary_of(const std::string& dataset, const std::string& folder,
+                                                      int64_t most) {
+  const Entry& entry = entry_of(dataset);
+  if (!is_of_texts(entry)) return nullptr;
+  const data::LabelledTexts train = read_sst2(folder.empty() ? entry.folder : folder, data::Split::train);
+  return std::make_shared<data::Vocabulary>(data::Vocabulary::of(train.texts, most));
 }
 
-std::string checksum_text(const data::MNIST& dataset) {
-  const uint32_t sum = detail::crc32_of(dataset.labels(), detail::crc32_of(dataset.pixels()));
-  return str(with_commas(dataset.size()), " images, checksum ", sum);
+NamedDataset open_dataset(const std::string& name, const std::string& folder, data::Split split,
+                          const Preparation& preparation) {
+  const Entry& entry = entry_of(name);
+  return entry.open(folder.empty() ? entry.folder : folder, split, preparation);
 }
 
 std::string fingerprint(const data::Dataset& dataset) {
@@ -62,8 +118,9 @@ std::string fingerprint(const data::Dataset& dataset) {
   uint32_t sum = 0;
   for (const data::Batch& batch : loader)
     for (const auto& [name, tensor] : batch.fields()) sum = detail::crc32_of(tensor.data(), sum);
-  const Shape image = dataset.example().data().squeeze(0).shape();
-  return str(dataset.size(), " images ", image, ", checksum ", sum);
+  const Tensor example = dataset.example();
+  const char* called = example.dtype() == DType::int64 ? " texts " : " images ";
+  return str(dataset.size(), called, example.data().squeeze(0).shape(), ", checksum ", sum);
 }
 
 }  // namespace thimble::apps

@@ -5,23 +5,50 @@
 #include <string>
 #include <vector>
 
-#include <thimble/nn/data/mnist.h>
+#include <thimble/nn/data/dataset.h>
+#include <thimble/nn/data/preprocessing.h>
+#include <thimble/nn/data/split.h>
+#include <thimble/nn/data/text.h>
 
 namespace thimble::apps {
 
-/// "mnist", "fashion-mnist".
+/// How examples become a model's input: what a checkpoint's notes keep of it.
+struct Preparation {
+  data::Preprocessing images = {};
+  std::shared_ptr<const data::Vocabulary> vocabulary = {};  ///< of texts; none for images
+
+  friend bool operator==(const Preparation& a, const Preparation& b) {
+    if (!a.vocabulary || !b.vocabulary) return a.vocabulary == b.vocabulary && a.images == b.images;
+    return a.vocabulary->words() == b.vocabulary->words();
+  }
+};
+
+/// A dataset that is open: examples of two fields, what a model takes and a class.
+struct NamedDataset {
+  std::shared_ptr<const data::Dataset> examples = {};
+  Shape input_shape = {};  ///< of images, without the batch; texts have any length
+  int64_t classes = 10;
+  std::string checksum =
+      {};  ///< what tells its files from others, however they are prepared: "200 images, checksum 12345"
+};
+
+/// "mnist", "fashion-mnist", "cifar10", "sst2".
 const std::vector<std::string>& dataset_names();
 
 /// Throws ValueError for a name that is none of these.
 void check_dataset_name(const std::string& name);
 
-/// Opens a dataset; an empty folder means the dataset's usual one. Throws ValueError for an unknown name, and what
-/// data::MNIST throws.
-std::unique_ptr<data::MNIST> open_dataset(const std::string& name, const std::string& folder, data::Split split,
-                                          const data::Preprocessing& preprocessing);
+/// "images", or "texts".
+std::string examples_of(const std::string& dataset);
 
-/// What tells the files of a dataset from others, however images are prepared: "200 images, checksum 12345".
-std::string checksum_text(const data::MNIST& dataset);
+/// The `most` most frequent words of a dataset's training texts; null for one of images. Throws as open_dataset().
+std::shared_ptr<const data::Vocabulary> vocabulary_of(const std::string& dataset, const std::string& folder,
+                                                      int64_t most);
+
+/// Opens a dataset; an empty folder means the dataset's usual one. Throws ValueError for an unknown name, or texts
+/// without a vocabulary, and what the dataset's constructor throws.
+NamedDataset open_dataset(const std::string& name, const std::string& folder, data::Split split,
+                          const Preparation& preparation);
 
 /// What tells a dataset from others, "200 images [1, 12, 12], checksum 12345": all of its images and labels are read.
 std::string fingerprint(const data::Dataset& dataset);

@@ -61,11 +61,11 @@ nlohmann::json to_json(const std::vector<TensorError>& errors) {
 
 // Layers of one name may belong to models that have nothing to do with each other.
 void check_same_model(const ErrorsArguments& o, const Notes& a, const Notes& b) {
-  const char* differs = a.model != b.model                   ? "model"
-                        : a.dataset != b.dataset             ? "dataset"
-                        : a.input_shape != b.input_shape     ? "shape of inputs"
-                        : a.preprocessing != b.preprocessing ? "preparation of images"
-                                                             : nullptr;
+  const char* differs = a.model != b.model               ? "model"
+                        : a.dataset != b.dataset         ? "dataset"
+                        : a.input_shape != b.input_shape ? "shape of inputs"
+                        : a.preparation != b.preparation ? "preparation of inputs"
+                                                         : nullptr;
   check(differs == nullptr, detail::quote_path(o.model), " and ", detail::quote_path(o.quantized), " differ in their ",
         differs ? differs : "", "; give a model and its quantized form");
 }

@@ -29,7 +29,7 @@ void run(const EvalArguments& o) {
   const Evaluation result = evaluate(loaded.graph, *test, o.batch_size);
   o.common.out() << detail::printable(o.model) << " on " << images.dataset() << ": accuracy "
                  << fixed(100 * result.accuracy, 2) << " %, loss " << fixed(result.loss, 4) << ", "
-                 << with_commas(result.images) << " images\n";
+                 << with_commas(result.images) << ' ' << images.called() << '\n';
   if (!std::isfinite(result.loss))
     warn(
         "the loss is no finite number: the model has diverged, or its file is damaged, which thimble inspect --verify "

@@ -115,8 +115,8 @@ NamedArrays exported_arrays(const LoadedModel& model, const std::string& graph_j
   const std::optional<Shape> noted = model.notes ? model.notes->input_shape : std::nullopt;
   if (sample || noted)
     exporter.add("input.shape", NDArray::from_vector((sample ? sample->shape : *noted).to_vector()).to(DType::int32));
-  if (model.notes) {
-    const data::Preprocessing& preprocessing = model.notes->preprocessing;
+  if (model.notes && !model.notes->preparation.vocabulary) {
+    const data::Preprocessing& preprocessing = model.notes->preparation.images;
     exporter.add("input.crop", int32_scalar(preprocessing.crop));
     exporter.add("input.pad", int32_scalar(preprocessing.pad));
     exporter.add("input.channels", int32_scalar(preprocessing.channels));

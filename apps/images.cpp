@@ -41,26 +41,24 @@ const std::string& Images::dataset() const {
   return name;
 }
 
-std::unique_ptr<data::MNIST> Images::open(data::Split split) const {
+std::shared_ptr<const data::Dataset> Images::open(data::Split split) const {
   const Notes& notes = model_.need_notes();
-  auto images = open_dataset(dataset(), options_.folder, split, notes.preprocessing);
-  const auto expected = image_shape(model_);
-  check<ShapeError>(!expected || images->image_shape() == *expected, "the model takes images ",
-                    expected.value_or(Shape()), ", but those of ", dataset(), ", prepared as its notes say, are ",
-                    images->image_shape());
-  if (!warned_) warn_of_other_data(*images, split);
-  return images;
+  const NamedDataset opened = open_dataset(dataset(), options_.folder, split, notes.preparation);
+  const auto expected = notes.preparation.vocabulary ? std::nullopt : image_shape(model_);
+  check<ShapeError>(!expected || opened.input_shape == *expected, "the model takes images ", expected.value_or(Shape()),
+                    ", but those of ", dataset(), ", prepared as its notes say, are ", opened.input_shape);
+  if (!warned_) warn_of_other_data(opened.checksum, split);
+  return opened.examples;
 }
 
-void Images::warn_of_other_data(const data::MNIST& images, data::Split split) const {
+void Images::warn_of_other_data(const std::string& checksum, data::Split split) const {
   const Notes& notes = *model_.notes;
   const std::string name = detail::quote_path(model_.path);
-  const std::string& checksum = split == data::Split::train ? notes.train_data : notes.test_data;
+  const std::string& noted = split == data::Split::train ? notes.train_data : notes.test_data;
   if (!notes.dataset.empty() && notes.dataset != dataset())
     warn(str(name, " was trained on ", notes.dataset, ", not on ", dataset(), ", whose labels mean something else"));
-  else if (!checksum.empty() && checksum_text(images) != checksum)
-    warn(str(name, " was trained with other data than this ", dataset(), ": its had ", checksum, ", this has ",
-             checksum_text(images)));
+  else if (!noted.empty() && checksum != noted)
+    warn(str(name, " was trained with other data than this ", dataset(), ": its had ", noted, ", this has ", checksum));
   else
     return;
   warned_ = true;

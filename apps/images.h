@@ -1,4 +1,4 @@
-// The images of a model's dataset, prepared as the model takes them.
+// The images, or texts, of a model's dataset, prepared as the model takes them.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/loaded_model.h"
-#include <thimble/nn/data/mnist.h>
+#include <thimble/nn/data/dataset.h>
 
 namespace thimble::apps {
 
@@ -31,13 +31,16 @@ class Images {
   /// The name of the dataset. Throws ValueError if neither --dataset nor the model says.
   const std::string& dataset() const;
 
+  /// "images", or "texts".
+  std::string called() const { return examples_of(dataset()); }
+
   /// Warns, once, if this is not what the model was trained on. Throws FormatError if the model does not say how images
   /// are prepared; ShapeError, before any image is prepared, if they then are not of the model's input shape; and what
   /// open_dataset() throws.
-  std::unique_ptr<data::MNIST> open(data::Split split) const;
+  std::shared_ptr<const data::Dataset> open(data::Split split) const;
 
  private:
-  void warn_of_other_data(const data::MNIST& images, data::Split split) const;
+  void warn_of_other_data(const std::string& checksum, data::Split split) const;
 
   const LoadedModel& model_;
   DataOptions options_;

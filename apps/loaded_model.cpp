@@ -83,7 +83,7 @@ LoadedModel load(const std::string& path) {
   if (!Notes::are_in(model.attributes)) {
     model.no_notes =
         "its notes say neither what it was trained on nor how images are prepared: accuracy needs the notes dataset "
-        "and preprocessing.crop, .pad, .channels, .flatten, .mean, .std, as thimble train writes them";
+        "and preprocessing.crop, .pad, .channels, .flatten, .mean, .std, or vocabulary, as thimble train writes them";
     return model;
   }
   try {

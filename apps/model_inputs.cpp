@@ -50,8 +50,9 @@ std::string listed(const std::vector<nn::Node*>& inputs) {
 int64_t valid_indices(const nn::Graph& graph, const nn::Node* input) {
   std::optional<int64_t> fewest;
   for (const nn::Node* user : graph.users(input)) {
-    if (!graph.is_layer(user, "Embedding") && !graph.is_layer(user, "EmbeddingBag")) return 1;
-    const auto rows = graph.layer(user).attributes().get<int64_t>("num_embeddings");
+    const Attributes attributes = user->kind == nn::Node::Kind::layer ? graph.layer(user).attributes() : Attributes();
+    if (!attributes.contains("num_embeddings")) return 1;
+    const auto rows = attributes.get<int64_t>("num_embeddings");
     fewest = std::min(rows, fewest.value_or(rows));
   }
   return fewest.value_or(1);

@@ -10,6 +10,7 @@ namespace thimble::apps {
 namespace {
 
 constexpr const char* kPreprocessing = "preprocessing.";
+constexpr const char* kVocabulary = "vocabulary";  // words, a space between them
 constexpr const char* kEqualizedPair = "equalized_pair.";
 
 // Names are printed.
@@ -20,6 +21,30 @@ std::string name_in(const Attributes& a, const std::string& key) {
   check<FormatError>(!name.empty() && detail::printable(name, kLongest) == name, "notes: ", key, " is ",
                      detail::quote(name, kLongest), ", expected a name");
   return name;
+}
+
+std::string spaced(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+std::shared_ptr<const data::Vocabulary> vocabulary_in(const std::string& text) {
+  const std::vector<std::string_view> words = data::split_words(text);
+  try {
+    return std::make_shared<data::Vocabulary>(std::vector<std::string>(words.begin(), words.end()));
+  } catch (const ValueError& e) {
+    throw FormatError(str("notes: ", kVocabulary, ": ", e.what()));
+  }
+}
+
+Preparation preparation_in(const Attributes& a) {
+  if (a.contains(kVocabulary)) return {.vocabulary = vocabulary_in(a.get<std::string>(kVocabulary))};
+  try {
+    return {.images = data::Preprocessing::from_attributes(a.part(kPreprocessing))};
+  } catch (const FormatError& e) {
+    throw FormatError(str("notes: how images are prepared (", kPreprocessing, "...): ", e.what()));
+  }
 }
 
 }  // namespace
@@ -52,11 +77,16 @@ Attributes Notes::to_attributes() const {
   for (const auto& [key, name] : names)
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());
-  a.set_all(kPreprocessing, preprocessing.to_attributes());
+  if (preparation.vocabulary)
+    a.set(kVocabulary, spaced(preparation.vocabulary->words()));
+  else
+    a.set_all(kPreprocessing, preparation.images.to_attributes());
   return a;
 }
 
-bool Notes::are_in(const Attributes& a) { return a.contains("dataset") || !a.part(kPreprocessing).empty(); }
+bool Notes::are_in(const Attributes& a) {
+  return a.contains("dataset") || a.contains(kVocabulary) || !a.part(kPreprocessing).empty();
+}
 
 Notes Notes::from_attributes(const Attributes& a) {
   Notes notes;
@@ -71,11 +101,7 @@ Notes Notes::from_attributes(const Attributes& a) {
   if (a.contains("input_shape"))
     notes.input_shape =
         checked_sample_shape<FormatError>("notes: input_shape", a.get<std::vector<int64_t>>("input_shape"));
-  try {
-    notes.preprocessing = data::Preprocessing::from_attributes(a.part(kPreprocessing));
-  } catch (const FormatError& e) {
-    throw FormatError(str("notes: how images are prepared (", kPreprocessing, "...): ", e.what()));
-  }
+  notes.preparation = preparation_in(a);
   return notes;
 }
 

@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "apps/datasets.h"
 #include <thimble/core/attributes.h>
-#include <thimble/nn/data/preprocessing.h>
 #include <thimble/quant/passes/equalization.h>
 
 namespace thimble::apps {
@@ -17,22 +17,22 @@ namespace thimble::apps {
 ///   notes.set_all("preprocessing.", preprocessing.to_attributes());
 ///   save_model(graph, "net.safetensors", notes);
 struct Notes {
-  std::string model;                       ///< "mlp"; may be empty
-  std::string dataset;                     ///< what it was trained on; may be empty
-  std::string train_data = {};             ///< checksum_text() of that, so that others can be told from it
-  std::string test_data = {};              ///< and of the test set
-  std::string precision = {};              ///< of products in training, "float32" or "bf16"; may be empty
-  std::string method = "baseline";         ///< or how it was quantized: "static"; empty if the file does not say
-  int64_t parameters = 0;                  ///< of the float model; 0 if the file does not say
-  data::Preprocessing preprocessing = {};  ///< of images
-  std::optional<Shape> input_shape = {};   ///< without the batch; none if the file does not say
+  std::string model;                      ///< "mlp"; may be empty
+  std::string dataset;                    ///< what it was trained on; may be empty
+  std::string train_data = {};            ///< NamedDataset::checksum of that, so that others can be told from it
+  std::string test_data = {};             ///< and of the test set
+  std::string precision = {};             ///< of products in training, "float32" or "bf16"; may be empty
+  std::string method = "baseline";        ///< or how it was quantized: "static"; empty if the file does not say
+  int64_t parameters = 0;                 ///< of the float model; 0 if the file does not say
+  Preparation preparation = {};           ///< of images or texts
+  std::optional<Shape> input_shape = {};  ///< without the batch; none if the file does not say
 
   Attributes to_attributes() const;
 
   /// Whether these say anything about a dataset or about how inputs are prepared.
   static bool are_in(const Attributes& attributes);
-  /// Throws FormatError for what is out of range or of a wrong type, and unless `preprocessing` is complete: with a
-  /// default in place of what is missing, accuracies would be wrong without a word.
+  /// Throws FormatError for what is out of range or of a wrong type, and unless there is a vocabulary or all of
+  /// `preprocessing`: with a default in place of what is missing, accuracies would be wrong without a word.
   static Notes from_attributes(const Attributes& attributes);
 };
 

@@ -7,7 +7,6 @@
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/state_keeper.h"
-#include "apps/training_progress.h"
 #include "apps/training_run.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
@@ -27,6 +26,7 @@ struct TrainArguments {
   std::string optimizer = "adam", schedule = "cosine", precision = kFloat32;
   int64_t epochs = 2, batch_size = 64;
   uint64_t seed = 1;
+  int64_t vocabulary = 5000;
   double lr = 1e-3, momentum = 0.9;
   std::optional<double> weight_decay;  // none: the optimizer's default
   StateOptions states;
@@ -45,6 +45,15 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainArguments& o, std::v
 
 optim::Schedule make_schedule(const TrainArguments& o, int64_t steps) {
   return o.schedule == "cosine" ? optim::cosine(std::max<int64_t>(steps, 1)) : optim::constant();
+}
+
+// Throws ValueError for a model of images and a dataset of texts, or the other way round.
+Preparation preparation_for(const TrainArguments& o) {
+  const bool are_texts = examples_of(o.dataset) == "texts";
+  check<ValueError>(takes_texts(o.model) == are_texts, "--model ", o.model.name, " takes ",
+                    are_texts ? "images" : "texts", ", and --dataset ", o.dataset, " has ", examples_of(o.dataset));
+  if (are_texts) return {.vocabulary = vocabulary_of(o.dataset, o.data, o.vocabulary)};
+  return {.images = preprocessing_for(o.model, o.dataset)};
 }
 
 // What the result depends on: a state of a run with others is not one of this run.
@@ -66,66 +75,74 @@ Attributes settings_of(const TrainArguments& o, const data::Dataset& train, cons
                       {"--momentum", o.momentum},
                       {"--seed", std::to_string(o.seed)},
                       {kPrecision, o.precision}};
+  if (takes_texts(o.model)) settings.set("--vocabulary", o.vocabulary);
   if (o.weight_decay) settings.set("--weight-decay", *o.weight_decay);
   return settings;
 }
+
+// Outside scripts know the rate under this name, whatever the examples are.
+std::string json_name(const std::string& name) { return name == "examples_per_second" ? "images_per_second" : name; }
 
 nlohmann::json to_json(const std::vector<EpochRecord>& records) {
   nlohmann::json epochs = nlohmann::json::array();
   for (const EpochRecord& record : records) {
     nlohmann::json& epoch = epochs.emplace_back(nlohmann::json{{"epoch", epochs.size() + 1}});
-    for (const EpochColumn& column : kEpochColumns) epoch[column.name] = record.*column.member;
+    for (const auto& [name, value] : record.values()) epoch[json_name(name)] = value;
   }
   return epochs;
 }
 
-void print_epoch(std::ostream& out, const std::string& title, const EpochRecord& record) {
-  out << title << ": train loss " << fixed(record.train_loss, 4) << ", test accuracy "
-      << fixed(100 * record.test_accuracy, 2) << " %, " << fixed(record.seconds, 1) << " s, "
-      << with_commas(static_cast<int64_t>(record.images_per_second)) << " images/s\n"
-      << std::flush;
+std::string line_of(const EpochRecord& record, const std::string& called) {
+  return str("train loss ", fixed(record["train_loss"], 4), ", test accuracy ", fixed(100 * record["test_accuracy"], 2),
+             " %, ", fixed(record["seconds"], 1), " s, ",
+             with_commas(static_cast<int64_t>(record["examples_per_second"])), ' ', called, "/s");
 }
 
 void run(const TrainArguments& o) {
   o.common.apply({}, o.out, o.states.save);
-  const data::Preprocessing preprocessing = preprocessing_for(o.model);
-  const auto train = open_dataset(o.dataset, o.data, data::Split::train, preprocessing);
-  const auto test = open_dataset(o.dataset, o.data, data::Split::test, preprocessing);
+  const Preparation preparation = preparation_for(o);
+  const NamedDataset train = open_dataset(o.dataset, o.data, data::Split::train, preparation);
+  const NamedDataset test = open_dataset(o.dataset, o.data, data::Split::test, preparation);
   manual_seed(o.seed);
-  const auto model = make_model(o.model, train->image_shape());
+  const auto model = make_model(o.model, train, preparation);
   const auto optimizer = make_optimizer(o, model->parameters());
-  const Notes notes{.model = o.model.name,
-                    .dataset = o.dataset,
-                    .train_data = checksum_text(*train),
-                    .test_data = checksum_text(*test),
-                    .precision = o.precision,
-                    .parameters = model->num_parameters(),
-                    .preprocessing = preprocessing,
-                    .input_shape = train->image_shape()};
+  Notes notes{.model = o.model.name,
+              .dataset = o.dataset,
+              .train_data = train.checksum,
+              .test_data = test.checksum,
+              .precision = o.precision,
+              .parameters = model->num_parameters(),
+              .preparation = preparation};
+  if (!preparation.vocabulary) notes.input_shape = train.input_shape;
   std::ostream& out = o.common.out();
+  const std::string called = examples_of(o.dataset);
   // From the first line on, a signal ends the run with a word on what was saved.
-  StateKeeper states(o.states, settings_of(o, *train, *test), *model, *optimizer, out);
+  StateKeeper states(o.states, settings_of(o, *train.examples, *test.examples), *model, *optimizer, out);
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
-      << with_commas(train->size()) << " training images"
+      << with_commas(train.examples->size()) << " training " << called
       << (o.precision == kFloat32 ? "" : ", products in " + o.precision) << '\n';
-  data::DataLoader loader(*train, {.batch_size = o.batch_size,
-                                   .shuffle = true,
-                                   .seed = o.seed,
-                                   .limit = images_an_epoch(*model, train->size(), o.batch_size, out)});
-  const optim::Schedule schedule = make_schedule(o, o.epochs * loader.size());
-  const RunHooks hooks{
-      .before_step = [&](int64_t step) { optimizer->set_lr(o.lr * schedule(step)); },
-      .after_epoch = [&](const std::string& title, const EpochRecord& record) { print_epoch(out, title, record); },
-      .precision = o.precision == kFloat32 ? DType::float32 : DType::bfloat16};
-  TrainingProgress progress = states.resume(o.epochs, loader.size());
-  train_epochs(*model, *optimizer, loader, *test, o.epochs, states, hooks, progress);
-  const nn::Graph graph = nn::trace(model->eval(), train->example());
+  data::DataLoader loader(*train.examples,
+                          {.batch_size = o.batch_size,
+                           .shuffle = true,
+                           .seed = o.seed,
+                           .limit = images_an_epoch(*model, train.examples->size(), o.batch_size, out)});
+  EpochBar bar([&](const EpochSoFar& epoch) { return figures_of(epoch, called); });
+  EpochLine line(out, [&](const EpochRecord& record) { return line_of(record, called); });
+  FitOptions options{.epochs = o.epochs,
+                     .evaluate = {{"test", test.examples.get()}},
+                     .schedule = make_schedule(o, o.epochs * loader.size()),
+                     .precision = o.precision == kFloat32 ? DType::float32 : DType::bfloat16,
+                     .callbacks = {&bar, &states, &line},
+                     .start = states.resume(o.epochs, loader.size())};
+  options.start.lr = o.lr;
+  const std::vector<EpochRecord> epochs = fit(*model, *optimizer, loader, classification_in_batches(), options);
+  const nn::Graph graph = nn::trace(model->eval(), train.examples->example());
   save_trained(graph, o.out, notes.to_attributes(), states.advice());
   out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},
                        {"precision", o.precision},
-                       {"epochs", to_json(progress.epochs)},
+                       {"epochs", to_json(epochs)},
                        {"out", o.out}});
 }
 
@@ -138,27 +155,32 @@ void add_train(CLI::App& app) {
       "Examples:\n"
       "  thimble train --dataset mnist --model mlp --hidden 1024 --layers 2 --crop 20 --out mlp.safetensors\n"
       "  thimble train --dataset fashion-mnist --model resnet9 --epochs 5 --out resnet9.safetensors\n"
+      "  thimble train --dataset cifar10 --model resnet9 --epochs 5 --batch-size 128 --out cifar10.safetensors\n"
+      "  thimble train --dataset sst2 --model bow --hidden 256 --layers 3 --out bow.safetensors\n"
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
   command
       ->add_option("--data", o->data,
-                   "Folder of the dataset's files [data/mnist, or where Debian's package puts Fashion-MNIST]")
+                   "Folder of the dataset's files [data/ and its name; Fashion-MNIST: where Debian's package puts it]")
       ->type_name("DIR");
   command->add_option("--model", o->model.name, "Model")->capture_default_str()->check(CLI::IsMember(model_names()));
-  command->add_option("--hidden", o->model.hidden, "mlp: width of the hidden layers")
+  command->add_option("--hidden", o->model.hidden, "mlp, bow: width of the hidden layers")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  command->add_option("--layers", o->model.layers, "mlp: number of hidden layers")
+  command->add_option("--layers", o->model.layers, "mlp, bow: number of hidden layers")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
   command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
-  command->add_option("--epochs", o->epochs, "Passes over the training images")
+  command->add_option("--vocabulary", o->vocabulary, "Texts: how many words are known, the most frequent ones")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000000));
+  command->add_option("--epochs", o->epochs, "Passes over the training set")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--batch-size", o->batch_size, "Images a step")
+  command->add_option("--batch-size", o->batch_size, "Examples a step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   command->add_option("--lr", o->lr, "Learning rate")->capture_default_str()->check(number_from(0, 1e6));

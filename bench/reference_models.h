@@ -24,12 +24,12 @@ inline const Reference kReferences[] = {
 };
 
 inline Shape input_shape(const Reference& reference) {
-  return apps::preprocessing_for(reference.options).output_shape(28, 28);
+  return apps::preprocessing_for(reference.options, "mnist").output_shape(28, 28);
 }
 
 inline std::unique_ptr<nn::Module> make(const Reference& reference) {
   manual_seed(0);
-  return apps::make_model(reference.options, input_shape(reference));
+  return apps::make_model(reference.options, {.input_shape = input_shape(reference)}, {});
 }
 
 /// Uniform in [0, 1), as pixels are.

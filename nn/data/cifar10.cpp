@@ -9,6 +9,7 @@ namespace thimble::data {
 
 namespace {
 
+constexpr int64_t kMostRecords = 1'000'000;                     // a small file may inflate to any number
 constexpr size_t kPixels = 3 * 32 * 32, kRecord = 1 + kPixels;  // a label and planes of red, green, blue
 
 std::vector<std::string> files_of(Split split) {
@@ -28,6 +29,7 @@ void read_records(const std::string& path, std::vector<uint8_t>& pixels, std::ve
     check<FormatError>(got == 0 || got == kRecord, name, ": ends within record ", i, ", after ", got, " of ", kRecord,
                        " bytes");
     check<FormatError>(got > 0 || i > 0, name, ": is empty");
+    check<FormatError>(i < kMostRecords, name, ": holds more than ", kMostRecords, " pictures");
     if (got == 0) return;
     check<FormatError>(record[0] < CIFAR10::kClasses.size(), name, ": label ", i, " is ", int{record[0]},
                        ", expected less than ", CIFAR10::kClasses.size());
@@ -36,27 +38,19 @@ void read_records(const std::string& path, std::vector<uint8_t>& pixels, std::ve
   }
 }
 
-}  // namespace
-
-CIFAR10::CIFAR10(const std::string& folder, Split split) {
+ImageDataset read_cifar10(const std::string& folder, Split split, const Preprocessing& preprocessing) {
   std::vector<uint8_t> pixels, labels;
   for (const std::string& file : files_of(split))
     read_records(
         find_file(folder, file, "unpack cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) there"),
         pixels, labels);
-  labels_ = NDArray::from_vector(labels);
-  pixels_ = NDArray::from_vector(pixels, {labels_.numel(), 3, 32, 32});
+  const int64_t count = std::ssize(labels);
+  return {NDArray::from_vector(pixels, {count, 3, 32, 32}), NDArray::from_vector(labels), preprocessing};
 }
 
-Batch CIFAR10::make(std::span<const int64_t> indices, const Generator&) const {
-  NDArray images({std::ssize(indices), 3, 32, 32}), labels({std::ssize(indices)}, DType::int64);
-  auto* out = images.data<float>();
-  for (size_t i = 0; i < indices.size(); ++i) {
-    labels.data<int64_t>()[i] = labels_.data<uint8_t>()[indices[i]];
-    const uint8_t* pixels = pixels_.data<uint8_t>() + indices[i] * static_cast<int64_t>(kPixels);
-    for (size_t p = 0; p < kPixels; ++p) *out++ = static_cast<float>(pixels[p]) / 255;
-  }
-  return Batch({{"image", std::move(images)}, {"label", std::move(labels)}});
-}
+}  // namespace
+
+CIFAR10::CIFAR10(const std::string& folder, Split split, const Preprocessing& preprocessing)
+    : ImageDataset(read_cifar10(folder, split, preprocessing)) {}
 
 }  // namespace thimble::data

@@ -8,31 +8,22 @@
 #include <string_view>
 
 #include <thimble/core/api.h>
-#include <thimble/nn/data/dataset.h>
+#include <thimble/nn/data/image_dataset.h>
 #include <thimble/nn/data/split.h>
 
 namespace thimble::data {
 
-/// Fields "image", float32 [n, 3, 32, 32] in [0, 1], and "label", int64 [n]. Pixels stay in memory as bytes.
-class THIMBLE_API CIFAR10 : public Dataset {
+/// See ImageDataset; pixels are uint8 [n, 3, 32, 32], labels 0 to 9.
+class THIMBLE_API CIFAR10 : public ImageDataset {
  public:
   /// What the labels 0 to 9 mean.
   static constexpr std::array<std::string_view, 10> kClasses{"airplane", "automobile", "bird",  "cat",  "deer",
                                                              "dog",      "frog",       "horse", "ship", "truck"};
 
   /// Reads data_batch_1.bin to data_batch_5.bin, or test_batch.bin, of "CIFAR-10 binary version" from `folder`, plain
-  /// or gzip. Throws IOError that says what to do if a file is missing, FormatError if one is not what it should be.
-  CIFAR10(const std::string& folder, Split split);
-
-  int64_t size() const override { return labels_.numel(); }
-  /// What the files hold: uint8 [n, 3, 32, 32] and [n].
-  const NDArray& pixels() const { return pixels_; }
-  const NDArray& labels() const { return labels_; }
-
- private:
-  Batch make(std::span<const int64_t> indices, const Generator& random) const override;
-
-  NDArray pixels_, labels_;
+  /// or gzip. Throws IOError that says what to do if a file is missing, FormatError if one is not what it should be,
+  /// ValueError for impossible preprocessing.
+  CIFAR10(const std::string& folder, Split split, const Preprocessing& preprocessing = {.channels = 3});
 };
 
 }  // namespace thimble::data

@@ -12,7 +12,7 @@ namespace thimble::data {
 struct THIMBLE_API Preprocessing {
   int64_t crop = 0;      ///< keep the central crop x crop pixels; 0: all
   int64_t pad = 0;       ///< black pixels (0) added on every side
-  int64_t channels = 1;  ///< the grey picture is repeated over this many channels
+  int64_t channels = 1;  ///< a grey picture is repeated over so many; of colour pictures, their own
   bool flatten = false;  ///< one vector instead of [channels, height, width]
   double mean = 0;       ///< value = (pixel / 255 - mean) / std
   double std = 1;

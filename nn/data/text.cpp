@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kSpace = " \t\r\n\v\f";
 
 std::string read_text(const std::string& path) {
-  constexpr size_t kPiece = 1 << 16;
+  constexpr size_t kPiece = 1 << 16, kMostBytes = size_t{1} << 30;  // a small file may inflate to any number
   ByteReader file(path);
   std::string text;
   for (size_t got = kPiece; got == kPiece;) {
@@ -20,6 +20,7 @@ std::string read_text(const std::string& path) {
     text.resize(before + kPiece);
     got = file.read(reinterpret_cast<uint8_t*>(text.data()) + before, kPiece);
     text.resize(before + got);
+    check<FormatError>(text.size() <= kMostBytes, detail::quote_path(path), ": holds more than ", kMostBytes, " bytes");
   }
   return text;
 }
@@ -87,6 +88,7 @@ LabelledTexts read_labelled_texts(const std::string& path, int64_t skipped_lines
   for (int64_t number = 1; !rest.empty(); ++number) {
     const std::string_view line = next_line(rest);
     if (number <= skipped_lines || line.empty()) continue;
+    check<FormatError>(detail::is_utf8(line), name, ": line ", number, " is not UTF-8");  // as words in files must be
     const size_t tab = line.rfind('\t');
     check<FormatError>(tab != std::string_view::npos, name, ": line ", number, " has no tab, expected TEXT<tab>LABEL");
     const std::string_view label = line.substr(tab + 1);

@@ -56,7 +56,7 @@ struct THIMBLE_API LabelledTexts {
 
 /// A file of lines TEXT<tab>LABEL, plain or gzip, labels being numbers from 0 on. The first `skipped_lines`, a header
 /// say, and lines of nothing are left out. Throws IOError if it cannot be read, FormatError that names the line for
-/// another line, or a file without any.
+/// another line or one that is not UTF-8, for a file without any, and for more than a gigabyte.
 THIMBLE_API LabelledTexts read_labelled_texts(const std::string& path, int64_t skipped_lines = 0);
 
 /// Of a TextDataset.

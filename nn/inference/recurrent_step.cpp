@@ -124,7 +124,7 @@ class RecurrentStep : public InferenceStep {
                   .h0 = state(1, row),
                   .c0 = p_.states == 2 ? state(2, row) : nullptr,
                   .h0_row = state_row(1),
-                  .c0_row = state_row(2),
+                  .c0_row = p_.states == 2 ? state_row(2) : 0,
                   .out = to + column,
                   .out_step = is_last ? of_output.step : out.step,
                   .out_row = is_last ? of_output.row : out.row,

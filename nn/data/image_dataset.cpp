@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include <thimble/nn/data/image_dataset.h>
+
+namespace thimble::data {
+
+namespace {
+
+// Checks the labels, too.
+int64_t classes_in(const NDArray& labels) {
+  int64_t largest = 0;
+  for (const int64_t label : labels.to_vector<int64_t>()) {
+    check<ValueError>(label >= 0 && label <= INT32_MAX, "ImageDataset: a label is ", label);
+    largest = std::max(largest, label);
+  }
+  return largest + 1;
+}
+
+}  // namespace
+
+ImageDataset::ImageDataset(NDArray pixels, NDArray labels, const Preprocessing& preprocessing)
+    : pixels_(pixels.contiguous()), labels_(labels.contiguous()), preprocessing_(preprocessing) {
+  check<DTypeError>(pixels_.dtype() == DType::uint8, "ImageDataset: pixels are ", pixels_.dtype(), ", expected uint8");
+  check<DTypeError>(labels_.dtype() == DType::uint8 || labels_.dtype() == DType::int64, "ImageDataset: labels are ",
+                    labels_.dtype(), ", expected uint8 or int64");
+  check<ShapeError>(
+      (pixels_.ndim() == 3 || pixels_.ndim() == 4) && labels_.ndim() == 1 && labels_.shape(0) == pixels_.shape(0),
+      "ImageDataset: pixels are of shape ", pixels_.shape(), " and labels ", labels_.shape(),
+      ", expected [n, height, width] or [n, channels, height, width] and [n]");
+  check<ValueError>(pixels_.numel() > 0, "ImageDataset: there are no pictures");
+  channels_ = pixels_.ndim() == 4 ? pixels_.shape(1) : 1;
+  height_ = pixels_.shape(-2);
+  width_ = pixels_.shape(-1);
+  check<ValueError>(channels_ == 1 || preprocessing_.channels == channels_, "preprocessing: channels is ",
+                    preprocessing_.channels, ", and the pictures have ", channels_);
+  num_classes_ = classes_in(labels_);
+  image_shape_ = preprocessing_.output_shape(height_, width_);
+  for (int pixel = 0; pixel < 256; ++pixel)
+    value_of_pixel_[static_cast<size_t>(pixel)] = preprocessing_.value_of(pixel);
+}
+
+Batch ImageDataset::make(std::span<const int64_t> indices, const Generator&) const {
+  Shape shape = image_shape_;
+  shape.insert(0, std::ssize(indices));
+  NDArray images(shape), labels({shape[0]}, DType::int64);
+  auto* out = images.data<float>();
+  for (size_t i = 0; i < indices.size(); ++i) {
+    labels.data<int64_t>()[i] =
+        labels_.dtype() == DType::uint8 ? labels_.data<uint8_t>()[indices[i]] : labels_.data<int64_t>()[indices[i]];
+    out = write_picture(pixels_.data<uint8_t>() + indices[i] * channels_ * height_ * width_, out);
+  }
+  return Batch({{"image", std::move(images)}, {"label", std::move(labels)}});
+}
+
+float* ImageDataset::write_picture(const uint8_t* pixels, float* out) const {
+  const float* first = out;
+  for (int64_t c = 0; c < channels_; ++c) out = write_channel(pixels + c * height_ * width_, out);
+  const auto written = static_cast<size_t>(out - first);
+  for (int64_t c = channels_; c < preprocessing_.channels; ++c, out += written)  // of a grey one
+    std::memcpy(out, first, written * sizeof(float));
+  return out;
+}
+
+float* ImageDataset::write_channel(const uint8_t* pixels, float* out) const {
+  const int64_t pad = preprocessing_.pad;
+  const int64_t h = preprocessing_.crop ? preprocessing_.crop : height_;
+  const int64_t w = preprocessing_.crop ? preprocessing_.crop : width_;
+  const float black = value_of_pixel_[0];
+  pixels += (height_ - h) / 2 * width_ + (width_ - w) / 2;
+  out = std::fill_n(out, pad * (w + 2 * pad), black);
+  for (int64_t y = 0; y < h; ++y, pixels += width_) {
+    out = std::fill_n(out, pad, black);
+    for (int64_t x = 0; x < w; ++x) out[x] = value_of_pixel_[pixels[x]];
+    out = std::fill_n(out + w, pad, black);
+  }
+  return std::fill_n(out, pad * (w + 2 * pad), black);
+}
+
+}  // namespace thimble::data

@@ -1,0 +1,46 @@
+// Base of datasets of pictures of one size, each with a class.
+#pragma once
+
+#include <array>
+
+#include <thimble/core/api.h>
+#include <thimble/nn/data/dataset.h>
+#include <thimble/nn/data/preprocessing.h>
+
+namespace thimble::data {
+
+/// Fields "image", float32 [n, channels, height, width], or [n, channels * height * width] if flattened, and "label",
+/// int64 [n]. Pixels stay in memory as bytes and are converted as batches are made.
+class THIMBLE_API ImageDataset : public Dataset {
+ public:
+  /// pixels uint8 [n, height, width] of grey pictures, or [n, channels, height, width]; labels uint8 or int64 [n], from
+  /// 0 on. Throws ShapeError or DTypeError for others, ValueError for no picture, a negative label, impossible
+  /// preprocessing, or one that asks colour pictures for other channels than their own.
+  ImageDataset(NDArray pixels, NDArray labels, const Preprocessing& preprocessing = {});
+
+  int64_t size() const override { return labels_.numel(); }
+  /// Without the batch.
+  const Shape& image_shape() const { return image_shape_; }
+  const Preprocessing& preprocessing() const { return preprocessing_; }
+  /// One more than the largest label.
+  int64_t num_classes() const { return num_classes_; }
+  /// As they were given.
+  const NDArray& pixels() const { return pixels_; }
+  const NDArray& labels() const { return labels_; }
+
+ private:
+  Batch make(std::span<const int64_t> indices, const Generator& random) const override;
+  /// Both return the end of what they have written.
+  float* write_picture(const uint8_t* pixels, float* out) const;
+  float* write_channel(const uint8_t* pixels, float* out) const;
+
+  NDArray pixels_, labels_;
+  int64_t height_ = 0, width_ = 0;
+  int64_t channels_ = 1;  // of the pictures
+  int64_t num_classes_ = 0;
+  Preprocessing preprocessing_;
+  Shape image_shape_;
+  std::array<float, 256> value_of_pixel_;
+};
+
+}  // namespace thimble::data

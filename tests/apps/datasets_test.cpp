@@ -1,0 +1,146 @@
+// The program on data that is not MNIST: colour pictures, texts.
+#include "tests/apps/program.h"
+#include <thimble/core/error.h>
+
+namespace thimble::apps {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+// Pictures of class c are bright in rows 3 c to 3 c + 2 of the green plane.
+std::string cifar10_records(int count) {
+  std::string records;
+  for (int i = 0; i < count; ++i) {
+    records += static_cast<char>(i % 10);
+    for (int p = 0; p < 3 * 32 * 32; ++p) {
+      const bool bright = p / 1024 == 1 && p % 1024 / 32 / 3 == i % 10;
+      records += static_cast<char>((bright ? 180 : 0) + (i * 31 + p * 17) % 50);
+    }
+  }
+  return records;
+}
+
+class Cifar10ProgramTest : public ProgramTest {
+ protected:
+  Cifar10ProgramTest() {
+    std::filesystem::create_directory(folder / "cifar");
+    for (int i = 1; i <= 5; ++i) write_bytes(folder / str("cifar/data_batch_", i, ".bin"), cifar10_records(40));
+    write_bytes(folder / "cifar/test_batch.bin", cifar10_records(50));
+  }
+};
+
+TEST_F(Cifar10ProgramTest, TrainsAndQuantizesColourPictures) {
+  for (const std::string model : {"mlp", "resnet9"}) {
+    SCOPED_TRACE(model);
+    const json trained = json_of({"train", "--dataset", "cifar10", "--data", "cifar", "--model", model, "--epochs", "4",
+                                  "--batch-size", "20", "--lr", "0.01", "--out", "m.st"});
+    ASSERT_EQ(trained["epochs"].size(), 4u);
+    EXPECT_GT(trained["epochs"][3]["test_accuracy"], 0.6);
+    const json evaluated = json_of({"eval", "m.st", "--data", "cifar"});
+    EXPECT_EQ(evaluated["accuracy"], trained["epochs"][3]["test_accuracy"]);
+    const json quantized = json_of({"quantize", "m.st", "--data", "cifar", "--out", "q.st"});
+    for (const json& layer : quantized["layers"]) EXPECT_EQ(layer["kept_float"], false) << layer;
+    const json integer = json_of({"eval", "q.st", "--data", "cifar"});
+    EXPECT_NEAR(integer["accuracy"].get<double>(), evaluated["accuracy"].get<double>(), 0.1);
+  }
+}
+
+TEST_F(Cifar10ProgramTest, SaysWhereItsFilesComeFrom) {
+  expect_failure({"train", "--dataset", "cifar10", "--data", "data", "--out", "m.st"}, 1, "cifar-10-binary.tar.gz");
+}
+
+// Sentences whose class is that of one of their words.
+std::string sentences(int count) {
+  std::string lines;
+  for (int i = 0; i < count; ++i) {
+    lines += i % 2 ? "good" : "bad";
+    for (int word = 0; word < 1 + i % 7; ++word) lines += str(" w", (i * 13 + word * 7) % 40);
+    lines += str('\t', i % 2, '\n');
+  }
+  return lines;
+}
+
+class TextProgramTest : public ProgramTest {
+ protected:
+  TextProgramTest() {
+    std::filesystem::create_directory(folder / "texts");
+    write_bytes(folder / "texts/train.tsv", sentences(300));
+    write_bytes(folder / "texts/dev.tsv", sentences(60));
+  }
+
+  static std::vector<std::string> training_on_texts(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"train", "--dataset", "sst2", "--data",       "texts", "--model",
+                                       "bow",   "--hidden",  "16",   "--epochs",     "4",     "--lr",
+                                       "0.01",  "--threads", "1",    "--batch-size", "20",    "--vocabulary",
+                                       "30",    "--out",     "m.st"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+};
+
+TEST_F(TextProgramTest, GoesTheWholeWayWithTexts) {
+  const json trained = json_of(training_on_texts());
+  EXPECT_EQ(trained["parameters"], 32 * 16 + 16 * 16 + 16 + 16 * 2 + 2);
+  ASSERT_EQ(trained["epochs"].size(), 4u);
+  EXPECT_GT(trained["epochs"][3]["test_accuracy"], 0.95);
+  // The checkpoint knows the vocabulary: training data may be gone.
+  std::filesystem::remove(folder / "texts/train.tsv");
+  const json evaluated = json_of({"eval", "m.st", "--data", "texts"});
+  EXPECT_EQ(evaluated["accuracy"], trained["epochs"][3]["test_accuracy"]);
+  EXPECT_EQ(evaluated["images"], 60);
+  const json dynamic = json_of({"quantize", "m.st", "--method", "dynamic", "--out", "d.st"});
+  EXPECT_EQ(dynamic["method"], "dynamic");
+  EXPECT_NEAR(json_of({"eval", "d.st", "--data", "texts"})["accuracy"].get<double>(),
+              evaluated["accuracy"].get<double>(), 0.05);
+  const json timed = json_of({"bench", "d.st", "--batch-size", "1,3", "--runs", "1"});
+  EXPECT_EQ(timed["results"].size(), 2u);
+  const json compared = json_of({"compare", "m.st", "d.st", "--data", "texts", "--runs", "1"});
+  EXPECT_EQ(compared["rows"][1]["accuracy"], json_of({"eval", "d.st", "--data", "texts"})["accuracy"]);
+}
+
+TEST_F(TextProgramTest, StaticAndQatWorkOnTexts) {
+  const json trained = json_of(training_on_texts());
+  for (const std::string method : {"static", "qat"}) {
+    SCOPED_TRACE(method);
+    json_of({"quantize", "m.st", "--method", method, "--data", "texts", "--out", "q.st"});
+    EXPECT_GT(json_of({"eval", "q.st", "--data", "texts"})["accuracy"], 0.9);
+  }
+}
+
+TEST_F(TextProgramTest, ARunGoesOnFromItsState) {
+  const std::vector<std::string> states{"--save-state", "states", "--save-every", "7"};
+  ASSERT_EQ(run(training_on_texts(states)).status, 0);
+  const std::string whole = bytes("m.st");
+  std::filesystem::remove(folder / "states/state-60.safetensors");
+  std::filesystem::remove(folder / "states/state-56.safetensors");
+  std::vector<std::string> resumed = states;
+  resumed.insert(resumed.end(), {"--resume", "states"});
+  const Result result = run(training_on_texts(resumed));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("after step 4 of epoch 4"));
+  EXPECT_EQ(bytes("m.st"), whole);
+  expect_failure(training_on_texts({"--save-state", "states", "--resume", "states", "--vocabulary", "20"}), 1,
+                 "--vocabulary");
+}
+
+TEST_F(TextProgramTest, ModelsAndDatasetsMustFit) {
+  expect_failure({"train", "--dataset", "sst2", "--data", "texts", "--model", "cnn", "--out", "m.st"}, 1,
+                 "--model cnn takes images, and --dataset sst2 has texts");
+  expect_failure({"train", "--data", "data", "--model", "bow", "--out", "m.st"}, 1,
+                 "--model bow takes texts, and --dataset mnist has images");
+  expect_failure({"train", "--dataset", "sst2", "--data", "data", "--model", "bow", "--out", "m.st"}, 1, "train.tsv");
+  ASSERT_EQ(run(training_on_texts()).status, 0);
+  expect_failure({"eval", "m.st", "--dataset", "mnist", "--data", "data"}, 1, "the model was trained on texts");
+  train("images.st");
+  expect_failure({"eval", "images.st", "--dataset", "sst2", "--data", "texts"}, 1, "it has no vocabulary");
+  expect_failure({"train", "--dataset", "sst2", "--data", "texts", "--model", "bow", "--layers", "0", "--out", "n.st"},
+                 1, "--layers 1");
+  write_bytes(folder / "texts/train.tsv", "fine\t1\nclich\xe9\t0\n");
+  expect_failure(training_on_texts(), 1, "train.tsv': line 2 is not UTF-8");
+  write_bytes(folder / "texts/dev.tsv", "fine\t2\n");
+  expect_failure({"eval", "m.st", "--data", "texts"}, 1, "dev.tsv': label 0 is 2, expected 0 or 1");
+}
+
+}  // namespace
+}  // namespace thimble::apps
