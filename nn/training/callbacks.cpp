@@ -101,9 +101,9 @@ Attributes EarlyStopping::state() const {
 
 void EarlyStopping::load_state(const Attributes& state) {
   best_.load_state(state);
-  worse_epochs_ = state.get<int64_t>("worse_epochs", 0);
-  check<FormatError>(worse_epochs_ >= 0 && worse_epochs_ <= INT32_MAX, "training state: worse_epochs is ",
-                     worse_epochs_);
+  const auto worse = state.get<int64_t>("worse_epochs", 0);
+  check<FormatError>(worse >= 0 && worse <= INT32_MAX, "training state: worse_epochs is ", worse);
+  worse_epochs_ = worse;
 }
 
 }  // namespace thimble

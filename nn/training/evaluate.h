@@ -1,7 +1,7 @@
 // How well a model does on a dataset.
 //
-//   evaluate(net, test).accuracy;                                // of a classifier
-//   evaluate(net, houses, regression())["mean_absolute_error"];  // of any model
+//   thimble::evaluate(net, test).accuracy;                                // of a classifier
+//   thimble::evaluate(net, houses, regression())["mean_absolute_error"]; // of any model
 #pragma once
 
 #include <thimble/core/api.h>

@@ -18,7 +18,7 @@
 //       loss.backward();
 //       adam.step();
 //     }
-//     evaluate(net, test);
+//     thimble::evaluate(net, test);
 //   }
 #pragma once
 

@@ -12,13 +12,14 @@ void Means::add(std::string_view name, double sum, int64_t examples) {
   if (it == means_.end()) it = means_.insert(it, {.name = std::string(name)});
   it->sum += sum;
   it->examples += examples;
+  ++it->times;
 }
 
 bool Means::contains(std::string_view name) const { return std::ranges::count(means_, name, &Mean::name) > 0; }
 
-int64_t Means::examples(std::string_view name) const {
+int64_t Means::times(std::string_view name) const {
   const auto it = std::ranges::find(means_, name, &Mean::name);
-  return it == means_.end() ? 0 : it->examples;
+  return it == means_.end() ? 0 : it->times;
 }
 
 double Means::operator[](std::string_view name) const {

@@ -18,6 +18,7 @@ class THIMBLE_API Means {
     std::string name;
     double sum = 0;
     int64_t examples = 0;
+    int64_t times = 0;  ///< it was added to
 
     double value() const { return sum / static_cast<double>(examples); }
   };
@@ -26,8 +27,8 @@ class THIMBLE_API Means {
   void add(std::string_view name, double sum, int64_t examples);
 
   bool contains(std::string_view name) const;
-  /// How many examples it is of; 0 if there is none of this name.
-  int64_t examples(std::string_view name) const;
+  /// How often something was added under this name.
+  int64_t times(std::string_view name) const;
   /// NaN as long as it is of no examples. Throws ValueError that lists the names if there is none of this.
   double operator[](std::string_view name) const;
   /// In the order in which their names were added first.

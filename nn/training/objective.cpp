@@ -22,11 +22,11 @@ int64_t targets_that_count(const NDArray& labels, int64_t ignore_index) {
 
 Tensor reported_loss(const Objective& objective, nn::Module& model, const data::Batch& batch, Means& means) {
   if (means.all().empty()) means.add("loss", 0, 0);
-  const int64_t before = means.examples("loss");
+  const int64_t before = means.times("loss");
   const Tensor loss = objective(model, batch, means);
   check<ValueError>(loss.shape().numel() == 1, "the objective's loss is of shape ", loss.shape(),
                     ", expected a scalar");
-  if (means.examples("loss") == before)
+  if (means.times("loss") == before)
     means.add("loss", loss.item<double>() * static_cast<double>(batch.size()), batch.size());
   return loss;
 }

@@ -33,7 +33,8 @@ struct ExampleNames : nn::Module {
   int64_t step;
   Attributes progress;
 
-  data::MNIST train;
+  data::MNIST train, test;
+  data::TensorDataset houses;
   std::shared_ptr<const data::Dataset> pictures, all;
   data::TextDataset reviews;
   static NDArray wave(int64_t index), pitch(int64_t index);

@@ -55,7 +55,7 @@ class Fitting : public testing::Test {
 TEST_F(Fitting, IsTheLoopThatItReplaces) {
   const auto by_fit = small_net(3), by_loop = small_net(3);
   data::DataLoader loader(train_, batches_), same_loader(train_, batches_);
-  optim::Adam adam(by_fit->parameters(), {.lr = 0.01}), same_adam(by_loop->parameters(), {.lr = 0.01});
+  optim::Adam adam(by_fit->parameters(), {.lr = 0.05}), same_adam(by_loop->parameters(), {.lr = 0.05});
   const optim::Schedule schedule = optim::cosine(3 * 7);
   manual_seed(4);
   const auto epochs =
@@ -67,7 +67,7 @@ TEST_F(Fitting, IsTheLoopThatItReplaces) {
     double loss_sum = 0;
     int64_t correct = 0;
     for (auto& [x, label] : same_loader) {
-      same_adam.set_lr(0.01 * schedule(step++));
+      same_adam.set_lr(0.05 * schedule(step++));
       const Tensor logits = (*by_loop)(x);
       const Tensor loss = cross_entropy(logits, label);
       same_adam.zero_grad();
@@ -347,8 +347,11 @@ TEST_F(Fitting, LinesSayWhatWasMeasured) {
 TEST_F(Fitting, SaysWhatIsWrong) {
   nn::Linear net(2, 2);
   data::DataLoader loader(train_, batches_);
-  optim::SGD sgd(net.parameters(), {.lr = 1e30});
-  EXPECT_THAT([&] { fit(net, sgd, loader, classification(), {.epochs = 3}); },
+  optim::SGD sgd(net.parameters(), {.lr = 0.1});
+  const Objective diverges = [](nn::Module& model, const data::Batch& batch, Means&) {
+    return sum(model(batch["x"])) * std::numeric_limits<double>::infinity();
+  };
+  EXPECT_THAT([&] { fit(net, sgd, loader, diverges, {.epochs = 3}); },
               ThrowsMessage<ValueError>(HasSubstr("of epoch 1: try a smaller learning rate")));
   const Objective no_scalar = [](nn::Module& model, const data::Batch& batch, Means&) { return model(batch["x"]); };
   EXPECT_THAT([&] { fit(net, sgd, loader, no_scalar); }, ThrowsMessage<ValueError>(HasSubstr("expected a scalar")));
