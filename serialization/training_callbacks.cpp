@@ -52,6 +52,7 @@ void SaveStates::save(const TrainingRun& run) {
 }
 
 TrainingProgress resume_training(const std::filesystem::path& folder, nn::Module& model, optim::Optimizer& optimizer) {
+  if (!std::filesystem::exists(folder)) return {};
   const auto found = newest_training_state(folder);
   if (!found) return {};
   TrainingProgress progress = TrainingProgress::from_attributes(found->state.progress);

@@ -118,7 +118,7 @@ TEST_F(AnalysisTest, ErrorsAreOfOneModel) {
   with_note("dataset", "fashion-mnist");
   expect_refused("dataset");
   with_note("preprocessing.mean", 0.25);
-  expect_refused("preparation of images");
+  expect_refused("preparation of inputs");
 }
 
 TEST_F(AnalysisTest, AFileIsWithinItsBudget) {
