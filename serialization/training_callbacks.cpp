@@ -28,7 +28,6 @@ SaveStates::SaveStates(const std::filesystem::path& folder, const SaveStatesOpti
 }
 
 void SaveStates::on_start(TrainingRun& run) {
-  if (!has_training_states(path_)) return;
   const auto found = newest_training_state(path_);
   if (!found) return;
   const TrainingProgress saved = TrainingProgress::from_attributes(found->state.progress);
