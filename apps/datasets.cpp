@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/joined.h"
 #include "apps/numbers.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/data/cifar10.h>
@@ -92,9 +93,7 @@ const std::vector<std::string>& dataset_names() {
 
 void check_dataset_name(const std::string& name) {
   if (std::ranges::count(dataset_names(), name) > 0) return;
-  std::string known;
-  for (const std::string& each : dataset_names()) known += (known.empty() ? "" : ", ") + each;
-  throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", known));
+  throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", joined(dataset_names(), ", ")));
 }
 
 std::string examples_of(const std::string& dataset) { return is_of_texts(entry_of(dataset)) ? "texts" : "images"; }

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/joined.h"
 #include <thimble/core/error.h>
 #include <thimble/core/text.h>
 
@@ -48,12 +49,6 @@ CLI::Validator layer_bits() {
                    : str(detail::quote(text), " is not PATTERN=W or PATTERN=W,A with bits from 2 to 8");
       },
       "");
-}
-
-std::string joined(const std::vector<std::string>& values) {
-  std::string all;
-  for (const std::string& value : values) all += (all.empty() ? "" : " ") + value;
-  return all;
 }
 
 }  // namespace
@@ -99,8 +94,8 @@ quant::QConfigMapping LayerChoices::mapping(const quant::QConfig& config) const 
 
 Attributes LayerChoices::settings() const {
   Attributes settings;
-  if (!keep_float_.empty()) settings.set("--keep-float", joined(keep_float_));
-  if (!layer_bits_.empty()) settings.set("--layer-bits", joined(layer_bits_));
+  if (!keep_float_.empty()) settings.set("--keep-float", joined(keep_float_, " "));
+  if (!layer_bits_.empty()) settings.set("--layer-bits", joined(layer_bits_, " "));
   return settings;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/joined.h"
 #include <thimble/nn/init.h>
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
@@ -78,9 +79,7 @@ std::unique_ptr<nn::Module> resnet9(const Shape& image, int64_t classes) {
 
 void check_known(const std::string& name) {
   if (std::ranges::count(model_names(), name) > 0) return;
-  std::string known;
-  for (const std::string& other : model_names()) known += (known.empty() ? "" : ", ") + other;
-  throw ValueError(str("unknown model '", name, "'; there are ", known));
+  throw ValueError(str("unknown model '", name, "'; there are ", joined(model_names(), ", ")));
 }
 
 }  // namespace

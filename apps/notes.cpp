@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "apps/joined.h"
 #include "apps/sample_shape.h"
 #include <thimble/core/text.h>
 
@@ -21,12 +22,6 @@ std::string name_in(const Attributes& a, const std::string& key) {
   check<FormatError>(!name.empty() && detail::printable(name, kLongest) == name, "notes: ", key, " is ",
                      detail::quote(name, kLongest), ", expected a name");
   return name;
-}
-
-std::string spaced(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
-  return text;
 }
 
 std::shared_ptr<const data::Vocabulary> vocabulary_in(const std::string& text) {
@@ -78,7 +73,7 @@ Attributes Notes::to_attributes() const {
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());
   if (preparation.vocabulary)
-    a.set(kVocabulary, spaced(preparation.vocabulary->words()));
+    a.set(kVocabulary, joined(preparation.vocabulary->words(), " "));
   else
     a.set_all(kPreprocessing, preparation.images.to_attributes());
   return a;
