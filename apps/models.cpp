@@ -1,14 +1,12 @@
 #include "apps/models.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "apps/joined.h"
-#include <thimble/nn/init.h>
+#include "apps/text_models.h"
 #include <thimble/nn/layers/activation.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv_bn_relu.h>
-#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/pool.h>
 
@@ -28,24 +26,9 @@ std::unique_ptr<nn::Module> mlp(const ModelOptions& options, const Shape& image_
   return model;
 }
 
-/// The sum of a row for each word, which is what a linear layer makes of a bag of words, and begins with such a layer's
-/// weights -> (ReLU, hidden) x (layers - 1) -> ReLU -> classes
-std::unique_ptr<nn::Module> bow(const ModelOptions& options, int64_t words, int64_t classes) {
-  check<ValueError>(options.layers >= 1, "--model bow has a hidden layer at least: --layers 1");
-  auto model = std::make_unique<nn::Sequential>();
-  const double bound = 1 / std::sqrt(static_cast<double>(words));
-  model->emplace<nn::EmbeddingBag>(
-      Tensor(nn::init::uniform({words, options.hidden}, -bound, bound)),
-      nn::EmbeddingBag::Options{.mode = BagMode::sum, .padding_idx = data::Vocabulary::kPadding});
-  for (int64_t i = 1; i < options.layers; ++i)
-    model->emplace<nn::ReLU>().emplace<nn::Linear>(options.hidden, options.hidden);
-  model->emplace<nn::ReLU>().emplace<nn::Linear>(options.hidden, classes);
-  return model;
-}
-
 /// Three 3x3 convolutions of 16, 32 and 64 channels, each with batch normalization and ReLU, two 2x2 max pools between
 /// them, one linear layer.
-std::unique_ptr<nn::Module> cnn(const Shape& image, int64_t classes) {
+std::unique_ptr<nn::Module> cnn(const ModelOptions&, const Shape& image, int64_t classes) {
   auto model = std::make_unique<nn::Sequential>();
   model->emplace<nn::ConvBNReLU>(image[0], 16, 3, nn::ConvBNReLU::Options{.padding = 1}).emplace<nn::MaxPool2d>(2);
   model->emplace<nn::ConvBNReLU>(16, 32, 3, nn::ConvBNReLU::Options{.padding = 1}).emplace<nn::MaxPool2d>(2);
@@ -55,7 +38,7 @@ std::unique_ptr<nn::Module> cnn(const Shape& image, int64_t classes) {
 }
 
 /// Needle's ResNet9: convolutions with batch normalization and ReLU, with two pairs that add their input.
-std::unique_ptr<nn::Module> resnet9(const Shape& image, int64_t classes) {
+std::unique_ptr<nn::Module> resnet9(const ModelOptions&, const Shape& image, int64_t classes) {
   auto block = [](int64_t in, int64_t out, int64_t kernel, int64_t stride) {
     return std::make_shared<nn::ConvBNReLU>(in, out, kernel,
                                             nn::ConvBNReLU::Options{.stride = stride, .padding = kernel / 2});
@@ -77,25 +60,47 @@ std::unique_ptr<nn::Module> resnet9(const Shape& image, int64_t classes) {
   return model;
 }
 
-void check_known(const std::string& name) {
-  if (std::ranges::count(model_names(), name) > 0) return;
-  throw ValueError(str("unknown model '", name, "'; there are ", joined(model_names(), ", ")));
+using MakeOfImages = std::unique_ptr<nn::Module> (*)(const ModelOptions& options, const Shape& image, int64_t classes);
+using MakeOfTexts = std::unique_ptr<nn::Module> (*)(const ModelOptions& options, int64_t words, int64_t classes);
+
+// Makes a model of images or of texts; the other is null.
+struct KnownModel {
+  std::string name;
+  MakeOfImages of_images = nullptr;
+  MakeOfTexts of_texts = nullptr;
+};
+
+const std::vector<KnownModel>& known_models() {
+  static const std::vector<KnownModel> models{{.name = "mlp", .of_images = mlp},
+                                              {.name = "cnn", .of_images = cnn},
+                                              {.name = "resnet9", .of_images = resnet9},
+                                              {.name = "bow", .of_texts = bow},
+                                              {.name = "lstm", .of_texts = lstm_classifier},
+                                              {.name = "transformer", .of_texts = transformer_classifier}};
+  return models;
+}
+
+const KnownModel& known_model(const std::string& name) {
+  const auto it = std::ranges::find(known_models(), name, &KnownModel::name);
+  check<ValueError>(it != known_models().end(), "unknown model '", name, "'; there are ", joined(model_names(), ", "));
+  return *it;
 }
 
 }  // namespace
 
 const std::vector<std::string>& model_names() {
-  static const std::vector<std::string> names{"mlp", "cnn", "resnet9", "bow"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const KnownModel& entry : known_models()) all.push_back(entry.name);
+    return all;
+  }();
   return names;
 }
 
-bool takes_texts(const ModelOptions& options) {
-  check_known(options.name);
-  return options.name == "bow";
-}
+bool takes_texts(const ModelOptions& options) { return known_model(options.name).of_texts != nullptr; }
 
 data::Preprocessing preprocessing_for(const ModelOptions& options, const std::string& dataset) {
-  check_known(options.name);
+  known_model(options.name);
   const bool is_coloured = dataset == "cifar10";
   data::Preprocessing preprocessing{
       .crop = options.crop, .channels = is_coloured ? 3 : 1, .flatten = options.name == "mlp"};
@@ -105,11 +110,9 @@ data::Preprocessing preprocessing_for(const ModelOptions& options, const std::st
 
 std::unique_ptr<nn::Module> make_model(const ModelOptions& options, const NamedDataset& dataset,
                                        const Preparation& preparation) {
-  check_known(options.name);
-  if (options.name == "bow") return bow(options, preparation.vocabulary->size(), dataset.classes);
-  if (options.name == "mlp") return mlp(options, dataset.input_shape, dataset.classes);
-  return options.name == "cnn" ? cnn(dataset.input_shape, dataset.classes)
-                               : resnet9(dataset.input_shape, dataset.classes);
+  const KnownModel& entry = known_model(options.name);
+  return entry.of_texts ? entry.of_texts(options, preparation.vocabulary->size(), dataset.classes)
+                        : entry.of_images(options, dataset.input_shape, dataset.classes);
 }
 
 }  // namespace thimble::apps

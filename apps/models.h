@@ -12,8 +12,8 @@ namespace thimble::apps {
 
 struct ModelOptions {
   std::string name = "mlp";
-  int64_t hidden = 128;  ///< width of each hidden layer of mlp and bow
-  int64_t layers = 2;    ///< hidden layers of mlp and bow
+  int64_t hidden = 128;  ///< width of each hidden layer; not of cnn and resnet9
+  int64_t layers = 2;    ///< hidden layers; not of cnn and resnet9
   int64_t crop = 0;      ///< central crop of the images; 0: none
 };
 

@@ -157,6 +157,7 @@ void add_train(CLI::App& app) {
       "  thimble train --dataset fashion-mnist --model resnet9 --epochs 5 --out resnet9.safetensors\n"
       "  thimble train --dataset cifar10 --model resnet9 --epochs 5 --batch-size 128 --out cifar10.safetensors\n"
       "  thimble train --dataset sst2 --model bow --hidden 256 --layers 3 --out bow.safetensors\n"
+      "  thimble train --dataset sst2 --model transformer --out transformer.safetensors\n"
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
@@ -165,10 +166,10 @@ void add_train(CLI::App& app) {
                    "Folder of the dataset's files [data/ and its name; Fashion-MNIST: where Debian's package puts it]")
       ->type_name("DIR");
   command->add_option("--model", o->model.name, "Model")->capture_default_str()->check(CLI::IsMember(model_names()));
-  command->add_option("--hidden", o->model.hidden, "mlp, bow: width of the hidden layers")
+  command->add_option("--hidden", o->model.hidden, "Width of the hidden layers; not of cnn and resnet9")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  command->add_option("--layers", o->model.layers, "mlp, bow: number of hidden layers")
+  command->add_option("--layers", o->model.layers, "Number of hidden layers; not of cnn and resnet9")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000));
   command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")

@@ -54,10 +54,12 @@ THIMBLE_API Tensor clamp(const Tensor& x, double min = -std::numeric_limits<doub
 /// a where condition is not 0, else b, of any dtype; condition is uint8 or bool, and broadcasts with a and b.
 THIMBLE_API Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
-/// Comparisons of floats, integers or bools give bools, through which no gradient flows; with NaN they are false.
+/// Comparisons of floats, integers or bools give bools, through which no gradient flows; with NaN they are false, but
+/// not_equal() is true.
 THIMBLE_API Tensor greater(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor greater_equal(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor equal(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor not_equal(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor less(const Tensor& a, const Tensor& b);
 THIMBLE_API Tensor less_equal(const Tensor& a, const Tensor& b);
 

@@ -1,5 +1,6 @@
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/elementwise_op.h>
+#include <thimble/core/ops/logic.h>
 
 namespace thimble {
 
@@ -83,6 +84,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 Tensor greater(const Tensor& a, const Tensor& b) { return compare(Compare::greater, a, b); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, a, b); }
 Tensor equal(const Tensor& a, const Tensor& b) { return compare(Compare::equal, a, b); }
+Tensor not_equal(const Tensor& a, const Tensor& b) { return logical_not(equal(a, b)); }
 Tensor less(const Tensor& a, const Tensor& b) { return compare(Compare::greater, b, a); }
 Tensor less_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, b, a); }
 

@@ -108,6 +108,22 @@ TEST_F(TextProgramTest, StaticAndQatWorkOnTexts) {
   }
 }
 
+// Whose sequences have an order, and ends of their own.
+TEST_F(TextProgramTest, OtherModelsGoTheWholeWay) {
+  for (const std::string model : {"lstm", "transformer"}) {
+    SCOPED_TRACE(model);
+    std::vector<std::string> arguments = training_on_texts({"--layers", "1"});
+    *std::ranges::find(arguments, "bow") = model;
+    const json trained = json_of(arguments);
+    EXPECT_GT(trained["epochs"][3]["test_accuracy"], 0.95);
+    EXPECT_EQ(json_of({"eval", "m.st", "--data", "texts"})["accuracy"], trained["epochs"][3]["test_accuracy"]);
+    for (const std::string method : {"dynamic", "static"}) {
+      json_of({"quantize", "m.st", "--method", method, "--data", "texts", "--out", "q.st"});
+      EXPECT_GT(json_of({"eval", "q.st", "--data", "texts"})["accuracy"], 0.9) << method;
+    }
+  }
+}
+
 TEST_F(TextProgramTest, ARunGoesOnFromItsState) {
   const std::vector<std::string> states{"--save-state", "states", "--save-every", "7"};
   ASSERT_EQ(run(training_on_texts(states)).status, 0);
@@ -135,8 +151,13 @@ TEST_F(TextProgramTest, ModelsAndDatasetsMustFit) {
   expect_failure({"eval", "m.st", "--dataset", "mnist", "--data", "data"}, 1, "the model was trained on texts");
   train("images.st");
   expect_failure({"eval", "images.st", "--dataset", "sst2", "--data", "texts"}, 1, "it has no vocabulary");
-  expect_failure({"train", "--dataset", "sst2", "--data", "texts", "--model", "bow", "--layers", "0", "--out", "n.st"},
-                 1, "--layers 1");
+  for (const std::string model : {"bow", "lstm", "transformer"})
+    expect_failure(
+        {"train", "--dataset", "sst2", "--data", "texts", "--model", model, "--layers", "0", "--out", "n.st"}, 1,
+        "--layers 1");
+  expect_failure(
+      {"train", "--dataset", "sst2", "--data", "texts", "--model", "transformer", "--hidden", "10", "--out", "n.st"}, 1,
+      "heads");
   write_bytes(folder / "texts/train.tsv", "fine\t1\nclich\xe9\t0\n");
   expect_failure(training_on_texts(), 1, "train.tsv': line 2 is not UTF-8");
   write_bytes(folder / "texts/dev.tsv", "fine\t2\n");
