@@ -5,6 +5,7 @@
 //   loss.backward();                 // w.grad() is 2 w
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <ostream>
 #include <vector>
@@ -22,6 +23,10 @@ struct THIMBLE_API BackwardOptions {
   /// Record the gradients' own computation, so that they can be differentiated; implies retain_graph.
   bool create_graph = false;
 };
+
+/// A single axis where axes may be given: x.sum(1) is x.sum({1}).
+template <typename I>
+concept AxisNumber = std::integral<I> && !std::same_as<I, bool>;
 
 /// A handle: copies name the same node, and a const one is a handle that stays with its node, whose values and
 /// gradient may change. float32 and float64 tensors can require gradients.
@@ -75,6 +80,47 @@ class THIMBLE_API Tensor {
   /// whose gradient reads values that were changed since (by an optimizer's step, say), as in PyTorch.
   void backward(const BackwardOptions& options = {}) const { backward(Tensor(), options); }
   void backward(const Tensor& out_grad, const BackwardOptions& options = {}) const;
+
+  // The ops of these names (core/ops) with this tensor as their first input: x.mean({0, 1}), x.sum(1), x.reshape({-1}).
+
+  Tensor sum(const Shape& axes = {}, bool keepdim = false) const;
+  Tensor mean(const Shape& axes = {}, bool keepdim = false) const;
+  Tensor max(const Shape& axes = {}, bool keepdim = false) const;
+  Tensor min(const Shape& axes = {}, bool keepdim = false) const;
+  template <AxisNumber I>
+  Tensor sum(I axis, bool keepdim = false) const {
+    return sum(Shape{axis}, keepdim);
+  }
+  template <AxisNumber I>
+  Tensor mean(I axis, bool keepdim = false) const {
+    return mean(Shape{axis}, keepdim);
+  }
+  template <AxisNumber I>
+  Tensor max(I axis, bool keepdim = false) const {
+    return max(Shape{axis}, keepdim);
+  }
+  template <AxisNumber I>
+  Tensor min(I axis, bool keepdim = false) const {
+    return min(Shape{axis}, keepdim);
+  }
+  Tensor argmax(int64_t axis, bool keepdim = false) const;
+  Tensor softmax(int64_t axis) const;
+  Tensor reshape(const Shape& shape) const;
+  Tensor flatten(int64_t start_dim = 0, int64_t end_dim = -1) const;
+  Tensor transpose(int64_t axis0, int64_t axis1) const;
+  Tensor permute(const Shape& axes) const;
+  Tensor squeeze(int64_t axis) const;
+  Tensor unsqueeze(int64_t axis) const;
+  Tensor expand(const Shape& shape) const;  ///< broadcast_to()
+  Tensor to(DType dtype) const;             ///< cast()
+  Tensor matmul(const Tensor& other) const;
+  Tensor abs() const;
+  Tensor exp() const;
+  Tensor log() const;
+  Tensor sqrt() const;
+  Tensor relu() const;
+  Tensor sigmoid() const;
+  Tensor tanh() const;
 
   /// The same array outside of the graph.
   Tensor detach() const { return data(); }

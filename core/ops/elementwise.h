@@ -53,6 +53,8 @@ THIMBLE_API Tensor clamp(const Tensor& x, double min = -std::numeric_limits<doub
 
 /// a where condition is not 0, else b, of any dtype; condition is uint8 or bool, and broadcasts with a and b.
 THIMBLE_API Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+/// x, and value where mask, bool or uint8, is not 0; the mask broadcasts to x. Throws ShapeError if it does not.
+THIMBLE_API Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
 
 /// Comparisons of floats, integers or bools give bools, through which no gradient flows; with NaN they are false, but
 /// not_equal() is true.
@@ -77,5 +79,17 @@ inline Tensor operator+(double a, const Tensor& b) { return add(Tensor::scalar(a
 inline Tensor operator-(double a, const Tensor& b) { return sub(Tensor::scalar(a, b.dtype()), b); }
 inline Tensor operator*(double a, const Tensor& b) { return mul(Tensor::scalar(a, b.dtype()), b); }
 inline Tensor operator/(double a, const Tensor& b) { return div(Tensor::scalar(a, b.dtype()), b); }
+
+/// a's values changed in place, as PyTorch does, for all handles of this tensor and arrays that share its memory; b
+/// broadcasts to a. Throws ValueError where that would be recorded: a = a + b is what a graph takes, and parameters
+/// change under no_grad(). Throws ShapeError if b does not broadcast to a, DTypeError as a + b.
+THIMBLE_API const Tensor& operator+=(const Tensor& a, const Tensor& b);
+THIMBLE_API const Tensor& operator-=(const Tensor& a, const Tensor& b);
+THIMBLE_API const Tensor& operator*=(const Tensor& a, const Tensor& b);
+THIMBLE_API const Tensor& operator/=(const Tensor& a, const Tensor& b);
+inline const Tensor& operator+=(const Tensor& a, double b) { return a += Tensor::scalar(b, a.dtype()); }
+inline const Tensor& operator-=(const Tensor& a, double b) { return a -= Tensor::scalar(b, a.dtype()); }
+inline const Tensor& operator*=(const Tensor& a, double b) { return a *= Tensor::scalar(b, a.dtype()); }
+inline const Tensor& operator/=(const Tensor& a, double b) { return a /= Tensor::scalar(b, a.dtype()); }
 
 }  // namespace thimble

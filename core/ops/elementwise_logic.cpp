@@ -2,6 +2,7 @@
 #include <limits>
 
 #include <thimble/core/kernels/elementwise/number_functions.h>
+#include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/elementwise_op.h>
 #include <thimble/core/ops/logic.h>
@@ -149,6 +150,8 @@ class Remainder final : public Op {
   bool floored_;
 };
 
+Tensor is_true(const Tensor& x) { return cast(x, DType::bool_); }
+
 const OpRegistration elementwise_logic_registrations[] = {
     {"bitwise_not", make_plain<BitwiseNot>},
     {"logical_not", make_plain<LogicalNot>},
@@ -177,6 +180,9 @@ Tensor bitwise_left_shift(const Tensor& a, const Tensor& bits) { return apply_bi
 Tensor bitwise_right_shift(const Tensor& a, const Tensor& bits) { return apply_bits(4, a, bits); }
 Tensor bitwise_not(const Tensor& x) { return apply(std::make_unique<BitwiseNot>(), {x}); }
 Tensor logical_not(const Tensor& x) { return apply(std::make_unique<LogicalNot>(), {x}); }
+Tensor logical_and(const Tensor& a, const Tensor& b) { return bitwise_and(is_true(a), is_true(b)); }
+Tensor logical_or(const Tensor& a, const Tensor& b) { return bitwise_or(is_true(a), is_true(b)); }
+Tensor logical_xor(const Tensor& a, const Tensor& b) { return bitwise_xor(is_true(a), is_true(b)); }
 Tensor isnan(const Tensor& x) { return apply(std::make_unique<IsNaN>(), {x}); }
 Tensor isinf(const Tensor& x, bool detect_negative, bool detect_positive) {
   return apply(std::make_unique<IsInf>(detect_negative, detect_positive), {x});

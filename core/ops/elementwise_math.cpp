@@ -6,6 +6,7 @@
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/elementwise_op.h>
 #include <thimble/core/ops/math.h>
+#include <thimble/core/ops/rearrange.h>
 
 namespace thimble {
 
@@ -18,8 +19,6 @@ double softplus_of(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 constexpr double kGeluSlope = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kGeluCubic = 0.044715;
 
 double tanh_gelu_of(double x) { return 0.5 * x * (1 + std::tanh(kGeluSlope * (x + kGeluCubic * x * x * x))); }
-
-Tensor zeros_like(const Tensor& x) { return NDArray::zeros(x.shape(), x.dtype()); }
 
 // exp(min(x, 0) / alpha), which does not overflow where another branch is taken.
 Tensor exp_below_zero(const Tensor& x, double alpha = 1) {
@@ -72,6 +71,10 @@ const MathFunction kMathFunctions[] = {
      [](TensorRef x, TensorRef, ParametersRef) { return 1.0 / sqrt(x * x - 1.0); }},
     {"atanh", [](double x, double, double) { return std::atanh(x); },
      [](TensorRef x, TensorRef, ParametersRef) { return 1.0 / (1.0 - x * x); }},
+    {"log1p", [](double x, double, double) { return std::log1p(x); },
+     [](TensorRef x, TensorRef, ParametersRef) { return 1.0 / (1.0 + x); }},
+    {"expm1", [](double x, double, double) { return std::expm1(x); },
+     [](TensorRef, TensorRef y, ParametersRef) { return y + 1.0; }},
     {"ceil", [](double x, double, double) { return std::ceil(x); }},
     {"floor", [](double x, double, double) { return std::floor(x); }},
     {"round", [](double x, double, double) { return std::nearbyint(x); }},
@@ -200,6 +203,13 @@ Tensor cosh(const Tensor& x) { return apply_function("cosh", x); }
 Tensor asinh(const Tensor& x) { return apply_function("asinh", x); }
 Tensor acosh(const Tensor& x) { return apply_function("acosh", x); }
 Tensor atanh(const Tensor& x) { return apply_function("atanh", x); }
+Tensor log1p(const Tensor& x) { return apply_function("log1p", x); }
+Tensor expm1(const Tensor& x) { return apply_function("expm1", x); }
+Tensor log2(const Tensor& x) { return log(x) * std::numbers::log2e; }
+Tensor log10(const Tensor& x) { return log(x) * std::numbers::log10e; }
+Tensor square(const Tensor& x) { return x * x; }
+Tensor reciprocal(const Tensor& x) { return 1.0 / x; }
+Tensor rsqrt(const Tensor& x) { return 1.0 / sqrt(x); }
 Tensor ceil(const Tensor& x) { return apply_function("ceil", x); }
 Tensor floor(const Tensor& x) { return apply_function("floor", x); }
 Tensor round(const Tensor& x) { return apply_function("round", x); }

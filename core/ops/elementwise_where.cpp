@@ -81,6 +81,12 @@ const OpRegistration elementwise_where_registrations[] = {
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply(std::make_unique<Where>(), {condition, a, b});
 }
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
+  const Tensor filled = where(mask, Tensor::scalar(value, x.dtype()), x);
+  check<ShapeError>(filled.shape() == x.shape(), "masked_fill: the mask ", mask.shape(), " does not broadcast to x ",
+                    x.shape());
+  return filled;
+}
 Tensor greater(const Tensor& a, const Tensor& b) { return compare(Compare::greater, a, b); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) { return compare(Compare::greater_equal, a, b); }
 Tensor equal(const Tensor& a, const Tensor& b) { return compare(Compare::equal, a, b); }

@@ -19,6 +19,10 @@ THIMBLE_API Tensor bitwise_right_shift(const Tensor& a, const Tensor& bits);
 
 /// Whether it is 0, of any dtype: bools.
 THIMBLE_API Tensor logical_not(const Tensor& x);
+/// Of any numbers, broadcast, as bools: false is 0.
+THIMBLE_API Tensor logical_and(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor logical_or(const Tensor& a, const Tensor& b);
+THIMBLE_API Tensor logical_xor(const Tensor& a, const Tensor& b);
 /// Of any numbers: bools; integers are neither.
 THIMBLE_API Tensor isnan(const Tensor& x);
 THIMBLE_API Tensor isinf(const Tensor& x, bool detect_negative = true, bool detect_positive = true);

@@ -19,6 +19,21 @@ THIMBLE_API Tensor cosh(const Tensor& x);
 THIMBLE_API Tensor asinh(const Tensor& x);
 THIMBLE_API Tensor acosh(const Tensor& x);
 THIMBLE_API Tensor atanh(const Tensor& x);
+/// log(1 + x), to the last digit where x is small, too.
+THIMBLE_API Tensor log1p(const Tensor& x);
+/// exp(x) - 1, to the last digit where x is small, too.
+THIMBLE_API Tensor expm1(const Tensor& x);
+
+// Made of others.
+
+THIMBLE_API Tensor log2(const Tensor& x);
+THIMBLE_API Tensor log10(const Tensor& x);
+/// x * x
+THIMBLE_API Tensor square(const Tensor& x);
+/// 1 / x
+THIMBLE_API Tensor reciprocal(const Tensor& x);
+/// 1 / sqrt(x)
+THIMBLE_API Tensor rsqrt(const Tensor& x);
 
 // Steps, whose gradient is 0.
 

@@ -150,6 +150,12 @@ std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t axis, bool la
   return {gather(x, axis, indices), indices};
 }
 
+std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t axis, bool descending) {
+  return topk(x, x.shape(normalize_axis(axis, x.ndim(), "sort")), axis, descending);
+}
+
+Tensor argsort(const Tensor& x, int64_t axis, bool descending) { return sort(x, axis, descending).second; }
+
 Tensor cumsum(const Tensor& x, int64_t axis, bool exclusive, bool reverse) {
   return apply(std::make_unique<CumSum>(axis, exclusive, reverse), {x});
 }

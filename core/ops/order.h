@@ -14,6 +14,11 @@ namespace thimble {
 /// for a k below 0 or above the axis' size.
 THIMBLE_API std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t axis = -1, bool largest = true);
 
+/// All elements along an axis from the smallest to the largest, or descending, and their indices: those of topk().
+THIMBLE_API std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t axis = -1, bool descending = false);
+/// The indices alone.
+THIMBLE_API Tensor argsort(const Tensor& x, int64_t axis = -1, bool descending = false);
+
 /// Running sums along an axis, of floats or integers. ONNX's options: without the element itself (exclusive), and from
 /// the end (reverse).
 THIMBLE_API Tensor cumsum(const Tensor& x, int64_t axis, bool exclusive = false, bool reverse = false);

@@ -405,6 +405,12 @@ Tensor eye_like(const Tensor& x, int64_t diagonal, DType dtype) {
   return apply(std::make_unique<EyeLike>(diagonal, dtype), {x});
 }
 
+Tensor zeros_like(const Tensor& x) { return NDArray::zeros(x.shape(), x.dtype()); }
+
+Tensor ones_like(const Tensor& x) { return NDArray::ones(x.shape(), x.dtype()); }
+
+Tensor full_like(const Tensor& x, double value) { return NDArray::full(x.shape(), value, x.dtype()); }
+
 Tensor arange(const Tensor& start, const Tensor& limit, const Tensor& step) {
   return apply(std::make_unique<Arange>(), {start, limit, step});
 }

@@ -29,6 +29,11 @@ THIMBLE_API std::vector<Tensor> chunk(const Tensor& x, int64_t chunks, int64_t a
 /// (int64) is [samples]. The two axes differ.
 THIMBLE_API Tensor reverse_sequence(const Tensor& x, const Tensor& lengths, int64_t batch_axis, int64_t time_axis);
 
+/// Constants of x's shape and dtype.
+THIMBLE_API Tensor zeros_like(const Tensor& x);
+THIMBLE_API Tensor ones_like(const Tensor& x);
+THIMBLE_API Tensor full_like(const Tensor& x, double value);
+
 /// 1 on a diagonal of a matrix of x's shape, which has 2 dimensions, else 0; the gradient is 0.
 THIMBLE_API Tensor eye_like(const Tensor& x, int64_t diagonal, DType dtype);
 /// start + i * step for i below ceil((limit - start) / step), of three numbers of one dtype; of floats computed in

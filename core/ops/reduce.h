@@ -1,7 +1,7 @@
-// Reductions over axes. An empty list of axes means all of them; negative axes count from the end; keepdim leaves
-// reduced dimensions as size 1. x is float32 or float64; sum, mean, prod, max and min also take integers, and stay in
-// their dtype: sums and products modulo 2^bits, means truncated. Throw ShapeError for an axis out of range or given
-// twice.
+// Reductions over axes, or one: sum(x, 1) is sum(x, {1}). An empty list of axes means all of them; negative axes count
+// from the end; keepdim leaves reduced dimensions as size 1. x is float32 or float64; sum, mean, prod, max and min also
+// take integers, and stay in their dtype: sums and products modulo 2^bits, means truncated. Throw ShapeError for an
+// axis out of range or given twice.
 #pragma once
 
 #include <thimble/core/api.h>
@@ -21,6 +21,30 @@ THIMBLE_API Tensor min(const Tensor& x, const Shape& axes = {}, bool keepdim = f
 THIMBLE_API Tensor var(const Tensor& x, const Shape& axes = {}, bool keepdim = false, int64_t correction = 1);
 /// log(sum(exp(x))), computed without overflow.
 THIMBLE_API Tensor logsumexp(const Tensor& x, const Shape& axes = {}, bool keepdim = false);
+template <AxisNumber I>
+Tensor sum(const Tensor& x, I axis, bool keepdim = false) {
+  return sum(x, Shape{axis}, keepdim);
+}
+template <AxisNumber I>
+Tensor mean(const Tensor& x, I axis, bool keepdim = false) {
+  return mean(x, Shape{axis}, keepdim);
+}
+template <AxisNumber I>
+Tensor prod(const Tensor& x, I axis, bool keepdim = false) {
+  return prod(x, Shape{axis}, keepdim);
+}
+template <AxisNumber I>
+Tensor max(const Tensor& x, I axis, bool keepdim = false) {
+  return max(x, Shape{axis}, keepdim);
+}
+template <AxisNumber I>
+Tensor min(const Tensor& x, I axis, bool keepdim = false) {
+  return min(x, Shape{axis}, keepdim);
+}
+template <AxisNumber I>
+Tensor logsumexp(const Tensor& x, I axis, bool keepdim = false) {
+  return logsumexp(x, Shape{axis}, keepdim);
+}
 THIMBLE_API Tensor softmax(const Tensor& x, int64_t axis = -1);
 THIMBLE_API Tensor log_softmax(const Tensor& x, int64_t axis = -1);
 

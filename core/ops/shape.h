@@ -22,8 +22,25 @@ THIMBLE_API Tensor permute(const Tensor& x, const Shape& axes);
 THIMBLE_API Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t stop, int64_t step = 1);
 /// Tensors of one dtype and of one shape but for axis; throws DTypeError if dtypes differ.
 THIMBLE_API Tensor concat(const std::vector<Tensor>& tensors, int64_t axis = 0);
+/// PyTorch's name for it.
+inline Tensor cat(const std::vector<Tensor>& tensors, int64_t axis = 0) { return concat(tensors, axis); }
 /// Along a new axis; all of one dtype and shape.
 THIMBLE_API Tensor stack(const std::vector<Tensor>& tensors, int64_t axis = 0);
+/// The slice at an index along axis, without that axis; negative indices count from the end. Throws ShapeError for an
+/// index that is not there.
+THIMBLE_API Tensor select(const Tensor& x, int64_t axis, int64_t index);
+/// `length` elements along axis from start on, which may count from the end. Throws ShapeError for those not there.
+THIMBLE_API Tensor narrow(const Tensor& x, int64_t axis, int64_t start, int64_t length);
+/// Parts of split_size elements along axis, the last one smaller. Throws ValueError for a size below 1.
+THIMBLE_API std::vector<Tensor> split(const Tensor& x, int64_t split_size, int64_t axis = 0);
+/// Parts of these sizes. Throws ShapeError if they do not add up to axis' size.
+THIMBLE_API std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& split_sizes, int64_t axis = 0);
+/// The slices at all indices along axis, without that axis.
+THIMBLE_API std::vector<Tensor> unbind(const Tensor& x, int64_t axis = 0);
+/// In reverse along these axes.
+THIMBLE_API Tensor flip(const Tensor& x, const Shape& axes);
+/// With an axis moved to another place, the others in their order.
+THIMBLE_API Tensor movedim(const Tensor& x, int64_t source, int64_t destination);
 /// As NumPy broadcasts; -1 keeps x's size of that dimension, as in PyTorch's expand.
 THIMBLE_API Tensor broadcast_to(const Tensor& x, const Shape& shape);
 /// Removes axis, which must have size 1.

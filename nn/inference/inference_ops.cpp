@@ -26,11 +26,11 @@ const StepRegistration flatten_registration("flatten", flatten_step);
 using Names = std::span<const std::string_view>;
 
 constexpr std::string_view kPointwise[] = {
-    "abs",   "acos", "acosh",       "asin",      "asinh",    "atan", "atanh", "ceil",  "celu",
-    "clamp", "cos",  "cosh",        "elu",       "erf",      "exp",  "floor", "gelu",  "gelu_tanh",
-    "log",   "mish", "hardsigmoid", "hardswish", "neg",      "pow",  "relu",  "relu6", "leaky_relu",
-    "round", "selu", "shrink",      "sigmoid",   "sign",     "silu", "sin",   "sinh",  "softplus",
-    "sqrt",  "tan",  "softsign",    "tanh",      "threshold"};
+    "abs",       "acos",       "acosh", "asin", "asinh",       "atan",      "atanh",    "ceil",  "celu",
+    "clamp",     "cos",        "cosh",  "elu",  "erf",         "exp",       "expm1",    "floor", "gelu",
+    "gelu_tanh", "log",        "log1p", "mish", "hardsigmoid", "hardswish", "neg",      "pow",   "relu",
+    "relu6",     "leaky_relu", "round", "selu", "shrink",      "sigmoid",   "sign",     "silu",  "sin",
+    "sinh",      "softplus",   "sqrt",  "tan",  "softsign",    "tanh",      "threshold"};
 // Each element by itself, too, but of another dtype, or without a step of its own.
 constexpr std::string_view kPerElement[] = {"bitwise_not", "cast", "isinf", "isnan", "logical_not", "rounded_to"};
 constexpr std::string_view kPerSample[] = {

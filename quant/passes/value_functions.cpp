@@ -16,12 +16,12 @@ namespace {
 
 bool is_pointwise(const Node* node) {
   constexpr std::string_view kOps[] = {
-      "abs",    "acos",    "acosh", "add",       "add_relu",    "asin",      "asinh",      "atan",     "atanh",
-      "ceil",   "celu",    "clamp", "cos",       "cosh",        "div",       "elu",        "erf",      "exp",
-      "floor",  "gelu",    "log",   "gelu_tanh", "hardsigmoid", "hardswish", "leaky_relu", "maximum",  "minimum",
-      "mish",   "mul",     "neg",   "pow",       "prelu",       "relu",      "relu6",      "round",    "selu",
-      "shrink", "sigmoid", "sign",  "silu",      "sin",         "sinh",      "softplus",   "softsign", "sqrt",
-      "sub",    "tan",     "tanh",  "threshold"};
+      "abs",      "acos",    "acosh",  "add",     "add_relu", "asin",      "asinh",       "atan",      "atanh",
+      "ceil",     "celu",    "clamp",  "cos",     "cosh",     "div",       "elu",         "erf",       "exp",
+      "expm1",    "floor",   "gelu",   "log",     "log1p",    "gelu_tanh", "hardsigmoid", "hardswish", "leaky_relu",
+      "maximum",  "minimum", "mish",   "mul",     "neg",      "pow",       "prelu",       "relu",      "relu6",
+      "round",    "selu",    "shrink", "sigmoid", "sign",     "silu",      "sin",         "sinh",      "softplus",
+      "softsign", "sqrt",    "sub",    "tan",     "tanh",     "threshold"};
   return node->kind == Node::Kind::op && !node->attributes.contains(nn::kAttributeInputs) &&
          std::ranges::count(kOps, node->target) > 0;
 }

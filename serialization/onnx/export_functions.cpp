@@ -68,6 +68,14 @@ void write_isinf(Exporter& e, const Node& node) {
 }
 
 // Above the threshold ours is x. Above one of 20 so it is to within an ulp of float32 without looking.
+void write_log1p(Exporter& e, const Node& node) {
+  e.result(node, "Log", {e.step(node, "Add", {e.input(node, 0), constant_like(e, node, 1)})});
+}
+
+void write_expm1(Exporter& e, const Node& node) {
+  e.result(node, "Sub", {e.step(node, "Exp", {e.input(node, 0)}), constant_like(e, node, 1)});
+}
+
 void write_softplus(Exporter& e, const Node& node) {
   const double beta = node.attributes.get("beta", 1.0), threshold = node.attributes.get("threshold", 20.0);
   const std::string x = e.input(node, 0), factor = beta == 1 ? "" : constant_like(e, node, beta);
@@ -161,7 +169,9 @@ void add_function_exports(ExportHandlers& handlers) {
                            {"selu", {write_selu}},
                            {"shrink", {write_shrink}},
                            {"softplus", {write_softplus}},
-                           {"threshold", {write_threshold}}};
+                           {"threshold", {write_threshold}},
+                           {"log1p", {write_log1p}},
+                           {"expm1", {write_expm1}}};
   handlers.insert(own.begin(), own.end());
 }
 

@@ -201,6 +201,8 @@ inline std::vector<OpCase> op_cases() {
       {"asinh", row, [](const Tensor& x) { return asinh(x); }},
       {"acosh", row, [](const Tensor& x) { return acosh(1.0 + x); }},
       {"atanh", row, [](const Tensor& x) { return atanh(0.1 * x); }},
+      {"log1p", row, [](const Tensor& x) { return log1p(abs(x)); }},
+      {"expm1", row, [](const Tensor& x) { return expm1(x); }},
       {"ceil", row, [](const Tensor& x) { return ceil(x); }},
       {"floor", row, [](const Tensor& x) { return floor(x); }},
       {"round", row, [](const Tensor& x) { return round(x); }},
