@@ -26,6 +26,7 @@
 #include <thimble/nn/graph/graph.h>
 #include <thimble/nn/graph/passes.h>
 #include <thimble/nn/graph/sample.h>
+#include <thimble/nn/graph/summary.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/inference/inference.h>
 #include <thimble/nn/inference/profile.h>

@@ -7,6 +7,7 @@
 #include <cxxabi.h>
 
 #include <thimble/nn/call_scope.h>
+#include <thimble/nn/module_text.h>
 
 namespace thimble::nn::detail {
 
@@ -44,16 +45,6 @@ bool has_trained_parameters(const Module& module) {
   return std::ranges::any_of(module.named_parameters(), [](const auto& p) { return p.second.requires_grad(); });
 }
 
-// "nn::Linear", "Net"
-std::string type_name(const Module& module) {
-  char* demangled = abi::__cxa_demangle(typeid(module).name(), nullptr, nullptr, nullptr);
-  std::string name = demangled ? demangled : typeid(module).name();
-  std::free(demangled);
-  constexpr std::string_view kOurs = "thimble::";
-  if (name.starts_with(kOurs)) name.erase(0, kOurs.size());
-  return name;
-}
-
 }  // namespace
 
 CallScope::CallScope(const Module& module) {
@@ -66,8 +57,9 @@ CallScope::CallScope(const Module& module) {
   if (members.contain(module) || !has_trained_parameters(module)) return;
   members.list();  // a module's children also change when another one is moved into it
   if (members.contain(module)) return;
-  const std::string type = type_name(module);
-  throw ValueError(str(type, ": is called with parameters to train, but is not registered with ", type_name(*model),
+  const std::string type = detail::class_name(module);
+  throw ValueError(str(type, ": is called with parameters to train, but is not registered with ",
+                       detail::class_name(*model),
                        ", so that no optimizer or file would see them; declare it as nn::Submodule<", type,
                        "> name{this, \"name\", ...}, or freeze the parameters"));
 }

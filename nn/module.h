@@ -17,6 +17,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <ostream>
 #include <span>
 #include <string>
 #include <typeinfo>
@@ -188,6 +189,10 @@ class THIMBLE_API Module {
   std::unordered_map<std::string, Registered> registered_;
   bool training_ = true;
 };
+
+/// The module and its parts, as PyTorch prints them: "Net(", a line for each child, "  (fc1): Linear(in_features=784,
+/// ...)", with what differs from a layer's defaults, and ")".
+THIMBLE_API std::ostream& operator<<(std::ostream& out, const Module& module);
 
 namespace detail {
 struct NoOptions {};

@@ -1,0 +1,26 @@
+#include <gtest/gtest.h>
+
+#include <thimble/nn/graph/summary.h>
+#include <thimble/nn/graph/trace.h>
+#include <thimble/nn/layers/activation.h>
+#include <thimble/nn/layers/container.h>
+#include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/linear.h>
+#include <thimble/quant/quantize.h>
+
+namespace thimble::quant {
+namespace {
+
+TEST(Summary, OfAnIntegerNetworkCountsTheSameProducts) {
+  nn::Sequential net(nn::Conv2d(3, 8, 3, {.padding = 1}), nn::ReLU(), nn::Flatten(), nn::Linear(8 * 8 * 8, 10));
+  net.eval();
+  const Tensor x = NDArray::ones({2, 3, 8, 8});
+  const nn::Graph graph = nn::trace(net, x);
+  const nn::Graph integers = quantize_model(graph, std::vector<Tensor>{x});
+  const nn::ModelSummary floats = nn::summary(graph, {x}), quantized = nn::summary(integers, {x});
+  EXPECT_EQ(quantized.multiply_adds, floats.multiply_adds);
+  EXPECT_LT(quantized.weight_bytes, floats.weight_bytes / 2);
+}
+
+}  // namespace
+}  // namespace thimble::quant
