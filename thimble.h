@@ -11,6 +11,7 @@
 #include <thimble/core/platform/isa.h>
 #include <thimble/core/platform/mapped_file.h>
 #include <thimble/core/progress_bar.h>
+#include <thimble/core/profiler.h>
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/data/batch.h>
@@ -102,6 +103,7 @@
 #include <thimble/quant/qparams.h>
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
+#include <thimble/serialization/chrome_trace.h>
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>

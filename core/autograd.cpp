@@ -6,6 +6,7 @@
 #include <thimble/core/autograd.h>
 #include <thimble/core/kernels/elementwise/elementwise.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/profiled.h>
 
 namespace thimble {
 
@@ -113,7 +114,10 @@ class Backward {
   }
 
   void propagate(const std::shared_ptr<Tensor::Node>& node, const Tensor& gradient) {
-    std::vector<Tensor> input_grads = input_gradients(node, gradient);
+    std::vector<Tensor> input_grads = [&] {
+      const detail::Profiled profiled(*node->op, detail::Profiled::kBackward);
+      return input_gradients(node, gradient);
+    }();
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       const Tensor& input = node->inputs[i];
       if (!input.requires_grad()) continue;

@@ -4,6 +4,7 @@
 #include <thimble/core/autocast.h>
 #include <thimble/core/autograd.h>
 #include <thimble/core/memory.h>
+#include <thimble/core/profiled.h>
 #include <thimble/core/small_array.h>
 #include <thimble/core/tensor.h>
 
@@ -122,6 +123,7 @@ Tensor apply(std::unique_ptr<Op> op, std::vector<Tensor> inputs) {
     arrays[i] = node.data;
     requires_grad = requires_grad || node.requires_grad;
   }
+  const detail::Profiled profiled(*op, detail::Profiled::kCompute);
   Tensor output(op->compute(arrays));
   if (listener) listener->on_apply(*op, inputs, output);
   if (recording && requires_grad && carries_gradients(output.dtype())) {

@@ -2,6 +2,7 @@
 #include <set>
 #include <unordered_set>
 
+#include <thimble/core/profiled.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/call_scope.h>
 #include <thimble/nn/graph/owns_graphs.h>
@@ -96,12 +97,14 @@ std::unique_ptr<InferenceStep> Module::inference_step(std::span<const ValueInfo>
 
 Tensor Module::call(std::span<const Tensor> inputs) {
   const detail::CallScope scope(*this);
+  const thimble::detail::Profiled profiled(name_);
   auto run = [&] { return listener ? listener->on_call(*this, inputs) : forward_all(inputs); };
   return name_.empty() ? run() : detail::named_in_errors(name_, run);
 }
 
 std::vector<Tensor> Module::call_outputs(std::span<const Tensor> inputs) {
   const detail::CallScope scope(*this);
+  const thimble::detail::Profiled profiled(name_);
   auto run = [&] { return listener ? listener->on_call_outputs(*this, inputs) : forward_outputs(inputs); };
   return name_.empty() ? run() : detail::named_in_errors(name_, run);
 }

@@ -10,6 +10,7 @@
 #include <thimble/core/autocast.h>
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/fork.h>
+#include <thimble/core/profiler.h>
 #include <thimble/core/random.h>
 #include <thimble/nn/data/dataloader.h>
 
@@ -178,6 +179,7 @@ DataLoader::Iterator& DataLoader::Iterator::operator=(Iterator&&) noexcept = def
 DataLoader::Iterator::~Iterator() = default;
 
 DataLoader::Iterator& DataLoader::Iterator::operator++() {
+  const ProfiledScope profiled("(data)");
   auto epoch = std::move(epoch_);  // whatever next() throws ends the iteration
   batch_ = {};                     // its memory may serve the next one
   if (epoch->next(batch_)) epoch_ = std::move(epoch);

@@ -6,6 +6,7 @@
 
 #include <thimble/core/kernels/training/optimizer.h>
 #include <thimble/core/parallel.h>
+#include <thimble/core/profiler.h>
 #include <thimble/nn/training/optim/check_options.h>
 #include <thimble/nn/training/optim/optimizer.h>
 
@@ -80,6 +81,7 @@ void Optimizer::make_slices(std::vector<NDArray>& copied_grads) {
 }
 
 void Optimizer::step() {
+  const ProfiledScope profiled("(optimizer)");
   std::vector<NDArray> copied_grads;  // of those that do not lie dense
   make_slices(copied_grads);
   // From here on nothing fails: a step is made for all parameters or for none.
