@@ -80,6 +80,7 @@
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>
+#include <thimble/quant/layers/quantized_recurrent.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 #include <thimble/quant/linear_quantization.h>
 #include <thimble/quant/observers/cross_entropy_observer.h>

@@ -2,10 +2,9 @@
 #include <cmath>
 #include <limits>
 
-#include <thimble/core/kernels/int8/quantize.h>
-#include <thimble/core/kernels/reduce/min_max.h>
 #include <thimble/core/parallel.h>
 #include <thimble/quant/layers/dynamic_step.h>
+#include <thimble/quant/layers/row_parameters.h>
 
 namespace thimble::quant {
 
@@ -16,12 +15,6 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kGrain = 32 * 1024, kLongRow = 256 * 1024;
 
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
-struct RowParameters {
-  float scale = 1;
-  int32_t zero_point = 0;
-  bool all_zero = true;
-};
 
 // What both kinds of ranges have in common. In scratch lie the input as integers, the rows' scales and zero points, and
 // then what a kind and the kernel need.
@@ -45,6 +38,7 @@ class DynamicStep : public nn::InferenceStep {
   const ProductKernel& kernel() const { return *kernel_; }
   const DynamicConstants& constants() const { return constants_; }
   bool relu() const { return relu_; }
+  const QuantizationSpec& spec() const { return spec_; }
 
   uint8_t* integers(uint8_t* scratch) const { return scratch; }
   float* scales(uint8_t* scratch) const { return reinterpret_cast<float*>(scratch + aligned(elements_)); }
@@ -52,19 +46,6 @@ class DynamicStep : public nn::InferenceStep {
     return reinterpret_cast<int32_t*>(scratch + aligned(elements_) + aligned(rows() * 4));
   }
   int64_t own_bytes() const { return aligned(elements_) + 2 * aligned(rows() * 4); }
-
-  // Those of choose_qparams(); the scale is NaN where the values are not finite.
-  RowParameters parameters_of(const float* x, int64_t n) const {
-    float low = 0, high = 0;
-    if (n > 0 && !kernels::min_max(x, {1, 1, n}, &low, &high)) return {kNaN, 0, false};
-    low = std::min(low, 0.0f);
-    high = std::max(high, 0.0f);
-    const float scale = choose_scale(low, high, spec_);
-    return {scale, choose_zero_point(low, scale, spec_), low == 0 && high == 0};
-  }
-  void quantize(const float* x, int64_t n, const RowParameters& p, uint8_t* out) const {
-    kernels::quantize(x, n, {p.scale, p.zero_point, spec_.qmin(), spec_.qmax()}, out);
-  }
 
   // With the bias as it is, whatever the scales are.
   void multiply(uint8_t* scratch, float* y) const {
@@ -108,10 +89,9 @@ class RangePerRow final : public DynamicStep {
     const int64_t grain = n >= kLongRow ? rows() : std::max<int64_t>(1, kGrain / std::max<int64_t>(n, 1));
     parallel_for(rows(), grain, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const RowParameters p = parameters_of(x + row * n, n);
+        const RowParameters p = quantize_row(x + row * n, n, spec(), integers(scratch) + row * n);
         scales(scratch)[row] = p.scale;
         zero_points(scratch)[row] = p.zero_point;
-        if (!std::isnan(p.scale)) quantize(x + row * n, n, p, integers(scratch) + row * n);
       }
     });
   }
@@ -127,12 +107,11 @@ class RangePerCall final : public DynamicStep {
   void run(std::span<const void* const> inputs, void* out, uint8_t* scratch) const override {
     const auto* x = static_cast<const float*>(inputs[0]);
     auto* y = static_cast<float*>(out);
-    const RowParameters p = parameters_of(x, elements());
+    const RowParameters p = quantize_row(x, elements(), spec(), integers(scratch));
     if (std::isnan(p.scale)) {
       std::fill_n(y, output().shape.numel(), kNaN);
       return;
     }
-    quantize(x, elements(), p, integers(scratch));
     if (!p.all_zero && p.scale >= constants().finest_integer_bias) return multiply_with_integer_bias(p, scratch, y);
     std::fill_n(scales(scratch), rows(), p.scale);
     std::fill_n(zero_points(scratch), rows(), p.zero_point);

@@ -139,6 +139,13 @@ nn::SharedWeights::Key key_of(const kernels::Conv2dGeometry& g) {
 
 }  // namespace
 
+std::shared_ptr<const kernels::PackedInt8Weights> packed_rows(const IntegerWeights& weights) {
+  return weights.packed<kernels::PackedInt8Weights>({kLinear}, [](const NDArray& w) {
+    const NDArray rows = w.contiguous();
+    return kernels::PackedInt8Weights(rows.data<int8_t>(), rows.shape(0), rows.shape(1));
+  });
+}
+
 std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x) {
   const int64_t group_size = weights.format().group_size;
   // To put the weights into a flattened image's order would tear the groups apart.

@@ -36,6 +36,9 @@ class ProductKernel {
   virtual int64_t weight_bytes() const = 0;
 };
 
+/// Weights [out, in] whose scales are of output channels, for rows of features in their order.
+std::shared_ptr<const kernels::PackedInt8Weights> packed_rows(const IntegerWeights& weights);
+
 /// Rows x [..., in] times weights [out, in]. Null for inputs whose features do not lie in a row in their order.
 std::unique_ptr<ProductKernel> linear_kernel(const IntegerWeights& weights, const nn::ValueInfo& x);
 

@@ -8,6 +8,7 @@
 #include <thimble/quant/layers/quantized_conv.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
+#include <thimble/quant/layers/quantized_recurrent.h>
 #include <thimble/quant/layers/quantized_scale.h>
 #include <thimble/quant/layers/quantized_values.h>
 #include <thimble/quant/passes/integer_forms.h>
@@ -74,7 +75,7 @@ class Converter {
   // Each call of a product has parameters of its own.
   void separate_products() {
     std::vector<Node*> products = graph_.nodes();
-    std::erase_if(products, [&](const Node* node) { return !is_product(graph_, node) || !is_marked(node); });
+    std::erase_if(products, [&](const Node* node) { return !reads_by_weights(node); });
     separate_calls(graph_, products);
   }
 
@@ -245,8 +246,8 @@ class Converter {
     if (observer_of(graph_, node)) return change_parameters(node);
     const Node* before = node;
     bool integer = true;
-    if (is_product(graph_, node) && is_marked(node))
-      convert_product(node);
+    if (reads_by_weights(node))
+      convert_layer(node);
     else if (becomes_table(node))
       convert_function(node);
     else if (becomes_integer_form(node))
@@ -299,9 +300,12 @@ class Converter {
   }
 
   bool reads_integers(const Node* reader) const {
-    return (is_product(graph_, reader) && is_marked(reader)) || becomes_table(reader) || becomes_integer_form(reader) ||
+    return reads_by_weights(reader) || becomes_table(reader) || becomes_integer_form(reader) ||
            (moves_integers(reader) && wanted_as_integer(reader));
   }
+
+  // Whether it multiplies integers by weights.
+  bool reads_by_weights(const Node* node) const { return can_have_integer_weights(graph_, node) && is_marked(node); }
 
   bool moves_integers(const Node* node) const {
     return passes_integers_on(graph_, node) || (is_concat(graph_, node) && is_marked(node)) ||
@@ -311,6 +315,13 @@ class Converter {
   // Whether an integer layer reads this value, directly or through ops that pass it on.
   bool wanted_as_integer(const Node* value) const { return wanted_.contains(value); }
   bool wanted_as_integer_only(const Node* value) const { return wanted_only_.contains(value); }
+
+  void convert_layer(Node* node) {
+    if (is_product(graph_, node))
+      convert_product(node);
+    else
+      convert_recurrent(node);
+  }
 
   void convert_product(Node* node) {
     Node* input = integer_of(node->inputs[0]);
@@ -326,6 +337,21 @@ class Converter {
     node->attributes = {};
     if (output) integers_[node] = *output;
     bits_[node] = {weights.qparams.spec.bits, input_qparams.bits};
+  }
+
+  // States that it begins with are floats, and those that it gives, so all that it gives then is.
+  void convert_recurrent(Node* node) {
+    Node* input = integer_of(node->inputs[0]);
+    QuantizedRecurrent::Quantization q{.weight = weight_quantization_of(node), .input = integers_.at(input)};
+    const auto own = qparams_.find(node);
+    if (own != qparams_.end() && wanted_as_integer(node) && node->inputs.size() == 1) q.output = own->second;
+    graph_.replace_layer(node, QuantizedRecurrent::from_float(*graph_.layer_as<nn::RecurrentLayer>(node), q));
+    graph_.set_input(node, 0, input);
+    for (size_t i = 1; i < node->inputs.size(); ++i)
+      if (integers_.contains(node->inputs[i])) graph_.set_input(node, i, float_of(node->inputs[i]));
+    node->attributes = {};
+    if (q.output) integers_[node] = *q.output;
+    bits_[node] = {q.weight.spec.bits, q.input->bits};
   }
 
   ProductWeights weights_of(const Node* node) {
@@ -492,7 +518,7 @@ class Converter {
 
   std::string reason_of(const Node* node) const {
     const ValueFunction* function = functions_.around(node);
-    if (is_product(graph_, node)) {
+    if (can_have_integer_weights(graph_, node)) {
       const std::string obstacle = obstacle_of(graph_.layer(node));
       return obstacle.empty() ? "its configuration keeps it float" : obstacle;
     }

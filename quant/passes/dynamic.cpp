@@ -1,4 +1,5 @@
 #include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/layers/quantized_recurrent.h>
 #include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
@@ -14,6 +15,10 @@ std::shared_ptr<nn::Module> dynamic_layer(const nn::Module& layer, const QConfig
     weight.spec.group_size = 0;  // groups are for linear layers
     return DynamicQuantizedConv2d::from_weights({conv->weight, conv->bias, weight.qparams(conv->weight.data())},
                                                 conv->options(), config.activation.bits, relu, config.dynamic_range);
+  }
+  if (const auto* recurrent = dynamic_cast<const nn::RecurrentLayer*>(&layer)) {
+    weight.spec.group_size = 0;
+    return QuantizedRecurrent::from_float(*recurrent, {.weight = weight, .activation_bits = config.activation.bits});
   }
   const auto& linear = dynamic_cast<const nn::Linear&>(layer);
   return DynamicQuantizedLinear::from_weights({linear.weight, linear.bias, weight.qparams(linear.weight.data())},

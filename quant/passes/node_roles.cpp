@@ -9,6 +9,7 @@
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/nn/layers/recurrent.h>
 #include <thimble/quant/passes/integer_forms.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/softmax_inputs.h>
@@ -39,6 +40,12 @@ bool counts_padding(const Node* node) {
 bool is_product(const Graph& graph, const Node* node) {
   constexpr std::string_view kTypes[] = {"Linear", "LinearReLU", "QATLinear", "Conv2d", "Conv2dReLU", "QATConv2d"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
+}
+
+bool is_recurrent(const Graph& graph, const Node* node) { return graph.layer_as<nn::RecurrentLayer>(node) != nullptr; }
+
+bool can_have_integer_weights(const Graph& graph, const Node* node) {
+  return is_product(graph, node) || is_recurrent(graph, node);
 }
 
 bool is_depthwise(const Graph& graph, const Node* node) {
@@ -93,7 +100,7 @@ Effect effect_of(const Graph& graph, const Node* node) {
 
 std::span<Node* const> values_of(const Graph& graph, const Node* node) {
   const std::span<Node* const> operands = nn::operands_of(*node);
-  const bool is_one = effect_of(graph, node) != Effect::none && operands.size() > 1;
+  const bool is_one = (effect_of(graph, node) != Effect::none || is_recurrent(graph, node)) && operands.size() > 1;
   return is_one ? operands.first(1) : operands;
 }
 
@@ -113,6 +120,7 @@ bool come_from_marked(const Graph& graph, std::span<Node* const> values) {
   const auto is_constant = [](const Node* value) { return value->kind == Node::Kind::tensor; };
   return !std::ranges::all_of(values, is_constant) && std::ranges::all_of(values, [&](const Node* value) {
     while (passes_integers_on(graph, value) || observer_of(graph, value)) value = value->inputs[0];
+    if (is_recurrent(graph, value) && value->inputs.size() > 1) return false;  // its states are among its outputs
     return is_constant(value) ? can_be_integers(graph.tensor(value)) : is_marked(value);
   });
 }
@@ -135,6 +143,9 @@ bool is_integer_layer(const Graph& graph, const Node* node) {
                                          "QuantizedMinimum",
                                          "QuantizedTable",
                                          "QuantizedLayerNorm",
+                                         "QuantizedLSTM",
+                                         "QuantizedGRU",
+                                         "QuantizedRNN",
                                          "QuantizedMatMul",
                                          "QuantizedMean",
                                          "QuantizedScale",
@@ -174,14 +185,38 @@ const Tensor& bias_of(const Graph& graph, const Node* product) {
   return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
 }
 
-std::string obstacle_of(const nn::Module& product) {
+std::vector<Tensor> all_weights_of(const Graph& graph, const Node* node) {
+  const auto* recurrent = graph.layer_as<nn::RecurrentLayer>(node);
+  if (!recurrent) return {weight_of(graph, node)};
+  std::vector<Tensor> weights;
+  for (int64_t layer = 0; layer < recurrent->options().num_layers; ++layer)
+    for (int64_t d = 0; d < recurrent->num_directions(); ++d) {
+      weights.push_back(recurrent->weights(layer, d == 1).ih);
+      weights.push_back(recurrent->weights(layer, d == 1).hh);
+    }
+  return weights;
+}
+
+namespace {
+
+std::string too_many_products(int64_t products) {
   constexpr int64_t kMost = kernels::PackedInt8Weights::kMaxK;
+  return products <= kMost ? "" : str("it adds ", products, " products up, and integers hold ", kMost);
+}
+
+}  // namespace
+
+std::string obstacle_of(const nn::Module& product) {
+  if (const auto* recurrent = dynamic_cast<const nn::RecurrentLayer*>(&product)) {
+    const DType dtype = recurrent->weights(0).ih.dtype();
+    if (dtype != DType::float32) return str("its weights are ", dtype);
+    return too_many_products(std::max(recurrent->input_size(), recurrent->num_directions() * recurrent->hidden_size()));
+  }
   const auto* conv = dynamic_cast<const nn::Conv2d*>(&product);
   const auto* linear = dynamic_cast<const nn::Linear*>(&product);
   if (!conv && !linear) return "";
   const Shape& weight = (conv ? conv->weight : linear->weight).shape();
-  const int64_t products = weight.numel() / std::max<int64_t>(1, weight[0]);
-  return products <= kMost ? "" : str("it adds ", products, " products up, and integers hold ", kMost);
+  return too_many_products(weight.numel() / std::max<int64_t>(1, weight[0]));
 }
 
 bool has_relu(const Graph& graph, const Node* product) { return graph.layer(product).type().ends_with("ReLU"); }
@@ -222,7 +257,7 @@ bool has_own_parameters(const Graph& graph, const Node* value) {
 }
 
 bool is_wanted_product(const Graph& graph, const Node* node, const QConfigMapping& mapping) {
-  return is_product(graph, node) && obstacle_of(graph.layer(node)).empty() &&
+  return can_have_integer_weights(graph, node) && obstacle_of(graph.layer(node)).empty() &&
          mapping.find(node->name, types_of(graph, node)).has_value();
 }
 
@@ -238,7 +273,8 @@ std::string names_of_products(const Graph& graph, bool with_obstacles = true) {
   std::string names;
   size_t count = 0;
   for (const Node* node : graph.nodes()) {
-    if (!is_product(graph, node) || (!with_obstacles && !obstacle_of(graph.layer(node)).empty())) continue;
+    if (!can_have_integer_weights(graph, node) || (!with_obstacles && !obstacle_of(graph.layer(node)).empty()))
+      continue;
     if (++count <= kMost) names += str(count > 1 ? ", " : "", detail::quote(node->name));
   }
   return count > kMost ? str(names, " and ", count - kMost, " more") : names;
@@ -272,10 +308,10 @@ std::string nothing_to_quantize(const Graph& graph, const QConfigMapping& mappin
     if (is_integer_layer(graph, node) && !graph.is_layer(node, "Quantize"))
       return str("the graph is quantized already ('", node->name, "' is a ", type_of(graph, node),
                  "); give the float graph");
-  if (names_of_products(graph).empty()) return "the graph has no linear or conv2d layer to quantize";
+  if (names_of_products(graph).empty()) return "the graph has no linear, conv2d or recurrent layer to quantize";
   const std::string others = names_of_products(graph, /*with_obstacles=*/false);
   for (const Node* node : graph.nodes()) {
-    const std::string obstacle = is_product(graph, node) ? obstacle_of(graph.layer(node)) : "";
+    const std::string obstacle = can_have_integer_weights(graph, node) ? obstacle_of(graph.layer(node)) : "";
     if (!obstacle.empty() && (others.empty() || mapping.find(node->name, types_of(graph, node))))
       return str("it would quantize no layer: '", node->name, "' stays float, since ", obstacle,
                  others.empty() ? "" : str("; give a configuration to ", others, ", too"));

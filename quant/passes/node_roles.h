@@ -17,6 +17,10 @@ namespace thimble::quant {
 /// A layer that can become an integer product: linear and conv2d, also fused with relu or in the form that
 /// prepare_qat() gives them.
 bool is_product(const nn::Graph& graph, const nn::Node* node);
+/// LSTM, GRU or RNN, which can become a QuantizedRecurrent.
+bool is_recurrent(const nn::Graph& graph, const nn::Node* node);
+/// A layer that can have integer weights: a product or a recurrent one.
+bool can_have_integer_weights(const nn::Graph& graph, const nn::Node* node);
 /// A convolution each of whose output channels reads one input channel.
 bool is_depthwise(const nn::Graph& graph, const nn::Node* node);
 /// Values side by side, along an axis that they have or a new one.
@@ -38,10 +42,12 @@ std::string type_of(const nn::Graph& graph, const nn::Node* node);
 std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);
 /// Notes on a layer's node what it was before a pass replaced it, which goes on counting among its types.
 void note_type(nn::Node* node, const std::string& type);
+/// All float weights of a product or recurrent layer that become integers.
+std::vector<Tensor> all_weights_of(const nn::Graph& graph, const nn::Node* node);
 /// A product's float weight, [out, ...], and its bias, which may be undefined.
 const Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
 const Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
-/// Why a product stays float whatever its configuration; empty if it need not.
+/// Why a product or recurrent layer stays float whatever its configuration; empty if it need not.
 std::string obstacle_of(const nn::Module& product);
 /// Whether relu is fused into the product.
 bool has_relu(const nn::Graph& graph, const nn::Node* product);
@@ -84,9 +90,9 @@ bool can_share(const nn::Graph& graph, const nn::Node* value);
 /// input. A clamp that is marked has its own if its source can share them.
 bool has_own_parameters(const nn::Graph& graph, const nn::Node* value);
 
-/// Whether the mapping makes an integer product of this node.
+/// Whether the mapping makes an integer product, or a recurrent layer of such, of this node.
 bool is_wanted_product(const nn::Graph& graph, const nn::Node* node, const QConfigMapping& mapping);
-/// Whether it makes one of any.
+/// Whether it makes one of any node.
 bool wants_products(const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// Throws ValueError, with the name of the pass in front, if the mapping names a node or a type that does not exist.
@@ -103,7 +109,7 @@ void mark(nn::Node* node, const WeightQuantization& weight);
 void mark_function(nn::Node* result);
 bool is_marked(const nn::Node* node);
 void unmark(nn::Node* node);
-/// Of a product that is marked.
+/// Of a product or recurrent layer that is marked.
 WeightQuantization weight_quantization_of(const nn::Node* node);
 /// The node's own attributes, without marks.
 Attributes without_marks(const Attributes& attributes);

@@ -86,6 +86,11 @@ class Preparer {
     return follows_inputs(graph_, node) && !(for_training_ && stays_float_in_training(graph_, node));
   }
 
+  // Of a layer with weights.
+  bool is_wanted(const Node* node) const {
+    return is_wanted_product(graph_, node, mapping_) && !(for_training_ && is_recurrent(graph_, node));
+  }
+
   // The values that a node reads as integers, if it becomes an integer one.
   std::vector<Node*> inputs_of(const Node* node) const {
     if (const ValueFunction* function = functions_.of(node)) return {function->source()};
@@ -98,16 +103,16 @@ class Preparer {
   std::optional<QConfig> config_of(const Node* node) const {
     // The others are worth it where values are integers already, and shall be afterwards.
     const bool may = may_follow(node) && for_products_.contains(node) && come_from_marked(graph_, inputs_of(node));
-    if (!may && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
+    if (!may && !is_wanted(node)) return std::nullopt;
     std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
     // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
-    if (config && graph_.layer_as<nn::Conv2d>(node)) config->weight.group_size = 0;
+    if (config && (graph_.layer_as<nn::Conv2d>(node) || is_recurrent(graph_, node))) config->weight.group_size = 0;
     return config;
   }
 
   void choose(Node* node, QConfig config) {
     check_config(node->name, config);
-    if (is_product(graph_, node))
+    if (can_have_integer_weights(graph_, node))
       mark(node, checked_weight_quantization(node, config));
     else if (functions_.of(node))
       mark_function(node);
@@ -119,7 +124,9 @@ class Preparer {
   // Throws what convert() would throw only after the calibration.
   WeightQuantization checked_weight_quantization(const Node* node, const QConfig& config) const {
     const WeightQuantization quantization{config.weight, config.weight_observer};
-    nn::detail::named_in_errors(node->name, [&] { quantization.check(weight_of(graph_, node).data()); });
+    nn::detail::named_in_errors(node->name, [&] {
+      for (const Tensor& weight : all_weights_of(graph_, node)) quantization.check(weight.data());
+    });
     return quantization;
   }
 
@@ -129,7 +136,7 @@ class Preparer {
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
       const bool hands_on = effect_of(graph_, *node) != Effect::none || may_follow(*node);
       const std::vector<Node*> inputs = inputs_of(*node);
-      if (is_wanted_product(graph_, *node, mapping_) || (hands_on && for_products_.contains(*node)))
+      if (is_wanted(*node) || (hands_on && for_products_.contains(*node)))
         for_products_.insert(inputs.begin(), inputs.end());
     }
   }

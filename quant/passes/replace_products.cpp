@@ -31,7 +31,7 @@ void check_replaces_any(const ConversionReport& entries, const nn::Graph& graph,
   if (std::ranges::any_of(entries, [](const LayerReport& entry) { return entry.reason.empty(); })) return;
   for (const LayerReport& entry : entries) {
     const nn::Node* node = graph.find(entry.name);
-    const std::string obstacle = is_product(graph, node) ? r.obstacle(graph.layer(node)) : "";
+    const std::string obstacle = can_have_integer_weights(graph, node) ? r.obstacle(graph.layer(node)) : "";
     check<ValueError>(obstacle.empty() || entry.reason != obstacle, r.pass, ": it would quantize no layer: '",
                       entry.name, "' stays float, since ", obstacle);
   }
@@ -79,16 +79,17 @@ nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping
     configs.push_back(mapping.find(node->name, types_of(result, node)));
     entries.push_back({.name = node->name, .type = type_of(result, node), .reason = ""});
     const std::string obstacle =
-        is_product(result, node) ? replacement.obstacle(result.layer(node)) : "it has no integer form";
+        can_have_integer_weights(result, node) ? replacement.obstacle(result.layer(node)) : "it has no integer form";
     if (obstacle.empty()) layer_configs.add(node, configs.back());
-    entries.back().reason = is_product(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
+    entries.back().reason =
+        can_have_integer_weights(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
   }
   check_replaces_any(entries, result, mapping, replacement);
   for (size_t i = 0; i < entries.size(); ++i) {
     LayerReport& entry = entries[i];
     if (!entry.reason.empty()) continue;
     nn::Node* node = result.find(entry.name);
-    if (is_product(result, node))  // else it shares its layer with a node that was replaced
+    if (can_have_integer_weights(result, node))  // else it shares its layer with a node that was replaced
       result.replace_layer(node, nn::detail::named_in_errors(
                                      entry.name, [&] { return replacement.make(result.layer(node), *configs[i]); }));
     entry.weight_bits = configs[i]->weight.bits;

@@ -11,7 +11,7 @@ namespace thimble::quant {
 
 struct ProductReplacement {
   const char* pass;  ///< its name, for errors
-  /// Why this linear or conv2d layer stays float; empty if it does not.
+  /// Why this linear, conv2d or recurrent layer stays float; empty if it does not.
   std::function<std::string(const nn::Module&)> obstacle;
   std::function<std::shared_ptr<nn::Module>(const nn::Module&, const QConfig&)> make;
   bool keeps_activations = false;  ///< float, whatever the configuration says

@@ -49,7 +49,7 @@ TEST_P(NothingToQuantize, IsAnErrorThatSaysWhatToDo) {
                             quantize_weight_only(graph, QConfigMapping::static_int8())};
   for (const Graph& quantized : integers) EXPECT_THAT(error(quantized), HasSubstr("is quantized already ('0' is a "));
   nn::Sequential tanh(nn::Tanh{});
-  EXPECT_THAT(error(traced(tanh)), HasSubstr("has no linear or conv2d layer"));
+  EXPECT_THAT(error(traced(tanh)), HasSubstr("has no linear, conv2d or recurrent layer"));
 }
 
 // Sums of more products than integers hold.
