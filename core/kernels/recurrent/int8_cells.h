@@ -2,8 +2,7 @@
 // instruction set, all of which give the same bits. Plain data only: sources that are compiled for a newer CPU include
 // this.
 //
-// sigmoid and tanh are quotients of polynomials, to 1.3e-6 of themselves or of 1, and are never 1 or more; what is made
-// of several is divided once.
+// sigmoid and tanh are quotients of polynomials, to 2e-6, and never 1 or more; what is made of several is divided once.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,10 @@
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "tests/core/kernels/everywhere.h"
 #include "tests/core/views.h"
+#include <thimble/core/kernels/recurrent/int8_cells.h>
 #include <thimble/core/kernels/recurrent/recurrent_cells.h>
 #include <thimble/core/ops/elementwise.h>
 #include <thimble/core/ops/recurrent.h>
@@ -44,6 +47,42 @@ TEST(RecurrentKernels, CellsAreTheSameBitsOnEveryInstructionSet) {
       const std::vector<float> expected = cell_of(kind, hidden);
       everywhere([&] { EXPECT_EQ(cell_of(kind, hidden), expected) << static_cast<int>(kind) << ' ' << hidden; });
     }
+}
+
+// What a step makes of a row behind integer products.
+std::vector<float> int8_cell_of(CellKind kind, int64_t hidden) {
+  const int64_t wide = kernels::gates_of(kind) * hidden;
+  const std::vector<float> x_part = normal(wide, 1), h_part = normal(wide, 2), n_bias = normal(hidden, 3);
+  std::vector<float> c = normal(hidden, 4), h = normal(hidden, 5);
+  kernels::int8_cells().run[static_cast<int>(kind)](
+      {hidden, x_part.data(), h_part.data(), n_bias.data(), c.data(), h.data()});
+  h.insert(h.end(), c.begin(), c.end());
+  return h;
+}
+
+TEST(RecurrentKernels, CellsBehindIntegerProductsAreTheSameBitsOnEveryInstructionSet) {
+  for (const CellKind kind : {CellKind::lstm, CellKind::gru, CellKind::tanh_rnn, CellKind::relu_rnn})
+    for (const int64_t hidden : {1, 7, 16, 45}) {
+      const std::vector<float> expected = int8_cell_of(kind, hidden);
+      everywhere([&] { EXPECT_EQ(int8_cell_of(kind, hidden), expected) << static_cast<int>(kind) << ' ' << hidden; });
+    }
+}
+
+TEST(RecurrentKernels, TheirTanhIsNearTanhAndNeverOne) {
+  std::vector<float> x{HUGE_VALF, -HUGE_VALF, 1e30f, -0.0f};
+  for (int i = -100000; i <= 100000; ++i) x.push_back(static_cast<float>(i) * 1e-4f);
+  const std::vector<float> zeros(x.size());
+  std::vector<float> h(x.size());
+  const auto& cells = kernels::int8_cells();
+  cells.run[static_cast<int>(CellKind::tanh_rnn)]({std::ssize(x), x.data(), zeros.data(), nullptr, nullptr, h.data()});
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_NEAR(h[i], std::tanh(double{x[i]}), 2e-6) << x[i];
+    ASSERT_LT(std::abs(h[i]), 1) << x[i];
+  }
+  EXPECT_FALSE(cells.has_nan(h.data(), std::ssize(h)));
+  x[70] = std::nanf("");
+  EXPECT_TRUE(cells.has_nan(x.data(), std::ssize(x)));
+  EXPECT_FALSE(cells.has_nan(x.data(), 70));
 }
 
 // Outputs and gradients of all operands.
