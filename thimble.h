@@ -100,6 +100,7 @@
 #include <thimble/quant/qat/fake_quantize_op.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/qat/qat_layers.h>
+#include <thimble/quant/qat/qat_recurrent.h>
 #include <thimble/quant/qconfig.h>
 #include <thimble/quant/qparams.h>
 #include <thimble/quant/quantize.h>

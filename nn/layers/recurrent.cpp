@@ -131,17 +131,19 @@ RecurrentLayer::Inputs RecurrentLayer::checked(std::span<const Tensor> inputs) c
 }
 
 // Those of all directions: [D, ...].
-RecurrentLayer::Weights RecurrentLayer::stacked_weights(int64_t layer) const {
+RecurrentLayer::Weights RecurrentLayer::stacked_weights(int64_t layer) {
+  const Weights forward = used_weights(layer, false),
+                reverse = options_.bidirectional ? used_weights(layer, true) : Weights();
   const auto stacked = [&](Tensor Weights::*which) {
-    const Tensor& own = weights(layer).*which;
+    const Tensor& own = forward.*which;
     if (!own.defined()) return own;
-    return options_.bidirectional ? stack({own, weights(layer, true).*which}, 0) : unsqueeze(own, 0);
+    return options_.bidirectional ? stack({own, reverse.*which}, 0) : unsqueeze(own, 0);
   };
   return {stacked(&Weights::ih), stacked(&Weights::hh), stacked(&Weights::bias_ih), stacked(&Weights::bias_hh)};
 }
 
 // [steps + states, n, D * hidden]
-Tensor RecurrentLayer::run_layer(const Tensor& x, int64_t layer, const Inputs& inputs) const {
+Tensor RecurrentLayer::run_layer(const Tensor& x, int64_t layer, const Inputs& inputs) {
   const int64_t d = num_directions();
   const auto own = [&](const Tensor& state) {
     return state.defined() ? slice(state, 0, layer * d, (layer + 1) * d) : state;
@@ -165,6 +167,7 @@ Tensor RecurrentLayer::forward_all(std::span<const Tensor> inputs) {
     x = slice(y, 0, 0, steps);
     for (int64_t i = 0; given.wants_states && i < kind_.states; ++i)
       states[static_cast<size_t>(i * layers + layer)] = slice(y, 0, steps + i, steps + i + 1);
+    if (layer + 1 < layers) x = handed_on(x);
     if (training() && options_.dropout > 0 && layer + 1 < layers) x = dropout(x, options_.dropout);
   }
   if (given.wants_states) {

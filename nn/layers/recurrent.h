@@ -85,6 +85,10 @@ class THIMBLE_API RecurrentLayer : public Module {
   RecurrentLayer(const Kind& kind, int64_t input_size, int64_t hidden_size, const Options& options, Tensors tensors);
   static Options options_of(const Attributes& attributes);
 
+  /// What the op multiplies by, and what becomes of the outputs of one layer on their way to the next.
+  virtual Weights used_weights(int64_t layer, bool reverse) { return weights(layer, reverse); }
+  virtual Tensor handed_on(const Tensor& outputs) { return outputs; }
+
  private:
   virtual bool has_relu() const { return false; }
   /// The op: lstm(), gru() or rnn().
@@ -92,8 +96,8 @@ class THIMBLE_API RecurrentLayer : public Module {
                        Direction direction) const = 0;
   struct Inputs;
   Inputs checked(std::span<const Tensor> inputs) const;
-  Tensor run_layer(const Tensor& x, int64_t layer, const Inputs& inputs) const;
-  Weights stacked_weights(int64_t layer) const;
+  Tensor run_layer(const Tensor& x, int64_t layer, const Inputs& inputs);
+  Weights stacked_weights(int64_t layer);
   Tensor states_of(const Tensor& packed, int64_t which) const;
 
   Kind kind_;

@@ -43,8 +43,8 @@ kernels::CellKind kind_of(Cell cell) {
 }
 
 Cell cell_of(const nn::RecurrentLayer& layer) {
-  if (layer.type() == "LSTM") return Cell::lstm;
-  if (layer.type() == "GRU") return Cell::gru;
+  if (dynamic_cast<const nn::LSTM*>(&layer)) return Cell::lstm;
+  if (dynamic_cast<const nn::GRU*>(&layer)) return Cell::gru;
   return layer.attributes().get<std::string>("nonlinearity") == "relu" ? Cell::relu_rnn : Cell::tanh_rnn;
 }
 
@@ -111,8 +111,10 @@ std::shared_ptr<QuantizedRecurrent> QuantizedRecurrent::from_float(const nn::Rec
                                                                   .input = q.input,
                                                                   .output = q.output});
   NamedArrays arrays;
+  size_t count = 0;
   const auto add = [&](const std::string& name, const Tensor& weight, const IntegerWeights& integers) {
-    const IntegerWeights::State state = integers.quantize(weight.data(), q.weight.qparams(weight.data()));
+    const QParams qparams = q.weight_qparams.empty() ? q.weight.qparams(weight.data()) : q.weight_qparams.at(count++);
+    const IntegerWeights::State state = integers.quantize(weight.data(), qparams);
     arrays.emplace_back(name, state.values);
     arrays.emplace_back(name + "_scale", state.scale);
   };

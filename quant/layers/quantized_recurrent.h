@@ -50,6 +50,8 @@ class THIMBLE_API QuantizedRecurrent : public IntegerLayer {
     WeightQuantization weight = {};
     int activation_bits = 8;
     std::optional<TensorQParams> input = std::nullopt, output = std::nullopt;
+    /// In place of `weight`, those of weight_ih and weight_hh of each layer and direction, one behind the other.
+    std::vector<QParams> weight_qparams = {};
   };
 
   /// Tensors are to come by load_state(). Throws ValueError for sizes that are out of range, sums that are too long, or

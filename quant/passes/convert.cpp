@@ -18,6 +18,7 @@
 #include <thimble/quant/passes/value_functions.h>
 #include <thimble/quant/qat/fake_quantize.h>
 #include <thimble/quant/qat/qat_layers.h>
+#include <thimble/quant/qat/qat_recurrent.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -343,6 +344,7 @@ class Converter {
   void convert_recurrent(Node* node) {
     Node* input = integer_of(node->inputs[0]);
     QuantizedRecurrent::Quantization q{.weight = weight_quantization_of(node), .input = integers_.at(input)};
+    if (const auto* trained = graph_.layer_as<QATRecurrent>(node)) q.weight_qparams = trained->weight_qparams();
     const auto own = qparams_.find(node);
     if (own != qparams_.end() && wanted_as_integer(node) && node->inputs.size() == 1) q.output = own->second;
     graph_.replace_layer(node, QuantizedRecurrent::from_float(*graph_.layer_as<nn::RecurrentLayer>(node), q));

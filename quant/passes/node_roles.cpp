@@ -14,6 +14,7 @@
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/softmax_inputs.h>
 #include <thimble/quant/qat/qat_layers.h>
+#include <thimble/quant/qat/qat_recurrent.h>
 
 namespace thimble::quant {
 
@@ -170,6 +171,8 @@ std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   const auto was = node->attributes.get<std::string>(kMadeOf, "");
   if (!was.empty()) types.push_back(was);
   if (type == "LinearReLU" || type == "QATLinear") types.emplace_back("Linear");
+  for (const char* recurrent : {"LSTM", "GRU", "RNN"})
+    if (type == str("QAT", recurrent)) types.emplace_back(recurrent);
   if (type == "Conv2dReLU" || type == "QATConv2d") types.emplace_back("Conv2d");
   if (type == "add_relu") types.emplace_back("add");
   return types;
@@ -299,7 +302,7 @@ void check_names(const char* pass, const Graph& graph, const QConfigMapping& map
 
 void check_has_no_qat_layers(const char* pass, const Graph& graph) {
   for (const Node* node : graph.nodes())
-    check<ValueError>(!graph.layer_as<QATLayer>(node), pass, ": '", node->name,
+    check<ValueError>(!graph.layer_as<QATLayer>(node) && !graph.layer_as<QATRecurrent>(node), pass, ": '", node->name,
                       "' is a layer of quantization-aware training; give the float graph, or convert() this one");
 }
 

@@ -86,11 +86,6 @@ class Preparer {
     return follows_inputs(graph_, node) && !(for_training_ && stays_float_in_training(graph_, node));
   }
 
-  // Of a layer with weights.
-  bool is_wanted(const Node* node) const {
-    return is_wanted_product(graph_, node, mapping_) && !(for_training_ && is_recurrent(graph_, node));
-  }
-
   // The values that a node reads as integers, if it becomes an integer one.
   std::vector<Node*> inputs_of(const Node* node) const {
     if (const ValueFunction* function = functions_.of(node)) return {function->source()};
@@ -103,7 +98,7 @@ class Preparer {
   std::optional<QConfig> config_of(const Node* node) const {
     // The others are worth it where values are integers already, and shall be afterwards.
     const bool may = may_follow(node) && for_products_.contains(node) && come_from_marked(graph_, inputs_of(node));
-    if (!may && !is_wanted(node)) return std::nullopt;
+    if (!may && !is_wanted_product(graph_, node, mapping_)) return std::nullopt;
     std::optional<QConfig> config = mapping_.find(node->name, types_of(graph_, node));
     // Groups are for linear layers: the elements of a convolution's channel have no order of their own.
     if (config && (graph_.layer_as<nn::Conv2d>(node) || is_recurrent(graph_, node))) config->weight.group_size = 0;
@@ -136,7 +131,7 @@ class Preparer {
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
       const bool hands_on = effect_of(graph_, *node) != Effect::none || may_follow(*node);
       const std::vector<Node*> inputs = inputs_of(*node);
-      if (is_wanted(*node) || (hands_on && for_products_.contains(*node)))
+      if (is_wanted_product(graph_, *node, mapping_) || (hands_on && for_products_.contains(*node)))
         for_products_.insert(inputs.begin(), inputs.end());
     }
   }

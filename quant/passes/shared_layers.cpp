@@ -82,7 +82,7 @@ std::vector<std::vector<Node*>> by_weight(const Graph& graph, const std::vector<
 void check_calls_agree(const char* pass, const Graph& graph) {
   std::unordered_map<std::string, const Node*> first_of;
   for (const Node* node : graph.nodes()) {
-    if (!is_product(graph, node) || graph.calls_of_layer(node) == 1) continue;
+    if (!can_have_integer_weights(graph, node) || graph.calls_of_layer(node) == 1) continue;
     const Node* first = first_of.try_emplace(node->target, node).first->second;
     const bool agree = is_marked(node) == is_marked(first) &&
                        (!is_marked(node) ||

@@ -8,6 +8,7 @@
 #include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/qat/qat.h>
 #include <thimble/quant/qat/qat_layers.h>
+#include <thimble/quant/qat/qat_recurrent.h>
 
 namespace thimble::quant {
 
@@ -58,8 +59,12 @@ class QATPreparer {
 
   Graph run() {
     for (Node* node : graph_.nodes())
-      if (is_product(graph_, node) && is_marked(node) && !graph_.layer_as<QATLayer>(node))
+      if (!is_marked(node))
+        continue;
+      else if (is_product(graph_, node) && !graph_.layer_as<QATLayer>(node))
         graph_.replace_layer(node, trained_form(node));  // of all its calls
+      else if (is_recurrent(graph_, node) && !graph_.layer_as<QATRecurrent>(node))
+        graph_.replace_layer(node, trained_recurrent(node));
     graph_.train();
     graph_.verify();
     return std::move(graph_);
@@ -98,6 +103,11 @@ class QATPreparer {
     return trained_form_of<QATLinear>(*linear, batch_norm_of(node), options);
   }
 
+  std::shared_ptr<nn::Module> trained_recurrent(const Node* node) const {
+    return qat_recurrent(*graph_.layer_as<nn::RecurrentLayer>(node), weight_quantization_of(node).spec,
+                         options_.learned_step_size);
+  }
+
   std::shared_ptr<nn::BatchNorm> batch_norm_of(const Node* node) const {
     const auto it = batch_norms_.find(node->name);
     if (it == batch_norms_.end()) return nullptr;
@@ -118,7 +128,10 @@ void for_each_qat_layer(Graph& graph, F&& f) {
 template <typename F>
 void for_each_fake_quantize(Graph& graph, F&& f) {
   for (Node* node : graph.nodes())
-    if (auto* layer = graph.layer_as<FakeQuantize>(node)) f(*layer);
+    if (auto* layer = graph.layer_as<FakeQuantize>(node))
+      f(*layer);
+    else if (auto* recurrent = graph.layer_as<QATRecurrent>(node))
+      recurrent->for_each_weight_fake_quant(f);
   for_each_qat_layer(graph, [&](QATLayer& layer, const Node*) { f(layer.weight_fake_quant()); });
 }
 

@@ -21,11 +21,12 @@ struct THIMBLE_API QATOptions {
 
 /// A copy of the graph in training mode, in which weights and activations are fake-quantized where convert() will make
 /// integers of them: layers become QATLinear and QATConv2d, with the batch normalization and the relu behind them
-/// inside (see fuse_conv_bn_relu), and FakeQuantize stands where prepare() puts observers; but differences, maxima and
-/// minima of two values stay float. Give it the graph unfused, so that batch normalization goes on learning; behind a
-/// layer that stays float it stays as it is. Parameters that are frozen (requires_grad() false) stay frozen.
-/// Activations follow the mapping's observer, "moving-average" if that says "minmax"; weights follow the extremes of
-/// each step, whatever the mapping's weight observer. Throws as prepare() does.
+/// inside (see fuse_conv_bn_relu), or QATLSTM, QATGRU and QATRNN, and FakeQuantize stands where prepare() puts
+/// observers; but differences, maxima and minima of two values stay float. Give it the graph unfused, so that batch
+/// normalization goes on learning; behind a layer that stays float it stays as it is. Parameters that are frozen
+/// (requires_grad() false) stay frozen. Activations follow the mapping's observer, "moving-average" if that says
+/// "minmax"; weights follow the extremes of each step, whatever the mapping's weight observer. Throws as prepare()
+/// does.
 THIMBLE_API nn::Graph prepare_qat(const nn::Graph& graph, const QConfigMapping& mapping,
                                   const QATOptions& options = {});
 
