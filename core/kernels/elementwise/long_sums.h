@@ -11,15 +11,16 @@ namespace thimble::kernels {
 // Terms of a running sum in float32; those of many more lose digits, and at 2^24 equal terms no longer grow.
 inline constexpr int64_t kMostFloatTerms = 4096;
 
-/// How often the most frequent of the indices (int64 or int32, contiguous), below `size`, occurs; or more than that,
-/// but no more than kMostFloatTerms.
-inline int64_t most_repeats(const NDArray& index, int64_t size) {
+/// How often the most frequent of the indices (int64 or int32, contiguous), below `size`, occurs, but for `padding`; or
+/// more than that, but no more than kMostFloatTerms.
+inline int64_t most_repeats(const NDArray& index, int64_t size, int64_t padding = -1) {
   if (index.numel() <= kMostFloatTerms) return index.numel();
   std::vector<int64_t> counts(static_cast<size_t>(size));
   const auto count = [&](const auto* values) {
     for (int64_t i = 0; i < index.numel(); ++i) ++counts[static_cast<size_t>(values[i])];
   };
   index.dtype() == DType::int32 ? count(index.data<int32_t>()) : count(index.data<int64_t>());
+  if (padding >= 0) counts[static_cast<size_t>(padding)] = 0;
   return *std::max_element(counts.begin(), counts.end());
 }
 

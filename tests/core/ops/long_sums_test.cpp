@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <thimble/core/kernels/elementwise/long_sums.h>
 #include <thimble/core/kernels/gemm/small_gemm.h>
 #include <thimble/core/ops.h>
 #include <thimble/core/platform/isa.h>
@@ -155,6 +156,16 @@ TEST(LongSums, OfIndexedGradientsAreRight) {
   expect_sum(weight.grad().data().slice(0, 0, 1));
   gather(x, 0, index).backward(Tensor(terms({kTerms})));
   expect_sum(x.grad().data().slice(0, 0, 1));
+}
+
+TEST(LongSums, PaddingIsNoTermOfSumsByIndex) {
+  std::vector<int64_t> index(10000, 1);
+  index[0] = index[1] = index[2] = 0;
+  for (const DType dtype : {DType::int64, DType::int32}) {
+    const NDArray array = NDArray::from_vector(index).to(dtype);
+    EXPECT_EQ(kernels::most_repeats(array, 3), 9997);
+    EXPECT_EQ(kernels::most_repeats(array, 3, 1), 3);
+  }
 }
 
 }  // namespace
