@@ -93,8 +93,8 @@ class RecurrentStep : public InferenceStep {
     else
       std::copy_n(static_cast<const int32_t*>(given), n_, lengths);
     for (int64_t i = 0; i < n_; ++i)
-      check<ValueError>(lengths[i] >= 0 && lengths[i] <= steps_, "a length is ", lengths[i], ", expected 0 to ",
-                        steps_);
+      check<ValueError>(lengths[i] >= 0 && lengths[i] <= steps_, p_.type, ": a length is ", lengths[i],
+                        ", expected 0 to ", steps_);
     return lengths;
   }
 

@@ -1,6 +1,7 @@
 // The inference step of LSTM, GRU and RNN. Internal.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include <thimble/core/kernels/recurrent/recurrent_cells.h>
@@ -11,6 +12,7 @@ namespace thimble::nn {
 
 /// What a recurrent layer is to its step.
 struct RecurrentPlan {
+  std::string type;  ///< of the layer, for errors
   kernels::CellKind kind;
   int64_t input_size, hidden_size, num_layers, directions, states;
   bool batch_first;

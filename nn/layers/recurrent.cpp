@@ -110,6 +110,9 @@ RecurrentLayer::Inputs RecurrentLayer::checked(std::span<const Tensor> inputs) c
   check<ValueError>(inputs.size() == 1 || inputs.size() == 1 + states || inputs.size() == 2 + states, kind_.type,
                     ": takes x, or x, ", states, " initial state", states > 1 ? "s" : "", " and lengths, got ",
                     inputs.size(), " inputs");
+  for (const Tensor& given : inputs)
+    check<ValueError>(given.defined(), kind_.type, ": an input is undefined; run(x, ...) takes what is left out for ",
+                      "zeros, and needs no lengths");
   const Tensor& x = inputs[0];
   check<ShapeError>(x.ndim() == 3 && x.shape(2) == input_size_, kind_.type, ": expects x [",
                     options_.batch_first ? "n, steps, " : "steps, n, ", input_size_, "], got ", x.shape());
@@ -182,8 +185,8 @@ std::unique_ptr<InferenceStep> RecurrentLayer::inference_step(std::span<const Va
                                  : kind_.gates == 3 ? kernels::CellKind::gru
                                  : has_relu()       ? kernels::CellKind::relu_rnn
                                                     : kernels::CellKind::tanh_rnn;
-  return recurrent_step({kind, input_size_, hidden_size_, options_.num_layers, num_directions(), kind_.states,
-                         options_.batch_first, weights_},
+  return recurrent_step({kind_.type, kind, input_size_, hidden_size_, options_.num_layers, num_directions(),
+                         kind_.states, options_.batch_first, weights_},
                         inputs);
 }
 

@@ -1,5 +1,7 @@
 // Recurrent layers: all steps of one direction or of both. Rows of a batch are divided among threads, each of which
-// goes through all steps of its rows; what a row gives depends on that row alone.
+// goes through all steps of its rows; of float32, what a row gives depends on that row alone. Products of float64 are
+// OpenBLAS's (gemm_serial), where the last bits of a row may depend on how many rows are multiplied at once, and so on
+// the batch and the number of threads.
 #pragma once
 
 #include <cstdint>

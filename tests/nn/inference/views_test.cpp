@@ -1,5 +1,6 @@
 // Values that lie in an order of their own on the executor, and the steps that read and make them.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -422,6 +423,16 @@ TEST(Views, ConcatenationsAlongAnyAxis) {
     EXPECT_EQ(answer(graph, x).to_vector<float>(), model(x).data().to_vector<float>());
     EXPECT_EQ(steps_for(graph, x.shape()).per_sample, axis != 0);
   }
+}
+
+TEST(Views, MasksHaveAStepOfTheirOwn) {
+  ValueInfo mask{{4, 4}, DType::bool_}, number{Shape{}};
+  mask.is_constant = number.is_constant = true;
+  const ValueInfo scores{{2, 4, 4}};
+  const StepFactory* factory = inference_step_factory("where");
+  ASSERT_NE(factory, nullptr);
+  EXPECT_NE((*factory)({}, std::array{mask, scores, number}), nullptr);
+  EXPECT_NE((*factory)({}, std::array{mask, number, scores}), nullptr);
 }
 
 }  // namespace

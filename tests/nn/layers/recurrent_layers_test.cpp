@@ -1,4 +1,5 @@
 // LSTM, GRU and RNN as layers: against PyTorch, traced, in the executor, and what they refuse.
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -12,6 +13,7 @@
 #include <thimble/core/ops.h>
 #include <thimble/core/parallel.h>
 #include <thimble/nn/graph/trace.h>
+#include <thimble/nn/inference/batched_program.h>
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/recurrent.h>
@@ -95,10 +97,12 @@ TEST(RecurrentLayers, AgreeWithPyTorch) {
 }
 
 // A layer of each kind, of several layers and both directions.
-std::vector<std::shared_ptr<RecurrentLayer>> layers_of_each_kind(const RecurrentLayer::Options& o) {
-  return {std::make_shared<LSTM>(5, 4, o), std::make_shared<GRU>(5, 4, o),
+std::vector<std::shared_ptr<RecurrentLayer>> layers_of_each_kind(const RecurrentLayer::Options& o, int64_t in = 5,
+                                                                 int64_t hidden = 4) {
+  return {std::make_shared<LSTM>(in, hidden, o), std::make_shared<GRU>(in, hidden, o),
           std::make_shared<RNN>(
-              5, 4, RNN::Options{o.num_layers, Nonlinearity::relu, o.bias, o.batch_first, o.dropout, o.bidirectional})};
+              in, hidden,
+              RNN::Options{o.num_layers, Nonlinearity::relu, o.bias, o.batch_first, o.dropout, o.bidirectional})};
 }
 
 const RecurrentLayer::Options kDeep{.num_layers = 2, .bidirectional = true};
@@ -203,11 +207,14 @@ TEST(RecurrentLayers, WhatLiesBehindAnEndMayBeAnything) {
   }
 }
 
+// Enough work for rows to be divided among threads, and rows that do not divide evenly.
+constexpr int64_t kManySteps = 20, kManyRows = 131, kIn = 24, kHidden = 32;
+
 TEST(RecurrentLayers, SamplesAreTheSameBitsInEveryBatchAndOnEveryNumberOfThreads) {
   const int threads = num_threads();
-  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst)) {
+  for (const auto& layer : layers_of_each_kind(kDeepBatchFirst, kIn, kHidden)) {
     SCOPED_TRACE(layer->type());
-    const Tensor x = random({37, 5, 5});
+    const Tensor x = random({kManyRows, kManySteps, kIn});
     set_num_threads(1);
     const auto whole = values_of((*layer)(x)), part = values_of((*layer)(slice(x, 0, 0, 3)));
     EXPECT_EQ(std::vector<float>(whole.begin(), whole.begin() + static_cast<int64_t>(part.size())), part);
@@ -219,15 +226,15 @@ TEST(RecurrentLayers, SamplesAreTheSameBitsInEveryBatchAndOnEveryNumberOfThreads
 
 TEST(RecurrentLayers, GradientsAreTheSameBitsOnEveryNumberOfThreads) {
   const int threads = num_threads();
-  for (const auto& layer : layers_of_each_kind(kDeep)) {
+  for (const auto& layer : layers_of_each_kind(kDeep, kIn, kHidden)) {
     SCOPED_TRACE(layer->type());
-    const Tensor x(random({7, 19, 5}).data(), true);
+    const Tensor x(random({kManySteps, kManyRows, kIn}).data(), true);
     std::vector<std::vector<float>> one;
     for (const int count : {1, 3}) {
       set_num_threads(count);
       std::vector<Tensor> wanted = layer->parameters();
       wanted.push_back(x);
-      const auto grads = grad(sum((*layer)(x)*random({7, 19, 8}, 9)), wanted);
+      const auto grads = grad(sum((*layer)(x)*random({kManySteps, kManyRows, 2 * kHidden}, 9)), wanted);
       for (size_t i = 0; i < grads.size(); ++i)
         if (count == 1)
           one.push_back(values_of(grads[i]));
@@ -288,6 +295,26 @@ TEST(RecurrentLayers, StatesAndLengthsAreTraced) {
   }
 }
 
+TEST(RecurrentLayers, HaveAStepOfTheirOwn) {
+  const ValueInfo x{{3, 2, 5}}, state{{4, 2, 4}}, lengths{{2}, DType::int64};
+  for (const auto& layer : layers_of_each_kind(kDeep)) {
+    SCOPED_TRACE(layer->type());
+    EXPECT_NE(layer->inference_step(std::array{x}), nullptr);
+    if (layer->type() == "LSTM")
+      EXPECT_NE(layer->inference_step(std::array{x, state, state, lengths}), nullptr);
+    else
+      EXPECT_NE(layer->inference_step(std::array{x, state, lengths}), nullptr);
+  }
+}
+
+// The step of a layer alone.
+void run_alone(const Module& layer, std::span<const ValueInfo> infos, const std::vector<Tensor>& inputs) {
+  const auto program = std::make_shared<const Program>(single_step(layer.inference_step(infos), infos));
+  WorkMemory memory;
+  Tensor y;
+  BatchedProgram(program).run(inputs, std::span(&y, 1), memory);
+}
+
 TEST(RecurrentLayers, WhatDoesNotFitIsRefusedInOneLine) {
   LSTM lstm(5, 4, {.num_layers = 2});
   const auto message = [](const char* text) { return ThrowsMessage<Error>(HasSubstr(text)); };
@@ -300,7 +327,16 @@ TEST(RecurrentLayers, WhatDoesNotFitIsRefusedInOneLine) {
       [&] {
         lstm.run(x, {}, NDArray::from_vector<int64_t>({4, 1}));
       },
-      message("a length is 4, expected 0 to 3"));
+      message("lstm: a length is 4, expected 0 to 3"));
+  const std::array inputs{ValueInfo{{3, 1, 5}}, ValueInfo{{2, 1, 4}}, ValueInfo{{2, 1, 4}},
+                          ValueInfo{{1}, DType::int64}};
+  EXPECT_THAT(
+      [&] {
+        run_alone(lstm, inputs,
+                  {random({3, 1, 5}), random({2, 1, 4}), random({2, 1, 4}), NDArray::from_vector<int64_t>({4})});
+      },
+      message("LSTM: a length is 4, expected 0 to 3"));
+  EXPECT_THAT([&] { lstm(x, Tensor(), Tensor()); }, message("LSTM: an input is undefined; run(x, ...) takes"));
   EXPECT_THAT([&] { lstm(x, x); }, message("takes x, or x, 2 initial states and lengths, got 2 inputs"));
   EXPECT_THAT([&] { GRU(5, 4).run(x, {{}, x}); }, message("GRU: has no cell"));
   EXPECT_THAT([&] { GRU(0, 4); }, message("GRU: input_size 0"));
