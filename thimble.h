@@ -77,6 +77,7 @@
 #include <thimble/quant/analysis/sensitivity.h>
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/layers/quantized_conv.h>
+#include <thimble/quant/layers/quantized_embedding.h>
 #include <thimble/quant/layers/quantized_linear.h>
 #include <thimble/quant/layers/quantized_ops.h>
 #include <thimble/quant/layers/quantized_pool.h>

@@ -6,6 +6,7 @@
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/sample.h>
 #include <thimble/quant/layers/dynamic_layers.h>
+#include <thimble/quant/layers/quantized_embedding.h>
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/weight_only_linear.h>
 
@@ -104,6 +105,7 @@ NDArray unpacked_weight(const nn::Module& layer) {
   if (const auto* product = dynamic_cast<const quant::IntegerProduct*>(&layer)) return product->weights().unpacked();
   if (const auto* product = dynamic_cast<const quant::DynamicProduct*>(&layer)) return product->weights().unpacked();
   if (const auto* linear = dynamic_cast<const quant::WeightOnlyLinear*>(&layer)) return linear->unpacked();
+  if (const auto* table = dynamic_cast<const quant::IntegerTable*>(&layer)) return table->unpacked();
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include "apps/onnx_library.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/sample.h>
+#include <thimble/quant/layers/quantized_embedding.h>
 #include <thimble/serialization/checkpoint.h>
 
 namespace thimble::apps {
@@ -30,7 +31,8 @@ std::set<int64_t> bits_of_layers(const nn::Graph& graph, std::initializer_list<c
 std::set<int64_t> bits_of_weights(const nn::Graph& graph) {
   std::set<int64_t> bits = bits_of_layers(graph, {kWeightBits});
   for (const nn::Node* node : graph.nodes())
-    if (graph.is_layer(node, "WeightOnlyLinear")) bits.insert(graph.layer(node).attributes().get<int64_t>("bits"));
+    if (graph.is_layer(node, "WeightOnlyLinear") || graph.layer_as<quant::IntegerTable>(node))
+      bits.insert(graph.layer(node).attributes().get<int64_t>("bits"));
   return bits;
 }
 

@@ -49,7 +49,7 @@ void print_layers(std::ostream& out, const quant::ConversionReport& report,
   double in_floats = 0;
   for (const quant::LayerReport& layer : report) {
     const auto share = shares.find(layer.name);
-    std::string note = layer.kept_float ? str("float: ", layer.reason) : "";
+    std::string note = layer.kept_float ? str("float: ", layer.reason) : layer.reason;
     if (layer.kept_float && share != shares.end()) {
       in_floats += share->second;
       note += str(", ", fixed(100 * share->second, 1), " % of the time");

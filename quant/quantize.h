@@ -26,7 +26,8 @@ struct THIMBLE_API LayerReport {
   int weight_bits = 32;
   int activation_bits = 32;
   bool kept_float = true;
-  std::string reason;  ///< why it was kept float; empty if it was not
+  /// Why it was kept float; else empty, or why its table is no longer that of a layer that it shared it with.
+  std::string reason;
 };
 using ConversionReport = std::vector<LayerReport>;
 
@@ -43,6 +44,7 @@ THIMBLE_API nn::Graph prepare(const nn::Graph& graph, const QConfigMapping& mapp
 
 /// The integer graph, in evaluation mode, of a prepared one that has seen calibration data: integer values flow from
 /// integer layer to integer layer, with Quantize and Dequantize at the edges; what has no integer form stays float.
+/// Tables of embeddings become integers that are read as floats (QuantizedEmbedding).
 /// Throws ValueError for a graph that was not prepared, or if an observer has seen nothing.
 THIMBLE_API nn::Graph convert(const nn::Graph& prepared, ConversionReport* report = nullptr);
 

@@ -32,7 +32,7 @@ CalibratedGraph::CalibratedGraph(const Graph& graph, const QConfigMapping& mappi
 }
 
 Graph CalibratedGraph::quantized(const QConfigMapping& mapping, ConversionReport* report) {
-  if (!wants_products(reference_, mapping)) {
+  if (!wants_integers(reference_, mapping)) {
     check_names("prepare", reference_, mapping);
     return kept_float(report);
   }

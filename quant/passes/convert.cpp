@@ -12,6 +12,7 @@
 #include <thimble/quant/layers/quantized_scale.h>
 #include <thimble/quant/layers/quantized_values.h>
 #include <thimble/quant/passes/integer_forms.h>
+#include <thimble/quant/passes/integer_tables.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/shared_layers.h>
 #include <thimble/quant/passes/softmax_inputs.h>
@@ -43,8 +44,10 @@ std::pair<int32_t, int32_t> bounds_of(const Graph& graph, const Node* node, cons
 
 class Converter {
  public:
-  Converter(const Graph& prepared, ConversionReport* report) : graph_(prepared.clone()), report_(report) {
+  Converter(const Graph& prepared, ConversionReport* report)
+      : graph_(prepared.clone()), report_(report), tables_(graph_) {
     graph_.eval();
+    keep_tables_of_floats();
   }
 
   Graph run() {
@@ -65,6 +68,8 @@ class Converter {
       for (const Node* node : nodes) reports_[node] = report_of(node);  // while its inputs are what they were
     for (Node* node : nodes)
       if (!is_inside_of_table(node)) convert_node(node);
+    for (Node* node : graph_.nodes())
+      if (is_marked_table(node)) convert_table(node);
     for (const nn::GraphOutput& output : std::vector(graph_.outputs()))
       if (integers_.contains(output.node)) graph_.replace_output(output.node, float_of(output.node));
     graph_.eliminate_dead_nodes();
@@ -78,6 +83,29 @@ class Converter {
     std::vector<Node*> products = graph_.nodes();
     std::erase_if(products, [&](const Node* node) { return !reads_by_weights(node); });
     separate_calls(graph_, products);
+  }
+
+  // Those that are the weights of products which stay float.
+  void keep_tables_of_floats() {
+    for (Node* node : graph_.nodes()) {
+      if (!is_marked_table(node)) continue;
+      const auto stays_float = [&](const std::string& product) { return !is_marked(graph_.find(product)); };
+      const std::string obstacle = tables_.obstacle_of(node, stays_float);
+      if (obstacle.empty()) continue;
+      unmark(node);
+      table_obstacles_.emplace(node, obstacle);
+    }
+  }
+
+  // When products are what they will be. Its entry in the report is there already.
+  void convert_table(Node* node) {
+    const WeightQuantization quantization = weight_quantization_of(node);
+    const std::string remark = tables_.replace(node, graph_, quantization);
+    unmark(node);
+    if (!report_) return;
+    for (LayerReport& entry : *report_)
+      if (entry.name == node->name)
+        entry = {node->name, entry.type, quantization.spec.bits, 32, /*kept_float=*/false, remark};
   }
 
   // Keeps what they saw by the value they watched. An observer of a value that has parameters already stays: it is
@@ -524,6 +552,10 @@ class Converter {
       const std::string obstacle = obstacle_of(graph_.layer(node));
       return obstacle.empty() ? "its configuration keeps it float" : obstacle;
     }
+    if (is_table(graph_, node)) {
+      const auto obstacle = table_obstacles_.find(node);
+      return obstacle == table_obstacles_.end() ? "its configuration keeps it float" : obstacle->second;
+    }
     if (!function && !follows_inputs(graph_, node)) return "it has no integer form";
     if (uneven_masks_.contains(node)) return "softmax of a line that its mask hides as a whole depends on the scores";
     if (const auto it = differences_.find(node); it != differences_.end()) return it->second;
@@ -554,11 +586,12 @@ class Converter {
   ValueFunctions functions_;
   ConversionReport* report_;
   CommonWeights common_weights_;
+  IntegerTables tables_;
   std::unordered_set<const Node*> wanted_, wanted_only_, trained_, sizes_, masks_added_, uneven_masks_;
-  std::unordered_map<const Node*, TensorQParams> qparams_;    // of observed values
-  std::unordered_map<const Node*, TensorQParams> integers_;   // of nodes that give integers
-  std::unordered_map<const Node*, LayerReport> reports_;      // of what stays float
-  std::unordered_map<const Node*, std::string> differences_;  // that stay float, and why
+  std::unordered_map<const Node*, TensorQParams> qparams_;                      // of observed values
+  std::unordered_map<const Node*, TensorQParams> integers_;                     // of nodes that give integers
+  std::unordered_map<const Node*, LayerReport> reports_;                        // of what stays float
+  std::unordered_map<const Node*, std::string> differences_, table_obstacles_;  // that stay float, and why
   std::unordered_map<const Node*, Node*> quantized_, dequantized_;
   std::unordered_map<const Node*, std::pair<int, int>> bits_;  // of weights and activations of converted nodes
 };
@@ -567,7 +600,7 @@ class Converter {
 
 nn::Graph convert(const nn::Graph& prepared, ConversionReport* report) {
   check<ValueError>(
-      std::ranges::any_of(prepared.nodes(), is_marked),
+      std::ranges::any_of(prepared.nodes(), [](const Node* node) { return is_marked(node) || is_marked_table(node); }),
       "convert: the graph was not prepared; give what prepare() or prepare_qat() made of it and has seen ",
       "calibration data");
   return Converter(prepared, report).run();

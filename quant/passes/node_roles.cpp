@@ -8,6 +8,7 @@
 #include <thimble/core/text.h>
 #include <thimble/nn/graph/attribute_inputs.h>
 #include <thimble/nn/layers/conv.h>
+#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/nn/layers/recurrent.h>
 #include <thimble/quant/passes/integer_forms.h>
@@ -25,6 +26,7 @@ namespace {
 
 constexpr const char* kMark = "quantize";
 constexpr const char* kFunction = "quantize_function";
+constexpr const char* kTable = "quantize_table";
 constexpr const char* kMadeOf = "made_of";
 constexpr const char* kNodeWeight = "quantize_weight_";
 
@@ -47,6 +49,11 @@ bool is_recurrent(const Graph& graph, const Node* node) { return graph.layer_as<
 
 bool can_have_integer_weights(const Graph& graph, const Node* node) {
   return is_product(graph, node) || is_recurrent(graph, node);
+}
+
+bool is_table(const Graph& graph, const Node* node) {
+  const bool is_embedding = graph.is_layer(node, "Embedding") || graph.is_layer(node, "EmbeddingBag");
+  return is_embedding && table_of(graph, node).dtype() == DType::float32;
 }
 
 bool is_depthwise(const Graph& graph, const Node* node) {
@@ -157,7 +164,9 @@ bool is_integer_layer(const Graph& graph, const Node* node) {
                                          "Dequantize",
                                          "DynamicQuantizedLinear",
                                          "DynamicQuantizedConv2d",
-                                         "WeightOnlyLinear"};
+                                         "WeightOnlyLinear",
+                                         "QuantizedEmbedding",
+                                         "QuantizedEmbeddingBag"};
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
@@ -186,6 +195,11 @@ const Tensor& weight_of(const Graph& graph, const Node* product) {
 const Tensor& bias_of(const Graph& graph, const Node* product) {
   auto* conv = graph.layer_as<nn::Conv2d>(product);
   return conv ? conv->bias : graph.layer_as<nn::Linear>(product)->bias;
+}
+
+const Tensor& table_of(const Graph& graph, const Node* table) {
+  const auto* bag = graph.layer_as<nn::EmbeddingBag>(table);
+  return bag ? bag->weight : graph.layer_as<nn::Embedding>(table)->weight;
 }
 
 std::vector<Tensor> all_weights_of(const Graph& graph, const Node* node) {
@@ -264,20 +278,23 @@ bool is_wanted_product(const Graph& graph, const Node* node, const QConfigMappin
          mapping.find(node->name, types_of(graph, node)).has_value();
 }
 
-bool wants_products(const Graph& graph, const QConfigMapping& mapping) {
-  return std::ranges::any_of(graph.nodes(), [&](const Node* node) { return is_wanted_product(graph, node, mapping); });
+bool wants_integers(const Graph& graph, const QConfigMapping& mapping) {
+  return std::ranges::any_of(graph.nodes(), [&](const Node* node) {
+    return is_wanted_product(graph, node, mapping) ||
+           (is_table(graph, node) && mapping.find(node->name, types_of(graph, node)).has_value());
+  });
 }
 
 namespace {
 
-// 'fc1', 'fc2', ... and how many more.
+// 'fc1', 'fc2', ... and how many more: products and tables.
 std::string names_of_products(const Graph& graph, bool with_obstacles = true) {
   constexpr size_t kMost = 8;
   std::string names;
   size_t count = 0;
   for (const Node* node : graph.nodes()) {
-    if (!can_have_integer_weights(graph, node) || (!with_obstacles && !obstacle_of(graph.layer(node)).empty()))
-      continue;
+    if (!can_have_integer_weights(graph, node) && !is_table(graph, node)) continue;
+    if (!with_obstacles && !obstacle_of(graph.layer(node)).empty()) continue;
     if (++count <= kMost) names += str(count > 1 ? ", " : "", detail::quote(node->name));
   }
   return count > kMost ? str(names, " and ", count - kMost, " more") : names;
@@ -311,7 +328,8 @@ std::string nothing_to_quantize(const Graph& graph, const QConfigMapping& mappin
     if (is_integer_layer(graph, node) && !graph.is_layer(node, "Quantize"))
       return str("the graph is quantized already ('", node->name, "' is a ", type_of(graph, node),
                  "); give the float graph");
-  if (names_of_products(graph).empty()) return "the graph has no linear, conv2d or recurrent layer to quantize";
+  if (names_of_products(graph).empty())
+    return "the graph has no linear, conv2d or recurrent layer, and no embedding, to quantize";
   const std::string others = names_of_products(graph, /*with_obstacles=*/false);
   for (const Node* node : graph.nodes()) {
     const std::string obstacle = can_have_integer_weights(graph, node) ? obstacle_of(graph.layer(node)) : "";
@@ -335,6 +353,13 @@ void mark_function(Node* result) {
   result->attributes.set(kFunction, true);
 }
 
+void mark_table(Node* node, const WeightQuantization& weight) {
+  node->attributes.set(kTable, true);
+  node->attributes.set_all(kNodeWeight, weight.to_attributes());
+}
+
+bool is_marked_table(const Node* node) { return node->attributes.contains(kTable); }
+
 void note_type(Node* node, const std::string& type) { node->attributes.set(kMadeOf, type); }
 
 bool is_marked(const Node* node) { return node->attributes.contains(kMark); }
@@ -348,7 +373,7 @@ WeightQuantization weight_quantization_of(const Node* node) {
 Attributes without_marks(const Attributes& attributes) {
   Attributes kept;
   for (const auto& [key, value] : attributes)
-    if (key != kMark && key != kFunction && !key.starts_with(kNodeWeight)) kept.set(key, value);
+    if (key != kMark && key != kFunction && key != kTable && !key.starts_with(kNodeWeight)) kept.set(key, value);
   return kept;
 }
 

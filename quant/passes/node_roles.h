@@ -21,6 +21,8 @@ bool is_product(const nn::Graph& graph, const nn::Node* node);
 bool is_recurrent(const nn::Graph& graph, const nn::Node* node);
 /// A layer that can have integer weights: a product or a recurrent one.
 bool can_have_integer_weights(const nn::Graph& graph, const nn::Node* node);
+/// A layer whose table of float32 can become one of integers: Embedding and EmbeddingBag.
+bool is_table(const nn::Graph& graph, const nn::Node* node);
 /// A convolution each of whose output channels reads one input channel.
 bool is_depthwise(const nn::Graph& graph, const nn::Node* node);
 /// Values side by side, along an axis that they have or a new one.
@@ -47,6 +49,8 @@ std::vector<Tensor> all_weights_of(const nn::Graph& graph, const nn::Node* node)
 /// A product's float weight, [out, ...], and its bias, which may be undefined.
 const Tensor& weight_of(const nn::Graph& graph, const nn::Node* product);
 const Tensor& bias_of(const nn::Graph& graph, const nn::Node* product);
+/// A table's float weight, [rows, dim].
+const Tensor& table_of(const nn::Graph& graph, const nn::Node* table);
 /// Why a product or recurrent layer stays float whatever its configuration; empty if it need not.
 std::string obstacle_of(const nn::Module& product);
 /// Whether relu is fused into the product.
@@ -92,8 +96,8 @@ bool has_own_parameters(const nn::Graph& graph, const nn::Node* value);
 
 /// Whether the mapping makes an integer product, or a recurrent layer of such, of this node.
 bool is_wanted_product(const nn::Graph& graph, const nn::Node* node, const QConfigMapping& mapping);
-/// Whether it makes one of any node.
-bool wants_products(const nn::Graph& graph, const QConfigMapping& mapping);
+/// Whether it makes one of any, or integers of a table.
+bool wants_integers(const nn::Graph& graph, const QConfigMapping& mapping);
 
 /// Throws ValueError, with the name of the pass in front, if the mapping names a node or a type that does not exist.
 void check_names(const char* pass, const nn::Graph& graph, const QConfigMapping& mapping);
@@ -109,8 +113,11 @@ void mark(nn::Node* node, const WeightQuantization& weight);
 void mark_function(nn::Node* result);
 bool is_marked(const nn::Node* node);
 void unmark(nn::Node* node);
-/// Of a product or recurrent layer that is marked.
+/// Of a product, a recurrent layer or a table that is marked.
 WeightQuantization weight_quantization_of(const nn::Node* node);
+/// The same for a table that is to become integers. It is not `marked`: what it gives stays float.
+void mark_table(nn::Node* node, const WeightQuantization& weight);
+bool is_marked_table(const nn::Node* node);
 /// The node's own attributes, without marks.
 Attributes without_marks(const Attributes& attributes);
 

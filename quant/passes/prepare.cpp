@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <map>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
 #include <thimble/nn/layers/conv.h>
+#include <thimble/quant/passes/integer_tables.h>
 #include <thimble/quant/passes/layer_by_layer.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/prepare.h>
@@ -53,7 +56,7 @@ class Preparer {
         make_observer_(make_observer),
         for_training_(for_training) {
     for (Node* node : graph_.nodes())
-      if (is_marked(node)) unmark(node);  // of an earlier mapping
+      if (is_marked(node) || is_marked_table(node)) unmark(node);  // of an earlier mapping
     if (!for_training_)
       add_subtracted_constants(graph_,
                                [&](const Node* node) { return mapping_.find(node->name, {"sub"}).has_value(); });
@@ -65,6 +68,7 @@ class Preparer {
     for (Node* node : graph_.nodes()) {
       mark_if_it_picks_integers(graph_, node);
       if (auto config = config_of(node)) choose(node, std::move(*config));
+      if (is_table(graph_, node)) choose_table(node);
     }
     for (Node* node : graph_.nodes())
       if (configs_.contains(node)) find_readings(node);
@@ -114,6 +118,21 @@ class Preparer {
     else
       mark(node);
     configs_.emplace(node, std::move(config));
+  }
+
+  // What a table gives is float, so there is nothing to observe.
+  void choose_table(Node* node) {
+    const auto config = mapping_.find(node->name, types_of(graph_, node));
+    const auto& [first, wanted] = tables_.try_emplace(node->target, node, config.has_value()).first->second;
+    const auto quantization = config ? std::optional(table_quantization(*config)) : std::nullopt;
+    check<ValueError>(wanted == config.has_value() &&
+                          (!wanted || first == node ||
+                           quantization->to_attributes() == weight_quantization_of(first).to_attributes()),
+                      "prepare: '", first->name, "' and '", node->name,
+                      "' call the same layer, and their configurations differ");
+    if (!quantization) return;
+    nn::detail::named_in_errors(node->name, [&] { quantization->check(table_of(graph_, node).data()); });
+    mark_table(node, *quantization);
   }
 
   // Throws what convert() would throw only after the calibration.
@@ -205,13 +224,14 @@ class Preparer {
   std::unordered_set<const Node*> for_products_;
   std::unordered_map<const Node*, QConfig> configs_;  // of nodes that become integer ones
   std::unordered_map<const Node*, std::vector<Reading>> readings_;
+  std::map<std::string, std::pair<const Node*, bool>> tables_;  // by layer: its first call, whether it is marked
 };
 
 Graph prepared_graph(const Graph& graph, const QConfigMapping& mapping, const ObserverFactory& make,
                      bool for_training) {
   check_names("prepare", graph, mapping);
   check_has_no_qat_layers("prepare", graph);
-  check<ValueError>(wants_products(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));
+  check<ValueError>(wants_integers(graph, mapping), "prepare: ", nothing_to_quantize(graph, mapping));
   return Preparer(graph, mapping, make, for_training).run();
 }
 

@@ -5,6 +5,7 @@
 
 #include <thimble/quant/passes/as_convolutions.h>
 #include <thimble/quant/passes/fuse.h>
+#include <thimble/quant/passes/integer_tables.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/replace_products.h>
 
@@ -62,6 +63,19 @@ class LayerConfigs {
   std::map<std::string, std::pair<const nn::Node*, std::optional<QConfig>>> first_calls_;  // by layer
 };
 
+bool is_embedding(const LayerReport& entry) { return entry.type == "Embedding" || entry.type == "EmbeddingBag"; }
+
+// Tables that are the weights of products which stay float.
+void keep_tables_of_floats(const nn::Graph& graph, const IntegerTables& tables, ConversionReport& entries) {
+  const auto stays_float = [&](const std::string& product) {
+    return std::ranges::any_of(
+        entries, [&](const LayerReport& entry) { return entry.name == product && !entry.reason.empty(); });
+  };
+  for (LayerReport& entry : entries)
+    if (entry.reason.empty() && is_embedding(entry))
+      entry.reason = tables.obstacle_of(graph.find(entry.name), stays_float);
+}
+
 }  // namespace
 
 nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping, const ProductReplacement& replacement,
@@ -74,16 +88,18 @@ nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping
   ConversionReport entries;
   std::vector<std::optional<QConfig>> configs;
   LayerConfigs layer_configs(replacement);
+  IntegerTables tables(result);
   for (const nn::Node* node : result.nodes()) {
     if (!has_weights(result, node)) continue;
     configs.push_back(mapping.find(node->name, types_of(result, node)));
     entries.push_back({.name = node->name, .type = type_of(result, node), .reason = ""});
-    const std::string obstacle =
-        can_have_integer_weights(result, node) ? replacement.obstacle(result.layer(node)) : "it has no integer form";
+    const bool may = can_have_integer_weights(result, node) || is_table(result, node);
+    std::string obstacle = can_have_integer_weights(result, node) ? replacement.obstacle(result.layer(node)) : "";
+    if (!may) obstacle = "it has no integer form";
     if (obstacle.empty()) layer_configs.add(node, configs.back());
-    entries.back().reason =
-        can_have_integer_weights(result, node) && !configs.back() ? "its configuration keeps it float" : obstacle;
+    entries.back().reason = may && !configs.back() ? "its configuration keeps it float" : obstacle;
   }
+  keep_tables_of_floats(result, tables, entries);
   check_replaces_any(entries, result, mapping, replacement);
   for (size_t i = 0; i < entries.size(); ++i) {
     LayerReport& entry = entries[i];
@@ -93,9 +109,12 @@ nn::Graph replace_products(const nn::Graph& graph, const QConfigMapping& mapping
       result.replace_layer(node, nn::detail::named_in_errors(
                                      entry.name, [&] { return replacement.make(result.layer(node), *configs[i]); }));
     entry.weight_bits = configs[i]->weight.bits;
-    if (!replacement.keeps_activations) entry.activation_bits = configs[i]->activation.bits;
+    if (!replacement.keeps_activations && !is_embedding(entry)) entry.activation_bits = configs[i]->activation.bits;
     entry.kept_float = false;
   }
+  for (size_t i = 0; i < entries.size(); ++i)
+    if (!entries[i].kept_float && is_embedding(entries[i]))
+      entries[i].reason = tables.replace(result.find(entries[i].name), result, table_quantization(*configs[i]));
   result.verify();
   if (report) *report = std::move(entries);
   return result;

@@ -10,7 +10,8 @@
 
 namespace thimble::quant {
 
-/// The graph, fused (fuse_conv_bn_relu), in evaluation mode, with linear layers as WeightOnlyLinear. Of a QConfig the
+/// The graph, fused (fuse_conv_bn_relu), in evaluation mode, with linear layers as WeightOnlyLinear, and embeddings
+/// as QuantizedEmbedding and QuantizedEmbeddingBag (affine by row, whatever the scheme). Of a QConfig the
 /// weights and their observer count; the weights may be affine, too. Convolutions stay float. `report`, if given, is
 /// overwritten: one entry for each node whose layer has parameters. Throws ValueError for a graph of prepare() or
 /// prepare_qat(), if there is nothing to quantize, if the mapping asks for different things where one layer is called,

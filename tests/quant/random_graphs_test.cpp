@@ -147,7 +147,7 @@ TEST_F(RandomGraphs, OfLayersAndOpsAreRightInIntegers) {
     nn::RandomModel model(seed);
     const Graph graph = nn::trace(model, model.example());
     SCOPED_TRACE(str("seed ", seed, "\n", graph.table()));
-    if (!wants_products(as_convolutions(graph), QConfigMapping::static_int8())) continue;
+    if (!wants_integers(as_convolutions(graph), QConfigMapping::static_int8())) continue;
     Generator generator(seed);
     data = model.input(8, generator).data();
     Converted result;
@@ -216,7 +216,7 @@ TEST_F(RandomGraphs, KeepEachValueAsGoodAsItsOwnRangeDoes) {
   for (uint64_t seed = 0; seed < count(); ++seed) {
     nn::RandomModel model(seed);
     const Graph fused = as_convolutions(nn::eliminate_dead_nodes(nn::trace(model, model.example())));
-    if (!wants_products(fused, QConfigMapping::static_int8())) continue;
+    if (!wants_integers(fused, QConfigMapping::static_int8())) continue;
     SCOPED_TRACE(str("seed ", seed, "\n", fused.table()));
     Generator generator(seed);
     data = model.input(64, generator).data();

@@ -1,4 +1,6 @@
 // Embedding and EmbeddingBag as layers: padding, training, tracing, the executor.
+#include <array>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -89,6 +91,15 @@ TEST(EmbeddingLayers, RefuseWhatDoesNotFit) {
       "Embedding: padding_idx 3 is no row of the table");
   EmbeddingBag bag(3, 2);
   refused([&] { bag(integers({1, 2})); }, "or [entries] with offsets");
+}
+
+TEST(EmbeddingLayers, HaveAStepOfTheirOwn) {
+  const ValueInfo index{{4, 3}, DType::int64}, entries{{12}, DType::int32}, offsets{{2}, DType::int32}, factors{{12}};
+  EXPECT_NE(Embedding(9, 6).inference_step(std::array{index}), nullptr);
+  const EmbeddingBag bag(9, 6, {.mode = BagMode::sum});
+  EXPECT_NE(bag.inference_step(std::array{index}), nullptr);
+  EXPECT_NE(bag.inference_step(std::array{entries, offsets}), nullptr);
+  EXPECT_NE(bag.inference_step(std::array{entries, offsets, factors}), nullptr);
 }
 
 struct BagOfWords : Module {

@@ -1,0 +1,7 @@
+#include <thimble/core/kernels/weight_only/quantized_rows_loops.h>
+
+namespace thimble::kernels {
+
+const QuantizedRowKernels quantized_rows_avx512 = kQuantizedRowKernels;
+
+}  // namespace thimble::kernels
