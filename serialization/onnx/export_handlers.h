@@ -30,6 +30,7 @@ std::string export_type_of(const nn::Graph& graph, const nn::Node& node);
 // A file for each kind.
 void add_arithmetic_exports(ExportHandlers& handlers);
 void add_function_exports(ExportHandlers& handlers);
+void add_embedding_exports(ExportHandlers& handlers);
 void add_indexing_exports(ExportHandlers& handlers);
 void add_shape_exports(ExportHandlers& handlers);
 void add_reduction_exports(ExportHandlers& handlers);

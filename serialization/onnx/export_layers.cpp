@@ -4,7 +4,6 @@
 #include <thimble/core/ops/conv.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/dropout.h>
-#include <thimble/nn/layers/embedding.h>
 #include <thimble/nn/layers/linear.h>
 #include <thimble/serialization/onnx/export_handlers.h>
 #include <thimble/serialization/onnx/export_products.h>
@@ -97,12 +96,6 @@ void write_linear_op(Exporter& e, const Node& node) {
 
 void write_matmul(Exporter& e, const Node& node) { e.result(node, "MatMul", e.operands(node)); }
 
-void write_embedding_layer(Exporter& e, const Node& node) {
-  const auto& embedding = *e.graph().layer_as<nn::Embedding>(&node);
-  e.result(node, "Gather", {e.tensor(node, "weight", embedding.weight.data()), e.input(node, 0)},
-           {{"axis", int64_t{0}}});
-}
-
 // For those who train on; nothing between integer layers may stand in their way.
 void write_dropout(Exporter& e, const Node& node) {
   if (e.type_of(node).dtype == DType::uint8) return e.result_is(node, e.input(node, 0));
@@ -122,7 +115,6 @@ void add_layer_exports(ExportHandlers& handlers) {
                            {"ConvTranspose2d", {write_conv_transpose_layer}},
                            {"ConvTranspose3d", {write_conv_transpose_layer}},
                            {"Dropout", {write_dropout}},
-                           {"Embedding", {write_embedding_layer}},
                            {"Linear", {write_linear}},
                            {"LinearReLU", {write_linear}},
                            {kObserver, {write_input}},

@@ -24,6 +24,7 @@ ExportHandlers all_export_handlers() {
   ExportHandlers handlers;
   add_arithmetic_exports(handlers);
   add_function_exports(handlers);
+  add_embedding_exports(handlers);
   add_indexing_exports(handlers);
   add_shape_exports(handlers);
   add_reduction_exports(handlers);
