@@ -17,15 +17,19 @@ namespace {
 
 using Open = NamedDataset (*)(const std::string& folder, data::Split split, const Preparation& preparation);
 
+NamedDataset named(const std::shared_ptr<const data::ImageDataset>& images) {
+  const uint32_t sum = detail::crc32_of(images->labels(), detail::crc32_of(images->pixels()));
+  return {.examples = images,
+          .input_shape = images->image_shape(),
+          .classes = std::max<int64_t>(images->num_classes(), 10),
+          .checksum = str(with_commas(images->size()), " images, checksum ", sum)};
+}
+
 template <typename T>
 NamedDataset open_images(const std::string& folder, data::Split split, const Preparation& preparation) {
   check<ValueError>(preparation.vocabulary == nullptr,
                     "the model was trained on texts, and these are images; name another --dataset");
-  auto images = std::make_shared<T>(folder, split, preparation.images);
-  const uint32_t sum = detail::crc32_of(images->labels(), detail::crc32_of(images->pixels()));
-  return {.examples = images,
-          .input_shape = images->image_shape(),
-          .checksum = str(with_commas(images->size()), " images, checksum ", sum)};
+  return named(std::make_shared<T>(folder, split, preparation.images));
 }
 
 // Sentences of the Stanford Sentiment Treebank, and whether they are positive.
@@ -110,6 +114,14 @@ NamedDataset open_dataset(const std::string& name, const std::string& folder, da
                           const Preparation& preparation) {
   const Entry& entry = entry_of(name);
   return entry.open(folder.empty() ? entry.folder : folder, split, preparation);
+}
+
+NamedDataset prepared(const NamedDataset& pictures, const Preparation& preparation) {
+  const auto images = std::dynamic_pointer_cast<const data::ImageDataset>(pictures.examples);
+  check<ValueError>(images != nullptr, "only pictures can be prepared otherwise");
+  NamedDataset result = pictures;
+  result.examples = std::make_shared<data::ImageDataset>(images->pixels(), images->labels(), preparation.images);
+  return result;
 }
 
 std::string fingerprint(const data::Dataset& dataset) {

@@ -50,6 +50,9 @@ std::shared_ptr<const data::Vocabulary> vocabulary_of(const std::string& dataset
 NamedDataset open_dataset(const std::string& name, const std::string& folder, data::Split split,
                           const Preparation& preparation);
 
+/// A dataset of pictures that is open, prepared otherwise. Throws ValueError for others.
+NamedDataset prepared(const NamedDataset& pictures, const Preparation& preparation);
+
 /// What tells a dataset from others, "200 images [1, 12, 12], checksum 12345": all of its images and labels are read.
 std::string fingerprint(const data::Dataset& dataset);
 

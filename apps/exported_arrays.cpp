@@ -22,8 +22,10 @@ NDArray int32_scalar(int64_t value) { return NDArray::full({}, static_cast<doubl
 
 // What each value of a pixel is when it reaches the first layer that computes.
 NDArray table_of_pixels(const nn::Graph& graph, const data::Preprocessing& preprocessing) {
-  NDArray values({256});
-  for (int pixel = 0; pixel < 256; ++pixel) values.data<float>()[pixel] = preprocessing.value_of(pixel);
+  const bool alike = preprocessing.channel_mean.empty();
+  NDArray values(alike ? Shape{256} : Shape{preprocessing.channels, 256});
+  for (int64_t i = 0; i < values.numel(); ++i)
+    values.data<float>()[i] = preprocessing.value_of(static_cast<int>(i % 256), i / 256);
   const auto inputs = graph.inputs();
   const auto users = graph.users(inputs.at(0));
   const bool quantized = inputs.size() == 1 && users.size() == 1 && graph.is_layer(users[0], "Quantize");

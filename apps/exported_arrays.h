@@ -16,7 +16,7 @@ namespace thimble::apps {
 /// - "input.crop", "input.pad", "input.channels", int32: see data::Preprocessing; if the file says how images are
 ///   prepared, as those of `thimble train` do.
 /// - "input.table" [256], with them: what each value of a pixel becomes, float32; or uint8, after the graph's first
-///   layer, where that is Quantize.
+///   layer, where that is Quantize. [channels, 256] where each channel is normalized by itself.
 /// - For each layer, in the order of the graph, under "<layer>.": its tensors, and those of its attributes that are
 ///   scales (float32), zero points, bits and sizes of groups (int32), and "relu" (uint8).
 /// - For each product of static or trained quantization (QuantizedLinear, ...) also

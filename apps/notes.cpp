@@ -64,11 +64,9 @@ quant::EqualizationReport equalized_pairs_in(const Attributes& a) {
 
 Attributes Notes::to_attributes() const {
   Attributes a{{"method", method}, {"parameters", parameters}};
-  const std::pair<const char*, const std::string&> names[] = {{"model", model},
-                                                              {"dataset", dataset},
-                                                              {"train_data", train_data},
-                                                              {"test_data", test_data},
-                                                              {"precision", precision}};
+  const std::pair<const char*, const std::string&> names[] = {{"model", model},           {"dataset", dataset},
+                                                              {"train_data", train_data}, {"test_data", test_data},
+                                                              {"precision", precision},   {"augment", augment}};
   for (const auto& [key, name] : names)
     if (!name.empty()) a.set(key, name);
   if (input_shape) a.set("input_shape", input_shape->to_vector());
@@ -90,6 +88,7 @@ Notes Notes::from_attributes(const Attributes& a) {
   notes.train_data = name_in(a, "train_data");
   notes.test_data = name_in(a, "test_data");
   notes.precision = name_in(a, "precision");
+  notes.augment = name_in(a, "augment");
   notes.method = name_in(a, "method");
   notes.parameters = a.get("parameters", int64_t{0});
   check<FormatError>(notes.parameters >= 0, "notes: parameters is ", notes.parameters);

@@ -22,6 +22,7 @@ struct Notes {
   std::string train_data = {};            ///< NamedDataset::checksum of that, so that others can be told from it
   std::string test_data = {};             ///< and of the test set
   std::string precision = {};             ///< of products in training, "float32" or "bf16"; may be empty
+  std::string augment = {};               ///< what became of training pictures at random, "crop:4,flip"; may be empty
   std::string method = "baseline";        ///< or how it was quantized: "static"; empty if the file does not say
   int64_t parameters = 0;                 ///< of the float model; 0 if the file does not say
   Preparation preparation = {};           ///< of images or texts

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/augmentation.h"
 #include "apps/command.h"
 #include "apps/images.h"
 #include "apps/layer_times.h"
@@ -75,6 +76,7 @@ void check_method(const CLI::App& command, const std::string& method) {
                                                            {"--budget", "static"},
                                                            {"--target-accuracy", "static"},
                                                            {"--lsq", "qat"},
+                                                           {"--augment", "qat"},
                                                            {"--save-state", "qat"},
                                                            {"--resume", "qat"}};
   for (const auto& [option, only] : method_of)
@@ -248,6 +250,7 @@ void add_training_options(CLI::App& command, QuantizeOptions& q) {
   command.add_option("--seed", q.seed, "qat: of the order of training images; static: of --adaround")
       ->capture_default_str()
       ->check(uint64_number());
+  Augmentation::add_to(command, q.augment, "qat: ");
   q.states.add_to(command);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/augmentation.h"
 #include "apps/calibration.h"
 #include "apps/datasets.h"
 #include "apps/input_arrays.h"
@@ -94,6 +95,7 @@ Attributes settings_of(const LoadedModel& loaded, const QuantizeOptions& o, cons
                         {"--lr", o.lr},
                         {"--lsq", o.lsq},
                         {"--seed", std::to_string(o.seed)}});
+  if (!o.augment.empty()) settings.set("--augment", o.augment);
   return settings;
 }
 
@@ -106,18 +108,30 @@ double agreement_of(nn::Graph& a, nn::Graph& b, const data::Dataset& images) {
   return static_cast<double>(same) / static_cast<double>(images.size());
 }
 
-QuantizedModel train_quantized(const LoadedModel& loaded, const data::Dataset& train, const data::Dataset& test,
-                               const QuantizeOptions& o, std::ostream& out) {
+// How many classes a mixture of two may be of: as many as the model tells apart.
+int64_t classes_of(const LoadedModel& loaded, const data::Dataset& examples) {
+  const NoGrad guard;
+  return loaded.graph.clone().eval()(examples.example()).shape(-1);
+}
+
+QuantizedModel train_quantized(const LoadedModel& loaded, const std::shared_ptr<const data::Dataset>& shown,
+                               const data::Dataset& test, const QuantizeOptions& o, std::ostream& out) {
+  const Augmentation augmentation(o.augment);
+  const data::Dataset& train = *shown;
   // Learned scales, too, stay as they are in the last part.
   check<ValueError>(std::ranges::any_of(loaded.graph.parameters(), &Tensor::requires_grad),
                     detail::quote_path(loaded.path),
                     " has frozen parameters alone, which --method qat leaves as they are; take --method static");
   nn::Graph prepared = quant::prepare_qat(loaded.graph, mapping_for(o), {.learned_step_size = o.lsq});
   optim::Adam optimizer(prepared.parameters(), {.lr = o.lr});
-  data::DataLoader loader(train, {.batch_size = o.batch_size,
-                                  .shuffle = true,
-                                  .seed = o.seed,
-                                  .limit = images_an_epoch(loaded.graph, train.size(), o.batch_size, out)});
+  data::DataLoader loader(
+      augmentation.of(shown),
+      {.batch_size = o.batch_size,
+       .shuffle = true,
+       .seed = o.seed,
+       .limit = images_an_epoch(loaded.graph, train.size(), o.batch_size, out),
+       .workers = augmentation.workers(),
+       .transform = augmentation.empty() ? nullptr : augmentation.of_batches(classes_of(loaded, train))});
   const int64_t steps = o.epochs * loader.size();
   EpochBar bar([](const EpochSoFar& epoch) { return figures_of(epoch, "images"); });
   FreezeInTheEnd freeze(prepared, steps);
@@ -234,7 +248,7 @@ QuantizedModel quantized_model(const LoadedModel& loaded, const Images& images, 
   } else if (o.method == "weight-only") {
     quantized.graph = quant::quantize_weight_only(loaded.graph, mapping_for(o), &quantized.report);
   } else if (o.method == "qat") {
-    return train_quantized(loaded, *images.open(data::Split::train), *images.open(data::Split::test), o, out);
+    return train_quantized(loaded, images.open(data::Split::train), *images.open(data::Split::test), o, out);
   } else {
     return quantize_static(loaded, images, o);
   }

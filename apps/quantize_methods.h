@@ -34,6 +34,7 @@ struct QuantizeOptions {
   double lr = 5e-4;
   bool lsq = false;
   uint64_t seed = 1;
+  std::string augment;  ///< see Augmentation
   StateOptions states;
 };
 

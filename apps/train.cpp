@@ -1,6 +1,7 @@
 // thimble train
 #include <nlohmann/json.hpp>
 
+#include "apps/augmentation.h"
 #include "apps/command.h"
 #include "apps/datasets.h"
 #include "apps/models.h"
@@ -11,6 +12,7 @@
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
 #include <thimble/nn/data/dataloader.h>
+#include <thimble/nn/data/image_dataset.h>
 #include <thimble/nn/graph/trace.h>
 #include <thimble/nn/training/optim/optimizer.h>
 #include <thimble/nn/training/optim/schedule.h>
@@ -27,6 +29,8 @@ struct TrainArguments {
   int64_t epochs = 2, batch_size = 64;
   uint64_t seed = 1;
   int64_t vocabulary = 5000;
+  std::string augment;
+  bool normalize = false;
   double lr = 1e-3, momentum = 0.9;
   std::optional<double> weight_decay;  // none: the optimizer's default
   StateOptions states;
@@ -56,6 +60,20 @@ Preparation preparation_for(const TrainArguments& o) {
   return {.images = preprocessing_for(o.model, o.dataset)};
 }
 
+// With the mean and deviation of the training pictures, if they are to be normalized.
+data::Preprocessing normalized(const TrainArguments& o, const NamedDataset& train, data::Preprocessing images) {
+  if (!o.normalize) return images;
+  const auto pictures = std::dynamic_pointer_cast<const data::ImageDataset>(train.examples);
+  check<ValueError>(pictures != nullptr, "--normalize is for pictures, and --dataset ", o.dataset, " has ",
+                    examples_of(o.dataset));
+  const auto [mean, std] = pictures->channel_moments();
+  if (mean.size() == 1)
+    images.mean = mean[0], images.std = std[0];
+  else
+    images.channel_mean = mean, images.channel_std = std;
+  return images;
+}
+
 // What the result depends on: a state of a run with others is not one of this run.
 Attributes settings_of(const TrainArguments& o, const data::Dataset& train, const data::Dataset& test) {
   if (!o.states.in_use()) return {};
@@ -77,6 +95,8 @@ Attributes settings_of(const TrainArguments& o, const data::Dataset& train, cons
                       {kPrecision, o.precision}};
   if (takes_texts(o.model)) settings.set("--vocabulary", o.vocabulary);
   if (o.weight_decay) settings.set("--weight-decay", *o.weight_decay);
+  if (!o.augment.empty()) settings.set("--augment", o.augment);
+  if (o.normalize) settings.set("--normalize", true);
   return settings;
 }
 
@@ -100,8 +120,14 @@ std::string line_of(const EpochRecord& record, const std::string& called) {
 
 void run(const TrainArguments& o) {
   o.common.apply({}, o.out, o.states.save);
-  const Preparation preparation = preparation_for(o);
-  const NamedDataset train = open_dataset(o.dataset, o.data, data::Split::train, preparation);
+  const Augmentation augmentation(o.augment);
+  Preparation preparation = preparation_for(o);
+  NamedDataset train = open_dataset(o.dataset, o.data, data::Split::train, preparation);
+  if (o.normalize) {
+    preparation.images = normalized(o, train, preparation.images);
+    train = prepared(train, preparation);
+  }
+  const auto augmented = augmentation.of(train.examples);
   const NamedDataset test = open_dataset(o.dataset, o.data, data::Split::test, preparation);
   manual_seed(o.seed);
   const auto model = make_model(o.model, train, preparation);
@@ -111,6 +137,7 @@ void run(const TrainArguments& o) {
               .train_data = train.checksum,
               .test_data = test.checksum,
               .precision = o.precision,
+              .augment = o.augment,
               .parameters = model->num_parameters(),
               .preparation = preparation};
   if (!preparation.vocabulary) notes.input_shape = train.input_shape;
@@ -121,11 +148,12 @@ void run(const TrainArguments& o) {
   out << o.model.name << " on " << o.dataset << ": " << with_commas(notes.parameters) << " parameters, "
       << with_commas(train.examples->size()) << " training " << called
       << (o.precision == kFloat32 ? "" : ", products in " + o.precision) << '\n';
-  data::DataLoader loader(*train.examples,
-                          {.batch_size = o.batch_size,
-                           .shuffle = true,
-                           .seed = o.seed,
-                           .limit = images_an_epoch(*model, train.examples->size(), o.batch_size, out)});
+  data::DataLoader loader(augmented, {.batch_size = o.batch_size,
+                                      .shuffle = true,
+                                      .seed = o.seed,
+                                      .limit = images_an_epoch(*model, train.examples->size(), o.batch_size, out),
+                                      .workers = augmentation.workers(),
+                                      .transform = augmentation.of_batches(train.classes)});
   EpochBar bar([&](const EpochSoFar& epoch) { return figures_of(epoch, called); });
   EpochLine line(out, [&](const EpochRecord& record) { return line_of(record, called); });
   FitOptions options{.epochs = o.epochs,
@@ -155,7 +183,9 @@ void add_train(CLI::App& app) {
       "Examples:\n"
       "  thimble train --dataset mnist --model mlp --hidden 1024 --layers 2 --crop 20 --out mlp.safetensors\n"
       "  thimble train --dataset fashion-mnist --model resnet9 --epochs 5 --out resnet9.safetensors\n"
-      "  thimble train --dataset cifar10 --model resnet9 --epochs 5 --batch-size 128 --out cifar10.safetensors\n"
+      "  thimble train --dataset cifar10 --model resnet9 --epochs 20 --batch-size 128 --augment crop:4,flip "
+      "--normalize "
+      "--out cifar10.safetensors\n"
       "  thimble train --dataset sst2 --model bow --hidden 256 --layers 3 --out bow.safetensors\n"
       "  thimble train --dataset sst2 --model transformer --out transformer.safetensors\n"
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
@@ -175,6 +205,10 @@ void add_train(CLI::App& app) {
   command->add_option("--crop", o->model.crop, "Use the central N x N pixels; 0 for all")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
+  Augmentation::add_to(*command, o->augment);
+  command->add_flag("--normalize", o->normalize,
+                    "Pictures: subtract the mean of the training pictures and divide by their standard deviation, of "
+                    "each channel by itself; the checkpoint remembers both");
   command->add_option("--vocabulary", o->vocabulary, "Texts: how many words are known, the most frequent ones")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000000));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include <thimble/core/api.h>
 #include <thimble/nn/data/dataset.h>
@@ -24,6 +25,12 @@ class THIMBLE_API ImageDataset : public Dataset {
   const Preprocessing& preprocessing() const { return preprocessing_; }
   /// One more than the largest label.
   int64_t num_classes() const { return num_classes_; }
+  /// Mean and standard deviation of each channel over all pixels of all pictures, scaled to [0, 1], as they lie in the
+  /// dataset: what Preprocessing::channel_mean and channel_std may be. A channel of one value has a deviation of 1.
+  struct Moments {
+    std::vector<double> mean, std;
+  };
+  Moments channel_moments() const;
   /// As they were given.
   const NDArray& pixels() const { return pixels_; }
   const NDArray& labels() const { return labels_; }
@@ -32,7 +39,7 @@ class THIMBLE_API ImageDataset : public Dataset {
   Batch make(std::span<const int64_t> indices, const Generator& random) const override;
   /// Both return the end of what they have written.
   float* write_picture(const uint8_t* pixels, float* out) const;
-  float* write_channel(const uint8_t* pixels, float* out) const;
+  float* write_channel(const uint8_t* pixels, const std::array<float, 256>& value_of_pixel, float* out) const;
 
   NDArray pixels_, labels_;
   int64_t height_ = 0, width_ = 0;
@@ -40,7 +47,7 @@ class THIMBLE_API ImageDataset : public Dataset {
   int64_t num_classes_ = 0;
   Preprocessing preprocessing_;
   Shape image_shape_;
-  std::array<float, 256> value_of_pixel_;
+  std::vector<std::array<float, 256>> values_of_pixel_;  // of each channel, or one for all
 };
 
 }  // namespace thimble::data

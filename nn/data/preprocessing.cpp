@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include <thimble/nn/data/preprocessing.h>
 
@@ -14,8 +16,35 @@ void check_ranges(const Preprocessing& p) {
   check<E>(p.pad >= 0 && p.pad <= kMost, "preprocessing: pad ", p.pad, " is not in [0, ", kMost, "]");
   check<E>(p.channels >= 1 && p.channels <= kMost, "preprocessing: channels ", p.channels, " is not in [1, ", kMost,
            "]");
-  check<E>(std::isfinite(p.mean), "preprocessing: mean ", p.mean, " is not finite");
-  check<E>(std::isfinite(p.std) && p.std > 0, "preprocessing: std ", p.std, " is not positive and finite");
+  const auto check_mean = [](double mean) {
+    check<E>(std::isfinite(mean), "preprocessing: mean ", mean, " is not finite");
+  };
+  const auto check_std = [](double std) {
+    check<E>(std::isfinite(std) && std > 0, "preprocessing: std ", std, " is not positive and finite");
+  };
+  check_mean(p.mean), check_std(p.std);
+  std::ranges::for_each(p.channel_mean, check_mean);
+  std::ranges::for_each(p.channel_std, check_std);
+  check<E>(p.channel_mean.size() == p.channel_std.size() &&
+               (p.channel_mean.empty() || std::ssize(p.channel_mean) == p.channels),
+           "preprocessing: ", p.channel_mean.size(), " means and ", p.channel_std.size(), " deviations of ", p.channels,
+           " channels");
+}
+
+// Programs from before there was a list refuse it: they would not know what to do with it.
+Attribute one_or_each(double one, const std::vector<double>& each) {
+  return each.empty() ? Attribute(one) : Attribute(each);
+}
+
+void read_one_or_each(const Attributes& a, const std::string& key, double& one, std::vector<double>& each) {
+  const bool is_list = std::ranges::any_of(a, [&](const auto& named) {
+    return named.first == key && (std::holds_alternative<std::vector<double>>(named.second) ||
+                                  std::holds_alternative<std::vector<int64_t>>(named.second));
+  });
+  if (is_list)
+    each = a.get<std::vector<double>>(key);
+  else
+    one = a.get<double>(key);
 }
 
 }  // namespace
@@ -29,16 +58,21 @@ Shape Preprocessing::output_shape(int64_t height, int64_t width) const {
 }
 
 Attributes Preprocessing::to_attributes() const {
-  return {{"crop", crop}, {"pad", pad}, {"channels", channels}, {"flatten", flatten}, {"mean", mean}, {"std", std}};
+  return {{"crop", crop},
+          {"pad", pad},
+          {"channels", channels},
+          {"flatten", flatten},
+          {"mean", one_or_each(mean, channel_mean)},
+          {"std", one_or_each(std, channel_std)}};
 }
 
 Preprocessing Preprocessing::from_attributes(const Attributes& a) {
-  const Preprocessing p{.crop = a.get<int64_t>("crop"),
-                        .pad = a.get<int64_t>("pad"),
-                        .channels = a.get<int64_t>("channels"),
-                        .flatten = a.get<bool>("flatten"),
-                        .mean = a.get<double>("mean"),
-                        .std = a.get<double>("std")};
+  Preprocessing p{.crop = a.get<int64_t>("crop"),
+                  .pad = a.get<int64_t>("pad"),
+                  .channels = a.get<int64_t>("channels"),
+                  .flatten = a.get<bool>("flatten")};
+  read_one_or_each(a, "mean", p.mean, p.channel_mean);
+  read_one_or_each(a, "std", p.std, p.channel_std);
   check_ranges<FormatError>(p);
   return p;
 }

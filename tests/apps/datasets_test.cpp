@@ -46,6 +46,68 @@ TEST_F(Cifar10ProgramTest, TrainsAndQuantizesColourPictures) {
   }
 }
 
+std::vector<std::string> training_on_cifar(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments{
+      "train", "--dataset",    "cifar10", "--data",       "cifar",  "--model", "resnet9", "--epochs",     "2", "--lr",
+      "0.01",  "--batch-size", "50",      "--save-state", "states", "--out",   "m.st",    "--save-every", "3"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+// With other threads, too.
+TEST_F(Cifar10ProgramTest, AnAugmentedRunGoesOnFromItsState) {
+  const std::string list = "crop:4,flip,rotate:10,cutout:8,mixup:0.2";
+  const std::vector<std::string> augment{"--augment", list, "--normalize", "--threads", "1"};
+  Result result = run(training_on_cifar(augment));
+  ASSERT_EQ(result.status, 0) << result.err;
+  const std::string whole = bytes("m.st");
+  std::filesystem::remove(folder / "states/state-8.safetensors");
+  std::vector<std::string> resumed = augment;
+  resumed.back() = "4";
+  resumed.insert(resumed.end(), {"--resume", "states"});
+  result = run(training_on_cifar(resumed));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("going on from 'states/state-6"));
+  EXPECT_EQ(bytes("m.st"), whole);
+  resumed[1] = "crop:4,flip";
+  expect_failure(training_on_cifar(resumed), 1, "--augment=crop:4,flip");
+  std::filesystem::remove_all(folder / "states");
+  ASSERT_EQ(run(training_on_cifar({"--normalize"})).status, 0);
+  EXPECT_NE(bytes("m.st"), whole);
+}
+
+TEST_F(Cifar10ProgramTest, TheCheckpointKnowsHowItsPicturesAreNormalized) {
+  const json trained = json_of({"train", "--dataset", "cifar10", "--data", "cifar", "--model", "mlp", "--epochs", "2",
+                                "--normalize", "--augment", "shift:1", "--out", "m.st"});
+  EXPECT_EQ(json_of({"eval", "m.st", "--data", "cifar"})["accuracy"], trained["epochs"][1]["test_accuracy"]);
+  const json metadata = json_of({"inspect", "m.st"})["metadata"];
+  EXPECT_THAT(metadata.dump(), HasSubstr("shift:1"));
+  const json quantized = json_of(
+      {"quantize", "m.st", "--data", "cifar", "--method", "qat", "--augment", "crop:2,mixup:1", "--out", "q.st"});
+  EXPECT_EQ(quantized["method"], "qat");
+  EXPECT_GT(json_of({"eval", "q.st", "--data", "cifar"})["accuracy"], 0.5);
+  json_of({"export", "m.st", "--format", "npz", "--out", "m.npz"});
+}
+
+TEST_F(Cifar10ProgramTest, SaysWhatAugmentationIsWrong) {
+  const auto training_with = [&](const std::string& list) {
+    return std::vector<std::string>{"train", "--data", "data", "--augment", list, "--out", "m.st"};
+  };
+  for (const auto& [list, fragment] : std::vector<std::pair<std::string, std::string>>{
+           {"crop:4,blur", "unknown name 'blur'; there are crop, flip, rotate, shift, cutout, mixup"},
+           {"crop", "expected crop:N, pixels of padding from 1 to 4096"},
+           {"crop:", "expected crop:N"},
+           {"crop:1.5", "expected crop:N"},
+           {"flip:2", "expected flip:X, a probability from 0 to 1"},
+           {"rotate:nan", "expected rotate:X"},
+           {"mixup:0", "expected mixup:X"},
+           {"flip,flip", "flip is there twice"},
+           {"flip,", "unknown name ''"},
+           {std::string(90, 'x'), "longer than 80"}})
+    expect_failure(training_with(list), 2, fragment);
+  expect_failure({"quantize", "m.st", "--augment", "flip", "--out", "q.st"}, 2, "is for --method qat");
+}
+
 TEST_F(Cifar10ProgramTest, SaysWhereItsFilesComeFrom) {
   expect_failure({"train", "--dataset", "cifar10", "--data", "data", "--out", "m.st"}, 1, "cifar-10-binary.tar.gz");
 }
@@ -146,6 +208,8 @@ TEST_F(TextProgramTest, ModelsAndDatasetsMustFit) {
                  "--model cnn takes images, and --dataset sst2 has texts");
   expect_failure({"train", "--data", "data", "--model", "bow", "--out", "m.st"}, 1,
                  "--model bow takes texts, and --dataset mnist has images");
+  expect_failure(training_on_texts({"--augment", "flip"}), 1, "--augment is for pictures");
+  expect_failure(training_on_texts({"--normalize"}), 1, "--normalize is for pictures");
   expect_failure({"train", "--dataset", "sst2", "--data", "data", "--model", "bow", "--out", "m.st"}, 1, "train.tsv");
   ASSERT_EQ(run(training_on_texts()).status, 0);
   expect_failure({"eval", "m.st", "--dataset", "mnist", "--data", "data"}, 1, "the model was trained on texts");
