@@ -107,6 +107,7 @@
 #include <thimble/quant/quantize.h>
 #include <thimble/serialization/checkpoint.h>
 #include <thimble/serialization/chrome_trace.h>
+#include <thimble/serialization/labelled_arrays.h>
 #include <thimble/serialization/npy.h>
 #include <thimble/serialization/npz.h>
 #include <thimble/serialization/safetensors.h>
