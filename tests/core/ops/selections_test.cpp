@@ -17,25 +17,25 @@ namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Values = std::vector<int64_t>;
+using Int64s = std::vector<int64_t>;
 
 // 0, 1, 2, ...
-NDArray numbers(const Shape& shape) {
-  Values values(static_cast<size_t>(shape.numel()));
+NDArray counted_up(const Shape& shape) {
+  Int64s values(static_cast<size_t>(shape.numel()));
   std::iota(values.begin(), values.end(), 0);
   return NDArray::from_vector(values).reshape(shape);
 }
 
-Values values_of(const Tensor& x) { return x.data().to_vector<int64_t>(); }
+Int64s int64s_of(const Tensor& x) { return x.data().to_vector<int64_t>(); }
 
 TEST(Selections, SelectAndNarrowCountFromBothEnds) {
-  const Tensor x = numbers({2, 3});
-  EXPECT_EQ(values_of(select(x, 1, 0)), (Values{0, 3}));
-  EXPECT_EQ(values_of(select(x, -1, -1)), (Values{2, 5}));
+  const Tensor x = counted_up({2, 3});
+  EXPECT_EQ(int64s_of(select(x, 1, 0)), (Int64s{0, 3}));
+  EXPECT_EQ(int64s_of(select(x, -1, -1)), (Int64s{2, 5}));
   EXPECT_EQ(select(x, 0, 1).shape(), (Shape{3}));
-  EXPECT_EQ(values_of(narrow(x, 1, 1, 2)), (Values{1, 2, 4, 5}));
-  EXPECT_EQ(values_of(narrow(x, 1, -2, 1)), (Values{1, 4}));
-  EXPECT_EQ(values_of(narrow(x, 1, -2, 2)), (Values{1, 2, 4, 5}));
+  EXPECT_EQ(int64s_of(narrow(x, 1, 1, 2)), (Int64s{1, 2, 4, 5}));
+  EXPECT_EQ(int64s_of(narrow(x, 1, -2, 1)), (Int64s{1, 4}));
+  EXPECT_EQ(int64s_of(narrow(x, 1, -2, 2)), (Int64s{1, 2, 4, 5}));
   EXPECT_EQ(narrow(x, 1, 3, 0).shape(), (Shape{2, 0}));
   for (const int64_t index : {-4, 3})
     EXPECT_THAT([&] { select(x, 1, index); }, ThrowsMessage<ShapeError>(HasSubstr("along an axis of size 3")));
@@ -47,35 +47,35 @@ TEST(Selections, SelectAndNarrowCountFromBothEnds) {
 }
 
 TEST(Selections, PartsOfOneSizeAndOfSeveral) {
-  const Tensor x = numbers({2, 5});
+  const Tensor x = counted_up({2, 5});
   const std::vector<Tensor> pairs = split(x, 2, 1), parts = split(x, {1, 0, 4}, -1), rows = unbind(x),
-                            none = split(numbers({0, 2}), 3);
+                            none = split(counted_up({0, 2}), 3);
   ASSERT_EQ(pairs.size(), 3u);
-  EXPECT_EQ(values_of(pairs[1]), (Values{2, 3, 7, 8}));
-  EXPECT_EQ(values_of(pairs[2]), (Values{4, 9}));
+  EXPECT_EQ(int64s_of(pairs[1]), (Int64s{2, 3, 7, 8}));
+  EXPECT_EQ(int64s_of(pairs[2]), (Int64s{4, 9}));
   ASSERT_EQ(parts.size(), 3u);
   EXPECT_EQ(parts[1].shape(), (Shape{2, 0}));
-  EXPECT_EQ(values_of(parts[2]), (Values{1, 2, 3, 4, 6, 7, 8, 9}));
+  EXPECT_EQ(int64s_of(parts[2]), (Int64s{1, 2, 3, 4, 6, 7, 8, 9}));
   ASSERT_EQ(rows.size(), 2u);
-  EXPECT_EQ(values_of(rows[1]), (Values{5, 6, 7, 8, 9}));
+  EXPECT_EQ(int64s_of(rows[1]), (Int64s{5, 6, 7, 8, 9}));
   ASSERT_EQ(none.size(), 1u);
   EXPECT_EQ(none[0].shape(), (Shape{0, 2}));
   EXPECT_THROW(split(x, 0), ValueError);
-  for (const std::vector<int64_t>& sizes : {Values{2, 2}, Values{3, 3}, Values{6, -1}, Values{}})
+  for (const std::vector<int64_t>& sizes : {Int64s{2, 2}, Int64s{3, 3}, Int64s{6, -1}, Int64s{}})
     EXPECT_THAT([&] { split(x, sizes, 1); }, ThrowsMessage<ShapeError>(HasSubstr("do not add up")));
 }
 
 TEST(Selections, FlipAndMovedim) {
-  const Tensor x = numbers({2, 3});
-  EXPECT_EQ(values_of(flip(x, {1})), (Values{2, 1, 0, 5, 4, 3}));
-  EXPECT_EQ(values_of(flip(x, {0, -1})), (Values{5, 4, 3, 2, 1, 0}));
-  EXPECT_EQ(values_of(flip(x, {})), values_of(x));
-  EXPECT_EQ(flip(numbers({0, 2}), {0}).shape(), (Shape{0, 2}));
+  const Tensor x = counted_up({2, 3});
+  EXPECT_EQ(int64s_of(flip(x, {1})), (Int64s{2, 1, 0, 5, 4, 3}));
+  EXPECT_EQ(int64s_of(flip(x, {0, -1})), (Int64s{5, 4, 3, 2, 1, 0}));
+  EXPECT_EQ(int64s_of(flip(x, {})), int64s_of(x));
+  EXPECT_EQ(flip(counted_up({0, 2}), {0}).shape(), (Shape{0, 2}));
   EXPECT_THROW(flip(x, {1, -1}), ShapeError);
-  const Tensor volume = numbers({2, 3, 4});
+  const Tensor volume = counted_up({2, 3, 4});
   EXPECT_EQ(movedim(volume, 0, -1).shape(), (Shape{3, 4, 2}));
-  EXPECT_EQ(values_of(movedim(volume, 2, 0)), values_of(permute(volume, {2, 0, 1})));
-  EXPECT_EQ(values_of(cat({x, x}, 1)), values_of(concat({x, x}, 1)));
+  EXPECT_EQ(int64s_of(movedim(volume, 2, 0)), int64s_of(permute(volume, {2, 0, 1})));
+  EXPECT_EQ(int64s_of(cat({x, x}, 1)), int64s_of(concat({x, x}, 1)));
 }
 
 TEST(Selections, HaveGradients) {
@@ -93,14 +93,14 @@ TEST(Selections, SortIsTopkOfAll) {
   const Tensor x = NDArray::from_vector<float>({3, 1, 2, 1, -5, 8}, {2, 3});
   const auto [values, indices] = sort(x);
   EXPECT_EQ(values.data().to_vector<float>(), (std::vector<float>{1, 2, 3, -5, 1, 8}));
-  EXPECT_EQ(values_of(indices), (Values{1, 2, 0, 1, 0, 2}));
-  EXPECT_EQ(values_of(argsort(x, 0, true)), (Values{0, 0, 1, 1, 1, 0}));
+  EXPECT_EQ(int64s_of(indices), (Int64s{1, 2, 0, 1, 0, 2}));
+  EXPECT_EQ(int64s_of(argsort(x, 0, true)), (Int64s{0, 0, 1, 1, 1, 0}));
 }
 
 TEST(Selections, MasksFillWhatTheyCover) {
-  const Tensor x = numbers({2, 3});
+  const Tensor x = counted_up({2, 3});
   const Tensor filled = masked_fill(x, NDArray::from_vector<bool>({true, false}, {2, 1}), -1);
-  EXPECT_EQ(values_of(filled), (Values{-1, -1, -1, 3, 4, 5}));
+  EXPECT_EQ(int64s_of(filled), (Int64s{-1, -1, -1, 3, 4, 5}));
   EXPECT_EQ(filled.dtype(), DType::int64);
   EXPECT_THAT(
       [&] {
