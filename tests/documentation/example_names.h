@@ -10,6 +10,8 @@
 
 #include <thimble/core/kernels/int8/int8_gemm.h>
 #include <thimble/core/kernels/weight_only/weight_only_gemm.h>
+#include <thimble/nn/images/image_folder.h>
+#include <thimble/nn/images/read_image.h>
 #include <thimble/serialization/onnx/export.h>
 #include <thimble/serialization/onnx/import.h>
 #include <thimble/thimble.h>
