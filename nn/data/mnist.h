@@ -36,4 +36,14 @@ class THIMBLE_API FashionMNIST : public MNIST {
               std::string("Debian's package dataset-fashion-mnist puts Fashion-MNIST in ") + kFolder) {}
 };
 
+/// Files of that format with any classes: EMNIST, whose letters are 1 to 26, and your own. There are as many classes as
+/// the largest label says, so with those letters 27, of which the first has no picture.
+class THIMBLE_API IdxImages : public ImageDataset {
+ public:
+  /// `path` is a folder with the files that MNIST has (those of the test set may begin with "test", too), or how their
+  /// names begin: "data/emnist-letters" for data/emnist-letters-train-images-idx3-ubyte.gz and its like. Throws as
+  /// MNIST.
+  explicit IdxImages(const std::string& path, Split split, const Preprocessing& preprocessing = {});
+};
+
 }  // namespace thimble::data

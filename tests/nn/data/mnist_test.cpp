@@ -132,6 +132,23 @@ TEST_F(Mnist, RejectsImpossiblePreprocessing) {
     EXPECT_THROW(MNIST(folder(), Split::train, p), ValueError);
 }
 
+TEST_F(Mnist, ReadsOtherClassesByTheBeginningOfTheirNames) {
+  std::string letters = labels(13);
+  letters.back() = 26;
+  write("letters-train-images-idx3-ubyte", images(13));
+  write("letters-train-labels-idx1-ubyte", letters);
+  write("letters-test-images-idx3-ubyte.gz", gzip(images(13)));
+  write("letters-test-labels-idx1-ubyte", letters);
+  for (const Split split : {Split::train, Split::test}) {
+    const IdxImages letters_of(folder() + "/letters", split);
+    EXPECT_EQ(letters_of.size(), 13);
+    EXPECT_EQ(letters_of.num_classes(), 27);
+  }
+  EXPECT_EQ(IdxImages(folder(), Split::train).size(), MNIST(folder(), Split::train).size());
+  EXPECT_EQ(IdxImages(folder(), Split::test).size(), MNIST(folder(), Split::test).size());
+  EXPECT_THROW(IdxImages(folder() + "/digits", Split::test), IOError);
+}
+
 TEST(Preprocessing, SurvivesAttributes) {
   const Preprocessing p{.crop = 20, .pad = 2, .channels = 3, .flatten = true, .mean = 0.1307, .std = 0.3081};
   EXPECT_EQ(Preprocessing::from_attributes(p.to_attributes()), p);
