@@ -21,6 +21,23 @@ struct Image {
     array = x.contiguous();
   }
   const float* row(int64_t c, int64_t y) const { return array.data<float>() + (c * height + y) * width; }
+  // Whether between_pixels() has four pixels there.
+  bool has_all_around(double y, double x) const {
+    return channels > 0 && y >= 0 && x >= 0 && y < static_cast<double>(height - 1) &&
+           x < static_cast<double>(width - 1);
+  }
+  // The same number where it has, of each channel, which go to `to` and every `step` elements on.
+  void between_own_pixels(double y, double x, float* to, int64_t step) const {
+    const auto top = static_cast<int64_t>(y), left = static_cast<int64_t>(x);
+    const auto down = static_cast<float>(y - static_cast<double>(top));
+    const auto right = static_cast<float>(x - static_cast<double>(left));
+    const float* at = row(0, top) + left;
+    for (int64_t c = 0; c < channels; ++c, at += step, to += step) {
+      const float upper = at[0] * (1 - right) + at[1] * right;
+      const float lower = at[width] * (1 - right) + at[width + 1] * right;
+      *to = upper * (1 - down) + lower * down;
+    }
+  }
   // Bilinear, of pixels outside that are `fill`.
   float between_pixels(int64_t c, double y, double x, float fill) const {
     const double top = std::floor(y), left = std::floor(x);
@@ -125,6 +142,7 @@ NDArray affine(const NDArray& x, double degrees, double right, double down, floa
   check<ValueError>(std::isfinite(degrees) && std::isfinite(right) && std::isfinite(down), "affine: by ", degrees,
                     " degrees, ", right, " and ", down, " pixels");
   const double angle = degrees * std::numbers::pi / 180, cosine = std::cos(angle), sine = std::sin(angle);
+  const int64_t plane = image.height * image.width;
   const double middle_x = static_cast<double>(image.width - 1) / 2;
   const double middle_y = static_cast<double>(image.height - 1) / 2;
   NDArray out(x.shape());
@@ -133,8 +151,11 @@ NDArray affine(const NDArray& x, double degrees, double right, double down, floa
     for (int64_t column = 0; column < image.width; ++column, ++to) {
       const double dx = static_cast<double>(column) - middle_x - right, dy = static_cast<double>(row) - middle_y - down;
       const double from_x = cosine * dx + sine * dy + middle_x, from_y = -sine * dx + cosine * dy + middle_y;
-      for (int64_t c = 0; c < image.channels; ++c)
-        to[c * image.height * image.width] = image.between_pixels(c, from_y, from_x, fill);
+      if (image.has_all_around(from_y, from_x)) {
+        image.between_own_pixels(from_y, from_x, to, plane);
+        continue;
+      }
+      for (int64_t c = 0; c < image.channels; ++c) to[c * plane] = image.between_pixels(c, from_y, from_x, fill);
     }
   return out;
 }
