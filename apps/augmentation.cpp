@@ -35,7 +35,7 @@ const Augmenter& augmenter_of(std::string_view name) {
   if (found != std::end(kAugmenters)) return *found;
   std::vector<std::string> names;
   for (const Augmenter& augmenter : kAugmenters) names.emplace_back(augmenter.name);
-  throw ValueError(str("--augment: unknown name ", detail::quote(name), "; there are ", joined(names, ", ")));
+  throw ValueError(str("unknown name ", detail::quote(name), "; there are ", joined(names, ", ")));
 }
 
 double amount_of(const Augmenter& augmenter, std::string_view step) {
@@ -45,9 +45,8 @@ double amount_of(const Augmenter& augmenter, std::string_view step) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), amount);
   const bool is_number = error == std::errc() && end == text.data() + text.size() && amount >= augmenter.low &&
                          amount <= augmenter.high && (!augmenter.is_whole || amount == std::floor(amount));
-  check<ValueError>(is_number, "--augment: ", detail::quote(step), ", expected ", augmenter.name, ':',
-                    augmenter.is_whole ? "N" : "X", ", ", augmenter.amount_is, " from ", augmenter.low, " to ",
-                    augmenter.high);
+  check<ValueError>(is_number, detail::quote(step), ", expected ", augmenter.name, ':', augmenter.is_whole ? "N" : "X",
+                    ", ", augmenter.amount_is, " from ", augmenter.low, " to ", augmenter.high);
   return amount;
 }
 
@@ -81,12 +80,11 @@ Pictures pictures_of(const std::shared_ptr<const data::Dataset>& examples) {
 Augmentation::Augmentation(const std::string& list) {
   if (list.empty()) return;
   constexpr size_t kLongest = 80;  // notes keep it
-  check<ValueError>(list.size() <= kLongest, "--augment: is longer than ", kLongest, " characters");
+  check<ValueError>(list.size() <= kLongest, "a list longer than ", kLongest, " characters");
   for (const auto part : std::views::split(std::string_view(list), ',')) {
     const std::string_view step(part.begin(), part.end());
     const Augmenter& augmenter = augmenter_of(step.substr(0, step.find(':')));
-    check<ValueError>(std::ranges::count(steps_, augmenter.name, &Step::name) == 0, "--augment: ", augmenter.name,
-                      " is there twice");
+    check<ValueError>(std::ranges::count(steps_, augmenter.name, &Step::name) == 0, augmenter.name, " is there twice");
     steps_.push_back({std::string(augmenter.name), amount_of(augmenter, step)});
   }
 }

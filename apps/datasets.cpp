@@ -4,6 +4,7 @@
 
 #include "apps/joined.h"
 #include "apps/numbers.h"
+#include "apps/own_datasets.h"
 #include <thimble/core/text.h>
 #include <thimble/nn/data/cifar10.h>
 #include <thimble/nn/data/dataloader.h>
@@ -17,19 +18,10 @@ namespace {
 
 using Open = NamedDataset (*)(const std::string& folder, data::Split split, const Preparation& preparation);
 
-NamedDataset named(const std::shared_ptr<const data::ImageDataset>& images) {
-  const uint32_t sum = detail::crc32_of(images->labels(), detail::crc32_of(images->pixels()));
-  return {.examples = images,
-          .input_shape = images->image_shape(),
-          .classes = std::max<int64_t>(images->num_classes(), 10),
-          .checksum = str(with_commas(images->size()), " images, checksum ", sum)};
-}
-
-template <typename T>
+template <typename T, int64_t classes = 10>
 NamedDataset open_images(const std::string& folder, data::Split split, const Preparation& preparation) {
-  check<ValueError>(preparation.vocabulary == nullptr,
-                    "the model was trained on texts, and these are images; name another --dataset");
-  return named(std::make_shared<T>(folder, split, preparation.images));
+  check_takes_no_texts(preparation);
+  return named_images(std::make_shared<T>(folder, split, preparation.images), classes);
 }
 
 // Sentences of the Stanford Sentiment Treebank, and whether they are positive.
@@ -64,16 +56,21 @@ NamedDataset open_texts(const std::string& folder, data::Split split, const Prep
 }
 
 struct Entry {
-  std::string name, folder;
+  std::string name, folder;  // the usual one; empty: there is none
+  std::string examples;
+  int64_t channels;  // of pictures; 0: whatever they have
   Open open;
 };
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> entries{
-      {"mnist", "data/mnist", open_images<data::MNIST>},
-      {"fashion-mnist", data::FashionMNIST::kFolder, open_images<data::FashionMNIST>},
-      {"cifar10", "data/cifar10", open_images<data::CIFAR10>},
-      {"sst2", "data/sst2", open_texts}};
+      {"mnist", "data/mnist", "images", 1, open_images<data::MNIST>},
+      {"fashion-mnist", data::FashionMNIST::kFolder, "images", 1, open_images<data::FashionMNIST>},
+      {"cifar10", "data/cifar10", "images", 3, open_images<data::CIFAR10>},
+      {"sst2", "data/sst2", "texts", 0, open_texts},
+      {"idx", "", "images", 1, open_images<data::IdxImages, 1>},
+      {"npz", "", "examples", 0, open_arrays},
+      {"folder", "", "images", 3, open_folder}};
   return entries;
 }
 
@@ -82,7 +79,13 @@ const Entry& entry_of(const std::string& name) {
   return *std::ranges::find(entries(), name, &Entry::name);
 }
 
-bool is_of_texts(const Entry& entry) { return entry.open == open_texts; }
+bool is_of_texts(const Entry& entry) { return entry.examples == "texts"; }
+
+const std::string& folder_of(const Entry& entry, const std::string& given) {
+  const std::string& folder = given.empty() ? entry.folder : given;
+  check<ValueError>(!folder.empty(), "--dataset ", entry.name, " is data of your own: --data says where it is");
+  return folder;
+}
 
 }  // namespace
 
@@ -100,20 +103,25 @@ void check_dataset_name(const std::string& name) {
   throw ValueError(str("unknown dataset ", detail::quote(name), "; there are: ", joined(dataset_names(), ", ")));
 }
 
-std::string examples_of(const std::string& dataset) { return is_of_texts(entry_of(dataset)) ? "texts" : "images"; }
+std::string examples_of(const std::string& dataset) { return entry_of(dataset).examples; }
+
+int64_t channels_of(const std::string& dataset, const std::string& folder) {
+  const Entry& entry = entry_of(dataset);
+  return entry.channels > 0 ? entry.channels : channels_of_arrays(folder_of(entry, folder));
+}
 
 std::shared_ptr<const data::Vocabulary> vocabulary_of(const std::string& dataset, const std::string& folder,
                                                       int64_t most) {
   const Entry& entry = entry_of(dataset);
   if (!is_of_texts(entry)) return nullptr;
-  const data::LabelledTexts train = read_sst2(folder.empty() ? entry.folder : folder, data::Split::train);
+  const data::LabelledTexts train = read_sst2(folder_of(entry, folder), data::Split::train);
   return std::make_shared<data::Vocabulary>(data::Vocabulary::of(train.texts, most));
 }
 
 NamedDataset open_dataset(const std::string& name, const std::string& folder, data::Split split,
                           const Preparation& preparation) {
   const Entry& entry = entry_of(name);
-  return entry.open(folder.empty() ? entry.folder : folder, split, preparation);
+  return entry.open(folder_of(entry, folder), split, preparation);
 }
 
 NamedDataset prepared(const NamedDataset& pictures, const Preparation& preparation) {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <thimble/core/ops/pair.h>
 #include <thimble/nn/data/dataset.h>
 #include <thimble/nn/data/preprocessing.h>
 #include <thimble/nn/data/split.h>
@@ -16,9 +18,13 @@ namespace thimble::apps {
 struct Preparation {
   data::Preprocessing images = {};
   std::shared_ptr<const data::Vocabulary> vocabulary = {};  ///< of texts; none for images
+  std::optional<Pair> image_size = {};                      ///< which pictures of folders get; none: they have one size
+  std::vector<std::string> classes = {};                    ///< names of folders, in the order of their numbers
 
   friend bool operator==(const Preparation& a, const Preparation& b) {
-    if (!a.vocabulary || !b.vocabulary) return a.vocabulary == b.vocabulary && a.images == b.images;
+    if (!a.vocabulary || !b.vocabulary)
+      return a.vocabulary == b.vocabulary && a.images == b.images && a.image_size == b.image_size &&
+             a.classes == b.classes;
     return a.vocabulary->words() == b.vocabulary->words();
   }
 };
@@ -30,23 +36,27 @@ struct NamedDataset {
   int64_t classes = 10;
   std::string checksum =
       {};  ///< what tells its files from others, however they are prepared: "200 images, checksum 12345"
+  std::vector<std::string> class_names = {};  ///< of folders
 };
 
-/// "mnist", "fashion-mnist", "cifar10", "sst2".
+/// "mnist", "fashion-mnist", "cifar10", "sst2", "idx", "npz", "folder".
 const std::vector<std::string>& dataset_names();
 
 /// Throws ValueError for a name that is none of these.
 void check_dataset_name(const std::string& name);
 
-/// "images", or "texts".
+/// "images", "texts", or "examples" for those that may be anything.
 std::string examples_of(const std::string& dataset);
 
 /// The `most` most frequent words of a dataset's training texts; null for one of images. Throws as open_dataset().
 std::shared_ptr<const data::Vocabulary> vocabulary_of(const std::string& dataset, const std::string& folder,
                                                       int64_t most);
 
-/// Opens a dataset; an empty folder means the dataset's usual one. Throws ValueError for an unknown name, or texts
-/// without a vocabulary, and what the dataset's constructor throws.
+/// How many channels a dataset's pictures have. Throws ValueError for an unknown name, and what open_dataset() throws.
+int64_t channels_of(const std::string& dataset, const std::string& folder);
+
+/// Opens a dataset; an empty folder means the dataset's usual one. Throws ValueError for an unknown name, texts
+/// without a vocabulary, or no folder where there is no usual one, and what the dataset's constructor throws.
 NamedDataset open_dataset(const std::string& name, const std::string& folder, data::Split split,
                           const Preparation& preparation);
 

@@ -21,7 +21,8 @@ std::optional<Shape> image_shape(const LoadedModel& model) {
 void DataOptions::add_to(CLI::App& command) {
   command.add_option("--dataset", dataset, "Dataset [what the model was trained on]")
       ->check(CLI::IsMember(dataset_names()));
-  command.add_option("--data", folder, "Folder of the dataset's files [the dataset's usual one]")->type_name("DIR");
+  command.add_option("--data", folder, "Folder, or file, of the dataset [the dataset's usual one]")
+      ->type_name("DIR|FILE");
 }
 
 std::string Images::problem() const {

@@ -31,7 +31,7 @@ class Images {
   /// The name of the dataset. Throws ValueError if neither --dataset nor the model says.
   const std::string& dataset() const;
 
-  /// "images", or "texts".
+  /// "images", "texts", or "examples".
   std::string called() const { return examples_of(dataset()); }
 
   /// Warns, once, if this is not what the model was trained on. Throws FormatError if the model does not say how images

@@ -86,6 +86,14 @@ const KnownModel& known_model(const std::string& name) {
   return *it;
 }
 
+// Two pools halve the sides of what cnn sees.
+void check_takes(const ModelOptions& options, const Shape& image) {
+  const int64_t least = options.name == "cnn" ? 4 : 1;
+  check<ValueError>(image.ndim() == 3 && image[1] >= least && image[2] >= least, "--model ", options.name,
+                    " takes pictures [channels, height, width] of ", least, " x ", least,
+                    " pixels or more, and these examples are ", image, "; --model mlp takes any");
+}
+
 }  // namespace
 
 const std::vector<std::string>& model_names() {
@@ -99,20 +107,20 @@ const std::vector<std::string>& model_names() {
 
 bool takes_texts(const ModelOptions& options) { return known_model(options.name).of_texts != nullptr; }
 
-data::Preprocessing preprocessing_for(const ModelOptions& options, const std::string& dataset) {
+data::Preprocessing preprocessing_for(const ModelOptions& options, const std::string& dataset, int64_t channels) {
   known_model(options.name);
-  const bool is_coloured = dataset == "cifar10";
-  data::Preprocessing preprocessing{
-      .crop = options.crop, .channels = is_coloured ? 3 : 1, .flatten = options.name == "mlp"};
-  if (options.name == "resnet9" && !is_coloured) preprocessing.pad = 2, preprocessing.channels = 3;
+  data::Preprocessing preprocessing{.crop = options.crop, .channels = channels, .flatten = options.name == "mlp"};
+  const bool is_like_mnist = dataset == "mnist" || dataset == "fashion-mnist";
+  if (options.name == "resnet9" && is_like_mnist) preprocessing.pad = 2, preprocessing.channels = 3;
   return preprocessing;
 }
 
 std::unique_ptr<nn::Module> make_model(const ModelOptions& options, const NamedDataset& dataset,
                                        const Preparation& preparation) {
-  const KnownModel& entry = known_model(options.name);
-  return entry.of_texts ? entry.of_texts(options, preparation.vocabulary->size(), dataset.classes)
-                        : entry.of_images(options, dataset.input_shape, dataset.classes);
+  const KnownModel& model = known_model(options.name);
+  if (model.of_texts) return model.of_texts(options, preparation.vocabulary->size(), dataset.classes);
+  if (options.name != "mlp") check_takes(options, dataset.input_shape);
+  return model.of_images(options, dataset.input_shape, dataset.classes);
 }
 
 }  // namespace thimble::apps

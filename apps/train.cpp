@@ -31,6 +31,7 @@ struct TrainArguments {
   int64_t vocabulary = 5000;
   std::string augment;
   bool normalize = false;
+  std::optional<int64_t> image_size;
   double lr = 1e-3, momentum = 0.9;
   std::optional<double> weight_decay;  // none: the optimizer's default
   StateOptions states;
@@ -57,7 +58,10 @@ Preparation preparation_for(const TrainArguments& o) {
   check<ValueError>(takes_texts(o.model) == are_texts, "--model ", o.model.name, " takes ",
                     are_texts ? "images" : "texts", ", and --dataset ", o.dataset, " has ", examples_of(o.dataset));
   if (are_texts) return {.vocabulary = vocabulary_of(o.dataset, o.data, o.vocabulary)};
-  return {.images = preprocessing_for(o.model, o.dataset)};
+  check<ValueError>(!o.image_size || o.dataset == "folder", "--image-size is for --dataset folder, not ", o.dataset);
+  Preparation preparation{.images = preprocessing_for(o.model, o.dataset, channels_of(o.dataset, o.data))};
+  if (o.image_size) preparation.image_size = Pair(*o.image_size);
+  return preparation;
 }
 
 // With the mean and deviation of the training pictures, if they are to be normalized.
@@ -96,6 +100,7 @@ Attributes settings_of(const TrainArguments& o, const data::Dataset& train, cons
   if (takes_texts(o.model)) settings.set("--vocabulary", o.vocabulary);
   if (o.weight_decay) settings.set("--weight-decay", *o.weight_decay);
   if (!o.augment.empty()) settings.set("--augment", o.augment);
+  if (o.image_size) settings.set("--image-size", *o.image_size);
   if (o.normalize) settings.set("--normalize", true);
   return settings;
 }
@@ -123,12 +128,17 @@ void run(const TrainArguments& o) {
   const Augmentation augmentation(o.augment);
   Preparation preparation = preparation_for(o);
   NamedDataset train = open_dataset(o.dataset, o.data, data::Split::train, preparation);
+  preparation.classes = train.class_names;
   if (o.normalize) {
     preparation.images = normalized(o, train, preparation.images);
     train = prepared(train, preparation);
   }
   const auto augmented = augmentation.of(train.examples);
   const NamedDataset test = open_dataset(o.dataset, o.data, data::Split::test, preparation);
+  check<ShapeError>(train.input_shape == test.input_shape, "training examples are ", train.input_shape,
+                    ", and those of the test set ", test.input_shape);
+  check<ValueError>(test.classes <= train.classes, "the test set has class ", test.classes - 1,
+                    ", and the training set ", train.classes, " classes, from 0 on");
   manual_seed(o.seed);
   const auto model = make_model(o.model, train, preparation);
   const auto optimizer = make_optimizer(o, model->parameters());
@@ -188,13 +198,24 @@ void add_train(CLI::App& app) {
       "--out cifar10.safetensors\n"
       "  thimble train --dataset sst2 --model bow --hidden 256 --layers 3 --out bow.safetensors\n"
       "  thimble train --dataset sst2 --model transformer --out transformer.safetensors\n"
+      "  thimble train --dataset folder --data pets --image-size 32 --model resnet9 --augment flip --out "
+      "pets.safetensors\n"
+      "  thimble train --dataset npz --data houses.npz --model mlp --out houses.safetensors\n"
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
   command
       ->add_option("--data", o->data,
-                   "Folder of the dataset's files [data/ and its name; Fashion-MNIST: where Debian's package puts it]")
-      ->type_name("DIR");
+                   "Folder of the dataset's files [data/ and its name; Fashion-MNIST: where Debian's package puts it]. "
+                   "idx: with files as MNIST's, of any classes, or how their names begin, data/emnist-letters. "
+                   "npz: with train.npz and test.npz, arrays x and y, or a file with x_train, y_train, x_test, y_test. "
+                   "folder: with train/CLASS/*.png and test/CLASS/*.jpg")
+      ->type_name("DIR|FILE");
+  command
+      ->add_option("--image-size", o->image_size,
+                   "folder: make all pictures N x N; without it they must be of one size")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
   command->add_option("--model", o->model.name, "Model")->capture_default_str()->check(CLI::IsMember(model_names()));
   command->add_option("--hidden", o->model.hidden, "Width of the hidden layers; not of cnn and resnet9")
       ->capture_default_str()

@@ -24,7 +24,7 @@ inline const Reference kReferences[] = {
 };
 
 inline Shape input_shape(const Reference& reference) {
-  return apps::preprocessing_for(reference.options, "mnist").output_shape(28, 28);
+  return apps::preprocessing_for(reference.options, "mnist", 1).output_shape(28, 28);
 }
 
 inline std::unique_ptr<nn::Module> make(const Reference& reference) {

@@ -1,6 +1,8 @@
-// The program on data that is not MNIST: colour pictures, texts.
+// The program on data that is not MNIST: colour pictures, texts, arrays and folders of one's own.
 #include "tests/apps/program.h"
+#include "tests/nn/images/png_files.h"
 #include <thimble/core/error.h>
+#include <thimble/serialization/npz.h>
 
 namespace thimble::apps {
 namespace {
@@ -227,6 +229,139 @@ TEST_F(TextProgramTest, ModelsAndDatasetsMustFit) {
   write_bytes(folder / "texts/dev.tsv", "fine\t2\n");
   expect_failure({"eval", "m.st", "--data", "texts"}, 1, "dev.tsv': label 0 is 2, expected 0 or 1");
 }
+
+// Examples of class c are large in element c of their 4, or in rows c of 4 x 4 pixels.
+template <typename T>
+NDArray bright_at_class(const Shape& shape, T bright) {
+  NDArray x(shape, dtype_of<T>);
+  const int64_t n = shape[0], size = x.numel() / n, part = size / 4;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t e = 0; e < size; ++e)
+      x.data<T>()[i * size + e] = static_cast<T>((e / part == i % 4 ? bright : 0) + (i * 7 + e) % 3);
+  return x;
+}
+
+template <typename T = int64_t>
+NDArray classes_in_turn(int64_t n) {
+  NDArray y({n}, dtype_of<T>);
+  for (int64_t i = 0; i < n; ++i) y.data<T>()[i] = static_cast<T>(i % 4);
+  return y;
+}
+
+class OwnDataProgramTest : public ProgramTest {
+ protected:
+  static std::vector<std::string> training_on(const std::string& dataset, const std::string& data,
+                                              const std::string& model, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"train",   "--dataset",    dataset,    "--data", data,
+                                       "--model", model,          "--epochs", "4",      "--lr",
+                                       "0.02",    "--batch-size", "20",       "--out",  "m.st"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  void expect_goes_the_whole_way(const std::string& dataset, const std::string& data, const std::string& model,
+                                 const std::vector<std::string>& more = {}) const {
+    SCOPED_TRACE(testing::PrintToString(std::pair(data, model)));
+    const json trained = json_of(training_on(dataset, data, model, more));
+    EXPECT_GT(trained["epochs"][3]["test_accuracy"], 0.9);
+    EXPECT_EQ(json_of({"eval", "m.st", "--data", data})["accuracy"], trained["epochs"][3]["test_accuracy"]);
+    json_of({"quantize", "m.st", "--data", data, "--out", "q.st"});
+    EXPECT_GT(json_of({"eval", "q.st", "--data", data})["accuracy"], 0.85);
+  }
+};
+
+TEST_F(OwnDataProgramTest, TrainsOnArraysOfAnyShape) {
+  std::filesystem::create_directory(folder / "features");
+  save_npz(folder / "features/train.npz", {{"x", bright_at_class<double>({120, 8}, 5)}, {"y", classes_in_turn(120)}});
+  save_npz(folder / "features/test.npz", {{"x", bright_at_class<double>({40, 8}, 5)}, {"y", classes_in_turn(40)}});
+  expect_goes_the_whole_way("npz", "features", "mlp");
+  EXPECT_EQ(json_of(training_on("npz", "features", "mlp", {"--layers", "0"}))["parameters"], 8 * 4 + 4);
+  expect_failure(training_on("npz", "features", "cnn"), 1, "[n, height, width]");
+  expect_failure(training_on("npz", "features", "mlp", {"--crop", "2"}), 1, "only pictures of bytes can be cropped");
+  expect_failure(training_on("npz", "features", "mlp", {"--normalize"}), 1, "--normalize is for pictures");
+  expect_failure(training_on("npz", "features", "mlp", {"--augment", "flip"}), 1, "--augment is for pictures");
+  expect_failure({"train", "--dataset", "npz", "--out", "m.st"}, 1, "--data says where it is");
+}
+
+// As Keras keeps them: bytes, channels last, columns of classes.
+TEST_F(OwnDataProgramTest, TrainsOnPicturesInOneFile) {
+  const auto column = [](int64_t n) { return classes_in_turn<uint8_t>(n).reshape({n, 1}); };
+  save_npz(folder / "keras.npz", {{"x_train", bright_at_class<uint8_t>({120, 8, 8, 3}, 200)},
+                                  {"y_train", column(120)},
+                                  {"x_test", bright_at_class<uint8_t>({40, 8, 8, 3}, 200)},
+                                  {"y_test", column(40)}});
+  expect_goes_the_whole_way("npz", "keras.npz", "mlp");
+  expect_goes_the_whole_way("npz", "keras.npz", "cnn", {"--normalize", "--augment", "flip,cutout:1"});
+  save_npz(folder / "floats.npz", {{"x_train", bright_at_class<float>({120, 1, 8, 8}, 1)},
+                                   {"y_train", column(120)},
+                                   {"x_test", bright_at_class<float>({40, 1, 8, 8}, 1)},
+                                   {"y_test", column(40)}});
+  expect_goes_the_whole_way("npz", "floats.npz", "cnn", {"--augment", "flip"});
+}
+
+TEST_F(OwnDataProgramTest, SaysWhatIsWrongWithArrays) {
+  const auto with = [&](const NamedArrays& arrays) {
+    NamedArrays all{{"x_test", bright_at_class<float>({40, 8}, 1)}, {"y_test", classes_in_turn(40)}};
+    all.insert(all.end(), arrays.begin(), arrays.end());
+    save_npz(folder / "f.npz", all);
+    return training_on("npz", "f.npz", "mlp");
+  };
+  const NDArray x = bright_at_class<float>({8, 8}, 1);
+  expect_failure(with({{"x_train", x}}), 1, "'f.npz': has no array 'y_train', but 'x_test', 'y_test', 'x_train'");
+  expect_failure(with({{"x_train", x}, {"y_train", classes_in_turn(7)}}), 1, "y_train has 7 classes");
+  expect_failure(with({{"x_train", x}, {"y_train", x}}), 1, "y_train is float32[8,8], expected classes");
+  expect_failure(with({{"x_train", x}, {"y_train", NDArray::full({8}, -1, DType::int32)}}), 1, "class 0 is -1");
+  expect_failure(with({{"x_train", x}, {"y_train", NDArray::zeros({8}, DType::int64)}}), 1,
+                 "the test set has class 3, and the training set 1 classes");
+  expect_failure(with({{"x_train", bright_at_class<float>({8, 4}, 1)}, {"y_train", classes_in_turn(8)}}), 1,
+                 "training examples are [4], and those of the test set [8]");
+  expect_failure(training_on("npz", "data", "mlp"), 1, "'data' has no train.npz");
+  expect_failure(training_on("npz", "nowhere.npz", "mlp"), 1, "nowhere.npz");
+}
+
+#ifdef THIMBLE_IMAGES
+
+class FolderProgramTest : public OwnDataProgramTest {
+ protected:
+  // Pictures of a class are of its colour, one of them larger than the others.
+  FolderProgramTest() {
+    const std::pair<const char*, std::array<uint8_t, 3>> classes[] = {
+        {"blue jay", {10, 20, 200}}, {"cardinal", {200, 20, 10}}, {"parrot", {10, 200, 20}}};
+    for (const auto& [split, count] : {std::pair("train", 20u), std::pair("test", 8u)})
+      for (const auto& [name, colour] : classes) {
+        const auto where = folder / "birds" / split / name;
+        std::filesystem::create_directories(where);
+        for (uint32_t i = 0; i < count; ++i) {
+          auto own = colour;
+          own[i % 3] = static_cast<uint8_t>(own[i % 3] + i);
+          write_bytes(where / str(i, ".png"), data::plain_png(i == 3 ? 12 : 8, 8, own));
+        }
+      }
+  }
+};
+
+TEST_F(FolderProgramTest, TrainsOnFoldersOfPictures) {
+  expect_failure(training_on("folder", "birds", "mlp"), 1, "--image-size N makes them all N x N");
+  expect_goes_the_whole_way("folder", "birds", "cnn", {"--image-size", "8", "--augment", "flip", "--normalize"});
+  expect_goes_the_whole_way("folder", "birds", "mlp", {"--image-size", "6", "--layers", "0"});
+  EXPECT_EQ(json_of(training_on("folder", "birds", "mlp", {"--image-size", "6", "--layers", "0"}))["parameters"],
+            3 * 36 * 3 + 3);
+}
+
+// Numbers of classes are those of training, whatever other folders are there.
+TEST_F(FolderProgramTest, TheCheckpointKnowsItsClasses) {
+  const json trained = json_of(training_on("folder", "birds", "mlp", {"--image-size", "8"}));
+  std::filesystem::remove_all(folder / "birds/test/blue jay");
+  EXPECT_GT(json_of({"eval", "m.st", "--data", "birds"})["accuracy"], 0.9);
+  std::filesystem::rename(folder / "birds/test/parrot", folder / "birds/test/ara");
+  expect_failure({"eval", "m.st", "--data", "birds"}, 1, "has a folder 'ara', which is none of the 3 classes");
+  write_bytes(folder / "birds/train/cardinal/4.png", "damaged");
+  expect_failure(training_on("folder", "birds", "mlp", {"--image-size", "8"}), 1,
+                 "cardinal/4.png': is neither PNG nor JPEG");
+  expect_failure(training_on("folder", "data", "mlp"), 1, "'data' has no folder train");
+  expect_failure({"train", "--data", "data", "--image-size", "8", "--out", "m.st"}, 1, "is for --dataset folder");
+}
+
+#endif
 
 }  // namespace
 }  // namespace thimble::apps

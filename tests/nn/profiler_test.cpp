@@ -17,7 +17,7 @@ namespace {
 
 using testing::HasSubstr;
 
-struct ProfiledNet : nn::Module {
+struct NetToProfile : nn::Module {
   nn::Submodule<nn::Sequential> body{this, "body", nn::Linear(4, 8), nn::ReLU()};
   nn::Submodule<nn::Linear> head{this, "head", 8, 2};
   Tensor forward(const Tensor& x) override { return head(body(x) * 2.0); }
@@ -39,7 +39,7 @@ class ProfilerTest : public testing::Test {
     return *it;
   }
 
-  ProfiledNet net;
+  NetToProfile net;
   optim::Adam adam{net.parameters()};
 };
 
