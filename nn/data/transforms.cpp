@@ -13,14 +13,16 @@ namespace {
 struct Image {
   int64_t channels, height, width;
   NDArray array;
+  const float* pixels;  // of the array, which looks at its type whenever it is asked
 
   Image(const char* transform, const NDArray& x) {
     check<ShapeError>(x.ndim() == 3, transform, ": expects an image [channels, height, width], got ", x.shape());
     check<DTypeError>(x.dtype() == DType::float32, transform, ": expects a float32 image, got ", x.dtype());
     channels = x.shape(0), height = x.shape(1), width = x.shape(2);
     array = x.contiguous();
+    pixels = array.data<float>();
   }
-  const float* row(int64_t c, int64_t y) const { return array.data<float>() + (c * height + y) * width; }
+  const float* row(int64_t c, int64_t y) const { return pixels + (c * height + y) * width; }
   // Whether between_pixels() has four pixels there.
   bool has_all_around(double y, double x) const {
     return channels > 0 && y >= 0 && x >= 0 && y < static_cast<double>(height - 1) &&
@@ -187,9 +189,10 @@ NDArray Cutout::operator()(const NDArray& x, Generator& random) const {
   if (out.numel() == 0) return out;
   const int64_t top = up_to(image.height - 1, random) - size_ / 2, left = up_to(image.width - 1, random) - size_ / 2;
   const int64_t first = std::max<int64_t>(left, 0), last = std::min(left + size_, image.width);
+  auto* pixels = out.data<float>();
   for (int64_t c = 0; c < image.channels; ++c)
     for (int64_t y = std::max<int64_t>(top, 0); y < std::min(top + size_, image.height); ++y)
-      std::fill_n(out.data<float>() + (c * image.height + y) * image.width + first, last - first, fill_);
+      std::fill_n(pixels + (c * image.height + y) * image.width + first, last - first, fill_);
   return out;
 }
 

@@ -72,7 +72,7 @@ TEST_F(Cifar10ProgramTest, AnAugmentedRunGoesOnFromItsState) {
   EXPECT_THAT(result.out, HasSubstr("going on from 'states/state-6"));
   EXPECT_EQ(bytes("m.st"), whole);
   resumed[1] = "crop:4,flip";
-  expect_failure(training_on_cifar(resumed), 1, "--augment=crop:4,flip");
+  expect_failure(training_on_cifar(resumed), 1, "this one has --augment=\"crop:4,flip\"");
   std::filesystem::remove_all(folder / "states");
   ASSERT_EQ(run(training_on_cifar({"--normalize"})).status, 0);
   EXPECT_NE(bytes("m.st"), whole);
