@@ -13,6 +13,7 @@
 #include "apps/model_inputs.h"
 #include "apps/numbers.h"
 #include "apps/quantize_methods.h"
+#include "apps/training_history.h"
 #include "apps/training_run.h"
 #include <thimble/core/text.h>
 #include <thimble/core/text_table.h>
@@ -115,6 +116,7 @@ nlohmann::json json_of(const quant::ConversionReport& report) {
 Attributes notes_for(const LoadedModel& loaded, const QuantizedModel& quantized, const QuantizeOptions& o) {
   Attributes notes = quantized_notes(loaded, o.method, o.equalize.value_or(false));
   if (quantized.corrected) notes.set_all("", notes_of(quantized.corrected->equalized));
+  notes.set_all("", history_notes(kQatHistory, quantized.epochs));
   return notes;
 }
 

@@ -146,9 +146,9 @@ QuantizedModel train_quantized(const LoadedModel& loaded, const std::shared_ptr<
                      .callbacks = {&bar, &freeze, &states, &line},
                      .start = states.resume(o.epochs, loader.size())};
   options.start.lr = o.lr;
-  fit(prepared, optimizer, loader, classification_in_batches(), options);
-  prepared.eval();
   QuantizedModel quantized;
+  quantized.epochs = fit(prepared, optimizer, loader, classification_in_batches(), options);
+  prepared.eval();
   quantized.advice = states.advice();
   quantized.graph = quant::convert(prepared, &quantized.report);
   quantized.agreement = agreement_of(quantized.graph, prepared, test);

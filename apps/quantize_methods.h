@@ -9,6 +9,7 @@
 #include "apps/images.h"
 #include "apps/layer_choices.h"
 #include "apps/state_keeper.h"
+#include <thimble/nn/training/training_progress.h>
 #include <thimble/quant/passes/adaround.h>
 #include <thimble/quant/passes/corrections.h>
 #include <thimble/quant/quantize.h>
@@ -45,6 +46,7 @@ struct QuantizedModel {
   std::optional<double> accuracy = {};             ///< with a budget: on the test images, of the graph as it is
   std::optional<quant::Corrected> corrected = {};  ///< of static
   std::optional<double> agreement = {};  ///< of qat: share of test images of which integers say what training saw
+  std::vector<EpochRecord> epochs = {};  ///< of qat: the run's
   std::string advice = {};               ///< of qat: how to go on if the model cannot be saved, see StateKeeper
 };
 

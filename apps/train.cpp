@@ -8,6 +8,7 @@
 #include "apps/notes.h"
 #include "apps/numbers.h"
 #include "apps/state_keeper.h"
+#include "apps/training_history.h"
 #include "apps/training_run.h"
 #include <thimble/core/random.h>
 #include <thimble/core/text.h>
@@ -175,7 +176,9 @@ void run(const TrainArguments& o) {
   options.start.lr = o.lr;
   const std::vector<EpochRecord> epochs = fit(*model, *optimizer, loader, classification_in_batches(), options);
   const nn::Graph graph = nn::trace(model->eval(), train.examples->example());
-  save_trained(graph, o.out, notes.to_attributes(), states.advice());
+  Attributes attributes = notes.to_attributes();
+  attributes.set_all("", history_notes(kHistory, epochs));
+  save_trained(graph, o.out, attributes, states.advice());
   out << "saved " << detail::printable(o.out) << '\n';
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},
