@@ -1,11 +1,9 @@
 // thimble compare
-#include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "apps/command.h"
 #include "apps/images.h"
-#include "apps/latency.h"
+#include "apps/model_row.h"
 #include "apps/numbers.h"
 #include <thimble/core/progress_bar.h>
 #include <thimble/core/text.h>
@@ -24,32 +22,9 @@ struct CompareArguments {
   int runs = 5;
 };
 
-struct Row {
-  std::string model, label, dtype, method;
-  uintmax_t size_bytes = 0;
-  int64_t parameters = 0;
-  std::optional<double> accuracy = {};  // none: `no_accuracy` says why
-  std::string no_accuracy = {};
-  Latency b1 = {}, b64 = {};
-};
-
-std::string label_of(const LoadedModel& loaded) {
-  std::string method = method_of(loaded);
-  if (method == "qat")
-    method = "QAT";
-  else if (!method.empty())
-    method[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(method[0])));
-  return method + fewer_bits(loaded.graph);
-}
-
-Row measure(const std::string& model, LoadedModel& loaded, const CompareArguments& o) {
+ModelRow measure(LoadedModel& loaded, const CompareArguments& o) {
   const std::vector<ModelInput> inputs = o.shapes.inputs_of(loaded);
-  Row row{.model = model,
-          .label = label_of(loaded),
-          .dtype = dtype_of(loaded.graph),
-          .method = method_of(loaded),
-          .size_bytes = std::filesystem::file_size(model),
-          .parameters = parameters_of(loaded)};
+  ModelRow row = row_of(loaded);
   const Images images(loaded, o.data);
   row.no_accuracy = images.problem();
   if (row.no_accuracy.empty()) row.accuracy = accuracy(loaded.graph, *images.open(data::Split::test));
@@ -71,21 +46,11 @@ void run(const CompareArguments& o) {
   ProgressBar bar("measuring", static_cast<int64_t>(o.models.size()));
   for (size_t i = 0; i < loaded.size(); ++i) {
     bar.update(static_cast<int64_t>(i), o.models[i]);
-    const Row r = measure(o.models[i], loaded[i], o);
+    const ModelRow r = measure(loaded[i], o);
     table.add({r.label, r.dtype, fixed(static_cast<double>(r.size_bytes) / 1e6, 3), with_commas(r.parameters),
-               r.accuracy ? fixed(100 * *r.accuracy, 2) : "-", latency_text(r.b1), latency_text(r.b64), r.model});
+               r.accuracy ? fixed(100 * *r.accuracy, 2) : "-", latency_text(*r.b1), latency_text(*r.b64), r.model});
     if (!r.accuracy) why_not += str("no accuracy: ", detail::printable(r.no_accuracy), '\n');
-    rows.push_back({{"model", r.model},
-                    {"label", r.label},
-                    {"dtype", r.dtype},
-                    {"method", r.method},
-                    {"size_bytes", r.size_bytes},
-                    {"parameters", r.parameters},
-                    {"accuracy", r.accuracy ? nlohmann::json(*r.accuracy) : nlohmann::json()},
-                    {"latency_b1_us", r.b1.mean_us},
-                    {"latency_b1_std_us", std_json(r.b1)},
-                    {"latency_b64_us", r.b64.mean_us},
-                    {"latency_b64_std_us", std_json(r.b64)}});
+    rows.push_back(to_json(r));
   }
   bar.finish();
   o.common.out() << table.str() << why_not;

@@ -6,9 +6,7 @@
 #include <unordered_map>
 
 #include <thimble/quant/analysis/error_report.h>
-#include <thimble/quant/layers/dynamic_layers.h>
-#include <thimble/quant/layers/quantized_layer.h>
-#include <thimble/quant/layers/weight_only_linear.h>
+#include <thimble/quant/analysis/node_values.h>
 #include <thimble/quant/passes/node_roles.h>
 #include <thimble/quant/passes/softmax_inputs.h>
 
@@ -42,29 +40,6 @@ struct ErrorSums {
     return {name, type, elements, mean, largest, sqnr_db(signal, noise)};
   }
 };
-
-// What a node's integers stand for: integer layers say it, other nodes pass their input's on.
-std::optional<TensorQParams> qparams_of(const Graph& graph, const Node* node) {
-  if (node->kind == Node::Kind::layer) {
-    const Attributes a = graph.layer(node).attributes();
-    if (a.contains("output_scale")) return TensorQParams::from_attributes(a, "output_");
-    if (graph.is_layer(node, "Quantize")) return TensorQParams::from_attributes(a, "");
-  }
-  if (node->inputs.empty()) return std::nullopt;
-  std::optional<TensorQParams> p = qparams_of(graph, node->inputs[0]);
-  if (p && graph.is_layer(node, "QuantizedScale"))
-    p->scale = static_cast<float>(double{p->scale} * graph.layer(node).attributes().get<double>("factor"));
-  return p;
-}
-
-QParams as_qparams(const TensorQParams& p) { return {QuantizationSpec::activation(p.bits), {p.scale}, {p.zero_point}}; }
-
-// A node's value as float32; undefined for other kinds of values, such as indices.
-NDArray as_floats(const Graph& graph, const Node* node, const NDArray& value) {
-  if (value.dtype() == DType::float32) return value;
-  const auto p = value.dtype() == DType::uint8 ? qparams_of(graph, node) : std::nullopt;
-  return p ? dequantize(value.contiguous(), as_qparams(*p)) : NDArray();
-}
 
 bool computes(const Node* node) { return node->kind == Node::Kind::layer || node->kind == Node::Kind::op; }
 
@@ -133,14 +108,6 @@ class Comparison {
   std::map<std::string, size_t> numbers_;  // of the quantized graph's nodes, by name
   std::unordered_map<const Node*, ErrorSums> sums_;
 };
-
-// What an integer layer's weights stand for; undefined for other nodes.
-NDArray dequantized_weight_of(const Graph& graph, const Node* node) {
-  if (const auto* product = graph.layer_as<IntegerProduct>(node)) return product->weights().dequantized();
-  if (const auto* dynamic = graph.layer_as<DynamicProduct>(node)) return dynamic->weights().dequantized();
-  const auto* weight_only = graph.layer_as<WeightOnlyLinear>(node);
-  return weight_only ? weight_only->dequantized_weight() : NDArray();
-}
 
 }  // namespace
 
