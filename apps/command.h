@@ -66,5 +66,6 @@ void add_inspect(CLI::App& app);
 void add_export(CLI::App& app);
 void add_sensitivity(CLI::App& app);
 void add_errors(CLI::App& app);
+void add_report(CLI::App& app);
 
 }  // namespace thimble::apps

@@ -45,6 +45,7 @@ constexpr Subcommand kSubcommands[] = {
     {"export", thimble::apps::add_export},
     {"sensitivity", thimble::apps::add_sensitivity},
     {"errors", thimble::apps::add_errors},
+    {"report", thimble::apps::add_report},
 };
 
 // Only the one that the command line begins with, if it does: to describe all options takes as long as to load a model.
