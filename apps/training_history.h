@@ -13,8 +13,8 @@ namespace thimble::apps {
 /// What the keys of notes begin with: of the run that trained the float model, and of the one by quantize --method qat.
 inline constexpr const char *kHistory = "history.", *kQatHistory = "qat_history.";
 
-/// Notes "<prefix>train_loss", ...: a number for each epoch. None of no epochs, or of so many that a file's header would
-/// be long.
+/// Notes "<prefix>train_loss", ...: a number for each epoch. None of no epochs, or of so many that a file's header
+/// would be long.
 Attributes history_notes(const std::string& prefix, const std::vector<EpochRecord>& epochs);
 
 /// What history_notes() wrote, or nothing; what others have written under such names is left out.

@@ -23,8 +23,8 @@ const symbol = (i, size) => d3.symbol().type(symbols[i % symbols.length]).size(s
 
 // Charts draw themselves anew when their place gets another width, and for paper.
 const charts = [];
-function redraw(width) {
-  for (const chart of charts) chart(width);
+function redraw(most) {
+  for (const chart of charts) chart(most);
 }
 
 // draw(svg, width) fills an empty svg and gives its height.
@@ -37,8 +37,8 @@ function chart(id, title, note, draw, table) {
   picture.setAttribute("data-chart", id);
   figure.append(picture);
   if (table) figure.append(element("details", {}, element("summary", {}, "The same as a table"), table));
-  charts.push((forced) => {
-    const width = Math.max(200, Math.floor(forced ? Math.min(forced, 680) : figure.clientWidth));
+  charts.push((most) => {
+    const width = Math.max(200, Math.floor(Math.min(most || Infinity, figure.clientWidth)));
     picture.replaceChildren();
     const height = draw(d3.select(picture), width);
     for (const [key, value] of [["viewBox", `0 0 ${width} ${height}`], ["width", width], ["height", height]])
@@ -106,7 +106,7 @@ function axes(svg, x, y, { width, height, left, bottom, xTitle, yTitle, xFormat,
 // points: [{x, y, index, name, on}], of which those that are `on` the frontier are joined.
 function scatter(id, title, note, points, { xTitle, xFormat, yTitle, yFormat, least }, columns) {
   const draw = (svg, width) => {
-    const height = 300, left = 58, bottom = 44;
+    const height = 300, left = 64, bottom = 44;
     const x = d3.scaleLinear().domain([0, d3.max(points, (p) => p.x) * 1.08]).nice().range([left, width - 12]);
     const y = d3.scaleLinear().domain(padded(points.map((p) => p.y), least)).range([height - bottom, 24]);
     axes(svg, x, y, { width, height, left, bottom, xTitle, yTitle, xFormat, yFormat });
@@ -127,7 +127,7 @@ function lines(id, title, note, series, { xTitle, yTitle, yFormat, least }) {
   const all = series.flatMap((s) => s.values).filter((v) => isNumber(v.y));
   const last = d3.max(all, (v) => v.x);
   const draw = (svg, width) => {
-    const height = 280, left = 58, bottom = 44;
+    const height = 280, left = 64, bottom = 44;
     const x = d3.scaleLinear().domain(last > 1 ? [1, last] : [0.5, 1.5]).range([left, width - 14]);
     const y = d3.scaleLinear().domain(padded(all.map((v) => v.y), least)).range([height - bottom, 24]);
     const whole = (value) => (Number.isInteger(value) ? String(value) : "");
@@ -177,7 +177,8 @@ function bars(id, title, note, groups, { format, least }, dataTable) {
       }
       top += gap;
     }
-    svg.append("line").attr("x1", x(0)).attr("x2", x(0)).attr("y2", Math.max(top - gap, 1)).attr("stroke", "var(--line)");
+    if (d3.min(values) < 0)
+      svg.append("line").attr("x1", x(0)).attr("x2", x(0)).attr("y2", Math.max(top - gap, 1)).attr("stroke", "var(--line)");
     return Math.max(top, 1);
   };
   return chart(id, title, note, draw, dataTable);
@@ -186,6 +187,11 @@ function bars(id, title, note, groups, { format, least }, dataTable) {
 function shortened(text, most) {
   const length = Math.max(8, Math.floor(most));
   return text.length > length ? text.slice(0, length - 1) + "…" : text;
+}
+
+// Of paths the end says most.
+function ending(text, most) {
+  return text.length > most ? "…" + text.slice(1 - most) : text;
 }
 
 // row: {name, type, bits, low, width, counts, range, reference}. Heights are square roots of shares.
@@ -199,7 +205,7 @@ function histogram(id, row, index, note) {
     const height = 130, bottom = 22;
     const own = parts(row), other = outline ? parts(outline) : [];
     const ends = own.concat(other).flatMap((b) => [b.from, b.to]).concat(row.range || []);
-    const x = d3.scaleLinear().domain(padded(ends, 1e-9)).range([4, width - 4]);
+    const x = d3.scaleLinear().domain(padded(ends, 1e-9)).range([16, width - 16]);
     const y = d3.scaleSqrt().domain([0, d3.max(own.concat(other), (b) => b.part)]).range([height - bottom, 6]);
     svg.attr("data-x", [...x.domain(), ...x.range()].join(",")).attr("data-y", [...y.domain(), ...y.range()].join(","));
     if (row.range)

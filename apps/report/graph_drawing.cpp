@@ -18,16 +18,15 @@ const char* arithmetic_of(const nn::Graph& graph, const nn::Node* node, DType dt
   if (graph.is_layer(node, "Quantize") || graph.is_layer(node, "Dequantize")) return "edge";
   if (graph.layer_as<quant::DynamicProduct>(node)) return "dynamic";
   if (graph.layer_as<quant::WeightOnlyLinear>(node)) return "weight-only";
-  const bool is_integer = graph.layer_as<quant::IntegerLayer>(node) || dtype == DType::uint8;
-  return is_integer ? "integer" : "float";
+  if (graph.layer_as<quant::IntegerLayer>(node) || dtype == DType::uint8 || dtype == DType::int8) return "integer";
+  return is_floating_point(dtype) ? "float" : "index";
 }
 
 nlohmann::json bits_of(const nn::Graph& graph, const nn::Node* node) {
   if (node->kind != nn::Node::Kind::layer) return {};
   const Attributes attributes = graph.layer(node).attributes();
-  for (const char* key : {"weight_bits", "bits"})
-    if (attributes.contains(key) && !graph.is_layer(node, "Quantize")) return attributes.get<int64_t>(key);
-  return {};
+  const char* key = graph.layer_as<quant::WeightOnlyLinear>(node) ? "bits" : "weight_bits";
+  return attributes.contains(key) ? nlohmann::json(attributes.get<int64_t>(key)) : nlohmann::json();
 }
 
 std::string drawn_type(const nn::Graph& graph, const nn::Node* node) {

@@ -134,7 +134,6 @@ function confusionTable(answers) {
   const head = element("tr", {}, element("td", {}), ...d3.range(classes).map((j) => element("th", { scope: "col" }, String(j))));
   const rows = matrix.map((row, i) => element("tr", {}, element("th", { scope: "row" }, String(i)), ...row.map((n, j) => cell(n, i, j))));
   return scrolling("Confusion matrix", element("table", { class: "confusion" },
-    element("caption", {}, "Rows: what examples are. Columns: what they were taken for."),
     element("thead", {}, head), element("tbody", {}, ...rows)));
 }
 
@@ -163,7 +162,7 @@ function answersOf(m) {
   if (!m.answers) return [];
   const content = [element("h3", {}, "Answers"),
     quiet(`${count(m.answers.count)} test examples of ${m.dataset}: accuracy ${percent(m.accuracy)}, loss ${figures(m.answers.loss)}.`)];
-  if (m.answers.classes <= 100) content.push(confusionTable(m.answers));
+  if (m.answers.classes <= 100) content.push(quiet("Rows: what examples are. Columns: what they were taken for."), confusionTable(m.answers));
   content.push(classesTable(m.answers));
   if (m.worst.length > 0) content.push(element("h3", {}, "Worst mistakes"),
     quiet("Where the right class got the least probability."), worstExamples(m.worst));
@@ -235,7 +234,7 @@ function activationsOf(m, index) {
 
 const arithmetics = [["integer", "integers"], ["dynamic", "integers, ranges taken at each call"],
                      ["weight-only", "integer weights, float activations"], ["float", "float"],
-                     ["edge", "from floats to integers, or back"]];
+                     ["edge", "from floats to integers, or back"], ["index", "sizes and indices"]];
 const classOf = (arithmetic) => (arithmetic === "edge" ? "edge-node" : arithmetic);
 
 function graphLegend(graph) {
@@ -246,6 +245,8 @@ function graphLegend(graph) {
     return element("li", {}, key.node(), `${text} (${graph.nodes.filter((node) => node.arithmetic === name).length})`);
   }));
 }
+
+const onShown = [];  // what can be done only when the page is whole
 
 function drawGraph(graph, title) {
   const column = 168, row = 66, boxWidth = 150, boxHeight = 40, left = boxWidth / 2 + 6;
@@ -268,15 +269,18 @@ function drawGraph(graph, title) {
     group.append("title").text(`${node.name}: ${node.type}, ${node.arithmetic}, [${node.shape.join(", ")}]`);
     group.append("rect").attr("x", -boxWidth / 2).attr("y", -boxHeight / 2).attr("width", boxWidth)
          .attr("height", boxHeight).attr("rx", 6);
-    group.append("text").attr("text-anchor", "middle").attr("y", -3).text(shortened(node.name, 20));
+    group.append("text").attr("text-anchor", "middle").attr("y", -3).text(ending(node.name, 20));
     group.append("text").attr("class", "type").attr("text-anchor", "middle").attr("y", 12)
          .text(shortened(node.type + (isNumber(node.bits) ? `, ${node.bits} bits` : ""), 24));
   }
-  return scrolling(title, svg.node(), { class: "scroll graph" });
+  const place = scrolling(title, svg.node(), { class: "scroll graph" });
+  onShown.push(() => { place.scrollLeft = x(graph.nodes[0].x) - place.clientWidth / 2; });
+  return place;
 }
 
 function graphOf(m) {
   const graph = m.graph, most = 2000;
+  if (graph.nodes.length === 0) return [];
   const columns = [
     { title: "Node", value: (n) => n.name, header: true },
     { title: "Type", value: (n) => n.type },
@@ -303,6 +307,7 @@ timesSection();
 models.forEach(modelSection);
 
 redraw();
+onShown.forEach((action) => action());
 let lastWidth = window.innerWidth;
 window.addEventListener("resize", () => {
   if (window.innerWidth === lastWidth) return;
