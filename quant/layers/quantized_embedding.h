@@ -1,8 +1,8 @@
 // Embedding and EmbeddingBag whose tables are integers of few bits, each row with a scale of its own. Rows become
 // floats as they are read: the table never does.
 //
-//   auto words = quant::QuantizedEmbedding::from_float(embedding, 8);
-//   Tensor y = (*words)(index);                     // float32 [..., embedding_dim]
+//   auto words = quant::QuantizedEmbedding::from_float(nn::Embedding(30000, 256), 8);
+//   Tensor y = (*words)(tokens);                    // float32 [..., embedding_dim]
 #pragma once
 
 #include <optional>
