@@ -10,8 +10,8 @@
 #include <thimble/core/parallel.h>
 #include <thimble/core/platform/isa.h>
 #include <thimble/core/platform/mapped_file.h>
-#include <thimble/core/progress_bar.h>
 #include <thimble/core/profiler.h>
+#include <thimble/core/progress_bar.h>
 #include <thimble/core/random.h>
 #include <thimble/core/tensor.h>
 #include <thimble/nn/data/batch.h>

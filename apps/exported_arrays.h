@@ -26,10 +26,10 @@ namespace thimble::apps {
 ///   - unless its outputs are float32, the smallest and the largest of them: "output_min", "output_max", int32.
 ///
 /// "weight" of a layer with integer weights is not packed, as it is in checkpoints, whatever its bits: [out, ...],
-/// int8; or uint8 for weight-only layers and tables that have a "weight_zero_point". It stands for weight_scale * weight, or for
-/// weight_scale * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each group of
-/// consecutive elements of a channel's weights has its own: "weight_group_size" ("group_size" of weight-only layers, 0
-/// without groups) of them, and in the last group what is left.
+/// int8; or uint8 for weight-only layers and tables that have a "weight_zero_point". It stands for weight_scale *
+/// weight, or for weight_scale * (weight - weight_zero_point). "weight_scale" is [out], or [out, groups] where each
+/// group of consecutive elements of a channel's weights has its own: "weight_group_size" ("group_size" of weight-only
+/// layers, 0 without groups) of them, and in the last group what is left.
 ///
 /// So a product of static or trained quantization computes, for output channel o, with all images padded with
 /// input_zero_point:

@@ -175,7 +175,8 @@ TEST(QuantizedEmbedding, RefusesWhatDoesNotFit) {
   EXPECT_THAT(load("weight_zero_point", NDArray::full({4}, 16, DType::uint8)), HasSubstr("16 is not in [0, 15]"));
   EXPECT_THAT(load("weight", NDArray::full({4, 2}, 255, DType::uint8)), HasSubstr("of which only 4 bits"));
   nn::Embedding infinite(Tensor(NDArray::full({2, 2}, std::numeric_limits<double>::infinity())));
-  EXPECT_THAT(error_of([&] { QuantizedEmbedding::from_float(infinite, 8); }), HasSubstr("the values hold NaN or infinity"));
+  EXPECT_THAT(error_of([&] { QuantizedEmbedding::from_float(infinite, 8); }),
+              HasSubstr("the values hold NaN or infinity"));
   QuantizedEmbeddingBag bag({.num_embeddings = 4, .embedding_dim = 3}, BagMode::mean);
   EXPECT_THAT(error_of([&] { bag(Tensor(NDArray::zeros({1, 1}, DType::int64))); }), HasSubstr("no table yet"));
 }
