@@ -77,7 +77,7 @@ TEST(QuantizedRecurrent, IsTheReferenceOnEveryMachine) {
       for (const auto& layer : float_layers(hidden, o))
         for (const int64_t n : {1, 3, 70})
           for (const bool is_static : {false, true}) {
-            if (hidden == 40 && n == 70) continue;
+            if (hidden != 7 && n == 70) continue;
             SCOPED_TRACE(str(layer->type(), ' ', hidden, ' ', n, ' ', is_static, ' ', o.num_layers));
             const NDArray x = random_normal({n, 6, kIn}, rng);
             QuantizedRecurrent::Quantization q{.activation_bits = n == 3 ? 6 : 8};
