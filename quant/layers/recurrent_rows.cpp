@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kRowsOfProduct =
     64;  // of W x, of several steps, so that weights are read as seldom as sums fit caches
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 
 // out [rows, gates * hidden] = the rows' sums, in floats.
 void multiply(const uint8_t* a, const float* scale, const int32_t* zero_point, int64_t rows, const GateWeights& w,
@@ -28,7 +28,7 @@ void multiply(const uint8_t* a, const float* scale, const int32_t* zero_point, i
                                                      .scale = scale},
                             out, wide);
   for (int64_t r = 0; r < rows; ++r)
-    if (std::isnan(scale[r])) std::fill_n(out + r * wide, wide, kNaN);
+    if (std::isnan(scale[r])) std::fill_n(out + r * wide, wide, kNotANumber);
 }
 
 const float* data_or_null(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
@@ -128,7 +128,7 @@ class Rows {
     }
     const float scale = t_.bound[row_ + r] / kStateSteps;
     zero_point_[r] = kStateZeroPoint;
-    scale_[r] = std::isnan(scale) || kernels::int8_cells().has_nan(h, hidden_) ? kNaN : scale;
+    scale_[r] = std::isnan(scale) || kernels::int8_cells().has_nan(h, hidden_) ? kNotANumber : scale;
     if (!std::isnan(scale_[r])) kernels::quantize(h, hidden_, {scale, kStateZeroPoint, 0, 255}, to);
   }
 
