@@ -114,7 +114,7 @@ class BagExport : EmbeddingExport {
 
   void write() {
     const DType type = e_.type_of(node_).dtype;
-    e_.require(type == DType::float32, "ONNX has it with float32 alone, not ", type);
+    e_.require(type == DType::float32, "it is exported with float32 alone, not ", type);
     e_.result_is(node_, call_.has_offsets ? of_offsets() : of_rows());
   }
 

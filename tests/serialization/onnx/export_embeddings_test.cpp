@@ -113,6 +113,13 @@ TEST(OnnxExportEmbeddings, TheOpIsTheLayer) {
   }
 }
 
+TEST(OnnxExportEmbeddings, BagsOfFloat64AreRefused) {
+  const Tensor table(NDArray::ones({kRows, 6}, DType::float64));
+  nn::Graph graph = graph_of(std::make_shared<nn::EmbeddingBag>(table), inputs_of({}, 1, 1));
+  EXPECT_THAT([&] { Exporter(graph, {}).run(); },
+              testing::ThrowsMessage<ValueError>(testing::HasSubstr("it is exported with float32 alone, not float64")));
+}
+
 const ::onnx::TensorProto& array_at(const ::onnx::ModelProto& model, const std::string& name) {
   for (const auto& tensor : model.graph().initializer())
     if (tensor.name() == name) return tensor;
