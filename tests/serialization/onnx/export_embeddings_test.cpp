@@ -115,7 +115,10 @@ TEST(OnnxExportEmbeddings, TheOpIsTheLayer) {
 
 TEST(OnnxExportEmbeddings, BagsOfFloat64AreRefused) {
   const Tensor table(NDArray::ones({kRows, 6}, DType::float64));
-  nn::Graph graph = graph_of(std::make_shared<nn::EmbeddingBag>(table), inputs_of({}, 1, 1));
+  nn::Graph graph;
+  std::vector<nn::Node*> inputs = add_inputs(graph, inputs_of({}, 1, 1));
+  inputs.push_back(graph.add_tensor("table", table));
+  graph.set_output(graph.add_op("words", "embedding_bag", {{"mode", std::string("sum")}}, inputs));
   EXPECT_THAT([&] { Exporter(graph, {}).run(); },
               testing::ThrowsMessage<ValueError>(testing::HasSubstr("it is exported with float32 alone, not float64")));
 }
