@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <ranges>
 #include <string_view>
 
 #include <CLI/CLI.hpp>
@@ -81,8 +80,7 @@ Augmentation::Augmentation(const std::string& list) {
   if (list.empty()) return;
   constexpr size_t kLongest = 80;  // notes keep it
   check<ValueError>(list.size() <= kLongest, "a list longer than ", kLongest, " characters");
-  for (const auto part : std::views::split(std::string_view(list), ',')) {
-    const std::string_view step(part.begin(), part.end());
+  for (const std::string& step : split_at(list, ',')) {
     const Augmenter& augmenter = augmenter_of(step.substr(0, step.find(':')));
     check<ValueError>(std::ranges::count(steps_, augmenter.name, &Step::name) == 0, augmenter.name, " is there twice");
     steps_.push_back({std::string(augmenter.name), amount_of(augmenter, step)});

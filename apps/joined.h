@@ -1,4 +1,4 @@
-// Strings as one.
+// Strings as one, and apart.
 #pragma once
 
 #include <string>
@@ -15,6 +15,18 @@ inline std::string joined(const std::vector<std::string>& values, std::string_vi
     all += value;
   }
   return all;
+}
+
+/// The parts between separators; of an empty text, one that is empty.
+inline std::vector<std::string> split_at(const std::string& text, char separator) {
+  std::vector<std::string> parts{""};
+  for (const char c : text) {
+    if (c == separator)
+      parts.emplace_back();
+    else
+      parts.back() += c;
+  }
+  return parts;
 }
 
 }  // namespace thimble::apps

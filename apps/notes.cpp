@@ -1,6 +1,5 @@
 #include "apps/notes.h"
 
-#include <ranges>
 #include <utility>
 
 #include "apps/joined.h"
@@ -13,7 +12,7 @@ namespace {
 
 constexpr const char* kPreprocessing = "preprocessing.";
 constexpr const char* kVocabulary = "vocabulary";                        // words, a space between them
-constexpr const char *kImageSize = "image_size", *kClasses = "classes";  // names, a slash between them
+constexpr const char *kImageSize = "image_size", *kClasses = "classes";  // names of folders, a slash between them
 constexpr const char* kEqualizedPair = "equalized_pair.";
 
 // Names are printed.
@@ -35,19 +34,12 @@ std::shared_ptr<const data::Vocabulary> vocabulary_in(const std::string& text) {
   }
 }
 
-// No folder has a slash in its name.
-std::vector<std::string> names_in(const std::string& text) {
-  std::vector<std::string> names;
-  for (const auto part : std::views::split(text, '/')) names.emplace_back(part.begin(), part.end());
-  return names;
-}
-
 Preparation preparation_in(const Attributes& a) {
   if (a.contains(kVocabulary)) return {.vocabulary = vocabulary_in(a.get<std::string>(kVocabulary))};
   try {
     Preparation preparation{.images = data::Preprocessing::from_attributes(a.part(kPreprocessing))};
     if (a.contains(kImageSize)) preparation.image_size = Pair::from(a, kImageSize);
-    if (a.contains(kClasses)) preparation.classes = names_in(a.get<std::string>(kClasses));
+    if (a.contains(kClasses)) preparation.classes = split_at(a.get<std::string>(kClasses), '/');
     return preparation;
   } catch (const FormatError& e) {
     throw FormatError(str("notes: how images are prepared (", kPreprocessing, "...): ", e.what()));
