@@ -31,12 +31,12 @@ std::string big_endian(uint32_t value) {
   return bytes;
 }
 
-const Bytef* bytes_of(const std::string& text) { return reinterpret_cast<const Bytef*>(text.data()); }
+const Bytef* zlib_bytes_of(const std::string& text) { return reinterpret_cast<const Bytef*>(text.data()); }
 
 // Length, type, content, checksum of both.
 std::string png_chunk(const std::string& type, const std::string& content) {
   const std::string checked = type + content;
-  const auto sum = static_cast<uint32_t>(crc32(0, bytes_of(checked), static_cast<uInt>(checked.size())));
+  const auto sum = static_cast<uint32_t>(crc32(0, zlib_bytes_of(checked), static_cast<uInt>(checked.size())));
   return big_endian(static_cast<uint32_t>(content.size())) + checked + big_endian(sum);
 }
 
@@ -44,7 +44,7 @@ std::string deflated(const std::string& bytes) {
   uLongf size = compressBound(static_cast<uLong>(bytes.size()));
   std::string out(size, '\0');
   const int status =
-      compress2(reinterpret_cast<Bytef*>(out.data()), &size, bytes_of(bytes), static_cast<uLong>(bytes.size()), 9);
+      compress2(reinterpret_cast<Bytef*>(out.data()), &size, zlib_bytes_of(bytes), static_cast<uLong>(bytes.size()), 9);
   check(status == Z_OK, "report: cannot compress a picture");
   out.resize(size);
   return out;

@@ -151,7 +151,7 @@ TEST_F(AnalysisTest, AFileIsWithinItsBudget) {
 TEST_F(AnalysisTest, WithABudgetTheAccuracyIsThatOfTheFile) {
   for (const std::vector<std::string>& passes :
        {std::vector<std::string>{"--bias-correction"}, {"--adaround", "--adaround-iterations", "20"}}) {
-    std::vector<std::string> arguments{"--budget", "3000", "--activation-bits", "3"};
+    std::vector<std::string> arguments{"--budget", "3500", "--activation-bits", "3"};
     arguments.insert(arguments.end(), passes.begin(), passes.end());
     const json result = within(arguments);
     EXPECT_EQ(result["accuracy"], json_of({"eval", "q.st", "--data", "data"})["accuracy"]);

@@ -413,6 +413,14 @@ class ResumeQatTest : public ResumeTest {
       if (line.starts_with("epoch ")) lines.push_back(line.substr(0, line.find('%')));
     return lines;
   }
+  // The sum whose mean is this, to the last bit.
+  static double sum_of_mean(double mean, int64_t count) {
+    const auto n = static_cast<double>(count);
+    double sum = mean * n;
+    while (sum / n < mean) sum = std::nextafter(sum, std::numeric_limits<double>::infinity());
+    while (sum / n > mean) sum = std::nextafter(sum, -std::numeric_limits<double>::infinity());
+    return sum;
+  }
   // Makes of the state at the end of the run the one that is saved after its last step.
   void back_before_the_last_evaluation() const {
     TrainingState end = load_training_state(state(12));
@@ -420,13 +428,16 @@ class ResumeQatTest : public ResumeTest {
     for (const auto& [name, value] : Attributes(progress)) {
       if (!name.starts_with("epochs.")) continue;
       auto values = std::get<std::vector<double>>(value);
-      if (name == "epochs.train_loss") progress.set("sums.loss", values.back() * 200);
+      if (name == "epochs.train_loss") progress.set("sums.loss", sum_of_mean(values.back(), 200));
+      if (name == "epochs.train_accuracy") progress.set("sums.accuracy", sum_of_mean(values.back(), 200));
       values.pop_back();
       progress.set(name, values);
     }
-    for (const auto& [name, value] : {std::pair{"epoch", 2}, {"step", 4}, {"examples", 200}, {"examples.loss", 200}})
+    for (const auto& [name, value] :
+         {std::pair{"epoch", 2}, {"step", 4}, {"examples", 200}, {"examples.loss", 200}, {"examples.accuracy", 200}})
       progress.set(name, int64_t{value});
     progress.set("means.0", std::string("loss"));
+    progress.set("means.1", std::string("accuracy"));
     save_training_state(state(12), end);
   }
 };
