@@ -56,6 +56,9 @@ function(thimble_test_as_one target)
   set(options "$<TARGET_PROPERTY:${target},COMPILE_OPTIONS>")
   set(definitions "$<FILTER:$<TARGET_PROPERTY:${target},COMPILE_DEFINITIONS>,INCLUDE,.>")
   set(folders "$<TARGET_PROPERTY:${target},INCLUDE_DIRECTORIES>")
+  if(THIMBLE_SANITIZE OR THIMBLE_SANITIZE_THREADS)
+    return()  # which has nothing to do with names; the other presets ask
+  endif()
   add_test(NAME together.${target} COMMAND_EXPAND_LISTS
            COMMAND ${CMAKE_CXX_COMPILER} -std=c++${CMAKE_CXX_STANDARD} -fsyntax-only "${options}"
                    "$<$<BOOL:${definitions}>:-D$<JOIN:${definitions},;-D>>" "-I$<JOIN:${folders},;-I>"

@@ -8,7 +8,7 @@ namespace thimble {
 
 namespace {
 
-constexpr const char *kModel = "(model)", *kOutside = "(outside)";
+constexpr const char *kWholeModel = "(model)", *kOutsideOfModules = "(outside)";
 
 thread_local Profiler* current = nullptr;
 
@@ -73,22 +73,22 @@ std::string Profiler::text() const {
 }
 
 void Profiler::begin_call(const std::string& module) {
-  const std::string outer = open_.empty() ? kOutside : open_.back().layer;
-  const bool is_within = outer != kModel && outer != kOutside;
-  std::string layer = module.empty() ? kModel : is_within ? outer + '.' + module : module;
+  const std::string outer = open_.empty() ? kOutsideOfModules : open_.back().layer;
+  const bool is_within = outer != kWholeModel && outer != kOutsideOfModules;
+  std::string layer = module.empty() ? kWholeModel : is_within ? outer + '.' + module : module;
   ++layer_of(layer).calls;
   begin(std::move(layer), "", is_in_backward());
 }
 
 void Profiler::begin_op(const Op& op) {
-  std::string layer = open_.empty() ? kOutside : open_.back().layer;
+  std::string layer = open_.empty() ? kOutsideOfModules : open_.back().layer;
   layer_of_op_[&op] = layer;
   begin(std::move(layer), op.name(), is_in_backward());
 }
 
 void Profiler::begin_backward(const Op& op) {
   const auto it = layer_of_op_.find(&op);
-  begin(it == layer_of_op_.end() ? kOutside : it->second, op.name(), true);
+  begin(it == layer_of_op_.end() ? kOutsideOfModules : it->second, op.name(), true);
 }
 
 ProfiledScope::ProfiledScope(std::string_view name) : profiler_(current) {

@@ -133,9 +133,9 @@ class RecurrentIntegerStep final : public nn::InferenceStep {
 
   void take_floats(const Floats& f, int64_t layer, uint8_t* scratch) const {
     const QuantizationSpec spec = QuantizationSpec::activation(f.bits);
-    constexpr int64_t kGrain = 32 * 1024;  // elements that take a thread some microseconds
+    constexpr int64_t kRowsGrain = 32 * 1024;  // elements that take a thread some microseconds
     const IntegerRows to = rows_of(layer, scratch);
-    parallel_for(rows_, std::max<int64_t>(1, kGrain / f.width), [&](int64_t begin, int64_t end) {
+    parallel_for(rows_, std::max<int64_t>(1, kRowsGrain / f.width), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t from = f.batch_first ? row % n_ * steps_ + row / n_ : row;
         const RowParameters p = quantize_row(f.x + from * f.width, f.width, spec, to.data + row * f.width);
