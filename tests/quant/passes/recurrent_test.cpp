@@ -24,7 +24,7 @@ using ::testing::ThrowsMessage;
 
 // [n, steps, 6] -> [n, 4], of the last step.
 template <typename Layer>
-struct Reader : nn::Module {
+struct RecurrentReader : nn::Module {
   nn::Submodule<nn::Linear> before{this, "before", 6, 5}, after{this, "after", 32, 4};
   nn::Submodule<Layer> rows{this, "rows", 5, 16, {.num_layers = 2, .batch_first = true, .bidirectional = true}};
   Tensor forward(const Tensor& x) override {
@@ -77,7 +77,7 @@ using Layers = testing::Types<nn::LSTM, nn::GRU, nn::RNN>;
 TYPED_TEST_SUITE(RecurrentQuantizationOf, Layers);
 
 TYPED_TEST(RecurrentQuantizationOf, DynamicTakesAndGivesFloats) {
-  Graph graph = this->template traced<Reader<TypeParam>>();
+  Graph graph = this->template traced<RecurrentReader<TypeParam>>();
   ConversionReport report;
   Graph quantized = quantize_dynamic(graph, QConfigMapping::static_int8(), &report);
   EXPECT_THAT(this->type_of(quantized, "rows"), HasSubstr("Quantized"));
@@ -89,7 +89,7 @@ TYPED_TEST(RecurrentQuantizationOf, DynamicTakesAndGivesFloats) {
 
 // Integers from layer to layer.
 TYPED_TEST(RecurrentQuantizationOf, StaticTakesAndGivesIntegers) {
-  Graph graph = this->template traced<Reader<TypeParam>>();
+  Graph graph = this->template traced<RecurrentReader<TypeParam>>();
   ConversionReport report;
   Graph quantized = quantize_model(graph, this->batches, QConfigMapping::static_int8(), &report);
   const auto& config = this->rows_of(quantized).config();
@@ -101,7 +101,7 @@ TYPED_TEST(RecurrentQuantizationOf, StaticTakesAndGivesIntegers) {
 }
 
 TYPED_TEST(RecurrentQuantizationOf, GivesTheSameOnEveryMachineAndInEveryBatch) {
-  Graph graph = this->template traced<Reader<TypeParam>>();
+  Graph graph = this->template traced<RecurrentReader<TypeParam>>();
   for (const bool is_static : {false, true}) {
     Graph quantized = is_static ? quantize_model(graph, this->batches) : quantize_dynamic(graph);
     const Tensor x = concat(this->batches);
@@ -165,7 +165,7 @@ TEST_F(RecurrentQuantization, EachCallOfALayerHasItsOwnParameters) {
 }
 
 TEST_F(RecurrentQuantization, WhatStaysFloatSaysWhy) {
-  Graph graph = traced<Reader<nn::LSTM>>();
+  Graph graph = traced<RecurrentReader<nn::LSTM>>();
   auto mapping = QConfigMapping::static_int8();
   mapping.set_type("LSTM", std::nullopt);
   ConversionReport report;
