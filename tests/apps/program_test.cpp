@@ -192,8 +192,8 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
   const std::vector<std::string> train{"train", "--data", "nowhere", "--out", "n.st"},
       quantize{"quantize", "none.st", "--data", "nowhere", "--out", "q.st"}, eval{"eval", "none.st"},
       bench{"bench", "none.st"};
-  expect_usage(train, "--dataset", "emnist9", "{mnist,fashion-mnist,cifar10,sst2}");
-  expect_usage(train, "--model", "gpt", "{mlp,cnn,resnet9,bow}");
+  expect_usage(train, "--dataset", "emnist9", "{mnist,fashion-mnist,cifar10,sst2,idx,npz,folder}");
+  expect_usage(train, "--model", "gpt", "{mlp,cnn,resnet9,bow,lstm,transformer}");
   expect_usage(train, "--optimizer", "guess", "{adam,adamw,sgd}");
   for (const char* value : {"nan", "inf", "-inf", "-0.1", "1e9", "fast", "0.1x", ""}) {
     expect_usage(train, "--lr", value, "0 to 1e+06");
@@ -214,7 +214,7 @@ TEST_F(ProgramTest, BadValuesAreUsageErrorsThatSayWhatIsAllowed) {
     expect_usage(train, "--seed", value, "0 to 18446744073709551615");
   expect_usage(train, "--hidden", "0", "1 to 65536");
   expect_usage(train, "--batch-size", "0", "1 to 1000000");
-  expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist,cifar10,sst2}");
+  expect_usage(eval, "--dataset", "emnist9", "{mnist,fashion-mnist,cifar10,sst2,idx,npz,folder}");
   expect_usage(quantize, "--method", "magic", "{dynamic,static,weight-only,qat}");
   expect_usage(quantize, "--observer", "crystal", "{minmax,");
   expect_usage(quantize, "--weight-observer", "percentile", "{minmax,mse}");
