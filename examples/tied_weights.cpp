@@ -44,6 +44,6 @@ int main() {
   nn::Graph int8 = quant::quantize_model(graph, std::vector<Tensor>{train.all()["seen"]});
   save_model(int8, "tied.int8.safetensors");
   std::cout << "accuracy: float32 " << accuracy(loaded, train) << ", int8 " << accuracy(int8, train) << '\n';
-  const bool is_tied = loaded.num_parameters() == net.num_parameters();
+  const bool is_tied = load_safetensors("tied.safetensors").tensors.size() == 3;  // letters, hidden and its bias
   return is_tied && accuracy(loaded, train) > 0.9 && accuracy(int8, train) > 0.88 ? 0 : 1;
 }
