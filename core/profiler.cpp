@@ -20,12 +20,12 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 
 Profiler*& detail::current_profiler() { return current; }
 
-Profiler::Profiler(const Options& options) : options_(options) {
+Profiler::Profiler(const Options& options) : options_(options), slot_(&current) {
   check<ValueError>(current == nullptr, "Profiler: another one lives on this thread");
   current = this;
 }
 
-Profiler::~Profiler() { current = nullptr; }
+Profiler::~Profiler() { *slot_ = nullptr; }
 
 ProfiledLayer& Profiler::layer_of(const std::string& layer) {
   const auto [it, is_new] = places_.emplace(layer, layers_.size());

@@ -56,7 +56,7 @@ class THIMBLE_API Profiler {
     size_t most_events = 1 << 20;  ///< kept in events(); later ones count in layers() alone
   };
 
-  /// Throws ValueError if another one lives on this thread.
+  /// Throws ValueError if another one lives on this thread, which must outlive it.
   explicit Profiler(const Options& options);
   Profiler() : Profiler(Options()) {}
   ~Profiler();
@@ -92,6 +92,7 @@ class THIMBLE_API Profiler {
   bool is_in_backward() const { return !open_.empty() && open_.back().is_backward; }
 
   Options options_;
+  Profiler** slot_;  // where its thread looks for it
   Clock::time_point first_ = Clock::now();
   std::vector<ProfiledEvent> events_;
   std::vector<ProfiledLayer> layers_;

@@ -12,7 +12,8 @@ constexpr double kMicro = 1e6;
 
 std::string text_of(const ProfiledEvent& event) {
   using detail::json_text;
-  const std::string name = event.name.empty() ? event.layer : str(event.layer, ": ", event.name);
+  const std::string name =
+      event.name.empty() || event.name == event.layer ? event.layer : str(event.layer, ": ", event.name);
   return detail::json_object({{"name", json_text(detail::printable(name))},
                               {"cat", json_text(event.is_backward ? "backward" : "forward")},
                               {"ph", json_text("X")},

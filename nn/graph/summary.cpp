@@ -34,18 +34,19 @@ int64_t of_convolution(const std::string& type, const Attributes& a, const Value
 }
 
 // Each step of each sequence meets all weights.
-int64_t of_recurrent_layer(const Module& layer, const Values& inputs) {
-  int64_t weights = 0;
-  for (const auto& [name, parameter] : layer.named_parameters())
-    if (parameter.ndim() == 2) weights += parameter.numel();
-  return inputs[0]->shape(0) * inputs[0]->shape(1) * weights;
+int64_t of_recurrent_layer(const std::string& type, const Attributes& a, const Values& inputs) {
+  const int64_t gates = type.ends_with("LSTM") ? 4 : type.ends_with("GRU") ? 3 : 1;
+  const int64_t hidden = a.get<int64_t>("hidden_size"), directions = a.get<bool>("bidirectional") ? 2 : 1;
+  const int64_t further_layers = a.get<int64_t>("num_layers") - 1;
+  const int64_t features = a.get<int64_t>("input_size") + hidden + further_layers * (directions * hidden + hidden);
+  return inputs[0]->shape(0) * inputs[0]->shape(1) * directions * gates * hidden * features;
 }
 
 int64_t of_layer(const Module& layer, const Values& inputs, const Tensor& y) {
   const Attributes a = layer.attributes();
   if (a.contains("in_features")) return y.numel() * a.get<int64_t>("in_features");
   if (a.contains("in_channels")) return of_convolution(layer.type(), a, inputs, y);
-  if (a.contains("hidden_size")) return of_recurrent_layer(layer, inputs);
+  if (a.contains("hidden_size")) return of_recurrent_layer(layer.type(), a, inputs);
   if (layer.type() == "QuantizedMatMul") return y.numel() * inputs[0]->shape(-1);
   return 0;
 }

@@ -6,6 +6,8 @@
 #include <thimble/nn/layers/container.h>
 #include <thimble/nn/layers/conv.h>
 #include <thimble/nn/layers/linear.h>
+#include <thimble/nn/layers/recurrent.h>
+#include <thimble/quant/passes/dynamic.h>
 #include <thimble/quant/quantize.h>
 
 namespace thimble::quant {
@@ -20,6 +22,16 @@ TEST(Summary, OfAnIntegerNetworkCountsTheSameProducts) {
   const nn::ModelSummary floats = nn::summary(graph, {x}), quantized = nn::summary(integers, {x});
   EXPECT_EQ(quantized.multiply_adds, floats.multiply_adds);
   EXPECT_LT(quantized.weight_bytes, floats.weight_bytes / 2);
+}
+
+TEST(Summary, OfIntegerRecurrentLayersCountsTheSameProducts) {
+  nn::LSTM lstm(4, 8, {.num_layers = 2, .batch_first = true, .bidirectional = true});
+  lstm.eval();
+  const Tensor x = NDArray::ones({5, 2, 4});
+  const nn::Graph graph = nn::trace(lstm, x), integers = quantize_dynamic(graph);
+  const int64_t products = nn::summary(graph, {x}).multiply_adds;
+  EXPECT_EQ(products, 5 * 2 * 2 * 4 * 8 * (4 + 8 + 16 + 8));
+  EXPECT_EQ(nn::summary(integers, {x}).multiply_adds, products);
 }
 
 }  // namespace

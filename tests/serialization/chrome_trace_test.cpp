@@ -28,6 +28,7 @@ TEST(ChromeTrace, HasAnEventForEachOfTheProfiler) {
     EXPECT_DOUBLE_EQ(events[i].at("ts"), 1e6 * event.start);
     EXPECT_DOUBLE_EQ(events[i].at("dur"), 1e6 * event.seconds);
   }
+  EXPECT_EQ(events[0].at("name"), "a \"name\"\\n");
   EXPECT_EQ(events[1].at("name"), "a \"name\"\\n: mul");
   EXPECT_THROW(save_chrome_trace(profiler, folder / "none" / "trace.json"), IOError);
 }
