@@ -5,9 +5,9 @@ namespace thimble {
 
 namespace {
 
-using Binary = Tensor (*)(const Tensor& a, const Tensor& b);
+using OpOfTwo = Tensor (*)(const Tensor& a, const Tensor& b);
 
-const Tensor& change(const Tensor& a, const Tensor& b, Binary op, const char* sign) {
+const Tensor& change(const Tensor& a, const Tensor& b, OpOfTwo op, const char* sign) {
   check<ValueError>(!grad_enabled() || (!a.requires_grad() && !b.requires_grad()), "a ", sign,
                     "= b changes a in place, which a gradient that is recorded forbids: write a = a ", sign,
                     " b, or do it under no_grad()");
