@@ -20,16 +20,19 @@ struct THIMBLE_API ImageFolderOptions {
   std::vector<std::string> classes = {};  ///< in the order of their numbers; none: those that are there, by their names
   Preprocessing preprocessing = {.channels = 3};  ///< `channels` 1: read as grey, else in colour, then as ImageDataset
   std::string remedy = {};                        ///< ends the error for pictures of different sizes
+  /// Of a file; see ReadImageOptions. Each thread has a picture of its own while it reads.
+  int64_t max_pixels = int64_t{1} << 26;
 };
 
 /// See ImageDataset. Each folder of `folder` is a class, whose number is its place in the order of names; all files in
 /// it, and in folders below it, that end in .png, .jpg or .jpeg, in any case, are its pictures, in the order of their
-/// paths. Others, and what begins with a dot, are passed over. Pictures stay in memory, a byte for each value.
+/// paths. Others, what begins with a dot and links that lead nowhere are passed over. Pictures stay in memory, a byte
+/// for each value.
 class THIMBLE_API ImageFolder : public ImageDataset {
  public:
   /// Reads all files, with all threads. Throws what read_image() throws, IOError if there is no folder; FormatError for
-  /// no classes, a class without pictures, one that options.classes does not name, or pictures of different sizes
-  /// without options.size; ValueError for options out of range.
+  /// no classes, a class without pictures, one that options.classes does not name or whose name is not printable UTF-8,
+  /// or pictures of different sizes without options.size; ValueError for options out of range.
   explicit ImageFolder(const std::string& folder, const ImageFolderOptions& options = {});
 
   /// Names of classes by their numbers.

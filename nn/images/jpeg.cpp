@@ -118,12 +118,18 @@ class JpegReader {
 
 }  // namespace
 
+ImageSize jpeg_size(std::span<const uint8_t> file, const std::string& name) {
+  JpegReader reader(file);
+  if (!reader.read_header()) throw_no_jpeg(reader, name);
+  return {reader.image().height, reader.image().width};
+}
+
 DecodedImage decode_jpeg(std::span<const uint8_t> file, const std::string& name, int64_t max_pixels) {
   JpegReader reader(file);
   if (!reader.read_header()) throw_no_jpeg(reader, name);
   check<FormatError>(!reader.is_cmyk(), name, ": is a CMYK JPEG; convert it to RGB");
   DecodedImage& image = reader.image();
-  check_image_size(name, image.height, image.width, max_pixels);
+  check_image_size(name, {image.height, image.width}, max_pixels);
   check<FormatError>(reader.fits(image.height * image.width), name, ": no file of ", file.size(),
                      " bytes holds a picture of ", image.height, " x ", image.width, " pixels");
   image.bytes.resize(static_cast<size_t>(image.height * image.width * image.channels));

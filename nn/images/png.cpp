@@ -36,6 +36,8 @@ class PngReader {
   bool read_header() {
     return guarded([](PngReader& r) {
       png_set_user_limits(r.png_, kMostImageSide, kMostImageSide);
+      // Texts, profiles and palettes to choose from are passed over: libpng would inflate and keep each of them.
+      png_set_keep_unknown_chunks(r.png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
       png_read_info(r.png_, r.info_);
       png_set_palette_to_rgb(r.png_);
       if (png_get_color_type(r.png_, r.info_) == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(r.png_);
@@ -102,14 +104,25 @@ class PngReader {
   throw FormatError(str(name, ": no sound PNG: ", detail::printable(reader.error())));
 }
 
+int64_t number_at(std::span<const uint8_t> file, size_t at) {
+  return static_cast<int64_t>(png_get_uint_32(file.data() + at));
+}
+
 }  // namespace
+
+// The header follows the 8 bytes that make it a PNG, the length of the header and its name.
+ImageSize png_size(std::span<const uint8_t> file, const std::string& name) {
+  check<FormatError>(file.size() >= 24 && std::memcmp(file.data() + 12, "IHDR", 4) == 0, name,
+                     ": no sound PNG: it does not begin with its header");
+  return {number_at(file, 20), number_at(file, 16)};
+}
 
 DecodedImage decode_png(std::span<const uint8_t> file, const std::string& name, int64_t max_pixels) {
   constexpr double kMostDeflated = 1032;  // bytes that one byte can become
+  check_image_size(name, png_size(file, name), max_pixels);
   PngReader reader(file);
   if (!reader.read_header()) throw_damaged(reader, name);
   DecodedImage& image = reader.image();
-  check_image_size(name, image.height, image.width, max_pixels);
   check<FormatError>(reader.bytes_before_compression() <= kMostDeflated * static_cast<double>(file.size()), name,
                      ": no file of ", file.size(), " bytes holds a picture of ", image.height, " x ", image.width,
                      " pixels");

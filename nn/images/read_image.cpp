@@ -15,10 +15,18 @@ bool begins_with(std::span<const uint8_t> file, std::initializer_list<uint8_t> b
   return file.size() >= bytes.size() && std::equal(bytes.begin(), bytes.end(), file.begin());
 }
 
+bool is_png(std::span<const uint8_t> file, const std::string& name) {
+  if (begins_with(file, {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'})) return true;
+  check<FormatError>(begins_with(file, {0xff, 0xd8, 0xff}), name, ": is neither PNG nor JPEG");
+  return false;
+}
+
 DecodedImage decode(std::span<const uint8_t> file, const std::string& name, int64_t max_pixels) {
-  if (begins_with(file, {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'})) return decode_png(file, name, max_pixels);
-  if (begins_with(file, {0xff, 0xd8, 0xff})) return decode_jpeg(file, name, max_pixels);
-  throw FormatError(str(name, ": is neither PNG nor JPEG"));
+  return is_png(file, name) ? decode_png(file, name, max_pixels) : decode_jpeg(file, name, max_pixels);
+}
+
+std::span<const uint8_t> bytes_of(const MappedFile& file) {
+  return {reinterpret_cast<const uint8_t*>(file.data()), file.size()};
 }
 
 // Pillow's: fixed point of 16 bits.
@@ -86,10 +94,22 @@ void resample(const uint8_t* x, uint8_t* y, const std::vector<Window>& windows, 
 
 }  // namespace
 
-void check_image_size(const std::string& name, int64_t height, int64_t width, int64_t max_pixels) {
-  check<FormatError>(
-      height > 0 && width > 0 && height <= kMostImageSide && width <= kMostImageSide && height * width <= max_pixels,
-      name, ": is a picture of ", height, " x ", width, " pixels, more than the ", max_pixels, " that are read");
+void check_image_size(const std::string& name, const ImageSize& size, int64_t max_pixels) {
+  const auto [height, width] = size;
+  check<FormatError>(height > 0 && width > 0, name, ": is a picture of ", height, " x ", width, " pixels, of none");
+  check<FormatError>(height <= kMostImageSide && width <= kMostImageSide, name, ": is a picture of ", height, " x ",
+                     width, " pixels, and no side may have more than ", kMostImageSide);
+  check<FormatError>(height * width <= max_pixels, name, ": is a picture of ", height, " x ", width,
+                     " pixels, more than the ", max_pixels, " that are read");
+}
+
+ImageSize read_image_size(const std::filesystem::path& path, int64_t max_pixels) {
+  const MappedFile file(path, false);
+  const std::string name = detail::quote_path(path);
+  const ImageSize size =
+      is_png(bytes_of(file), name) ? png_size(bytes_of(file), name) : jpeg_size(bytes_of(file), name);
+  check_image_size(name, size, max_pixels);
+  return size;
 }
 
 NDArray read_image(const std::filesystem::path& path, const ReadImageOptions& options) {
@@ -97,8 +117,7 @@ NDArray read_image(const std::filesystem::path& path, const ReadImageOptions& op
                     ", expected 1 or 3");
   check<ValueError>(options.max_pixels >= 1, "read_image: max_pixels is ", options.max_pixels);
   const MappedFile file(path, false);  // others may shorten it meanwhile
-  const std::span bytes(reinterpret_cast<const uint8_t*>(file.data()), file.size());
-  return as_planes(decode(bytes, detail::quote_path(path), options.max_pixels), options.channels);
+  return as_planes(decode(bytes_of(file), detail::quote_path(path), options.max_pixels), options.channels);
 }
 
 NDArray resize_image(const NDArray& image, Pair size) {

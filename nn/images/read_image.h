@@ -23,7 +23,7 @@ struct THIMBLE_API ReadImageOptions {
 /// Of PNG: any depth and colour type, interlaced or not; 16 bits are rounded to 8, palettes looked up, transparency is
 /// dropped (what lies under it is seen) and gamma and colour profiles are ignored. Of JPEG: baseline and progressive,
 /// grey or YCbCr or RGB; CMYK is an error. As in torchvision, an orientation in EXIF is not applied: pixels are as they
-/// are stored. The values are those of Pillow.
+/// are stored. The values are those of Pillow, but for PNG of 16 bits, which Pillow does not round.
 ///
 /// Throws IOError, FormatError that names the file for one that is damaged, incomplete, too large or of another kind,
 /// whatever it holds; ValueError for options out of range.

@@ -69,6 +69,26 @@ TEST_F(ImageFolderTest, NamesTheFirstFileThatIsWrong) {
   EXPECT_THAT([&] { ImageFolder{path()}; }, ThrowsMessage<FormatError>(HasSubstr("dog/z27.png': is neither")));
 }
 
+TEST_F(ImageFolderTest, RefusesNamesThatCannotBeWritten) {
+  write("caf\xe9/a.png", plain_png(4, 6, {1, 2, 3}));
+  EXPECT_THAT([&] { ImageFolder{path()}; },
+              ThrowsMessage<FormatError>(testing::AllOf(HasSubstr("caf\\xe9"), HasSubstr("rename the folder"))));
+}
+
+TEST_F(ImageFolderTest, PassesOverLinksToThemselves) {
+  std::filesystem::create_symlink("loop", folder / "loop");
+  std::filesystem::create_symlink("loop.png", folder / "cat/loop.png");
+  EXPECT_EQ(ImageFolder{path()}.size(), 3);
+}
+
+TEST_F(ImageFolderTest, BoundsPictures) {
+  EXPECT_EQ(ImageFolder(path(), {.max_pixels = 24}).size(), 3);
+  for (const std::optional<Pair> size : {std::optional<Pair>(), std::optional<Pair>(2)})
+    EXPECT_THAT([&] { ImageFolder(path(), {.size = size, .max_pixels = 23}); },
+                ThrowsMessage<FormatError>(HasSubstr("cat/a.png': is a picture of 4 x 6 pixels, more than the 23")));
+  EXPECT_THROW(ImageFolder(path(), {.max_pixels = 0}), ValueError);
+}
+
 TEST_F(ImageFolderTest, SaysWhatIsMissing) {
   EXPECT_THAT([&] { ImageFolder(path() + "/nowhere"); }, ThrowsMessage<IOError>(HasSubstr("cannot read folder")));
   EXPECT_THAT([&] { ImageFolder(path() + "/cat"); }, ThrowsMessage<FormatError>(HasSubstr("has no folder")));

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "tests/nn/images/jpeg_files.h"
 #include "tests/nn/images/png_files.h"
@@ -117,7 +118,10 @@ TEST(ReadImage, RefusesPicturesThatAreTooLarge) {
   };
   const auto read_file = [](const std::filesystem::path& path) { read_image(path); };
   EXPECT_THAT(format_error_of(with_size(60000, 60000), read_file), HasSubstr("60000 x 60000 pixels, more than the"));
-  EXPECT_THAT(format_error_of(with_size(2000000000, 2000000000), read_file), HasSubstr("no sound PNG"));
+  EXPECT_THAT(format_error_of(with_size(2000000000, 2000000000), read_file),
+              HasSubstr("no side may have more than 65535"));
+  EXPECT_THAT(format_error_of(with_size(1, 65536), read_file), HasSubstr("1 x 65536 pixels, and no side"));
+  EXPECT_THAT(format_error_of(with_size(0, 5), read_file), HasSubstr("0 x 5 pixels, of none"));
   EXPECT_THAT(format_error_of(with_size(8000, 8000), read_file), HasSubstr("no file of"));
   const std::string small = plain_png(3, 4, {1, 2, 3});
   EXPECT_EQ(read(small, {.max_pixels = 12}).shape(), (Shape{3, 3, 4}));
@@ -130,6 +134,29 @@ TEST(ReadImage, RefusesPicturesThatAreTooLarge) {
   EXPECT_THAT(format_error_of(jpeg, read_file), HasSubstr("no file of"));
   jpeg.replace(frame + 5, 4, "\xff\x00\xff\x00", 4);
   EXPECT_THAT(format_error_of(jpeg, read_file), HasSubstr("65280 x 65280 pixels, more than the"));
+}
+
+int64_t most_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+// Of which libpng would keep all.
+TEST(ReadImage, InflatesNoTexts) {
+  constexpr size_t kTexts = 64, kLetters = size_t{1} << 20;
+  const std::string chunk =
+      png_chunk("zTXt", std::string("Comment\0\0", 9) + deflated(std::string(kLetters, 'a'), MAX_WBITS));
+  std::string texts;
+  for (size_t i = 0; i < kTexts; ++i) texts += chunk;
+  const std::string plain = plain_png(1, 1, {1, 2, 3});
+  const size_t header = 8 + 25, end = 12;
+  for (const size_t at : {header, plain.size() - end}) {
+    const std::string file = std::string(plain).insert(at, texts);
+    const int64_t before = most_memory();
+    EXPECT_THAT(pixels_of(read(file)), ElementsAre(1, 2, 3));
+    EXPECT_LT(most_memory() - before, int64_t{kTexts * kLetters / 2});
+  }
 }
 
 // A plain PNG, one with a palette that is interlaced, a JPEG, a progressive one.
