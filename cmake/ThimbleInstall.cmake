@@ -6,6 +6,9 @@ install(EXPORT thimbleTargets NAMESPACE thimble:: DESTINATION ${CMAKE_INSTALL_LI
 # Kernels, and headers that call themselves internal, are the library's own affair.
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} core/*.h nn/*.h quant/*.h serialization/*.h)
 list(FILTER headers EXCLUDE REGEX "^core/kernels/")
+if(NOT THIMBLE_IMAGES)
+  list(FILTER headers EXCLUDE REGEX "^nn/images/")
+endif()
 foreach(header IN ITEMS thimble.h LISTS headers)
   file(READ ${header} head LIMIT 1000)
   string(REGEX REPLACE "#pragma once.*" "" head "${head}")
