@@ -12,9 +12,12 @@ namespace {
 // Checks the labels, too.
 int64_t classes_in(const NDArray& labels) {
   int64_t largest = 0;
-  for (const int64_t label : labels.to_vector<int64_t>()) {
-    check<ValueError>(label >= 0 && label <= INT32_MAX, "ImageDataset: a label is ", label);
-    largest = std::max(largest, label);
+  const int64_t most = most_classes(labels.numel());
+  const std::vector<int64_t> all = labels.to_vector<int64_t>();
+  for (size_t i = 0; i < all.size(); ++i) {
+    check<ValueError>(all[i] >= 0 && all[i] < most, "ImageDataset: label ", i, " is ", all[i], ", expected 0 to ",
+                      most - 1);
+    largest = std::max(largest, all[i]);
   }
   return largest + 1;
 }

@@ -10,13 +10,18 @@
 
 namespace thimble::data {
 
+/// No more classes than that are believed: one label that is far too large would make a model of any size. At least
+/// 65536, and as many as there are examples.
+constexpr int64_t most_classes(int64_t examples) { return examples < 65536 ? 65536 : examples; }
+
 /// Fields "image", float32 [n, channels, height, width], or [n, channels * height * width] if flattened, and "label",
 /// int64 [n]. Pixels stay in memory as bytes and are converted as batches are made.
 class THIMBLE_API ImageDataset : public Dataset {
  public:
   /// pixels uint8 [n, height, width] of grey pictures, or [n, channels, height, width]; labels uint8 or int64 [n], from
-  /// 0 on. Throws ShapeError or DTypeError for others, ValueError for no picture, a negative label, impossible
-  /// preprocessing, or one that asks colour pictures for other channels than their own.
+  /// 0 on. Throws ShapeError or DTypeError for others, ValueError for no picture, a label that is negative or
+  /// most_classes() or more, impossible preprocessing, or one that asks colour pictures for other channels than their
+  /// own.
   ImageDataset(NDArray pixels, NDArray labels, const Preprocessing& preprocessing = {});
 
   int64_t size() const override { return labels_.numel(); }

@@ -46,6 +46,12 @@ TEST(LabelledArrays, RefuseWhatIsNoLabelledArray) {
   EXPECT_THAT(refusal({{"x", x}, {"y", NDArray::zeros({4}, DType::int64)}}), HasSubstr("y has 4 classes"));
   EXPECT_THAT(refusal({{"x", x}, {"y", NDArray::from_vector<int64_t>({0, 1, int64_t{1} << 31})}}),
               HasSubstr("class 2 is 2147483648"));
+  EXPECT_THAT(refusal({{"x", x}, {"y", NDArray::from_vector<int64_t>({0, 65536, 1})}}),
+              HasSubstr("y: class 1 is 65536, expected 0 to 65535 for 3 examples"));
+  save_npz(folder / "train.npz", {{"x", x}, {"y", NDArray::from_vector<int64_t>({0, 65535, 1})}});
+  const LabelledArrays most = load_labelled_arrays(folder.path(), data::Split::train);
+  EXPECT_EQ(most.num_classes(), 65536);
+  EXPECT_THAT(most.name, HasSubstr("train.npz': x"));
 }
 
 TEST(AsPictures, FindsTheChannels) {
@@ -59,6 +65,9 @@ TEST(AsPictures, FindsTheChannels) {
   const NDArray last = NDArray::arange(12).reshape({1, 2, 2, 3});
   EXPECT_EQ(as_pictures(last).to_vector<float>(), (std::vector<float>{0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11}));
   EXPECT_THROW(as_pictures(NDArray::zeros({2, 3})), ShapeError);
+  EXPECT_EQ(shape_of({2, 8, 4, 4}), (Shape{2, 8, 4, 4}));
+  EXPECT_EQ(shape_of({2, 3, 5, 4}), (Shape{2, 3, 5, 4}));
+  EXPECT_THAT(message_of<ShapeError>([&] { shape_of({2, 32, 32, 4}); }), HasSubstr("x[..., :3] leaves it out"));
 }
 
 }  // namespace
