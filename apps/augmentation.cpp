@@ -97,13 +97,14 @@ void Augmentation::add_to(CLI::App& command, std::string& list, const std::strin
     }
   };
   command
-      .add_option("--augment", list,
-                  prefix +
-                      "Change training pictures at random, anew in each epoch, in this order: crop:N (N black pixels "
-                      "are added on each side, then a part of the old size is cut out), flip (left becomes right; "
-                      "flip:X with probability X), rotate:X (by up to X degrees), shift:N (by up to N pixels), "
-                      "cutout:N (N x N pixels become black), mixup:X (pictures and classes are mixed with others' of "
-                      "the batch, by parts drawn from Beta(X, X)); e.g. crop:4,flip")
+      .add_option(
+          "--augment", list,
+          prefix +
+              "Change training pictures at random, anew in each epoch, in the list's order: crop:N (N black pixels "
+              "are added on each side, then a part of the old size is cut out), flip (left becomes right; "
+              "flip:X with probability X), rotate:X (by up to X degrees), shift:N (by up to N pixels), "
+              "cutout:N (N x N pixels become black), mixup:X (pictures and classes are mixed with others' of "
+              "the batch, by parts drawn from Beta(X, X)); e.g. crop:4,flip")
       ->type_name("LIST")
       ->check(CLI::Validator(problem, ""));
 }

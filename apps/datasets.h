@@ -14,17 +14,21 @@
 
 namespace thimble::apps {
 
+/// What arrays hold: bytes, which are scaled to [0, 1], or numbers that are taken as they are.
+inline constexpr const char *kPixels = "pixels", *kNumbers = "numbers";
+
 /// How examples become a model's input: what a checkpoint's notes keep of it.
 struct Preparation {
   data::Preprocessing images = {};
   std::shared_ptr<const data::Vocabulary> vocabulary = {};  ///< of texts; none for images
   std::optional<Pair> image_size = {};                      ///< which pictures of folders get; none: they have one size
   std::vector<std::string> classes = {};                    ///< names of folders, in the order of their numbers
+  std::string arrays = {};                                  ///< kPixels or kNumbers; empty: either
 
   friend bool operator==(const Preparation& a, const Preparation& b) {
     if (!a.vocabulary || !b.vocabulary)
       return a.vocabulary == b.vocabulary && a.images == b.images && a.image_size == b.image_size &&
-             a.classes == b.classes;
+             a.classes == b.classes && a.arrays == b.arrays;
     return a.vocabulary->words() == b.vocabulary->words();
   }
 };
@@ -37,6 +41,7 @@ struct NamedDataset {
   std::string checksum =
       {};  ///< what tells its files from others, however they are prepared: "200 images, checksum 12345"
   std::vector<std::string> class_names = {};  ///< of folders
+  std::string arrays = {};                    ///< what those of npz hold, kPixels or kNumbers
 };
 
 /// "mnist", "fashion-mnist", "cifar10", "sst2", "idx", "npz", "folder".

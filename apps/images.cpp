@@ -16,6 +16,11 @@ std::optional<Shape> image_shape(const LoadedModel& model) {
   return sample ? sample->shape : model.need_notes().input_shape;
 }
 
+void check_shape(const Shape& shape, const Shape& expected, const std::string& dataset) {
+  check<ShapeError>(shape == expected, "the model takes images ", expected, ", but those of ", dataset,
+                    ", prepared as its notes say, are ", shape);
+}
+
 }  // namespace
 
 void DataOptions::add_to(CLI::App& command) {
@@ -44,10 +49,12 @@ const std::string& Images::dataset() const {
 
 std::shared_ptr<const data::Dataset> Images::open(data::Split split) const {
   const Notes& notes = model_.need_notes();
-  const NamedDataset opened = open_dataset(dataset(), options_.folder, split, notes.preparation);
   const auto expected = notes.preparation.vocabulary ? std::nullopt : image_shape(model_);
-  check<ShapeError>(!expected || opened.input_shape == *expected, "the model takes images ", expected.value_or(Shape()),
-                    ", but those of ", dataset(), ", prepared as its notes say, are ", opened.input_shape);
+  // Before any is read, where that is known.
+  if (const auto& size = notes.preparation.image_size; size && expected && dataset() == "folder")
+    check_shape(notes.preparation.images.output_shape(size->height, size->width), *expected, dataset());
+  const NamedDataset opened = open_dataset(dataset(), options_.folder, split, notes.preparation);
+  if (expected) check_shape(opened.input_shape, *expected, dataset());
   if (!warned_) warn_of_other_data(opened.checksum, split);
   return opened.examples;
 }

@@ -1,5 +1,6 @@
 #include "apps/notes.h"
 
+#include <set>
 #include <utility>
 
 #include "apps/joined.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr const char* kPreprocessing = "preprocessing.";
 constexpr const char* kVocabulary = "vocabulary";                        // words, a space between them
 constexpr const char *kImageSize = "image_size", *kClasses = "classes";  // names of folders, a slash between them
+constexpr const char* kArrays = "arrays";
 constexpr const char* kEqualizedPair = "equalized_pair.";
 
 // Names are printed.
@@ -34,12 +36,37 @@ std::shared_ptr<const data::Vocabulary> vocabulary_in(const std::string& text) {
   }
 }
 
+Pair image_size_in(const Attributes& a) {
+  constexpr int64_t kMost = 4096;  // as of --image-size
+  const Pair size = Pair::from(a, kImageSize);
+  check<FormatError>(size.height >= 1 && size.height <= kMost && size.width >= 1 && size.width <= kMost, kImageSize,
+                     " is ", size.height, " x ", size.width, ", expected 1 to ", kMost);
+  return size;
+}
+
+std::vector<std::string> classes_in(const Attributes& a) {
+  std::vector<std::string> classes = split_at(a.get<std::string>(kClasses), '/');
+  std::set<std::string> seen;
+  for (const std::string& name : classes)
+    check<FormatError>(!name.empty() && seen.insert(name).second, kClasses, " has ", detail::quote(name),
+                       name.empty() ? ", which is no name" : " twice");
+  return classes;
+}
+
+std::string arrays_in(const Attributes& a) {
+  std::string arrays = a.get<std::string>(kArrays);
+  check<FormatError>(arrays == kPixels || arrays == kNumbers, kArrays, " is ", detail::quote(arrays), ", expected ",
+                     kPixels, " or ", kNumbers);
+  return arrays;
+}
+
 Preparation preparation_in(const Attributes& a) {
   if (a.contains(kVocabulary)) return {.vocabulary = vocabulary_in(a.get<std::string>(kVocabulary))};
   try {
     Preparation preparation{.images = data::Preprocessing::from_attributes(a.part(kPreprocessing))};
-    if (a.contains(kImageSize)) preparation.image_size = Pair::from(a, kImageSize);
-    if (a.contains(kClasses)) preparation.classes = split_at(a.get<std::string>(kClasses), '/');
+    if (a.contains(kImageSize)) preparation.image_size = image_size_in(a);
+    if (a.contains(kClasses)) preparation.classes = classes_in(a);
+    if (a.contains(kArrays)) preparation.arrays = arrays_in(a);
     return preparation;
   } catch (const FormatError& e) {
     throw FormatError(str("notes: how images are prepared (", kPreprocessing, "...): ", e.what()));
@@ -80,6 +107,7 @@ Attributes Notes::to_attributes() const {
     a.set_all(kPreprocessing, preparation.images.to_attributes());
   if (preparation.image_size) a.set(kImageSize, preparation.image_size->to_vector());
   if (!preparation.classes.empty()) a.set(kClasses, joined(preparation.classes, "/"));
+  if (!preparation.arrays.empty()) a.set(kArrays, preparation.arrays);
   return a;
 }
 

@@ -1,6 +1,7 @@
 #include "apps/own_datasets.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "apps/images_library.h"
@@ -15,16 +16,36 @@ namespace thimble::apps {
 
 namespace {
 
+const char* kind_of(const NDArray& x) { return x.dtype() == DType::uint8 ? kPixels : kNumbers; }
+
+// Others would be evaluated on another scale.
+void check_kind(const LabelledArrays& arrays, const std::string& expected) {
+  check<FormatError>(expected.empty() || expected == kind_of(arrays.inputs), arrays.name, " is ",
+                     describe(arrays.inputs), ", and the model was made for ",
+                     expected == kPixels ? "pixels, bytes (uint8) that are scaled to [0, 1]"
+                                         : "numbers that are taken as they are, not bytes (uint8)");
+}
+
+void check_is_finite(const NDArray& x, const std::string& name) {
+  const int64_t row = x.numel() / x.shape(0);
+  const auto* first = x.data<float>();
+  const auto* end = first + x.numel();
+  const auto* wrong = std::find_if_not(first, end, [](float value) { return std::isfinite(value); });
+  check<FormatError>(wrong == end, name, ": row ", (wrong - first) / row, " has ", wrong == end ? 0 : *wrong,
+                     " as float32, expected finite numbers");
+}
+
 // Without pictures, all that is to be done is to flatten them.
 NamedDataset named_features(const LabelledArrays& arrays, const Preparation& preparation) {
   const data::Preprocessing& p = preparation.images;
   check<ValueError>(p.crop == 0 && p.pad == 0 && p.mean == 0 && p.std == 1 && p.channel_mean.empty(),
                     "only pictures of bytes can be cropped and normalized, and the arrays hold ",
                     arrays.inputs.dtype());
-  NDArray x = arrays.inputs.to(DType::float32);
+  NDArray x = arrays.inputs.to(DType::float32).contiguous();
+  check_is_finite(x, arrays.name);
   const int64_t n = x.shape(0);
   if (p.flatten)
-    x = x.contiguous().reshape({n, x.numel() / n});
+    x = x.reshape({n, x.numel() / n});
   else
     x = as_pictures(x).contiguous();
   const uint32_t sum = detail::crc32_of(arrays.labels, detail::crc32_of(x));
@@ -61,9 +82,14 @@ void check_takes_no_texts(const Preparation& preparation) {
 NamedDataset open_arrays(const std::string& path, data::Split split, const Preparation& preparation) {
   check_takes_no_texts(preparation);
   const LabelledArrays arrays = load_labelled_arrays(path, split);
-  if (arrays.inputs.dtype() != DType::uint8) return named_features(arrays, preparation);
-  return named_images(std::make_shared<data::ImageDataset>(as_pixels(arrays.inputs), arrays.labels, preparation.images),
-                      arrays.num_classes());
+  check_kind(arrays, preparation.arrays);
+  const bool are_pixels = arrays.inputs.dtype() == DType::uint8;
+  NamedDataset opened = are_pixels ? named_images(std::make_shared<data::ImageDataset>(
+                                                      as_pixels(arrays.inputs), arrays.labels, preparation.images),
+                                                  arrays.num_classes())
+                                   : named_features(arrays, preparation);
+  opened.arrays = kind_of(arrays.inputs);
+  return opened;
 }
 
 int64_t channels_of_arrays(const std::string& path) {

@@ -12,6 +12,7 @@ NamedDataset named_images(const std::shared_ptr<const data::Dataset>& images, in
 void check_takes_no_texts(const Preparation& preparation);
 
 /// See load_labelled_arrays(): bytes are pixels, scaled to [0, 1]; other numbers are taken as they are, as float32.
+/// Throws FormatError for numbers that are not finite, and for arrays that are not what preparation.arrays says.
 NamedDataset open_arrays(const std::string& path, data::Split split, const Preparation& preparation);
 /// How open_arrays() has to be told to prepare the arrays of this file: as many channels as there are.
 int64_t channels_of_arrays(const std::string& path);

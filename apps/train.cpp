@@ -130,6 +130,7 @@ void run(const TrainArguments& o) {
   Preparation preparation = preparation_for(o);
   NamedDataset train = open_dataset(o.dataset, o.data, data::Split::train, preparation);
   preparation.classes = train.class_names;
+  preparation.arrays = train.arrays;
   if (o.normalize) {
     preparation.images = normalized(o, train, preparation.images);
     train = prepared(train, preparation);
@@ -203,7 +204,7 @@ void add_train(CLI::App& app) {
       "  thimble train --dataset sst2 --model transformer --out transformer.safetensors\n"
       "  thimble train --dataset folder --data pets --image-size 32 --model resnet9 --augment flip --out "
       "pets.safetensors\n"
-      "  thimble train --dataset npz --data houses.npz --model mlp --out houses.safetensors\n"
+      "  thimble train --dataset npz --data flowers.npz --model mlp --out flowers.safetensors\n"
       "  thimble train --model cnn --save-state states --out cnn.safetensors");
   o->common.add_to(*command);
   command->add_option("--dataset", o->dataset, "Dataset")->capture_default_str()->check(CLI::IsMember(dataset_names()));
@@ -230,9 +231,10 @@ void add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   Augmentation::add_to(*command, o->augment);
-  command->add_flag("--normalize", o->normalize,
-                    "Pictures: subtract the mean of the training pictures and divide by their standard deviation, of "
-                    "each channel by itself; the checkpoint remembers both");
+  command->add_flag(
+      "--normalize", o->normalize,
+      "Pictures: subtract the mean of the training pictures and divide by their standard deviation, of "
+      "each channel by itself, over whole pictures though --crop cuts them; the checkpoint remembers both");
   command->add_option("--vocabulary", o->vocabulary, "Texts: how many words are known, the most frequent ones")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000000));

@@ -3,6 +3,7 @@
 #include "tests/nn/images/png_files.h"
 #include <thimble/core/error.h>
 #include <thimble/serialization/npz.h>
+#include <thimble/serialization/safetensors.h>
 
 namespace thimble::apps {
 namespace {
@@ -314,8 +315,33 @@ TEST_F(OwnDataProgramTest, SaysWhatIsWrongWithArrays) {
                  "the test set has class 3, and the training set 1 classes");
   expect_failure(with({{"x_train", bright_at_class<float>({8, 4}, 1)}, {"y_train", classes_in_turn(8)}}), 1,
                  "training examples are [4], and those of the test set [8]");
+  NDArray holed = bright_at_class<float>({8, 8}, 1);
+  holed.data<float>()[8 * 5 + 2] = std::numeric_limits<float>::quiet_NaN();
+  expect_failure(with({{"x_train", holed}, {"y_train", classes_in_turn(8)}}), 1, "'f.npz': x_train: row 5 has nan");
+  NDArray huge = NDArray::full({8, 8}, 1, DType::float64);
+  huge.data<double>()[0] = 1e300;
+  expect_failure(with({{"x_train", huge}, {"y_train", classes_in_turn(8)}}), 1, "'f.npz': x_train: row 0 has inf");
   expect_failure(training_on("npz", "data", "mlp"), 1, "'data' has no train.npz");
   expect_failure(training_on("npz", "nowhere.npz", "mlp"), 1, "nowhere.npz");
+}
+
+// Bytes are scaled to [0, 1], other numbers are not.
+TEST_F(OwnDataProgramTest, BytesAndNumbersAreNotMixed) {
+  const auto save = [&](const std::string& file, const NDArray& train, const NDArray& test) {
+    save_npz(folder / file,
+             {{"x_train", train}, {"y_train", classes_in_turn(40)}, {"x_test", test}, {"y_test", classes_in_turn(40)}});
+  };
+  const NDArray pixels = bright_at_class<uint8_t>({40, 8}, 200), numbers = pixels.to(DType::float32);
+  save("mixed.npz", pixels, numbers);
+  expect_failure(training_on("npz", "mixed.npz", "mlp"), 1,
+                 "'mixed.npz': x_test is float32[40,8], and the model was made for pixels");
+  save("numbers.npz", numbers, numbers);
+  save("pixels.npz", pixels, pixels);
+  json_of(training_on("npz", "numbers.npz", "mlp"));
+  expect_failure({"eval", "m.st", "--data", "pixels.npz"}, 1,
+                 "'pixels.npz': x_test is uint8[40,8], and the model was made for numbers");
+  json_of({"quantize", "m.st", "--data", "numbers.npz", "--out", "q.st"});
+  expect_failure({"eval", "q.st", "--data", "pixels.npz"}, 1, "the model was made for numbers");
 }
 
 #ifdef THIMBLE_IMAGES
@@ -345,6 +371,18 @@ TEST_F(FolderProgramTest, TrainsOnFoldersOfPictures) {
   expect_goes_the_whole_way("folder", "birds", "mlp", {"--image-size", "6", "--layers", "0"});
   EXPECT_EQ(json_of(training_on("folder", "birds", "mlp", {"--image-size", "6", "--layers", "0"}))["parameters"],
             3 * 36 * 3 + 3);
+}
+
+// However large the pictures would become.
+TEST_F(FolderProgramTest, SizesAreComparedBeforePicturesAreRead) {
+  json_of(training_on("folder", "birds", "mlp", {"--image-size", "8"}));
+  TensorFile file = load_safetensors(folder / "m.st");
+  json notes = json::parse(file.metadata.at("notes"));
+  notes["image_size"] = {4096, 4096};
+  file.metadata["notes"] = notes.dump();
+  save_safetensors(folder / "h.st", file.metadata, file.tensors);
+  write_bytes(folder / "birds/test/cardinal/4.png", "damaged");
+  expect_failure({"eval", "h.st", "--data", "birds"}, 1, "prepared as its notes say, are [50331648]");
 }
 
 // Numbers of classes are those of training, whatever other folders are there.

@@ -635,6 +635,12 @@ TEST_F(HostileModelTest, NotesOutOfBoundsAreRefusedOnLoading) {
            {{"model", 7}},
            {{"method", "static\n\x1b[2J"}},
            {{"dataset", std::string(1000, 'x')}},
+           {{"image_size", {0, 12}}},
+           {{"image_size", {12, 4097}}},
+           {{"classes", ""}},
+           {{"classes", "cat//dog"}},
+           {{"classes", "cat/dog/cat"}},
+           {{"arrays", "letters"}},
        }) {
     SCOPED_TRACE(changes.dump());
     write_notes(changes);
