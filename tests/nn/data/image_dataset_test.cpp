@@ -58,6 +58,16 @@ TEST(ImageDataset, AConstantChannelHasADeviationOfOne) {
   EXPECT_THAT(moments.std, testing::ElementsAre(1));
 }
 
+TEST(ImageDataset, RefusesLabelsThatAreFarTooLarge) {
+  const auto open = [](int64_t label) {
+    return ImageDataset(counted_pixels(2, 1), NDArray::from_vector<int64_t>({3, label}));
+  };
+  EXPECT_EQ(open(65535).num_classes(), 65536);
+  EXPECT_THAT([&] { open(65536); }, ThrowsMessage<ValueError>(HasSubstr("label 1 is 65536, expected 0 to 65535")));
+  EXPECT_THROW(open(-1), ValueError);
+  EXPECT_EQ(most_classes(70000), 70000);
+}
+
 TEST(Preprocessing, OfEachChannelSurvivesAttributes) {
   const Preprocessing p{.channels = 2, .channel_mean = {0.25, 0.5}, .channel_std = {0.5, 1}};
   EXPECT_EQ(Preprocessing::from_attributes(p.to_attributes()), p);
