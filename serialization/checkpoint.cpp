@@ -27,10 +27,11 @@ constexpr const char* kModelVersion = "1.4";
 
 Checkpoint checkpoint_of(TensorFile file) {
   detail::check_format(file, detail::kModelFormat, kModelKind);
+  const NamedArrays arrays = detail::take_tensors(file);
   Checkpoint checkpoint{
-      detail::graph_from_json(detail::metadata_of(file, "graph", kModelKind)),
+      detail::graph_from_json(detail::metadata_of(file, "graph", kModelKind), arrays.size()),
       detail::attributes_from_json(detail::parse_json(detail::metadata_of(file, "notes", kModelKind), "notes"))};
-  checkpoint.graph.load_state(detail::take_tensors(file));
+  checkpoint.graph.load_state(arrays);
   checkpoint.graph.eval();
   return checkpoint;
 }
@@ -43,7 +44,7 @@ NamedArrays arrays_for(const nn::Graph& graph, const std::string& json) {
   for (const auto& [name, tensor] : graph.state()) by_name.emplace(name, tensor.data());
   NamedArrays arrays;
   try {
-    for (const auto& [name, placeholder] : detail::graph_from_json(json).state()) {
+    for (const auto& [name, placeholder] : detail::graph_from_json(json, by_name.size()).state()) {
       const auto it = by_name.find(name);
       check<FormatError>(it != by_name.end(), "there is no tensor '", name, "'");
       arrays.emplace_back(name, it->second);

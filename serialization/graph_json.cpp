@@ -78,6 +78,9 @@ const Json::List& list_member(const Json& object, const char* key) {
 /// Builds a graph from its JSON; the layers come first.
 class GraphReader {
  public:
+  /// Takes what the layers' tensors are from `tensors_left`, which graphs within layers have in common.
+  explicit GraphReader(size_t& tensors_left) : tensors_left_(tensors_left) {}
+
   nn::Graph read(const Json& j) {
     read_layers(list_member(j, "layers"));
     for (const Json& node : list_member(j, "nodes")) read_node(node);
@@ -100,19 +103,22 @@ class GraphReader {
     for (const Json& j : list) {
       const std::string& name = text_member(j, "name");
       const auto layer = with_graphs(nn::make_layer(text_member(j, "type"), attributes_member(j)), name, j);
+      const size_t tensors = layer->state().size();
+      check<FormatError>(tensors <= tensors_left_, "graph: layer ", quote(name), " has ", tensors,
+                         " tensors, and with those before it more than there are in the file");
+      tensors_left_ -= tensors;
       freeze(*layer, name, j);
       graph_.register_module(name, layer);
     }
   }
 
-  static std::shared_ptr<nn::Module> with_graphs(std::shared_ptr<nn::Module> layer, const std::string& name,
-                                                 const Json& j) {
+  std::shared_ptr<nn::Module> with_graphs(std::shared_ptr<nn::Module> layer, const std::string& name, const Json& j) {
     const auto* owner = dynamic_cast<const nn::OwnsGraphs*>(layer.get());
     check<FormatError>((owner != nullptr) == (j.find(kGraphs) != nullptr), "graph: layer ", quote(name),
                        owner ? " has no '" : " has '", kGraphs, "'");
     if (!owner) return layer;
     std::vector<nn::Graph> graphs;
-    for (const Json& graph : list_member(j, kGraphs)) graphs.push_back(GraphReader().read(graph));
+    for (const Json& graph : list_member(j, kGraphs)) graphs.push_back(GraphReader(tensors_left_).read(graph));
     return owner->with_graphs(std::move(graphs));
   }
 
@@ -185,6 +191,7 @@ class GraphReader {
     return it->second;
   }
 
+  size_t& tensors_left_;
   nn::Graph graph_;
   std::unordered_map<std::string, Node*> nodes_;
 };
@@ -258,6 +265,10 @@ std::string graph_to_json(const nn::Graph& graph) {
   return json_object(members);
 }
 
-nn::Graph graph_from_json(const std::string& text) { return GraphReader().read(parse_json(text, "graph")); }
+nn::Graph graph_from_json(const std::string& text, size_t tensors) {
+  constexpr size_t kSpare = 1024;  // so that a file which lacks some is told which
+  size_t left = tensors + kSpare;
+  return GraphReader(left).read(parse_json(text, "graph"));
+}
 
 }  // namespace thimble::detail

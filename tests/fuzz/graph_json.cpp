@@ -28,7 +28,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsi
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
-  survive_and_return(text, detail::graph_from_json, detail::graph_to_json);
+  survive_and_return(
+      text, [](const std::string& json) { return detail::graph_from_json(json, 1000); }, detail::graph_to_json);
   survive_and_return(
       text, [](const std::string& t) { return detail::attributes_from_json(detail::parse_json(t, "notes")); },
       detail::attributes_to_json);

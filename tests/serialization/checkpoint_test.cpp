@@ -78,11 +78,11 @@ TEST_F(CheckpointTest, WhatIsFrozenComesBackFrozen) {
   json document = json::parse(detail::graph_to_json(graph));
   EXPECT_EQ(document.dump(), detail::graph_to_json(graph)) << "members in alphabetical order, as in files before";
   document["layers"][0]["frozen"] = {"weigth"};
-  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
+  EXPECT_THROW(detail::graph_from_json(document.dump(), 100), FormatError);
   document["layers"][0]["frozen"] = "weight";
-  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
+  EXPECT_THROW(detail::graph_from_json(document.dump(), 100), FormatError);
   document["layers"][0]["frozen"] = {1};
-  EXPECT_THROW(detail::graph_from_json(document.dump()), FormatError);
+  EXPECT_THROW(detail::graph_from_json(document.dump(), 100), FormatError);
 }
 
 TEST_F(CheckpointTest, AFloatModelComesBackWithoutItsClass) {

@@ -83,6 +83,7 @@ TEST_F(RecurrentCheckpoint, DamagedAttributesOfQuantizedLayersAreRefused) {
   EXPECT_THAT(refusal([](json& a) { a["input_scale"] = -1.0; }), HasSubstr("scale -1"));
   EXPECT_THAT(refusal([](json& a) { a["output_zero_point"] = 256; }), HasSubstr("output_zero_point"));
   EXPECT_THAT(refusal([](json& a) { a["num_layers"] = 3; }), HasSubstr("weight_ih_l2"));
+  EXPECT_THAT(refusal([](json& a) { a["num_layers"] = 1024; }), HasSubstr("more than there are in the file"));
   EXPECT_THAT(refusal([](json& a) { a["nonlinearity"] = "sine"; }, "QuantizedRNN"), HasSubstr("'sine'"));
 }
 
