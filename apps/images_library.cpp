@@ -1,10 +1,6 @@
 #include "apps/images_library.h"
 
-#ifdef THIMBLE_IMAGES_LIBRARY
-#include <dlfcn.h>
-#endif
-
-#include <thimble/core/text.h>
+#include "apps/component_library.h"
 
 namespace thimble::apps {
 
@@ -15,15 +11,9 @@ std::shared_ptr<const data::ImageDataset> open_image_folder(const std::string& f
                                                             std::vector<std::string>& classes) {
   using Open = void(const std::string&, const data::ImageFolderOptions&, std::vector<std::string>&,
                     std::shared_ptr<const data::ImageDataset>&);
-  void* library = dlopen(THIMBLE_IMAGES_LIBRARY, RTLD_NOW | RTLD_LOCAL);  // never closed
-  if (!library) {
-    const char* reason = dlerror();
-    throw Error(str("cannot load ", THIMBLE_IMAGES_LIBRARY, ", which reads PNG and JPEG: ", reason ? reason : ""));
-  }
-  void* function = dlsym(library, "thimble_images_open_folder");
-  check(function != nullptr, THIMBLE_IMAGES_LIBRARY, " is not of this version");
   std::shared_ptr<const data::ImageDataset> images;
-  reinterpret_cast<Open*>(function)(folder, options, classes, images);
+  function_of_library<Open>(THIMBLE_IMAGES_LIBRARY, "reads PNG and JPEG", "thimble_images_open_folder")(
+      folder, options, classes, images);
   return images;
 }
 

@@ -1,8 +1,6 @@
 #include "apps/onnx_library.h"
 
-#include <dlfcn.h>
-
-#include <thimble/core/text.h>
+#include "apps/component_library.h"
 
 namespace thimble::apps {
 
@@ -10,18 +8,9 @@ namespace {
 
 #ifdef THIMBLE_ONNX_LIBRARY
 
-// Of the library beside this program's others. It is never closed: who reads one model may read another.
 template <typename Function>
 Function* onnx_function(const char* name) {
-  void* library = dlopen(THIMBLE_ONNX_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    const char* reason = dlerror();
-    throw Error(
-        str("cannot load ", THIMBLE_ONNX_LIBRARY, ", which reads and writes ONNX models: ", reason ? reason : ""));
-  }
-  void* function = dlsym(library, name);
-  check(function != nullptr, THIMBLE_ONNX_LIBRARY, " is not of this version");
-  return reinterpret_cast<Function*>(function);
+  return function_of_library<Function>(THIMBLE_ONNX_LIBRARY, "reads and writes ONNX models", name);
 }
 
 #else
