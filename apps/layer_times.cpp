@@ -6,6 +6,7 @@
 
 #include "apps/numbers.h"
 #include <thimble/core/text_table.h>
+#include <thimble/nn/graph/node_type.h>
 #include <thimble/nn/inference/profile.h>
 
 namespace thimble::apps {
@@ -26,9 +27,7 @@ std::vector<LayerTime> layer_times(const nn::Graph& graph, const std::vector<Mod
   std::vector<LayerTime> times;
   for (const nn::StepTime& step : nn::profile(graph, random_inputs(inputs, batch_size), kRuns)) {
     const nn::Node* node = graph.find(step.node);
-    std::string type = "(order of elements)";
-    if (node) type = node->kind == nn::Node::Kind::layer ? graph.layer(node).type() : node->target;
-    times.push_back({step.node, std::move(type), step.seconds * 1e6});
+    times.push_back({step.node, node ? type_of(graph, node) : "(order of elements)", step.seconds * 1e6});
   }
   return times;
 }

@@ -4,6 +4,7 @@
 
 #include <thimble/core/ops/cast.h>
 #include <thimble/core/ops/elementwise.h>
+#include <thimble/core/ops/logic.h>
 #include <thimble/core/ops/order.h>
 #include <thimble/core/ops/reduce.h>
 #include <thimble/core/ops/shape.h>
@@ -26,9 +27,10 @@ void check_layers(const ModelOptions& options) {
   check<ValueError>(options.layers >= 1, "--model ", options.name, " has a hidden layer at least: --layers 1");
 }
 
-// true where there is a word, or behind the end of a text.
-Tensor is_word(const Tensor& tokens) { return not_equal(tokens, Tensor::scalar(kPadding, DType::int64)); }
+// true behind the end of a text.
 Tensor is_padding(const Tensor& tokens) { return equal(tokens, Tensor::scalar(kPadding, DType::int64)); }
+
+Tensor ones_at_words(const Tensor& padding) { return cast(logical_not(padding), DType::int64); }
 
 struct LSTMClassifier : nn::Module {
   LSTMClassifier(const ModelOptions& o, int64_t words, int64_t classes)
@@ -37,7 +39,7 @@ struct LSTMClassifier : nn::Module {
         classifier(this, "classifier", o.hidden, classes) {}
 
   Tensor forward(const Tensor& tokens) override {
-    const nn::RecurrentOutput states = lstm->run(embedding(tokens), {}, sum(cast(is_word(tokens), DType::int64), {1}));
+    const nn::RecurrentOutput states = lstm->run(embedding(tokens), {}, sum(ones_at_words(is_padding(tokens)), {1}));
     return classifier(squeeze(slice(states.h_n, 0, lstm->options().num_layers - 1, lstm->options().num_layers), 0));
   }
 
@@ -58,8 +60,8 @@ struct TransformerClassifier : nn::Module {
         classifier(this, "classifier", o.hidden, classes) {}
 
   Tensor forward(const Tensor& tokens) override {
-    const Tensor words = cast(is_word(tokens), DType::int64), places = cumsum(words, 1) * words;
-    const Tensor x = encoder(embedding(tokens) + positions(places), Tensor(), is_padding(tokens));
+    const Tensor padding = is_padding(tokens), words = ones_at_words(padding), places = cumsum(words, 1) * words;
+    const Tensor x = encoder(embedding(tokens) + positions(places), Tensor(), padding);
     const Tensor weights = cast(unsqueeze(words, 2), DType::float32);
     return classifier(sum(x * weights, {1}) / clamp(sum(weights, {1}), 1));
   }

@@ -106,18 +106,6 @@ Attributes settings_of(const TrainArguments& o, const data::Dataset& train, cons
   return settings;
 }
 
-// Outside scripts know the rate under this name, whatever the examples are.
-std::string json_name(const std::string& name) { return name == "examples_per_second" ? "images_per_second" : name; }
-
-nlohmann::json to_json(const std::vector<EpochRecord>& records) {
-  nlohmann::json epochs = nlohmann::json::array();
-  for (const EpochRecord& record : records) {
-    nlohmann::json& epoch = epochs.emplace_back(nlohmann::json{{"epoch", epochs.size() + 1}});
-    for (const auto& [name, value] : record.values()) epoch[json_name(name)] = value;
-  }
-  return epochs;
-}
-
 std::string line_of(const EpochRecord& record, const std::string& called) {
   return str("train loss ", fixed(record["train_loss"], 4), ", test accuracy ", fixed(100 * record["test_accuracy"], 2),
              " %, ", fixed(record["seconds"], 1), " s, ",
@@ -184,7 +172,7 @@ void run(const TrainArguments& o) {
   o.common.write_json({{"model", o.model.name},
                        {"parameters", notes.parameters},
                        {"precision", o.precision},
-                       {"epochs", to_json(epochs)},
+                       {"epochs", epochs_json(epochs)},
                        {"out", o.out}});
 }
 

@@ -5,6 +5,8 @@
 #include <utility>
 #include <variant>
 
+#include <nlohmann/json.hpp>
+
 namespace thimble::apps {
 
 namespace {
@@ -47,6 +49,19 @@ std::vector<EpochRecord> history_in(const Attributes& notes, const std::string& 
   std::vector<EpochRecord> records;
   for (EpochRecord::Values& values : epochs) records.emplace_back(std::move(values));
   return records;
+}
+
+nlohmann::json epochs_json(const std::vector<EpochRecord>& epochs) {
+  // Outside scripts know the rate under this name, whatever the examples are.
+  const auto key_of = [](const std::string& name) {
+    return name == "examples_per_second" ? "images_per_second" : name;
+  };
+  nlohmann::json rows = nlohmann::json::array();
+  for (const EpochRecord& epoch : epochs) {
+    nlohmann::json& row = rows.emplace_back(nlohmann::json{{"epoch", rows.size() + 1}});
+    for (const auto& [name, value] : epoch.values()) row[key_of(name)] = value;
+  }
+  return rows;
 }
 
 }  // namespace thimble::apps

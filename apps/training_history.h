@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <thimble/core/attributes.h>
 #include <thimble/nn/training/training_progress.h>
 
@@ -19,5 +21,8 @@ Attributes history_notes(const std::string& prefix, const std::vector<EpochRecor
 
 /// What history_notes() wrote, or nothing; what others have written under such names is left out.
 std::vector<EpochRecord> history_in(const Attributes& notes, const std::string& prefix);
+
+/// [{"epoch": 1, "train_loss": ..., ...}, ...]
+nlohmann::json epochs_json(const std::vector<EpochRecord>& epochs);
 
 }  // namespace thimble::apps

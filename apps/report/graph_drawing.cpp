@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/report/layered_layout.h"
+#include "apps/report/weight_bits.h"
+#include <thimble/nn/graph/node_type.h>
 #include <thimble/quant/layers/dynamic_layers.h>
 #include <thimble/quant/layers/quantized_layer.h>
 #include <thimble/quant/layers/weight_only_linear.h>
@@ -22,16 +24,8 @@ const char* arithmetic_of(const nn::Graph& graph, const nn::Node* node, DType dt
   return is_floating_point(dtype) ? "float" : "index";
 }
 
-nlohmann::json bits_of(const nn::Graph& graph, const nn::Node* node) {
-  if (node->kind != nn::Node::Kind::layer) return {};
-  const Attributes attributes = graph.layer(node).attributes();
-  const char* key = graph.layer_as<quant::WeightOnlyLinear>(node) ? "bits" : "weight_bits";
-  return attributes.contains(key) ? nlohmann::json(attributes.get<int64_t>(key)) : nlohmann::json();
-}
-
 std::string drawn_type(const nn::Graph& graph, const nn::Node* node) {
-  if (node->kind == nn::Node::Kind::input) return "input";
-  return node->kind == nn::Node::Kind::layer ? graph.layer(node).type() : node->target;
+  return node->kind == nn::Node::Kind::input ? "input" : type_of(graph, node);
 }
 
 nlohmann::json json_of(const GraphLayout& layout, nlohmann::json nodes) {
@@ -69,7 +63,7 @@ nlohmann::json graph_drawing(const nn::Graph& graph, const std::vector<ModelInpu
     drawn.push_back({{"name", node->name},
                      {"type", drawn_type(running, node)},
                      {"arithmetic", arithmetic_of(running, node, values[i].dtype())},
-                     {"bits", bits_of(running, node)},
+                     {"bits", weight_bits_of(running, node)},
                      {"shape", values[i].shape().to_vector()}});
   }
   return json_of(layered_layout(reads), std::move(drawn));

@@ -37,15 +37,6 @@ TestSet test_set_of(const Images& images, const DataOptions& options) {
   }
 }
 
-json history_of(const LoadedModel& loaded, const char* prefix) {
-  json epochs = json::array();
-  for (const EpochRecord& record : history_in(loaded.attributes, prefix)) {
-    json& epoch = epochs.emplace_back(json{{"epoch", epochs.size() + 1}});
-    for (const auto& [name, value] : record.values()) epoch[name] = value;
-  }
-  return epochs;
-}
-
 json worst_of(const Answers& answers, const data::Dataset& test) {
   json rows = json::array();
   for (const WrongAnswer& wrong : answers.worst) {
@@ -131,8 +122,8 @@ json model_report(LoadedModel& loaded, const LoadedModel* reference, const Repor
   report["dataset"] = std::move(dataset);
   report["answers"] = std::move(answers);
   report["worst"] = std::move(worst);
-  report["history"] = history_of(loaded, kHistory);
-  report["qat_history"] = history_of(loaded, kQatHistory);
+  report["history"] = epochs_json(history_in(loaded.attributes, kHistory));
+  report["qat_history"] = epochs_json(history_in(loaded.attributes, kQatHistory));
   on_section("layers");
   report["layer_times"] = o.runs > 0 ? times_of(loaded, inputs) : json();
   on_section("weights and activations");

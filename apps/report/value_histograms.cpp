@@ -5,10 +5,13 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "apps/report/weight_bits.h"
+#include <thimble/nn/graph/node_type.h>
 #include <thimble/quant/analysis/node_values.h>
 #include <thimble/quant/observers/histogram.h>
 
@@ -23,14 +26,19 @@ constexpr int64_t kMostBins = 64;
 
 int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
+// From the first count that is not 0 to behind the last.
+std::pair<int64_t, int64_t> used_part(const std::vector<int64_t>& counts) {
+  const auto used = [](int64_t count) { return count > 0; };
+  return {std::ranges::find_if(counts, used) - counts.begin(),
+          std::find_if(counts.rbegin(), counts.rend(), used).base() - counts.begin()};
+}
+
 // What is drawn of counts on a grid of bins `width` wide, of which the first begins at `first` widths: neighbours are
 // added up until few enough are left.
 nlohmann::json merged(const std::vector<int64_t>& counts, int64_t first, double width) {
-  const auto used = [](int64_t count) { return count > 0; };
-  const auto begin = std::ranges::find_if(counts, used);
-  const auto end = std::find_if(counts.rbegin(), counts.rend(), used).base();
+  const auto [begin, end] = used_part(counts);
   if (begin >= end) return {{"low", 0}, {"width", width}, {"counts", nlohmann::json::array()}};
-  const int64_t low = first + (begin - counts.begin()), high = first + (end - counts.begin()) - 1;
+  const int64_t low = first + begin, high = first + end - 1;
   int64_t factor = 1;
   while (floor_div(high, factor) - floor_div(low, factor) + 1 > kMostBins) factor *= 2;
   const int64_t first_bin = floor_div(low, factor);
@@ -100,11 +108,9 @@ class IntegerCounts {
   // As FloatCounts::json(), with range, at_low, at_high.
   nlohmann::json json() const {
     nlohmann::json row = merged(counts_, -parameters_.zero_point, double{parameters_.scale});
-    const auto used = [](int64_t count) { return count > 0; };
-    const auto first = std::ranges::find_if(counts_, used) - counts_.begin();
-    const auto last = counts_.rend() - std::find_if(counts_.rbegin(), counts_.rend(), used) - 1;
-    row["min"] = value_of(first);
-    row["max"] = value_of(last);
+    const auto [begin, end] = used_part(counts_);
+    row["min"] = value_of(begin);
+    row["max"] = value_of(end - 1);
     row["range"] = {low(), high()};
     row["at_low"] = parameters_.zero_point > 0 ? nlohmann::json(part_of(counts_.front(), total_)) : nlohmann::json();
     row["at_high"] = part_of(counts_.back(), total_);
@@ -120,10 +126,6 @@ class IntegerCounts {
   std::vector<int64_t> counts_;
   int64_t total_ = 0;
 };
-
-std::string type_in(const nn::Graph& graph, const Node* node) {
-  return node->kind == Node::Kind::layer ? graph.layer(node).type() : node->target;
-}
 
 bool computes_values(const Node* node) { return node->kind == Node::Kind::layer || node->kind == Node::Kind::op; }
 
@@ -195,13 +197,6 @@ void add_reference(std::vector<Watched>& watched, nn::Graph& reference, const Te
   }
 }
 
-nlohmann::json bits_of_weight(const nn::Module& layer) {
-  const Attributes attributes = layer.attributes();
-  for (const char* key : {"weight_bits", "bits"})
-    if (attributes.contains(key)) return attributes.get<int64_t>(key);
-  return {};
-}
-
 NDArray float_weight_of(const nn::Module& layer) {
   for (const auto& [name, tensor] : layer.state())
     if (name == "weight" && tensor.dtype() == DType::float32 && tensor.ndim() >= 2) return tensor.data();
@@ -222,8 +217,8 @@ nlohmann::json weight_histograms(const nn::Graph& graph) {
     if (counts.empty()) continue;
     nlohmann::json& row = rows.emplace_back(counts.json());
     row["name"] = node->name;
-    row["type"] = type_in(graph, node);
-    row["bits"] = integers.defined() ? bits_of_weight(graph.layer(node)) : nlohmann::json();
+    row["type"] = type_of(graph, node);
+    row["bits"] = integers.defined() ? weight_bits_of(graph, node) : nlohmann::json();
   }
   return rows;
 }
@@ -246,7 +241,7 @@ nlohmann::json activation_histograms(const nn::Graph& graph, std::span<const Ten
   }
   nlohmann::json rows = nlohmann::json::array();
   for (const Watched& w : watched)
-    if (!w.empty()) rows.push_back(w.json(type_in(running, w.node)));
+    if (!w.empty()) rows.push_back(w.json(type_of(running, w.node)));
   return rows;
 }
 

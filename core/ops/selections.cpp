@@ -34,8 +34,10 @@ std::vector<Tensor> split(const Tensor& x, int64_t split_size, int64_t axis) {
   const int a = normalize_axis(axis, x.ndim(), "split");
   const int64_t size = x.shape(a);
   std::vector<Tensor> parts;
-  for (int64_t start = 0; start < size; start += std::min(split_size, size - start))
-    parts.push_back(slice(x, a, start, start + std::min(split_size, size - start)));
+  for (int64_t start = 0, end = 0; start < size; start = end) {
+    end = start + std::min(split_size, size - start);
+    parts.push_back(slice(x, a, start, end));
+  }
   if (parts.empty()) parts.push_back(x);
   return parts;
 }

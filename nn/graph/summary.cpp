@@ -7,6 +7,7 @@
 #include <thimble/core/text_numbers.h>
 #include <thimble/core/text_table.h>
 #include <thimble/nn/graph/interpreter.h>
+#include <thimble/nn/graph/node_type.h>
 #include <thimble/nn/graph/summary.h>
 #include <thimble/nn/graph/trace.h>
 
@@ -99,7 +100,7 @@ ModelSummary summary(const Graph& given, const std::vector<Tensor>& inputs) {
     for (const Node* input : node->inputs) of_inputs.push_back(value_of.at(input));
     const bool is_layer = node->kind == Node::Kind::layer;
     LayerSummary layer{.name = node->name,
-                       .type = is_layer ? graph.layer(node).type() : node->target,
+                       .type = type_of(graph, node),
                        .output_shape = values[i].shape(),
                        .multiply_adds = is_layer ? of_layer(graph.layer(node), of_inputs, values[i])
                                                  : of_op(*node, of_inputs, values[i]),

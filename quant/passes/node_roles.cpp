@@ -170,10 +170,6 @@ bool is_integer_layer(const Graph& graph, const Node* node) {
   return std::ranges::any_of(kTypes, [&](std::string_view type) { return graph.is_layer(node, type); });
 }
 
-std::string type_of(const Graph& graph, const Node* node) {
-  return node->kind == Node::Kind::layer ? graph.layer(node).type() : node->target;
-}
-
 std::vector<std::string> types_of(const Graph& graph, const Node* node) {
   const std::string type = type_of(graph, node);
   std::vector<std::string> types{type};

@@ -8,6 +8,7 @@
 
 #include <thimble/core/api.h>
 #include <thimble/nn/graph/graph.h>
+#include <thimble/nn/graph/node_type.h>
 #include <thimble/quant/layers/product_weights.h>
 #include <thimble/quant/observers/observer.h>
 #include <thimble/quant/qconfig.h>
@@ -37,8 +38,6 @@ bool follows_inputs(const nn::Graph& graph, const nn::Node* node);
 /// Layers that were converted before.
 bool is_integer_layer(const nn::Graph& graph, const nn::Node* node);
 
-/// The layer's type, or the op.
-std::string type_of(const nn::Graph& graph, const nn::Node* node);
 /// The names that the type counts under, the most particular first. What a fused layer was made of counts, too: who
 /// keeps Linear float means Linear with ReLU as well.
 std::vector<std::string> types_of(const nn::Graph& graph, const nn::Node* node);

@@ -434,8 +434,7 @@ class IntegerLayers {
     const std::vector<Node*> nodes = graph_.nodes();
     const std::unordered_set<const Node*> alive(nodes.begin(), nodes.end());
     const auto add = [&](const Node* node, const std::string& reason) {
-      const std::string type = node->kind == Node::Kind::layer ? graph_.layer(node).type() : node->target;
-      report_->push_back({node->name, type, 32, 32, true, reason});
+      report_->push_back({node->name, type_of(graph_, node), 32, 32, true, reason});
     };
     for (const auto& [node, reason] : kept_)
       if (alive.contains(node)) add(node, reason);

@@ -36,6 +36,12 @@ template <typename V>
   return v;
 }
 
+/// What x and h give together.
+template <typename V>
+[[gnu::always_inline]] inline V gate_sum(const Int8CellRow& r, int64_t gate, int64_t i) {
+  return row_part<V>(r.x_part + gate * r.hidden + i) + row_part<V>(r.h_part + gate * r.hidden + i);
+}
+
 /// Calls f(V(), i) for the groups of n elements.
 template <int kBytes, typename F>
 [[gnu::always_inline]] inline void for_each_part(int64_t n, F&& f) {
@@ -49,9 +55,7 @@ void int8_lstm_row(const Int8CellRow& r) {
   for_each_part<kBytes>(
       n, [&](auto of, int64_t i) __attribute__((always_inline)) {
         using V = decltype(of);
-        const auto sum = [&](int64_t gate) __attribute__((always_inline)) {
-          return row_part<V>(r.x_part + gate * n + i) + row_part<V>(r.h_part + gate * n + i);
-        };
+        const auto sum = [&](int64_t gate) __attribute__((always_inline)) { return gate_sum<V>(r, gate, i); };
         const Quotient<V> in = sigmoid_quotient(sum(0)), forget = sigmoid_quotient(sum(1)), g = tanh_quotient(sum(2)),
                           out = sigmoid_quotient(sum(3));
         const V below = in.below * g.below;
@@ -69,9 +73,7 @@ void int8_gru_row(const Int8CellRow& r) {
   for_each_part<kBytes>(
       n, [&](auto of, int64_t i) __attribute__((always_inline)) {
         using V = decltype(of);
-        const auto sum = [&](int64_t gate) __attribute__((always_inline)) {
-          return row_part<V>(r.x_part + gate * n + i) + row_part<V>(r.h_part + gate * n + i);
-        };
+        const auto sum = [&](int64_t gate) __attribute__((always_inline)) { return gate_sum<V>(r, gate, i); };
         const Quotient<V> reset = sigmoid_quotient(sum(0)), update = sigmoid_quotient(sum(1));
         V own = row_part<V>(r.h_part + 2 * n + i);
         if (r.n_bias) own += row_part<V>(r.n_bias + i);
@@ -87,7 +89,7 @@ void int8_rnn_row(const Int8CellRow& r) {
   for_each_part<kBytes>(
       r.hidden, [&](auto of, int64_t i) __attribute__((always_inline)) {
         using V = decltype(of);
-        const V sum = row_part<V>(r.x_part + i) + row_part<V>(r.h_part + i);
+        const V sum = gate_sum<V>(r, 0, i);
         if constexpr (kIsRelu) {
           store(r.h + i, sum < 0.0f ? V{} : sum);  // NaN stays
         } else {

@@ -545,7 +545,7 @@ bool is_one_of(const std::string& type, std::initializer_list<const char*> types
   return std::ranges::any_of(types, [&](const char* other) { return type == other; });
 }
 
-std::string type_of(const Graph& graph, const Node* node) {
+std::string layer_or_op(const Graph& graph, const Node* node) {
   if (node->kind == Node::Kind::layer) return graph.layer(node).type();
   return node->kind == Node::Kind::op ? node->target : std::string();
 }
@@ -599,7 +599,7 @@ void expect_fused_exactly_where_possible(const Graph& graph, const Graph& result
   for (const FusionAttempt& attempt : report) {
     const Node *first = graph.find(attempt.node), *second = graph.find(attempt.with);
     ASSERT_TRUE(first && second);
-    const std::string kinds = type_of(graph, first) + " + " + type_of(graph, second);
+    const std::string kinds = layer_or_op(graph, first) + " + " + layer_or_op(graph, second);
     EXPECT_EQ(attempt.fused, attempt.reason.empty());
     EXPECT_EQ(result.find(attempt.with) == nullptr, attempt.fused);
     EXPECT_TRUE(!attempt.fused || may_be_fused(graph, first, second, shapes)) << kinds << " " << attempt.with;
@@ -613,7 +613,7 @@ void expect_fused_exactly_where_possible(const Graph& graph, const Graph& result
   const auto result_shapes = shapes_of(result, x);
   for (const Node* node : result.nodes()) {
     const bool pair =
-        node->inputs.size() == 1 && could_be_fused(type_of(result, node->inputs[0]), type_of(result, node));
+        node->inputs.size() == 1 && could_be_fused(layer_or_op(result, node->inputs[0]), layer_or_op(result, node));
     EXPECT_FALSE(pair && may_be_fused(result, node->inputs[0], node, result_shapes))
         << node->name << " could have been fused";
     const Node* before = graph.find(node->name);
